@@ -1,0 +1,35 @@
+"""Data sets of crystals: reading, checking, splitting, writing, and the set that comes with the package."""
+
+from __future__ import annotations
+
+from crystalsweep.data.abundance import PowerLaw, element_abundance, plot_abundance, power_law_exponent
+from crystalsweep.data.bundled import bundled_fingerprint, bundled_split, load_bundled
+from crystalsweep.data.errors import DataError
+from crystalsweep.data.fingerprint import fingerprint
+from crystalsweep.data.loading import DataSet, load
+from crystalsweep.data.primitive import primitive_cell
+from crystalsweep.data.reading import Reading, Reject, read
+from crystalsweep.data.splitting import Part, Split, grouped_split
+from crystalsweep.data.writing import write
+
+__all__ = [
+    "DataError",
+    "DataSet",
+    "Part",
+    "PowerLaw",
+    "Reading",
+    "Reject",
+    "Split",
+    "bundled_fingerprint",
+    "bundled_split",
+    "element_abundance",
+    "fingerprint",
+    "grouped_split",
+    "load",
+    "load_bundled",
+    "plot_abundance",
+    "power_law_exponent",
+    "primitive_cell",
+    "read",
+    "write",
+]

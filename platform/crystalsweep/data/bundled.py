@@ -1,0 +1,58 @@
+"""The data set that comes with the package: see `bundled/DATA_CARD.md`. Checked against its manifest on every load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.data.errors import DataError
+from crystalsweep.data.reading import read
+from crystalsweep.data.splitting import Part, Split
+
+BUNDLED = Path(__file__).parent / "bundled"
+CRYSTALS = BUNDLED / "crystals.parquet"
+MANIFEST = BUNDLED / "split.json"
+REPAIR = "install crystalsweep again, or rebuild it with infra/build_bundled.py"
+
+
+def load_bundled(split: Part | None = None) -> list[Crystal]:
+    """One part of the frozen split, or all crystals, sorted by id. `DataError` if the files were changed."""
+    sha256 = hashlib.sha256(_content(CRYSTALS)).hexdigest()
+    if sha256 != _manifest()["crystals_sha256"]:
+        raise DataError(f"{CRYSTALS}: its sha256 is not the one in {MANIFEST.name}; {REPAIR}")
+    crystals = _crystals(CRYSTALS, sha256)
+    if split is None:
+        return list(crystals)
+    wanted = set(bundled_split().ids(split))
+    return [crystal for crystal in crystals if crystal.id in wanted]
+
+
+@cache
+def _crystals(path: Path, sha256: str) -> tuple[Crystal, ...]:  # noqa: ARG001 (the content is part of the key)
+    return tuple(read(path).require_clean().crystals)
+
+
+def bundled_split() -> Split:
+    """The frozen 80/10/10 split by composition."""
+    _content(MANIFEST)
+    return Split.from_json(MANIFEST)
+
+
+def bundled_fingerprint() -> str:
+    """`fingerprint` of all bundled crystals, from the manifest; nothing is loaded."""
+    return str(_manifest()["fingerprint"])
+
+
+def _manifest() -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads(_content(MANIFEST))
+    return manifest
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():
+        raise DataError(f"{path}: this bundled file is missing; {REPAIR}")
+    return path.read_bytes()

@@ -1,0 +1,34 @@
+"""Element symbols and atomic numbers, both ways."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from crystalsweep.crystal import MASK, N_ELEMENTS
+
+ISOTOPES = {"D": 1, "T": 1}
+"""Deuterium and tritium are hydrogen to every model here."""
+
+
+@cache
+def _symbols() -> tuple[str, ...]:
+    from pymatgen.core import Element
+
+    return tuple(Element.from_Z(z).symbol for z in range(1, N_ELEMENTS + 1))
+
+
+@cache
+def _numbers() -> dict[str, int]:
+    return {symbol: z for z, symbol in enumerate(_symbols(), start=1)} | ISOTOPES
+
+
+def atomic_number(symbol: str) -> int:
+    """Z of an element symbol; `MASK` for dummies and anything that is no element."""
+    return _numbers().get(symbol, MASK)
+
+
+def element_symbol(z: int) -> str:
+    """Symbol of atomic number 1…118; `ValueError` for the mask token and beyond."""
+    if not 1 <= z <= N_ELEMENTS:
+        raise ValueError(f"atomic number {z} is no element; masked or unknown species have no symbol")
+    return _symbols()[z - 1]

@@ -1,0 +1,27 @@
+"""The forms that can be read; a new one is a file with a `Reader` and a line here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crystalsweep.data.errors import DataError
+from crystalsweep.data.readers._base import Reader, Row
+from crystalsweep.data.readers.cif_directory import CifDirectoryReader
+from crystalsweep.data.readers.csv_cif import CsvCifReader
+from crystalsweep.data.readers.extxyz import ExtxyzReader
+from crystalsweep.data.readers.parquet import ParquetReader
+
+__all__ = ["READERS", "Reader", "Row", "reader_for"]
+
+READERS: tuple[Reader, ...] = (ParquetReader(), CsvCifReader(), ExtxyzReader(), CifDirectoryReader())
+
+
+def reader_for(path: Path) -> Reader:
+    """The reader of an existing path; `DataError` if there is nothing there or no reader knows it."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file or directory; check the path, or use 'bundled' for the bundled data")
+    for reader in READERS:
+        if reader.recognises(path):
+            return reader
+    forms = "; ".join(reader.form for reader in READERS)
+    raise DataError(f"{path}: not a form that can be read; give one of: {forms}")

@@ -1,0 +1,70 @@
+"""What a reader is: one file or directory in, one row per structure out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.data.checks import Problem, RawStructure, infinite_label, structure_problem
+
+ID_COLUMNS = ("material_id", "id")
+"""Where an id is looked for, in this order; without one, rows are named `<file stem>-<row>`."""
+
+MISSING_ID = Problem("missing id", "", "fill the id column, or drop the column to have rows numbered")
+
+
+class Row(NamedTuple):
+    """One structure of the source: a crystal, or the reason why not."""
+
+    where: str
+    """E.g. `crystals.csv row 17` or `NaCl.cif`; rows count from 1, headers not included."""
+    id: str
+    outcome: Crystal | Problem
+
+
+class Reader(ABC):
+    """One form of data set. A row that cannot be read is a `Problem`; only a file that cannot be read raises."""
+
+    form: str
+    """What it reads, in words."""
+
+    @abstractmethod
+    def recognises(self, path: Path) -> bool:
+        """Whether an existing path looks like this form."""
+
+    @abstractmethod
+    def count(self, path: Path) -> int | None:
+        """Rows to come where that is cheap to know, for a progress bar."""
+
+    @abstractmethod
+    def rows(self, path: Path) -> Iterator[Row]:
+        """Every row in order; raises `DataError` if the file as a whole is not of this form."""
+
+
+def admit(
+    row_id: str, species: ArrayLike, lattice: ArrayLike, frac: ArrayLike, labels: Mapping[str, float]
+) -> Crystal | Problem:
+    """The crystal, if the structure passes every check. NaN labels are dropped."""
+    raw = RawStructure(
+        species=np.asarray(species, dtype=np.int64).reshape(-1),
+        lattice=_reshaped(lattice, 9),
+        frac=_reshaped(frac, None),
+    )
+    if problem := structure_problem(raw) or infinite_label(labels):
+        return problem
+    given = {name: float(value) for name, value in labels.items() if not np.isnan(value)}
+    return replace(Crystal.of(row_id, raw.species, raw.lattice, raw.frac), labels=given)
+
+
+def _reshaped(values: ArrayLike, size: int | None) -> np.ndarray:
+    """(…, 3) where the number of values allows, else flat for `shape_mismatch` to report."""
+    array = np.asarray(values, dtype=np.float64)
+    fits = array.size % 3 == 0 if size is None else array.size == size
+    return array.reshape(-1, 3) if fits else array.reshape(-1)

@@ -1,0 +1,39 @@
+"""A directory of CIF files, or one CIF file; ids are the file names without `.cif`, there are no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from crystalsweep.data.errors import DataError
+from crystalsweep.data.readers._base import Reader, Row
+from crystalsweep.data.readers._cif import crystal_from_cif
+
+
+class CifDirectoryReader(Reader):
+    """Files directly in the directory, sorted by name."""
+
+    form = "a directory of .cif files or one .cif file"
+
+    def recognises(self, path: Path) -> bool:
+        """Every directory, so that one without CIFs gets an error that says so."""
+        return path.is_dir() or path.suffix.lower() == ".cif"
+
+    def count(self, path: Path) -> int:
+        """Number of files."""
+        return len(_files(path))
+
+    def rows(self, path: Path) -> Iterator[Row]:
+        """One row per file; `DataError` for a directory without CIFs."""
+        files = _files(path)
+        if not files:
+            raise DataError(f"{path}: no .cif files in this directory; give the directory that holds them")
+        for file in files:
+            text = file.read_text(encoding="utf-8", errors="replace")
+            yield Row(file.name, file.stem, crystal_from_cif(text, file.stem, {}))
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix.lower() == ".cif" and file.is_file())

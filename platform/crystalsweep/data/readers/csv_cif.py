@@ -1,0 +1,94 @@
+"""CSV with the text of a CIF in the column `cif`: the form of CDVAE's MP-20, Perov-5 and Carbon-24.
+
+Every other column of numbers becomes a label; an unnamed first column (pandas' index) does not.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.data.checks import Problem
+from crystalsweep.data.errors import DataError
+from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Reader, Row
+from crystalsweep.data.readers._cif import crystal_from_cif
+
+MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>"}
+"""Cells (lower case) that mean: no value."""
+
+MAX_CELL = 1 << 30
+"""Characters; the csv module's own limit of 131,072 is less than the CIF of a large cell."""
+
+Record = dict[str, str | None]
+
+
+class CsvCifReader(Reader):
+    """Rows are read with the csv module: one with too many cells does not stop the others."""
+
+    form = "a .csv file with a column 'cif'"
+
+    def recognises(self, path: Path) -> bool:
+        """By suffix."""
+        return path.is_file() and path.suffix.lower() == ".csv"
+
+    def count(self, path: Path) -> None:
+        """Unknown: CIFs hold line breaks."""
+
+    def rows(self, path: Path) -> Iterator[Row]:
+        """One row per record; `DataError` if there is no column `cif`."""
+        columns, records = _records(path)
+        id_column = next((name for name in ID_COLUMNS if name in columns), None)
+        labels = [name for name in columns if name not in ("cif", *ID_COLUMNS) and _is_label(name, records)]
+        for number, record in enumerate(records, start=1):
+            row_id = f"{path.stem}-{number}" if id_column is None else (record.get(id_column) or "").strip()
+            yield Row(f"{path.name} row {number}", row_id, _outcome(record, row_id, labels))
+
+
+def _records(path: Path) -> tuple[list[str], list[Record]]:
+    limit = csv.field_size_limit(MAX_CELL)
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            table = csv.DictReader(file)
+            columns = list(table.fieldnames or ())
+            records = list(table)
+    except csv.Error as error:
+        raise DataError(f"{path}: not readable as CSV ({error}); export it again") from error
+    finally:
+        csv.field_size_limit(limit)
+    if "cif" not in columns:
+        raise DataError(
+            f"{path}: no column 'cif'; found {', '.join(columns) or 'none'}; rename the column of CIF texts"
+        )
+    return columns, records
+
+
+def _outcome(record: Record, row_id: str, labels: list[str]) -> Crystal | Problem:
+    if not row_id:
+        return MISSING_ID
+    if None in record:
+        return Problem("more cells than columns", "", "quote cells that hold commas or line breaks")
+    values = {name: _number(record[name]) for name in labels}
+    if wrong := [name for name, value in values.items() if value is None]:
+        return Problem("label is not a number", f"{wrong[0]} = {record[wrong[0]]!r}", "correct it, or leave it empty")
+    return crystal_from_cif(record["cif"] or "", row_id, {k: v for k, v in values.items() if v is not None})
+
+
+def _number(cell: str | None) -> float | None:
+    """NaN where the cell is empty, None where it is no number."""
+    if cell is None or cell.strip().lower() in MISSING:
+        return float("nan")
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _is_label(name: str, records: list[Record]) -> bool:
+    """At least half of the filled cells are numbers: one typing error does not cost the others their label."""
+    if not name or name.startswith("Unnamed:"):
+        return False
+    values = [_number(record[name]) for record in records]
+    numbers = sum(value is not None and value == value for value in values)
+    return numbers > 0 and numbers >= values.count(None)

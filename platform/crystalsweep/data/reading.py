@@ -1,0 +1,84 @@
+"""Reading a data set in any known form: every row becomes a crystal or a reject, and none gets lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.data.checks import Problem
+from crystalsweep.data.errors import DataError
+from crystalsweep.data.readers import reader_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """A row that is no usable crystal."""
+
+    where: str
+    """E.g. `crystals.csv row 17` or `NaCl.cif`; rows count from 1, headers not included."""
+    id: str
+    reason: str
+    """The same words for every row rejected for this reason."""
+    detail: str = ""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """One line."""
+        why = f"{self.reason} ({self.detail})" if self.detail else self.reason
+        line = f"{self.where}, id {self.id or 'missing'}: {why}"
+        return " ".join((f"{line}; {self.remedy}" if self.remedy else line).split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What came out of one source; rows in = crystals + rejects."""
+
+    source: str
+    crystals: list[Crystal]
+    rejects: list[Reject]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that the source holds."""
+        return len(self.crystals) + len(self.rejects)
+
+    def rejects_by_reason(self) -> dict[str, int]:
+        """Counts, most frequent first."""
+        return dict(Counter(reject.reason for reject in self.rejects).most_common())
+
+    def require_clean(self) -> Reading:
+        """Itself; `DataError` if any row was rejected."""
+        if self.rejects:
+            count = f"{len(self.rejects)} of {self.n_rows} rows rejected"
+            raise DataError(
+                f"{self.source}: {count}, the first: {self.rejects[0]}. Repair them, or read without strict"
+            )
+        return self
+
+
+def read(path: Path, *, progress: bool = False) -> Reading:
+    """Every row of a Parquet, CSV, extxyz or CIF file, or of a directory of CIFs.
+
+    Raises `DataError` if the path does not exist, its form is unknown or the file as a whole cannot be read. With
+    `progress`, a bar goes to stderr.
+    """
+    path = Path(path)
+    reader = reader_for(path)
+    crystals: list[Crystal] = []
+    rejects: list[Reject] = []
+    first: dict[str, str] = {}
+    rows = reader.rows(path)
+    for row in tqdm(rows, total=reader.count(path), desc=f"reading {path.name}", disable=not progress):
+        outcome = row.outcome
+        if not isinstance(outcome, Problem) and row.id in first:
+            outcome = Problem("duplicate id", f"first in {first[row.id]}", "give each row its own id")
+        if isinstance(outcome, Problem):
+            rejects.append(Reject(where=row.where, id=row.id, **outcome._asdict()))
+        else:
+            crystals.append(outcome)
+            first[row.id] = row.where
+    return Reading(source=str(path), crystals=crystals, rejects=rejects)

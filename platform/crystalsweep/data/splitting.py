@@ -1,0 +1,118 @@
+"""Train, validation and test parts of a data set; crystals of one composition never straddle two of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.data.errors import DataError
+from crystalsweep.data.fingerprint import ids_sha256
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+RULE = (
+    "Crystals are grouped by reduced formula. Groups are taken in the order of sha256('<seed>:<formula>'); each goes "
+    "to val if it fits into what is left of val's share, else to test likewise, else to train. A val or test left "
+    "empty gets train's smallest group."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Sorted ids of the three parts."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        ids = [*self.train, *self.val, *self.test]
+        if len(set(ids)) != len(ids):
+            twice = next(name for name in ids if ids.count(name) > 1)
+            raise DataError(f"split: id {twice} is listed twice; give each id to one part")
+
+    @property
+    def sha256(self) -> str:
+        """Over the three lists."""
+        return hashlib.sha256("".join(ids_sha256(self.ids(part)) for part in PARTS).encode()).hexdigest()
+
+    def ids(self, part: Part) -> tuple[str, ...]:
+        """Sorted ids of one part."""
+        return {"train": self.train, "val": self.val, "test": self.test}[part]
+
+    def to_json(self) -> dict[str, Any]:
+        """Id lists with their sizes and hashes, ready for `json.dump`."""
+        return {
+            "sizes": {part: len(self.ids(part)) for part in PARTS},
+            "sha256": self.sha256,
+            "ids_sha256": {part: ids_sha256(self.ids(part)) for part in PARTS},
+            **{part: list(self.ids(part)) for part in PARTS},
+        }
+
+    @classmethod
+    def from_json(cls, path: Path) -> Split:
+        """From a file; `DataError` if it is no split or its lists do not have the hashes that it names."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            split = cls(**{part: tuple(sorted(content.get(part, ()))) for part in PARTS})
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise DataError(f"{path}: not a split ({error}); expected JSON with lists train, val and test") from error
+        if content.get("sha256", split.sha256) != split.sha256:
+            raise DataError(f"{path}: the id lists do not have the sha256 that the file names; write the split again")
+        return split
+
+
+def grouped_split(
+    crystals: Sequence[Crystal], fractions: tuple[float, float, float] = (0.8, 0.1, 0.1), seed: int = 0
+) -> Split:
+    """A split by `RULE`; depends on ids, compositions and seed only. A fraction of 0 leaves its part empty.
+
+    Raises `DataError` if the fractions do not add up to 1 or there are fewer compositions than parts.
+    """
+    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise DataError(
+            f"fractions {fractions} do not add up to 1; give shares of train, val and test like 0.8 0.1 0.1"
+        )
+    room = {part: max(1, round(share * len(crystals))) for part, share in zip(PARTS, fractions, strict=True) if share}
+    groups = _groups(crystals, seed)
+    if len(groups) < len(room):
+        raise DataError(
+            f"{len(groups)} compositions cannot be split into {len(room)} parts without straddling; "
+            "give the parts as files of their own: train.parquet,val.parquet"
+        )
+    parts = _assign(groups, room)
+    return Split(**{part: tuple(sorted(chain.from_iterable(parts[part]))) for part in PARTS})
+
+
+def _groups(crystals: Sequence[Crystal], seed: int) -> list[list[str]]:
+    """Ids by composition, in hash order."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for crystal in crystals:
+        groups[crystal.reduced_formula].append(crystal.id)
+    order = sorted(groups, key=lambda formula: hashlib.sha256(f"{seed}:{formula}".encode()).hexdigest())
+    return [groups[formula] for formula in order]
+
+
+def _assign(groups: list[list[str]], room: dict[Part, int]) -> dict[Part, list[list[str]]]:
+    """Groups by part; `room` is the number of crystals that each part takes."""
+    parts: dict[Part, list[list[str]]] = {part: [] for part in PARTS}
+    held_out: list[Part] = [part for part in ("val", "test") if part in room]
+    left = dict(room)
+    for group in groups:
+        chosen: Part = next((part for part in held_out if len(group) <= left[part]), "train")
+        parts[chosen].append(group)
+        left[chosen] -= len(group)
+    for part in held_out:
+        if not parts[part]:
+            smallest = min(parts["train"], key=len)
+            parts["train"].remove(smallest)
+            parts[part].append(smallest)
+    return parts

@@ -1,0 +1,129 @@
+"""Writing crystals as Parquet, extxyz, CSV with CIFs, or a directory of CIFs, so that `read` gives them back.
+
+A file appears under its name only when it is complete. CIF files hold no labels.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.data.elements import element_symbol
+from crystalsweep.data.errors import DataError
+
+FORMS = ".parquet, .extxyz, .csv, or no suffix for a directory of CIFs"
+
+
+def write(crystals: Sequence[Crystal], path: Path) -> None:
+    """Writes in the form that the suffix names; replaces a file, but never a directory with something in it.
+
+    Raises `DataError` if the folder to write into does not exist, the suffix is unknown, or a crystal has masked
+    species and the form needs symbols.
+    """
+    path = Path(path)
+    require_writable(path)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        unfinished = Path(folder) / "data"
+        WRITERS[path.suffix.lower()](crystals, unfinished)
+        if path.is_dir():
+            path.rmdir()
+        unfinished.replace(path)
+
+
+def require_writable(path: Path) -> None:
+    """`DataError` if `write` could not write there; asked before a long reading."""
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if path.is_dir() and any(path.iterdir()):
+        raise DataError(f"{path}: this directory is not empty; name a new one")
+    if path.suffix.lower() not in WRITERS:
+        raise DataError(f"{path}: unknown form {path.suffix!r}; use {FORMS}")
+
+
+def parquet_table(crystals: Sequence[Crystal]) -> pa.Table:
+    """The columns that the Parquet reader reads; labels null where absent."""
+    labels = sorted({name for crystal in crystals for name in crystal.labels})
+    float_list = pa.list_(pa.float64())
+    return pa.table(
+        {
+            "material_id": pa.array([crystal.id for crystal in crystals], pa.string()),
+            "atomic_numbers": pa.array([crystal.species for crystal in crystals], pa.list_(pa.int8())),
+            "lattice": pa.array([crystal.lattice.reshape(-1) for crystal in crystals], float_list),
+            "frac_coords": pa.array([crystal.frac.reshape(-1) for crystal in crystals], float_list),
+            **{name: pa.array([crystal.labels.get(name) for crystal in crystals], pa.float64()) for name in labels},
+        }
+    )
+
+
+def _write_parquet(crystals: Sequence[Crystal], path: Path) -> None:
+    pq.write_table(parquet_table(crystals), path, compression="zstd")
+
+
+def _write_extxyz(crystals: Sequence[Crystal], path: Path) -> None:
+    path.write_text("".join(_frame(crystal) for crystal in crystals), encoding="utf-8")
+
+
+def _frame(crystal: Crystal) -> str:
+    lattice = " ".join(f"{x:.10g}" for x in crystal.lattice.reshape(-1))
+    pairs = {"material_id": crystal.id} | {name: repr(value) for name, value in crystal.labels.items()}
+    info = " ".join(f"{_quoted(key)}={_quoted(value)}" for key, value in pairs.items())
+    atoms = [
+        f"{_symbol(crystal, z)} {x:.10f} {y:.10f} {w:.10f}\n"
+        for z, (x, y, w) in zip(crystal.species.tolist(), crystal.cart.tolist(), strict=True)
+    ]
+    header = f'Lattice="{lattice}" Properties=species:S:1:pos:R:3 pbc="T T T" {info}'
+    return f"{len(crystal)}\n{header}\n{''.join(atoms)}"
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if any(c in text for c in ' ="') else text
+
+
+def _write_csv(crystals: Sequence[Crystal], path: Path) -> None:
+    labels = sorted({name for crystal in crystals for name in crystal.labels})
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, ["material_id", *labels, "cif"])
+        table.writeheader()
+        for crystal in crystals:
+            table.writerow({"material_id": crystal.id, "cif": cif_text(crystal), **crystal.labels})
+
+
+def _write_cifs(crystals: Sequence[Crystal], path: Path) -> None:
+    path.mkdir()
+    for crystal in crystals:
+        if Path(crystal.id).name != crystal.id:
+            shutil.rmtree(path)
+            raise DataError(f"id {crystal.id!r} cannot be a file name; write .parquet, .csv or .extxyz instead")
+        (path / f"{crystal.id}.cif").write_text(cif_text(crystal), encoding="utf-8")
+
+
+def cif_text(crystal: Crystal) -> str:
+    """A CIF in P1 with the cell as it is; the orientation of the lattice is not part of a CIF."""
+    from pymatgen.core import Structure
+    from pymatgen.io.cif import CifWriter
+
+    symbols = [_symbol(crystal, z) for z in crystal.species.tolist()]
+    return str(CifWriter(Structure(crystal.lattice, symbols, crystal.frac)))
+
+
+def _symbol(crystal: Crystal, z: int) -> str:
+    try:
+        return element_symbol(z)
+    except ValueError as error:
+        raise DataError(f"{crystal.id}: {error}; only Parquet holds such crystals") from error
+
+
+WRITERS: dict[str, Callable[[Sequence[Crystal], Path], None]] = {
+    ".parquet": _write_parquet,
+    ".extxyz": _write_extxyz,
+    ".xyz": _write_extxyz,
+    ".csv": _write_csv,
+    "": _write_cifs,
+}
