@@ -1,0 +1,42 @@
+"""Scores of generated crystals and what they are held against (Liu et al., iScience 27, 110672 (2024), Fig. 4).
+
+`score_table` gives one row per crystal, `summarise` the means with intervals, `compare` the difference of two tables.
+doi:10.1016/j.isci.2024.110672
+"""
+
+from crystalsweep.metrics.baselines import Baseline, ground_truth, identity, most_common_species
+from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference
+from crystalsweep.metrics.scoring import COLUMNS, KEYS, Row, score, score_table
+from crystalsweep.metrics.similarity import aligned, displacements, mean_distance, minimum_image
+from crystalsweep.metrics.summary import METRICS, SECONDARY, Metric, compare, flat, headline, summarise
+from crystalsweep.metrics.validity import CompositionRules, compositionally_valid, structurally_valid
+
+__all__ = [
+    "COLUMNS",
+    "KEYS",
+    "METRICS",
+    "SECONDARY",
+    "Baseline",
+    "CompositionRules",
+    "Interval",
+    "Metric",
+    "Row",
+    "aligned",
+    "clustered_mean",
+    "clustered_ratio",
+    "compare",
+    "compositionally_valid",
+    "displacements",
+    "flat",
+    "ground_truth",
+    "headline",
+    "identity",
+    "mean_distance",
+    "minimum_image",
+    "most_common_species",
+    "paired_difference",
+    "score",
+    "score_table",
+    "structurally_valid",
+    "summarise",
+]

@@ -1,0 +1,105 @@
+"""Looks that the plots share: palette, markers, a figure with panels, and how it is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours: told apart with every common colour vision deficiency."""
+
+DASHES: dict[str, Any] = {
+    "ground truth": (0, (6, 3)),
+    "ceiling": (0, (6, 3)),
+    "identity": (0, (1.5, 2)),
+}
+"""Line styles of the references, by name."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+REFERENCE = "0.45"
+"""Grey of ceilings, baselines and everything else that is no result."""
+
+DPI = 150
+
+
+def panels(n: int, *, columns: int = 2, width: float = 5.2, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """A figure with n panels in rows of `columns`; sizes in inches per panel. No global pyplot state is touched."""
+    columns = min(n, columns)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(width * columns, height * rows + 0.9), dpi=DPI, layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.08)  # type: ignore[union-attr, call-arg]
+    FigureCanvasAgg(figure)
+    axes = list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
+    for axis in axes:
+        axis.grid(visible=True, color="0.92", linewidth=0.8)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes[n:]:
+        axis.remove()
+    return figure, axes[:n]
+
+
+def describe(axis: Axes, title: str, definition: str) -> None:
+    """Title of a panel and, below it in small print, what it shows."""
+    axis.set_title(title, fontsize=11, loc="left", pad=20)
+    axis.text(0, 1.02, definition, transform=axis.transAxes, fontsize=7.5, color="0.35")
+
+
+def references(axis: Axes, levels: Mapping[str, pd.Series], low: float, high: float) -> None:
+    """Grey dashed lines over the noise levels (or across, for a single value), and a y range that shows the results.
+
+    Args:
+        axis: Where to draw.
+        levels: By name, the values over x; a Series of length one is drawn across the panel.
+        low: Lowest result, error bar included.
+        high: Highest. A reference far off this range would flatten the results: it is written at the edge instead.
+    """
+    span = max(high - low, 0.02)
+    inside = {n: s for n, s in levels.items() if low - 1.5 * span <= s.min() and s.max() <= high + 1.5 * span}
+    for name, level in inside.items():
+        style: dict[str, Any] = {"color": REFERENCE, "linestyle": DASHES.get(name, "--"), "label": name, "zorder": 1}
+        if len(level) == 1:
+            axis.axhline(float(level.iloc[0]), linewidth=1.6, **style)
+        else:
+            axis.plot(level.index, level, linewidth=1.6, **style)
+    shown = [low, high, *(edge for level in inside.values() for edge in (level.min(), level.max()))]
+    pad = 0.08 * max(max(shown) - min(shown), 0.02)
+    outside = [f"{name} {level.mean():.2f}" for name, level in levels.items() if len(level) and name not in inside]
+    axis.set_ylim(min(shown) - (2 * pad if outside else pad), max(shown) + pad)
+    if outside:
+        note = "off scale: " + ", ".join(outside)
+        axis.text(0.99, 0.02, note, transform=axis.transAxes, fontsize=8, color="0.35", ha="right", va="bottom")
+
+
+def error_bars(rows: pd.DataFrame) -> NDArray[np.float64]:
+    """(2, n) lengths below and above the columns mean, low, high; zero where one parent left no interval."""
+    return np.nan_to_num(np.stack([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])).clip(min=0)
+
+
+def legend_below(figure: Figure, columns: int = 4) -> None:
+    """One legend for the figure, from what its panels show, each label once."""
+    unique: dict[str, Any] = {}
+    for axis in figure.axes:
+        handles, labels = axis.get_legend_handles_labels()
+        unique |= dict(zip(labels, handles, strict=True))
+    labels = sorted(unique, key=lambda label: label in DASHES)  # stable: the references come last
+    if labels:
+        shown = [unique[label] for label in labels]
+        figure.legend(shown, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+
+
+def save(figure: Figure, path: Path | str) -> Path:
+    """Write the figure (format by suffix) and return its path; folders are made."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=DPI)
+    return target

@@ -1,0 +1,117 @@
+"""Summaries of small tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from crystalsweep.metrics.scoring import COLUMNS
+from crystalsweep.metrics.summary import METRICS, SECONDARY, compare, flat, headline, summarise
+
+NAMED = {metric.name: metric for metric in METRICS + SECONDARY}
+
+
+def table(n_parents: int = 12, similarity: float = 0.5, masked_correct: int = 1) -> pd.DataFrame:
+    rows = [
+        {
+            "parent": f"p{parent}",
+            "mask_type": mask,
+            "sigma_noise": sigma,
+            "draw": 0,
+            "n_atoms": 4,
+            "n_masked": 2,
+            "structural_validity": True,
+            "compositional_validity": parent % 2 == 0,
+            "compositional_similarity": parent % 3 == 0,
+            "compositional_similarity_permuted": True,
+            "masked_correct": masked_correct,
+            "visible_correct": 2,
+            "distance": 0.1,
+            "distance_aligned": 0.1,
+            "structural_similarity": similarity if parent % 3 == 0 else np.nan,
+            "structural_similarity_unaligned": 0.4 if parent % 3 == 0 else np.nan,
+            "similarity_undefined": False,
+            "paper_eq5_term": 0.6 if parent % 3 == 0 else 0.0,
+            "noise": 0.2,
+            "noise_aligned": 0.2,
+            "given_composition": False,
+            "failure": "",
+        }
+        for parent in range(n_parents)
+        for mask in ("species", "random15")
+        for sigma in (0.1, 0.2)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_this_table_has_the_columns_of_a_real_one() -> None:
+    assert set(COLUMNS) <= set(table().columns)
+
+
+def test_headline_metrics_in_order() -> None:
+    assert [metric.name for metric in METRICS] == [
+        "structural_validity",
+        "compositional_validity",
+        "compositional_similarity",
+        "structural_similarity",
+    ]
+
+
+def test_long_form() -> None:
+    summary = summarise(table())
+    assert list(summary.columns) == ["metric", "mask_type", "sigma_noise", "mean", "low", "high", "n", "clusters"]
+    assert len(summary) == 4 * len(NAMED)
+    validity = summary[(summary["metric"] == "compositional_validity") & (summary["mask_type"] == "species")]
+    assert validity["mean"].tolist() == [0.5, 0.5]
+    assert validity["n"].tolist() == validity["clusters"].tolist() == [12, 12]
+    matched = summary[summary["metric"] == "structural_similarity"]
+    assert (matched["n"] == 4).all()
+
+
+def test_groups_may_be_any_columns() -> None:
+    assert len(summarise(table(), by=("sigma_noise",), metrics=METRICS)) == 8
+    assert len(summarise(table(), by=(), metrics=METRICS)) == 4
+
+
+def test_values_by_hand() -> None:
+    values = {name: interval.mean for name, interval in headline(table(), metrics=NAMED.values()).items()}
+    assert values == pytest.approx(
+        {
+            "structural_validity": 1,
+            "compositional_validity": 0.5,
+            "compositional_similarity": 1 / 3,
+            "structural_similarity": 0.5,
+            "masked_accuracy": 0.5,
+            "visible_accuracy": 1,
+            "compositional_similarity_permuted": 1,
+            "structural_similarity_unaligned": 0.4,
+            "paper_eq5": 0.8,
+            "similarity_undefined": 0,
+            "failed": 0,
+        }
+    )
+
+
+def test_compare_pairs_rows_by_key() -> None:
+    better, worse = table(similarity=0.6), table(similarity=0.5).sample(frac=1, random_state=0)
+    difference = compare(better, worse, NAMED["structural_similarity"])
+    assert difference.mean == pytest.approx(0.1)
+    assert (difference.n, difference.verdict) == (16, "better")
+    assert compare(better, better, NAMED["compositional_validity"]).mean == 0
+
+
+def test_compare_of_a_ratio() -> None:
+    difference = compare(table(masked_correct=2), table(masked_correct=1), NAMED["masked_accuracy"])
+    assert difference.mean == pytest.approx(0.5)
+
+
+def test_compare_refuses_repeated_keys() -> None:
+    with pytest.raises(ValueError, match="unique"):
+        compare(pd.concat([table(), table()]), table(), METRICS[0])
+
+
+def test_flat_names() -> None:
+    named = flat(headline(table()), "val")
+    assert named["val/structural_similarity"] == pytest.approx(0.5)
+    assert named["val/structural_similarity/n"] == 16
+    assert set(named) == {f"val/{metric.name}{end}" for metric in METRICS for end in ("", "/low", "/high", "/n")}
+    assert all(isinstance(value, float) for value in named.values())

@@ -1,0 +1,102 @@
+"""The figures are written, complete, and touch no global state."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.image import imread
+
+from crystalsweep.metrics import METRICS
+from crystalsweep.plots import plot_conditions, plot_training, plot_trials
+
+NAMES = [metric.name for metric in METRICS]
+
+
+def summary(level: float, width: float = 0.02) -> pd.DataFrame:
+    rows = [
+        {"metric": name, "mask_type": mask, "sigma_noise": sigma, "mean": level, "low": level - width, "high": level}
+        for name in NAMES
+        for mask in ("species", "random15")
+        for sigma in (0.1, 0.2, 0.4)
+    ]
+    return pd.DataFrame(rows).assign(n=10, clusters=5)
+
+
+def trials() -> pd.DataFrame:
+    rows = [
+        {"trial": f"{sigma}-{w}", "sigma_noise": sigma, "w_wasserstein": w, "metric": name, "mean": 0.5 + w / 100}
+        for name in NAMES
+        for sigma in (0.1, 0.4)
+        for w in (0.0, 0.1, 1.0)
+    ]
+    lines = [
+        {"trial": t, "metric": name, "mean": m} for name in NAMES for t, m in (("ceiling", 1.0), ("identity", 0.0))
+    ]
+    frame = pd.DataFrame(rows + lines)
+    return frame.assign(low=frame["mean"] - 0.02, high=frame["mean"] + 0.02)
+
+
+def shows_something(path: Path) -> bool:
+    image = imread(path)
+    return min(image.shape[:2]) > 300 and image[..., :3].std() > 0.01
+
+
+@pytest.mark.parametrize("models", [("pretrained",), ("pretrained", "gan")])
+def test_conditions(tmp_path: Path, models: tuple[str, ...]) -> None:
+    summaries = {model: summary(0.6) for model in models} | {"ground truth": summary(1.0), "identity": summary(0.0)}
+    assert shows_something(plot_conditions(summaries, tmp_path / "made" / "conditions.png"))
+
+
+def test_conditions_with_metrics_that_have_no_value(tmp_path: Path) -> None:
+    empty = summary(0.6)
+    empty.loc[empty["metric"] == "structural_similarity", ["mean", "low", "high"]] = np.nan
+    empty.loc[empty["mask_type"] == "species", ["low", "high"]] = np.nan
+    summaries = {"model": empty, "ground truth": empty}
+    assert shows_something(plot_conditions(summaries, tmp_path / "conditions.png"))
+
+
+def test_conditions_needs_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one model"):
+        plot_conditions({"identity": summary(0.0)}, tmp_path / "x.png")
+
+
+def test_trials(tmp_path: Path) -> None:
+    assert shows_something(plot_trials(trials(), tmp_path / "trials.png"))
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_trials_of_one_weight(tmp_path: Path, weight: float) -> None:
+    frame = trials()
+    chosen = frame[(frame["w_wasserstein"] == weight) | frame["w_wasserstein"].isna()]
+    assert shows_something(plot_trials(chosen, tmp_path / "trials.png"))
+
+
+def test_trials_needs_a_trial(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one trial"):
+        plot_trials(trials().query("trial == 'ceiling'"), tmp_path / "x.png")
+
+
+def test_training(tmp_path: Path) -> None:
+    history = pd.DataFrame(
+        [
+            {
+                "trial": trial,
+                "epoch": epoch,
+                "loss": np.exp(-epoch),
+                "accuracy": epoch / 9 if epoch % 3 == 0 else np.nan,
+            }
+            for trial in ("a", "b")
+            for epoch in range(10)
+        ]
+    )
+    assert shows_something(plot_training(history, tmp_path / "training.png"))
+    assert shows_something(plot_training(history.drop(columns="trial"), tmp_path / "one.png"))
+    with pytest.raises(ValueError, match="no numeric column"):
+        plot_training(history[["trial", "epoch"]], tmp_path / "none.png")
+
+
+def test_no_pyplot_state_is_made(tmp_path: Path) -> None:
+    plot_conditions({"model": summary(0.6)}, tmp_path / "conditions.png")
+    assert not Gcf.figs
