@@ -1,0 +1,89 @@
+"""Checkpoints that load without executing code: weights as safetensors, everything else as JSON or plain tensors.
+
+A checkpoint is a folder: `checkpoint.json` (stage, config, epoch, step, metrics, data), one `<model>.safetensors` per
+network, and `training.pt` (optimizers, read with `weights_only=True`) for resuming exactly. Random state needs no
+file: it follows from the seed and the epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from crystalsweep.hyperparameters import BackboneConfig
+from crystalsweep.models import Generator
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """The JSON part of a checkpoint."""
+
+    stage: str
+    """`pretrain`, `finetune` or `gan`."""
+    config: dict[str, Any]
+    """The stage's config, as JSON."""
+    epoch: int
+    """Epochs completed."""
+    step: int
+    """Optimizer steps completed (of the generator, in the GAN stage)."""
+    data_sha256: str
+    """Fingerprint of the data set."""
+    split_sha256: str
+    """Fingerprint of its split."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Those of the last epoch."""
+    format: int = FORMAT
+    """Version of this layout."""
+
+
+def save_checkpoint(
+    folder: Path, info: CheckpointInfo, models: dict[str, nn.Module], training: dict[str, Any] | None = None
+) -> None:
+    """Write a checkpoint into an existing empty `folder`."""
+    for name, model in models.items():
+        state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+        save_file(state, folder / f"{name}.safetensors")
+    if training is not None:
+        torch.save(training, folder / "training.pt")
+    (folder / "checkpoint.json").write_text(json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
+
+
+def read_info(folder: Path) -> CheckpointInfo:
+    """The JSON part. Raises `ValueError` when `folder` holds no checkpoint of this format."""
+    try:
+        content = json.loads((folder / "checkpoint.json").read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is not a checkpoint: it has no checkpoint.json") from None
+    if content.get("format") != FORMAT:
+        raise ValueError(f"{folder} has checkpoint format {content.get('format')}, this version reads {FORMAT}")
+    return CheckpointInfo(**content)
+
+
+def read_weights(folder: Path, model: str) -> dict[str, torch.Tensor]:
+    """Weights of the network called `model`. Raises `ValueError` when the checkpoint has none of that name."""
+    path = folder / f"{model}.safetensors"
+    if not path.exists():
+        names = sorted(p.stem for p in folder.glob("*.safetensors"))
+        raise ValueError(f"{folder} has no {model!r} weights; it has {', '.join(names) or 'none at all'}")
+    return load_file(path)
+
+
+def read_training_state(folder: Path) -> dict[str, Any]:
+    """States of the optimizers by name, on the CPU; never executes code."""
+    state: dict[str, Any] = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)
+    return state
+
+
+def load_generator(folder: Path) -> Generator:
+    """The generator of a `pretrain` or `gan` checkpoint, in evaluation mode, on the CPU."""
+    model = Generator(BackboneConfig.model_validate(read_info(folder).config["backbone"]))
+    model.load_state_dict(read_weights(folder, "generator"))
+    return model.eval()

@@ -1,0 +1,108 @@
+"""Typed configs that refuse unknown keys, and `key=value` overrides that say which key was meant.
+
+A config is a tree of frozen pydantic models; a field's docstring is its help. `override` takes dotted paths
+(`reconstruction.w_pos=50`) or, where it is unambiguous, the last name alone (`w_pos=50`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Config(BaseModel):
+    """Base of every config: immutable, unknown keys are errors, field docstrings are descriptions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    def fingerprint(self) -> str:
+        """Sha256 of the config's canonical JSON."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+C = TypeVar("C", bound=Config)
+
+
+class Leaf(NamedTuple):
+    """One settable value of a config."""
+
+    path: str
+    value: object
+    description: str
+
+
+def leaves(config: Config, prefix: str = "") -> Iterator[Leaf]:
+    """Every settable value with its dotted path, in declaration order."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield Leaf(f"{prefix}{name}", value, field.description or "")
+
+
+def flat(config: Config) -> dict[str, str]:
+    """Dotted path to value as JSON text: what a tracking server stores as parameters."""
+    dumped = config.model_dump(mode="json")
+
+    def value(path: str) -> object:
+        node: Any = dumped
+        for part in path.split("."):
+            node = node[part]
+        return node
+
+    return {leaf.path: json.dumps(value(leaf.path)) for leaf in leaves(config)}
+
+
+def override(config: C, assignments: Iterable[str]) -> C:
+    """`config` with `key=value` assignments applied; values are JSON where they parse, else text.
+
+    Raises `ValueError` for a malformed assignment, an unknown or ambiguous key (naming the nearest) or a bad value.
+    """
+    tree = config.model_dump(mode="json")
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator:
+            raise ValueError(f"{assignment!r} is not of the form key=value")
+        *parents, last = _resolve(config, key.strip()).split(".")
+        node = tree
+        for part in parents:
+            node = node[part]
+        node[last] = _parsed(text.strip())
+    try:
+        return type(config).model_validate(tree)
+    except ValidationError as error:
+        raise ValueError(_one_line(error)) from None
+
+
+def _resolve(config: Config, key: str) -> str:
+    paths = [leaf.path for leaf in leaves(config)]
+    if key in paths:
+        return key
+    matches = [path for path in paths if path.endswith(f".{key}")]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise ValueError(f"{key!r} is ambiguous: write one of {', '.join(matches)}")
+    names = {path: path for path in paths} | {path.rpartition(".")[2]: path for path in paths}
+    near = get_close_matches(key, names, n=1, cutoff=0.4)
+    hint = f"; did you mean {names[near[0]]!r}?" if near else f"; known keys: {', '.join(paths)}"
+    raise ValueError(f"unknown key {key!r} for {type(config).__name__}{hint}")
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _one_line(error: ValidationError) -> str:
+    problems = (f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+    return "; ".join(problems)

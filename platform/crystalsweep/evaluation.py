@@ -1,0 +1,138 @@
+"""The evaluation protocol (paper, Fig. 4): each crystal × mask type × sigma, restored and scored against its parent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from crystalsweep.batch import CrystalBatch, collate, uncollate
+from crystalsweep.corruption import Corrupted, apply, draw_noise, random_mask
+from crystalsweep.crystal import Crystal
+from crystalsweep.hyperparameters import EvaluationConfig, mask_fraction
+from crystalsweep.metrics import score_table
+from crystalsweep.models import Generator, graph_of, one_hot
+from crystalsweep.seeding import stream
+
+CASES_PER_CHUNK = 256
+"""Cases corrupted together. Part of the protocol: the random draws run per chunk."""
+
+Restore = Callable[[Crystal, Crystal], Crystal]
+"""(original, corrupted) → generated; what a baseline is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    parent: Crystal
+    mask_type: str
+    sigma_noise: float
+    draw: int
+    masked_species: int
+    """Atomic number hidden by a `species` mask; 0 for random masks."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """Cases that are corrupted and restored together."""
+
+    originals: list[Crystal]
+    corrupted: Corrupted
+    keys: pd.DataFrame
+    """parent, mask_type, sigma_noise, draw; one row per case."""
+
+    def corrupted_crystals(self) -> list[Crystal]:
+        """The corrupted inputs as crystals; masked atoms have species 0."""
+        ids = [crystal.id for crystal in self.originals]
+        return uncollate(self.corrupted.cart, self.corrupted.species, self.corrupted.pristine, ids)
+
+
+def evaluation_chunks(crystals: Sequence[Crystal], config: EvaluationConfig) -> Iterator[Chunk]:
+    """The protocol's corrupted inputs; the same for every model, since they depend on crystals and config alone."""
+    cases = list(_cases(_sample(crystals, config), config))
+    for start in range(0, len(cases), CASES_PER_CHUNK):
+        part = cases[start : start + CASES_PER_CHUNK]
+        keys = pd.DataFrame(
+            {
+                "parent": [case.parent.id for case in part],
+                "mask_type": [case.mask_type for case in part],
+                "sigma_noise": [case.sigma_noise for case in part],
+                "draw": [case.draw for case in part],
+            }
+        )
+        generator = stream(config.seed, "evaluation", start)
+        yield Chunk(originals=[case.parent for case in part], corrupted=_corrupt(part, config, generator), keys=keys)
+
+
+def _sample(crystals: Sequence[Crystal], config: EvaluationConfig) -> list[Crystal]:
+    if config.max_crystals is None or config.max_crystals >= len(crystals):
+        return list(crystals)
+    chosen = np.random.default_rng(config.seed).choice(len(crystals), config.max_crystals, replace=False)
+    return [crystals[i] for i in sorted(chosen)]
+
+
+def _cases(crystals: Sequence[Crystal], config: EvaluationConfig) -> Iterator[_Case]:
+    for parent in crystals:
+        for mask_type in config.mask_types:
+            by_species = mask_fraction(mask_type) is None
+            hidden = [int(z) for z in np.unique(parent.species)] if by_species else [0] * config.draws
+            for sigma_noise in config.sigma_noise:
+                for draw, z in enumerate(hidden):
+                    yield _Case(
+                        parent=parent, mask_type=mask_type, sigma_noise=sigma_noise, draw=draw, masked_species=z
+                    )
+
+
+def _corrupt(cases: list[_Case], config: EvaluationConfig, generator: torch.Generator) -> Corrupted:
+    batch = collate([case.parent for case in cases])
+    masked = batch.species == torch.tensor([case.masked_species for case in cases])[batch.crystal]
+    for mask_type in config.mask_types:
+        fraction = mask_fraction(mask_type)
+        if fraction is not None:
+            of_type = torch.tensor([case.mask_type == mask_type for case in cases])[batch.crystal]
+            masked |= of_type & random_mask(batch, fraction, generator)
+    sigma_noise = torch.tensor([case.sigma_noise for case in cases])
+    return apply(batch, masked, draw_noise(batch, sigma_noise, config.center_noise, generator))
+
+
+@torch.no_grad()
+def restore(generator: Generator, corrupted: Corrupted, ids: Sequence[str], keep_known: bool) -> list[Crystal]:
+    """Ĝ's crystals for a corrupted batch; visible species as given where `keep_known`."""
+    batch: CrystalBatch = corrupted.pristine
+    config = generator.backbone.config
+    graph = graph_of(corrupted.cart, batch.lattice, batch.counts, config)
+    restored = generator(one_hot(corrupted.species), graph)
+    predicted = restored.species()
+    species = torch.where(corrupted.masked, predicted, corrupted.species) if keep_known else predicted
+    return uncollate(restored.cart(corrupted.cart, batch.lattice, batch.crystal), species, batch, ids)
+
+
+def evaluate_generator(
+    generator: Generator, crystals: Sequence[Crystal], config: EvaluationConfig, device: torch.device | str = "cpu"
+) -> pd.DataFrame:
+    """A row of metrics per generated crystal (see `metrics.score_table`), in the order of the protocol."""
+    training = generator.training
+    generator.eval()
+    tables = []
+    for chunk in evaluation_chunks(crystals, config):
+        ids = [crystal.id for crystal in chunk.originals]
+        generated = restore(generator, chunk.corrupted.to(device), ids, config.keep_known)
+        tables.append(score_table(chunk.originals, chunk.corrupted_crystals(), generated, chunk.keys))
+    generator.train(training)
+    return pd.concat(tables, ignore_index=True)
+
+
+def evaluate_baseline(
+    baseline: Restore, crystals: Sequence[Crystal], config: EvaluationConfig, *, given_composition: bool = False
+) -> pd.DataFrame:
+    """The same rows for a baseline; `given_composition` scores positions as if the composition were restored."""
+    tables = []
+    for chunk in evaluation_chunks(crystals, config):
+        corrupted = chunk.corrupted_crystals()
+        generated = [baseline(o, c) for o, c in zip(chunk.originals, corrupted, strict=True)]
+        tables.append(
+            score_table(chunk.originals, corrupted, generated, chunk.keys, given_composition=given_composition)
+        )
+    return pd.concat(tables, ignore_index=True)

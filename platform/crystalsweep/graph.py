@@ -1,0 +1,69 @@
+"""Periodic graphs of a batch: which atoms see each other, and the edge vectors that carry gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crystalsweep.neighbours import nearest, neighbour_list
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Graph:
+    """Positions and directed edges of B crystals; edge `e` tells atom `dst[e]` about atom `src[e]`."""
+
+    cart: Tensor
+    """(n, 3) Å; may require grad."""
+    lattice: Tensor
+    """(B, 3, 3) Å."""
+    crystal: Tensor
+    """(n,) int64."""
+    src: Tensor
+    """(E,) int64."""
+    dst: Tensor
+    """(E,) int64."""
+    offset: Tensor
+    """(E, 3) float32: whole lattice vectors added to `src`."""
+
+    @property
+    def size(self) -> int:
+        """B, the number of crystals."""
+        return len(self.lattice)
+
+    def edge_vectors(self) -> Tensor:
+        """(E, 3) from centre to neighbour, Å; float32 and differentiable in `cart`, also under autocast."""
+        with torch.autocast(self.cart.device.type, enabled=False):
+            shift = torch.einsum("ei,eij->ej", self.offset, self.lattice[self.crystal[self.dst]])
+            return self.cart[self.src] + shift - self.cart[self.dst]
+
+
+def build_graph(cart: Tensor, lattice: Tensor, counts: Tensor, cutoff: float, max_neighbours: int) -> Graph:
+    """Neighbours within `cutoff` (Å), per atom up to the `max_neighbours`-th with its whole shell.
+
+    The search runs in float64 on the CPU; which edges exist carries no gradient, their vectors do.
+    Raises `ValueError` when a position is not finite.
+    """
+    positions = cart.detach().cpu().double().numpy()
+    if not np.isfinite(positions).all():
+        raise ValueError("positions are not finite: training has diverged; lower the learning rate")
+    cells, sizes = lattice.cpu().double().numpy(), counts.cpu().numpy()
+    first = np.cumsum(sizes) - sizes
+    src, dst, offset = [], [], []
+    for start, size, cell in zip(first, sizes, cells, strict=True):
+        frac = positions[start : start + size] @ np.linalg.inv(cell)
+        edges = nearest(neighbour_list(cell, frac, cutoff), max_neighbours)
+        src.append(edges.src + start)
+        dst.append(edges.dst + start)
+        offset.append(edges.offset)
+    device = cart.device
+    return Graph(
+        cart=cart,
+        lattice=lattice,
+        crystal=torch.repeat_interleave(torch.arange(len(counts), device=device), counts),
+        src=torch.from_numpy(np.concatenate(src)).to(device),
+        dst=torch.from_numpy(np.concatenate(dst)).to(device),
+        offset=torch.from_numpy(np.concatenate(offset)).float().to(device),
+    )

@@ -1,0 +1,138 @@
+"""What can be set about the method, apart from how each stage trains. Imports without torch.
+
+Symbols and defaults follow Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672, except where a field
+says otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from crystalsweep.config import Config
+
+
+def mask_fraction(mask_type: str) -> float | None:
+    """0.15 for `random15`; None for `species`. Raises `ValueError` for anything else."""
+    if mask_type == "species":
+        return None
+    found = re.fullmatch(r"random(\d{1,3})", mask_type)
+    if not found or not 0 <= int(found[1]) <= 100:
+        raise ValueError(
+            f"mask type {mask_type!r} is neither 'species' nor 'random' with a percentage, as in 'random15'"
+        )
+    return int(found[1]) / 100
+
+
+def _known_mask_type(mask_type: str) -> str:
+    mask_fraction(mask_type)
+    return mask_type
+
+
+MaskType = Annotated[str, AfterValidator(_known_mask_type)]
+"""`species` (α: every atom of one species) or `randomNN` (β, γ: ceil(NN % of N) distinct atoms)."""
+
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Range(Config):
+    """A uniform range to draw from, once per crystal."""
+
+    low: NonNegative
+    """Least value."""
+    high: NonNegative
+    """Greatest value."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+
+class CorruptionConfig(Config):
+    """How a pristine crystal becomes a training input."""
+
+    mask_types: dict[MaskType, Positive] = {"species": 0.5, "random15": 0.5}
+    """Mask types and their weights; one is drawn per crystal."""
+    sigma_noise: NonNegative | tuple[NonNegative, ...] | Range = 0.1
+    """Noise level in units of min_edge: a number, a list, or {"low": …, "high": …} to draw from per crystal."""
+    center_noise: bool = True
+    """Remove the mean displacement, which a translation-invariant network cannot see; off is the paper's reading."""
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> CorruptionConfig:
+        if not self.mask_types or self.sigma_noise == ():
+            raise ValueError("mask_types and sigma_noise need at least one entry")
+        return self
+
+
+class BackboneConfig(Config):
+    """The equivariant network under every model."""
+
+    name: Literal["painn"] = "painn"
+    """Which backbone; `painn` is light enough for a laptop."""
+    width: Annotated[int, Field(gt=0)] = 64
+    """Channels of scalars and of vectors."""
+    layers: Annotated[int, Field(gt=0)] = 3
+    """Interaction blocks."""
+    radial_functions: Annotated[int, Field(gt=1, le=64)] = 20
+    """Bessel functions of the distance; few and smooth, so that ∂D/∂x stays usable."""
+    cutoff: Positive = 5.0
+    """Å; pairs beyond do not interact."""
+    max_neighbours: Annotated[int, Field(gt=0)] = 16
+    """Edges per atom, whole shells kept, so that symmetric crystals stay symmetric."""
+
+
+class ReconstructionConfig(Config):
+    """L_species + w_pos · L_position (Eqs. 1 and 3)."""
+
+    w_pos: NonNegative = 60.0
+    """Weight of L_position; 60 in min_edge units, about 10 in angstrom, 66.7 in fractional (the paper's 200)."""
+    position_unit: Literal["min_edge", "angstrom", "fractional"] = "min_edge"
+    """Unit of the displacement error; `fractional` is the paper's."""
+    species_over: Literal["all", "masked"] = "all"
+    """Atoms that L_species averages over: all (the paper) or the masked ones only."""
+
+
+class AdversarialConfig(Config):
+    """The adversarial term w_W · L_W (Eqs. 2 and 3) and how its gradient reaches the generator."""
+
+    w_wasserstein: NonNegative = 0.1
+    """w_W, the weight of L_W in the generator's loss; 0 is the control arm."""
+    loss: Literal["l1", "bce", "hinge", "wgan_gp"] = "l1"
+    """L_W: `l1` is the paper's distance between label and softmax; the others are the field's."""
+    species_gradient: Literal["straight_through", "gumbel", "soft", "none"] = "straight_through"
+    """How species carry gradient from D to G; `none` cuts species and positions off, as the released code does."""
+    keep_known: bool = False
+    """Give visible atoms to D with their true species instead of the predicted one."""
+    temperature: Positive = 1.0
+    """Softmax temperature of `gumbel`."""
+    gradient_penalty: NonNegative = 10.0
+    """Weight of the gradient penalty of `wgan_gp` (doi:10.48550/arXiv.1704.00028)."""
+    g_steps_per_d_step: Annotated[int, Field(gt=0)] = 10
+    """Generator updates per discriminator update."""
+    real_sigma_noise: NonNegative = 0.001
+    """Noise on the real crystals shown to D, in units of min_edge."""
+
+
+class EvaluationConfig(Config):
+    """The evaluation protocol of Fig. 4: every crystal × mask type × sigma."""
+
+    mask_types: tuple[MaskType, ...] = ("species", "random15", "random30")
+    """Mask types; `species` masks each species of a crystal once."""
+    sigma_noise: tuple[NonNegative, ...] = (0.1, 0.2, 0.4)
+    """Noise levels in units of min_edge."""
+    draws: Annotated[int, Field(gt=0)] = 5
+    """Draws per crystal and sigma of each random mask type."""
+    max_crystals: Annotated[int, Field(gt=0)] | None = None
+    """Evaluate a seeded sample of this many parents; none means all."""
+    center_noise: bool = True
+    """As in training."""
+    keep_known: bool = True
+    """Visible species are kept as given (completion); off restores every atom (the paper's reading)."""
+    seed: int = 20240917
+    """Fixes the corruptions, so that all models and baselines see the same inputs."""

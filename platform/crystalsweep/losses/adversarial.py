@@ -1,0 +1,76 @@
+"""L_W and its alternatives: what generator and discriminator minimise against each other (paper, Eq. 2).
+
+Class 1 is real. The paper prints |y − LogSoftmax|, which for two classes is blind to the label; its released code uses
+the softmax, and so does `l1` here. `hinge` and `wgan_gp` read the two logits as one score, logit of real minus logit
+of fake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch_geometric.utils import scatter
+
+AdversarialLoss = Literal["l1", "bce", "hinge", "wgan_gp"]
+REAL, FAKE = 1, 0
+
+
+def generator_loss(fake_logits: Tensor, loss: AdversarialLoss) -> Tensor:
+    """L_W(D̂(Ĝ(X)), real): small where (B, 2) `fake_logits` say real."""
+    if loss == "l1":
+        return l1_to_label(fake_logits, REAL)
+    if loss == "bce":
+        return cross_entropy_to_label(fake_logits, REAL)
+    return -score(fake_logits).mean()
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, loss: AdversarialLoss) -> Tensor:
+    """Small where real crystals are called real and generated ones fake; without `wgan_gp`'s gradient penalty."""
+    if loss == "l1":
+        return l1_to_label(real_logits, REAL) + l1_to_label(fake_logits, FAKE)
+    if loss == "bce":
+        return cross_entropy_to_label(real_logits, REAL) + cross_entropy_to_label(fake_logits, FAKE)
+    if loss == "hinge":
+        return (1 - score(real_logits)).relu().mean() + (1 + score(fake_logits)).relu().mean()
+    return score(fake_logits).mean() - score(real_logits).mean()
+
+
+def l1_to_label(logits: Tensor, label: int) -> Tensor:
+    """Mean over the batch of Σ_k |y_k − softmax_k|, 0…2."""
+    target = functional.one_hot(torch.full((len(logits),), label, device=logits.device), logits.shape[-1])
+    return (target - logits.float().softmax(dim=-1)).abs().sum(dim=-1).mean()
+
+
+def cross_entropy_to_label(logits: Tensor, label: int) -> Tensor:
+    """Cross entropy; for the generator this is the non-saturating form."""
+    return functional.cross_entropy(logits.float(), torch.full((len(logits),), label, device=logits.device))
+
+
+def score(logits: Tensor) -> Tensor:
+    """(B,) realness: logit of real minus logit of fake."""
+    return logits[:, REAL] - logits[:, FAKE]
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor, Tensor], Tensor],
+    real: tuple[Tensor, Tensor],
+    fake: tuple[Tensor, Tensor],
+    crystal: Tensor,
+    mix: Tensor,
+) -> Tensor:
+    """Mean of (‖∇ score‖ − 1)² per crystal, between paired real and fake crystals (doi:10.48550/arXiv.1704.00028).
+
+    `real` and `fake` are (species weights (n, 119), positions (n, 3) Å) of the same atoms in the same cells, without a
+    jump by a lattice vector between them; `mix` is (B,) in [0, 1). The norm runs over a crystal's species weights
+    and Å.
+    """
+    t = mix[crystal][:, None]
+    weights, cart = ((t * r + (1 - t) * f).detach().requires_grad_() for r, f in zip(real, fake, strict=True))
+    gradients = torch.autograd.grad(score(critic(weights, cart)).sum(), (weights, cart), create_graph=True)
+    squared = sum(g.square().sum(dim=-1) for g in gradients)
+    per_crystal = scatter(torch.as_tensor(squared), crystal, dim_size=len(mix))
+    return ((per_crystal + 1e-12).sqrt() - 1).square().mean()

@@ -1,0 +1,57 @@
+"""L_species + w_pos · L_position (paper, Eq. 1)."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch_geometric.utils import scatter
+
+from crystalsweep.batch import CrystalBatch, to_fractional
+from crystalsweep.corruption import Corrupted
+from crystalsweep.hyperparameters import ReconstructionConfig
+from crystalsweep.models import Restoration
+
+
+class Reconstruction(NamedTuple):
+    """The terms of Eq. 1; scalars."""
+
+    total: Tensor
+    """L_species + w_pos · L_position."""
+    species: Tensor
+    """L_species, nats per atom."""
+    position: Tensor
+    """L_position, squared `position_unit`."""
+
+
+def reconstruction_loss(restored: Restoration, corrupted: Corrupted, config: ReconstructionConfig) -> Reconstruction:
+    """Eq. 1 for a batch."""
+    over = corrupted.masked if config.species_over == "masked" else None
+    species = species_loss(restored.logits, corrupted.pristine.species, over)
+    error = corrupted.noise - restored.perturbation
+    position = position_loss(error, corrupted.pristine, config.position_unit)
+    return Reconstruction(species + config.w_pos * position, species, position)
+
+
+def species_loss(logits: Tensor, species: Tensor, over: Tensor | None = None) -> Tensor:
+    """Negative log likelihood of (n,) species under (n, 118) logits, mean over atoms (those in `over`, if given)."""
+    per_atom = functional.cross_entropy(logits.float(), species - 1, reduction="none")
+    if over is None:
+        return per_atom.mean()
+    return (per_atom * over).sum() / over.sum().clamp(min=1)
+
+
+def position_loss(
+    error: Tensor, batch: CrystalBatch, unit: Literal["min_edge", "angstrom", "fractional"] = "min_edge"
+) -> Tensor:
+    """(1/N) Σ_i |Δ_i|², mean over crystals, of the (n, 3) error P − P̃ in Å expressed in `unit`."""
+    with torch.autocast(error.device.type, enabled=False):
+        error = error.float()
+        if unit == "min_edge":
+            error = error / batch.min_edge[batch.crystal][:, None]
+        elif unit == "fractional":
+            error = to_fractional(error, batch.lattice, batch.crystal)
+        squared = error.square().sum(dim=-1)
+        return scatter(squared, batch.crystal, dim_size=len(batch), reduce="mean").mean()
