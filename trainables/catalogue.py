@@ -1,0 +1,41 @@
+"""The stages by name, with their configs and presets. Imports without torch; `stage_builder` loads the stage itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import trainables.finetune.config as finetune
+import trainables.gan.config as gan
+import trainables.pretrain.config as pretrain
+from trainables.config import StageConfig
+
+PRESETS: dict[str, dict[str, StageConfig]] = {
+    "pretrain": dict(pretrain.PRESETS),
+    "finetune": dict(finetune.PRESETS),
+    "gan": dict(gan.PRESETS),
+}
+"""Preset configs by stage and name."""
+
+
+def preset(stage: str, name: str) -> StageConfig:
+    """The preset of a stage. Raises `ValueError` naming the nearest for an unknown name."""
+    presets = PRESETS[stage]
+    if name not in presets:
+        near = get_close_matches(name, presets, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(presets)}"
+        raise ValueError(f"{stage} has no preset {name!r}; {hint}")
+    return presets[name]
+
+
+def config_from(stage: str, content: dict[str, Any]) -> StageConfig:
+    """A stage's config from its JSON form."""
+    return type(next(iter(PRESETS[stage].values()))).model_validate(content)
+
+
+def stage_builder(stage: str) -> Callable[..., Any]:
+    """`build(config, data, session, inputs) -> Stage` of a stage."""
+    builder: Callable[..., Any] = import_module(f"trainables.{stage}.train").build
+    return builder

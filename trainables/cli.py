@@ -1,0 +1,149 @@
+"""`crystalsweep train`: one stage, alone in this process or on several Ray Train workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crystalsweep.config import leaves, override
+from trainables.catalogue import PRESETS, preset
+from trainables.config import StageConfig
+
+INPUTS = {"pretrain": (), "finetune": ("generator",), "gan": ("generator", "discriminator")}
+"""Checkpoints that each stage can start from."""
+
+
+@click.group()
+def train() -> None:
+    """Train one stage: pretrain, finetune or gan.
+
+    \b
+    crystalsweep train pretrain --preset demo --out runs/pretrain
+    crystalsweep train finetune --preset demo --generator runs/pretrain --out runs/stability
+    crystalsweep train gan --preset demo --generator runs/pretrain --discriminator runs/stability \\
+        --set w_wasserstein=1 --out runs/gan
+    """
+
+
+def _command(stage: str, summary: str) -> click.Command:
+    def run(**options: Any) -> None:
+        try:
+            _train(stage, **options)
+        except (ValueError, OSError, RuntimeError) as error:
+            raise click.ClickException(str(error)) from error
+
+    options = [
+        click.Option(["--preset"], default="demo", show_default=True, help=f"One of {', '.join(PRESETS[stage])}."),
+        click.Option(
+            ["--data", "source"], default="bundled", show_default=True, help="'bundled', a data set, or TRAIN,VAL."
+        ),
+        click.Option(["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
+        click.Option(["--out"], type=click.Path(path_type=Path), help=f"Run folder.  [default: runs/{stage}]"),
+        click.Option(["--resume"], is_flag=True, help="Continue the run in --out from its last checkpoint."),
+        click.Option(["--workers"], default=1, show_default=True, help="More than one trains on Ray."),
+        click.Option(["--device"], help="cpu, cuda, …; the GPU if there is one."),
+        click.Option(["--settings", "list_settings"], is_flag=True, help="List all settings of the preset and exit."),
+    ]
+    for name in INPUTS[stage]:
+        made_by = {"generator": "pretrain or gan", "discriminator": "finetune"}[name]
+        options.append(
+            click.Option([f"--{name}"], type=click.Path(path_type=Path), help=f"Run of {made_by} to start from.")
+        )
+    return click.Command(stage, callback=run, params=list(options), help=summary)
+
+
+for _stage, _summary in {
+    "pretrain": "Learn to restore corrupted crystals (paper, Fig. 1B).",
+    "finetune": "Learn to tell stable crystals from unstable ones (Fig. 1C).",
+    "gan": "Train generator against discriminator (Fig. 2).",
+}.items():
+    train.add_command(_command(_stage, _summary))
+
+
+def _train(
+    stage: str,
+    *,
+    preset: str,
+    source: str,
+    settings: tuple[str, ...],
+    out: Path | None,
+    resume: bool,
+    workers: int,
+    device: str | None,
+    list_settings: bool,
+    **inputs: Path | None,
+) -> None:
+    config = override(_preset(stage, preset), settings)
+    if list_settings:
+        for leaf in leaves(config):
+            click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
+        return
+    folder = (out or Path("runs") / stage).resolve()
+    given = {name: checkpoint_folder(path) for name, path in inputs.items() if path}
+    run = _alone if workers == 1 else _on_ray
+    checkpoint = run(stage, config, source, given, folder, resume=resume, device=device, workers=workers)
+    click.echo(f"checkpoint: {checkpoint}")
+
+
+_preset = preset  # the option of the same name shadows it above
+
+
+def checkpoint_folder(path: Path) -> Path:
+    """The checkpoint in a run folder, or the folder itself. Raises `ValueError` where there is none."""
+    for candidate in (path, path / "checkpoint"):
+        if (candidate / "checkpoint.json").exists():
+            return candidate.resolve()
+    raise ValueError(f"{path} holds no checkpoint; train one with `crystalsweep train … --out {path}`")
+
+
+def _alone(
+    stage: str,
+    config: StageConfig,
+    source: str,
+    inputs: dict[str, Path],
+    folder: Path,
+    *,
+    resume: bool,
+    device: str | None,
+    workers: int,
+) -> Path:
+    from trainables.local import LocalSession, train_here
+
+    del workers
+    return train_here(stage, config, source, inputs, LocalSession(folder, resume=resume, device=device))
+
+
+def _on_ray(
+    stage: str,
+    config: StageConfig,
+    source: str,
+    inputs: dict[str, Path],
+    folder: Path,
+    *,
+    resume: bool,
+    device: str | None,
+    workers: int,
+) -> Path:
+    import ray
+    import torch
+
+    from trainables.cluster import Resources, job_for, trainer
+
+    if folder.exists() and not resume:
+        raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
+    use_gpu = torch.cuda.is_available() and device != "cpu"
+    ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    try:
+        job = job_for(stage, config, _absolute(source), inputs)
+        resources = Resources(workers=workers, use_gpu=use_gpu)
+        result = trainer(job, resources=resources, name=folder.name, storage=folder.parent).fit()
+    finally:
+        ray.shutdown()
+    return Path(result.checkpoint.path)
+
+
+def _absolute(source: str) -> str:
+    """Workers run elsewhere: relative paths would not be found."""
+    return source if source == "bundled" else ",".join(str(Path(part).resolve()) for part in source.split(","))

@@ -1,0 +1,1 @@
+"""Fine-tuning: the pre-trained backbone learns a property; stability first (paper, Fig. 1C)."""

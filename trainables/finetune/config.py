@@ -1,0 +1,23 @@
+"""Settings and presets of fine-tuning. Imports without torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from trainables.config import StageConfig
+
+
+class FinetuneConfig(StageConfig):
+    """Stability classification: e_above_hull ≤ 0 or not, by negative log likelihood."""
+
+    stable_only: Literal[False] = False
+    """A classifier needs both classes."""
+    trainable: Literal["all", "head"] = "all"
+    """What is updated: everything (the paper's text) or the head alone (its code)."""
+
+
+PRESETS = {
+    "demo": FinetuneConfig(epochs=4, learning_rate=1e-3, schedule="cosine", max_atoms=20),
+    "small": FinetuneConfig(epochs=6, learning_rate=5e-4, schedule="cosine", max_atoms=60),
+}
+"""`demo`: a minute on two cores. `small`: tens of minutes with tens of thousands of crystals."""

@@ -1,0 +1,111 @@
+"""The fine-tuning stage: a stability classifier over the pre-trained backbone."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from crystalsweep.batch import CrystalBatch, collate
+from crystalsweep.checkpoint import read_info, read_weights
+from crystalsweep.crystal import Crystal
+from crystalsweep.data import DataSet
+from crystalsweep.hyperparameters import BackboneConfig
+from crystalsweep.models import PropertyModel, graph_of, load_matching, one_hot
+from trainables.finetune.config import FinetuneConfig
+from trainables.session import Session
+from trainables.stage import Metrics, Stage, select
+
+log = logging.getLogger(__name__)
+VALIDATION_BATCH = 128
+
+
+class Finetune(Stage):
+    """A K = 2 property model; class 1 is stable."""
+
+    name = "finetune"
+    config: FinetuneConfig
+
+    def __init__(self, config: FinetuneConfig, data: DataSet, session: Session, pretrained: Path | None) -> None:
+        super().__init__(config, data, session)
+        self.train = _labelled(select(data.train, config, stable_only=False, split="train"))
+        self.val = _labelled(select(data.val, config, stable_only=False, split="val"))
+        torch.manual_seed(config.seed)
+        classifier = PropertyModel(config.backbone)
+        if pretrained:
+            dropped = load_matching(classifier, read_weights(pretrained, "generator"))
+            log.info("dropped from %s: %s", pretrained, ", ".join(dropped))
+        if config.trainable == "head":
+            classifier.backbone.requires_grad_(False)
+        self.classifier = session.wrap(classifier)
+        self.models = {"classifier": classifier}
+        parameters = [p for p in classifier.parameters() if p.requires_grad]
+        self.optimizers = {"classifier": torch.optim.Adam(parameters, lr=config.learning_rate)}
+        for group in self.optimizers["classifier"].param_groups:
+            group["initial_lr"] = config.learning_rate
+
+    def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
+        """One update on labelled crystals."""
+        del epoch, step
+        batch = batch.to(self.session.device)
+        loss = functional.cross_entropy(self._logits(self.classifier, batch), batch.stable.long())
+        optimizer = self.optimizers["classifier"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss.detach()}
+
+    @torch.no_grad()
+    def validate(self) -> Metrics:
+        """Loss, accuracy, balanced accuracy and F1 of "stable", beside the majority class's accuracy."""
+        model = self.models["classifier"].eval()
+        logits, stable = [], []
+        for start in range(0, len(self.val), VALIDATION_BATCH):
+            batch = collate(self.val[start : start + VALIDATION_BATCH]).to(self.session.device)
+            logits.append(self._logits(model, batch))
+            stable.append(batch.stable)
+        model.train()
+        return classification_metrics(torch.cat(logits).cpu(), torch.cat(stable).cpu())
+
+    def _logits(self, model: torch.nn.Module, batch: CrystalBatch) -> Tensor:
+        graph = graph_of(batch.cart, batch.lattice, batch.counts, self.config.backbone)
+        logits: Tensor = model(one_hot(batch.species), graph)
+        return logits
+
+
+def classification_metrics(logits: Tensor, stable: Tensor) -> Metrics:
+    """Of (M, 2) logits against (M,) bool labels; class 1 is stable."""
+    called = logits.argmax(dim=-1).bool()
+    hits, misses = (called & stable).sum().item(), (~called & stable).sum().item()
+    rejections, alarms = (~called & ~stable).sum().item(), (called & ~stable).sum().item()
+    prevalence = float(stable.float().mean())
+    recall, specificity = hits / max(hits + misses, 1), rejections / max(rejections + alarms, 1)
+    return {
+        "val/loss": float(functional.cross_entropy(logits, stable.long())),
+        "val/accuracy": (hits + rejections) / len(stable),
+        "val/balanced_accuracy": (recall + specificity) / 2,
+        "val/f1": 2 * hits / max(2 * hits + misses + alarms, 1),
+        "val/majority_accuracy": max(prevalence, 1 - prevalence),
+        "val/n": float(len(stable)),
+    }
+
+
+def _labelled(crystals: list[Crystal]) -> list[Crystal]:
+    labelled = [c for c in crystals if "e_above_hull" in c.labels]
+    if not labelled:
+        raise ValueError(
+            f"none of {len(crystals)} crystals has an e_above_hull label (eV/atom); stability classification needs it"
+        )
+    return labelled
+
+
+def build(config: FinetuneConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Finetune:
+    """The stage; with a `generator` checkpoint among `inputs` it starts from that backbone and takes its config."""
+    pretrained = inputs.get("generator")
+    if pretrained:
+        backbone = BackboneConfig.model_validate(read_info(pretrained).config["backbone"])
+        config = config.model_copy(update={"backbone": backbone})
+    return Finetune(config, data, session, pretrained)

@@ -1,0 +1,1 @@
+"""Adversarial training: the pre-trained generator against the stability classifier (paper, Fig. 2)."""

@@ -1,0 +1,29 @@
+"""Settings and presets of the GAN stage. Imports without torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from crystalsweep.hyperparameters import AdversarialConfig, Positive
+from trainables.config import RestorationConfig
+from trainables.pretrain.config import DEMO_EVALUATION, SMALL_EVALUATION
+
+
+class GanConfig(RestorationConfig):
+    """L_G = w_W · L_W + L_species + w_pos · L_position against a discriminator (Eqs. 2 and 3)."""
+
+    adversarial: AdversarialConfig = AdversarialConfig()
+    """The adversarial term."""
+    discriminator_learning_rate: Positive = 1e-5
+    """lr_D, of Adam with betas (0.5, 0.999)."""
+    audit_every: Annotated[int, Field(gt=0)] = 20
+    """Generator steps between gradient audits."""
+
+
+PRESETS = {
+    "demo": GanConfig(epochs=4, learning_rate=1e-3, schedule="cosine", max_atoms=20, evaluation=DEMO_EVALUATION),
+    "small": GanConfig(epochs=6, learning_rate=5e-4, schedule="cosine", max_atoms=60, evaluation=SMALL_EVALUATION),
+}
+"""`demo`: a minute on one core with the bundled crystals. `small`: tens of minutes with tens of thousands."""

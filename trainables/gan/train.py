@@ -1,0 +1,179 @@
+"""The GAN stage: `g_steps_per_d_step` generator updates, then one of the discriminator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from crystalsweep.audit import audit_gradients
+from crystalsweep.batch import CrystalBatch, wrap
+from crystalsweep.checkpoint import read_info, read_weights
+from crystalsweep.corruption import Corrupted, corrupt, draw_noise
+from crystalsweep.data import DataSet
+from crystalsweep.hyperparameters import BackboneConfig
+from crystalsweep.losses import (
+    discriminator_loss,
+    generator_loss,
+    reconstruction_loss,
+    species_for_discriminator,
+)
+from crystalsweep.losses.adversarial import FAKE, REAL, gradient_penalty
+from crystalsweep.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
+from trainables.gan.config import GanConfig
+from trainables.loop import step_stream
+from trainables.restoration import RestorationValidation
+from trainables.session import Session
+from trainables.stage import Metrics, Stage, average_degree, select
+
+Losses = dict[str, Tensor | float]
+
+
+class Gan(Stage):
+    """Ĝ against D̂; each is frozen while the other learns."""
+
+    name = "gan"
+    config: GanConfig
+
+    def __init__(
+        self, config: GanConfig, data: DataSet, session: Session, generator: Generator, discriminator: PropertyModel
+    ) -> None:
+        super().__init__(config, data, session)
+        self.train = select(data.train, config, stable_only=config.stable_only, split="train")
+        self.val = select(data.val, config, stable_only=config.stable_only, split="val")
+        self.models = {"generator": generator, "discriminator": discriminator}
+        self.generator, self.discriminator = session.wrap(generator), session.wrap(discriminator)
+        g = torch.optim.Adam(generator.parameters(), lr=config.learning_rate)
+        d = torch.optim.Adam(discriminator.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.999))
+        self.optimizers = {"generator": g, "discriminator": d}
+        for optimizer in (g, d):
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+        self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
+
+    def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
+        """A generator update, and after every `g_steps_per_d_step` of them one of the discriminator."""
+        config = self.config
+        corrupted = corrupt(batch, config.corruption, step_stream(self, "corruption", epoch, step)).to(
+            self.session.device
+        )
+        losses = self._generator_step(corrupted, epoch, step)
+        if (step + 1) % config.adversarial.g_steps_per_d_step == 0:
+            losses |= self._discriminator_step(corrupted, epoch, step)
+        return losses
+
+    def validate(self) -> Metrics:
+        """Restoration of the validation crystals."""
+        return self.validation.run()
+
+    def write_extra(self, folder: Path) -> None:
+        """The per-structure table of the last validation."""
+        self.validation.write(folder)
+
+    def _generator_step(self, corrupted: Corrupted, epoch: int, step: int) -> Losses:
+        config = self.config.adversarial
+        discriminator = self.models["discriminator"].requires_grad_(False).eval()
+        restored = self._restore(self.generator, corrupted)
+        reconstruction = reconstruction_loss(restored, corrupted, self.config.reconstruction)
+        teaches = config.species_gradient != "none" and config.w_wasserstein > 0
+        with torch.set_grad_enabled(teaches):
+            weights, cart = self._generated(restored, corrupted, epoch, step)
+            adversarial = generator_loss(self._scored(discriminator, weights, cart, corrupted.pristine), config.loss)
+        weighted = config.w_wasserstein * adversarial
+        audited = step % self.config.audit_every == 0
+        parameters = list(self.models["generator"].parameters())
+        audit = audit_gradients(weighted, reconstruction.total, parameters).as_metrics() if audited else {}
+        optimizer = self.optimizers["generator"]
+        optimizer.zero_grad()
+        (weighted + reconstruction.total).backward()
+        optimizer.step()
+        discriminator.requires_grad_(True).train()
+        return {
+            "loss": (weighted + reconstruction.total).detach(),
+            "loss/species": reconstruction.species.detach(),
+            "loss/position": reconstruction.position.detach(),
+            "loss/adversarial": adversarial.detach(),
+            **audit,
+        }
+
+    def _discriminator_step(self, corrupted: Corrupted, epoch: int, step: int) -> Losses:
+        config, batch = self.config.adversarial, corrupted.pristine
+        with torch.no_grad():
+            restored = self._restore(self.models["generator"], corrupted)
+            fake = self._generated(restored, corrupted, epoch, step)
+        noise = self._real_noise(batch, epoch, step)
+        real = (one_hot(batch.species), wrap(batch.cart + noise, batch.lattice, batch.crystal))
+        real_logits = self._scored(self.discriminator, *real, batch)
+        fake_logits = self._scored(self.discriminator, *fake, batch)
+        loss = discriminator_loss(real_logits, fake_logits, config.loss)
+        if config.loss == "wgan_gp":
+            straight = corrupted.noise - restored.perturbation  # from real to fake without a jump between cells
+            penalised = (fake[0], real[1] + straight - noise)
+            loss = loss + config.gradient_penalty * self._penalty(real, penalised, batch, epoch, step)
+        optimizer = self.optimizers["discriminator"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return {
+            "discriminator/loss": loss.detach(),
+            "discriminator/accuracy_real": (real_logits.argmax(dim=-1) == REAL).float().mean(),
+            "discriminator/accuracy_fake": (fake_logits.argmax(dim=-1) == FAKE).float().mean(),
+        }
+
+    def _restore(self, generator: nn.Module, corrupted: Corrupted) -> Restoration:
+        batch = corrupted.pristine
+        graph = graph_of(corrupted.cart, batch.lattice, batch.counts, self.config.backbone)
+        return cast(Restoration, generator(one_hot(corrupted.species), graph))
+
+    def _generated(self, restored: Restoration, corrupted: Corrupted, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """(n, 119) species weights and (n, 3) positions of the generated crystals, as D̂ reads them."""
+        config, batch = self.config.adversarial, corrupted.pristine
+        sampled = step_stream(self, "gumbel", epoch, step)
+        weights = species_for_discriminator(restored.logits, config.species_gradient, config.temperature, sampled)
+        if config.keep_known:
+            weights = torch.where(corrupted.masked[:, None], weights, one_hot(batch.species))
+        return weights, restored.cart(corrupted.cart, batch.lattice, batch.crystal)
+
+    def _scored(self, discriminator: nn.Module, weights: Tensor, cart: Tensor, batch: CrystalBatch) -> Tensor:
+        logits: Tensor = discriminator(weights, graph_of(cart, batch.lattice, batch.counts, self.config.backbone))
+        return logits
+
+    def _real_noise(self, batch: CrystalBatch, epoch: int, step: int) -> Tensor:
+        sigma = torch.full((len(batch),), self.config.adversarial.real_sigma_noise)
+        host = batch.to("cpu")
+        return draw_noise(host, sigma, False, step_stream(self, "real", epoch, step)).to(batch.cart.device)
+
+    def _penalty(
+        self, real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor], batch: CrystalBatch, epoch: int, step: int
+    ) -> Tensor:
+        mix = torch.rand(len(batch), generator=step_stream(self, "penalty", epoch, step)).to(batch.cart.device)
+
+        def critic(weights: Tensor, cart: Tensor) -> Tensor:
+            return self._scored(self.discriminator, weights, cart, batch)
+
+        return gradient_penalty(critic, real, fake, batch.crystal, mix)
+
+
+def build(config: GanConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Gan:
+    """The stage, started from the `generator` and `discriminator` checkpoints among `inputs`, where given.
+
+    Their backbone replaces the config's. Raises `ValueError` when the two have different ones.
+    """
+    backbones = [BackboneConfig.model_validate(read_info(path).config["backbone"]) for path in inputs.values()]
+    if any(backbone != backbones[0] for backbone in backbones):
+        raise ValueError(f"the checkpoints have different backbones: {', '.join(map(str, inputs.values()))}")
+    if backbones:
+        config = config.model_copy(update={"backbone": backbones[0]})
+    torch.manual_seed(config.seed)
+    generator, discriminator = Generator(config.backbone), PropertyModel(config.backbone)
+    degree = average_degree(select(data.train, config, stable_only=config.stable_only, split="train"), config)
+    for model, name, weights in (
+        (generator, "generator", "generator"),
+        (discriminator, "discriminator", "classifier"),
+    ):
+        model.backbone.average_degree.fill_(degree)
+        if name in inputs:
+            load_matching(model, read_weights(inputs[name], weights))
+    return Gan(config, data, session, generator, discriminator)

@@ -1,0 +1,108 @@
+"""A stage alone in this process: a run folder, a progress bar, no Ray and no tracking server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from crystalsweep.data import load
+from trainables.catalogue import stage_builder
+from trainables.config import StageConfig
+from trainables.loop import fit
+from trainables.session import WriteCheckpoint
+
+T = TypeVar("T")
+
+
+class LocalSession:
+    """One process on one device, reporting into a folder.
+
+    The folder holds `metrics.jsonl` (a line per epoch; the same for the same seed on the CPU), `timing.jsonl`
+    (wall-clock) and `checkpoint/`, the last epoch's, replaced only once its successor is whole.
+    """
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, folder: Path, *, resume: bool = False, device: str | None = None, progress: bool = True) -> None:
+        self.folder = folder
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._progress, self._resume = progress, resume
+        if not resume and (folder / "metrics.jsonl").exists():
+            raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model, moved to the device."""
+        return model.to(self.device)
+
+    def resume_from(self) -> Path | None:
+        """The folder's last whole checkpoint, when resuming."""
+        checkpoint = self.folder / "checkpoint"
+        if not checkpoint.exists() and (self.folder / "previous").exists():  # killed between the two renames
+            (self.folder / "previous").rename(checkpoint)
+        return checkpoint if self._resume and checkpoint.exists() else None
+
+    def steps(self, batches: Iterable[T], total: int, epoch: int) -> Iterator[T]:
+        """A bar per epoch on stderr."""
+        return iter(tqdm(batches, total=total, desc=f"epoch {epoch + 1}", leave=False, disable=not self._progress))
+
+    def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint) -> None:
+        """Checkpoint first, then the metrics line, so that a metrics line always has its checkpoint."""
+        fresh = self.folder / "incomplete"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        write_checkpoint(fresh)
+        current, previous = self.folder / "checkpoint", self.folder / "previous"
+        if current.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            current.rename(previous)
+        fresh.rename(current)
+        shutil.rmtree(previous, ignore_errors=True)
+        epoch = int(metrics["epoch"])
+        for name, timed in (("metrics.jsonl", False), ("timing.jsonl", True)):
+            chosen = {key: value for key, value in metrics.items() if key.startswith("time/") == timed}
+            _append(self.folder / name, {"epoch": epoch, **chosen})
+        if self._progress:
+            tqdm.write(epoch_line(metrics))
+
+
+def epoch_line(metrics: dict[str, float]) -> str:
+    """One epoch for a person: losses, the headline metrics, speed."""
+    shown = [name for name in metrics if name.startswith("loss") or name in _SHOWN]
+    parts = [f"{name.removeprefix('val/')} {metrics[name]:.3f}" for name in shown]
+    return f"epoch {int(metrics['epoch'])}: {'  '.join(parts)}  ({metrics['time/structures_per_s']:.0f} structures/s)"
+
+
+_SHOWN = (
+    "val/structural_validity",
+    "val/compositional_validity",
+    "val/compositional_similarity",
+    "val/structural_similarity",
+    "val/masked_accuracy",
+    "val/accuracy",
+)
+
+
+def _append(path: Path, row: dict[str, float]) -> None:
+    """Add a line, dropping lines of this epoch or later that a crash left behind."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines if json.loads(line)["epoch"] < row["epoch"]]
+    partial = path.with_suffix(".partial")
+    partial.write_text("\n".join([*kept, json.dumps(row, sort_keys=True)]) + "\n")
+    partial.replace(path)
+
+
+def train_here(stage: str, config: StageConfig, source: str, inputs: dict[str, Path], session: LocalSession) -> Path:
+    """Train a stage in this process; returns its last checkpoint."""
+    built = stage_builder(stage)(config, load(source), session, inputs)
+    (session.folder / "config.json").write_text(built.config.model_dump_json(indent=2) + "\n")
+    fit(built, session)
+    return session.folder / "checkpoint"

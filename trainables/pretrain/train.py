@@ -1,0 +1,73 @@
+"""The pre-training stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from crystalsweep.batch import CrystalBatch
+from crystalsweep.corruption import corrupt
+from crystalsweep.data import DataSet
+from crystalsweep.losses import reconstruction_loss
+from crystalsweep.models import Generator, graph_of, one_hot
+from trainables.loop import step_stream
+from trainables.pretrain.config import PretrainConfig
+from trainables.restoration import RestorationValidation
+from trainables.session import Session
+from trainables.stage import Metrics, Stage, average_degree, select
+
+
+class Pretrain(Stage):
+    """Ĝ minimises L_species + w_pos · L_position (Eq. 1)."""
+
+    name = "pretrain"
+    config: PretrainConfig
+
+    def __init__(self, config: PretrainConfig, data: DataSet, session: Session) -> None:
+        super().__init__(config, data, session)
+        self.train = select(data.train, config, stable_only=config.stable_only, split="train")
+        self.val = select(data.val, config, stable_only=config.stable_only, split="val")
+        torch.manual_seed(config.seed)
+        generator = Generator(config.backbone)
+        generator.backbone.average_degree.fill_(average_degree(self.train, config))
+        self.generator = session.wrap(generator)
+        self.models = {"generator": generator}
+        self.optimizers = {"generator": torch.optim.Adam(self.generator.parameters(), lr=config.learning_rate)}
+        for group in self.optimizers["generator"].param_groups:
+            group["initial_lr"] = config.learning_rate
+        self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
+
+    def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
+        """One update on freshly corrupted crystals."""
+        config = self.config
+        corrupted = corrupt(batch, config.corruption, step_stream(self, "corruption", epoch, step)).to(
+            self.session.device
+        )
+        pristine = corrupted.pristine
+        graph = graph_of(corrupted.cart, pristine.lattice, pristine.counts, config.backbone)
+        loss = reconstruction_loss(self.generator(one_hot(corrupted.species), graph), corrupted, config.reconstruction)
+        optimizer = self.optimizers["generator"]
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+        return {
+            "loss": loss.total.detach(),
+            "loss/species": loss.species.detach(),
+            "loss/position": loss.position.detach(),
+        }
+
+    def validate(self) -> Metrics:
+        """Restoration of the validation crystals."""
+        return self.validation.run()
+
+    def write_extra(self, folder: Path) -> None:
+        """The per-structure table of the last validation."""
+        self.validation.write(folder)
+
+
+def build(config: PretrainConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Pretrain:
+    """The stage; it starts from nothing."""
+    del inputs
+    return Pretrain(config, data, session)

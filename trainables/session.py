@@ -1,0 +1,44 @@
+"""The one interface through which a training loop meets the world: where it runs, and what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import torch
+from torch import nn
+
+T = TypeVar("T")
+
+WriteCheckpoint = Callable[[Path], None]
+"""Writes a checkpoint into an existing empty folder."""
+
+
+class Session(Protocol):
+    """What a loop knows of the process group it runs in; implemented alone (`local`) and on Ray Train (`cluster`)."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model on this session's device, averaging gradients over workers; the model itself when there is one."""
+        ...
+
+    def resume_from(self) -> Path | None:
+        """Checkpoint of this same run to continue from."""
+        ...
+
+    def steps(self, batches: Iterable[T], total: int, epoch: int) -> Iterator[T]:
+        """`batches`, shown as progress where somebody watches."""
+        ...
+
+    def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint) -> None:
+        """Once per epoch on every rank: metrics of rank 0 and its checkpoint. Names under `time/` are wall-clock."""
+        ...
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside a distributed wrapper, or the model itself."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
