@@ -1,0 +1,183 @@
+"""What a finished sweep says: a table with intervals, what the adversary changed, plots, and what to type next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from tabulate import tabulate
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.evaluation import evaluate_baseline
+from crystalsweep.hyperparameters import EvaluationConfig
+from crystalsweep.metrics import (
+    METRICS,
+    SECONDARY,
+    Interval,
+    compare,
+    ground_truth,
+    headline,
+    identity,
+    most_common_species,
+    summarise,
+)
+from crystalsweep.plots import plot_conditions, plot_trials
+from sweeps._engine import Outcome
+from trainables.restoration import TABLE
+
+SIGMA, W = "corruption.sigma_noise", "adversarial.w_wasserstein"
+"""The two settings that the GAN sweep's table and plots are laid out by."""
+
+MASKED = next(metric for metric in SECONDARY if metric.name == "masked_accuracy")
+SHOWN = (*METRICS, MASKED)
+_HEADERS = ("structural validity", "compositional validity", "compositional sim.", "structural sim.", "masked accuracy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """A trial with its per-structure table."""
+
+    outcome: Outcome
+    table: pd.DataFrame
+
+    @property
+    def sigma_noise(self) -> float:
+        """Training noise, in units of min_edge."""
+        return float(self.outcome.settings[SIGMA])
+
+    @property
+    def w_wasserstein(self) -> float:
+        """w_W; 0 is the control arm."""
+        return float(self.outcome.settings[W])
+
+    @property
+    def name(self) -> str:
+        """As legends show it."""
+        return f"σ={self.sigma_noise:g} w_W={self.w_wasserstein:g}"
+
+
+def evaluated(outcomes: Sequence[Outcome]) -> list[Evaluated]:
+    """Finished trials with their tables, by sigma and w_W."""
+    trials = [
+        Evaluated(outcome=outcome, table=pd.read_parquet(outcome.checkpoint / TABLE))
+        for outcome in outcomes
+        if outcome.status == "FINISHED" and outcome.checkpoint
+    ]
+    return sorted(trials, key=lambda trial: (trial.sigma_noise, trial.w_wasserstein))
+
+
+def baselines(val: Sequence[Crystal], train: Sequence[Crystal], config: EvaluationConfig) -> dict[str, pd.DataFrame]:
+    """Per-structure tables of the rows every model is held against, on the same corrupted inputs."""
+    counts = Counter(int(z) for crystal in train for z in crystal.species)
+    return {
+        "ceiling": evaluate_baseline(ground_truth, val, config),
+        "identity": evaluate_baseline(identity, val, config, given_composition=True),
+        "most common": evaluate_baseline(most_common_species(counts), val, config),
+    }
+
+
+def results_table(trials: Sequence[Evaluated], references: dict[str, pd.DataFrame]) -> str:
+    """A row per trial and per reference: training sigma, w_W, metrics with 95 % intervals, audit, MLflow run."""
+    rows: list[list[object]] = [
+        [f"{t.sigma_noise:g}", f"{t.w_wasserstein:g}", *_cells(t.table), _taught(t.outcome), t.outcome.run]
+        for t in trials
+    ]
+    rows += [[name, "", *_cells(table), "", ""] for name, table in references.items()]
+    headers = ["σ_noise", "w_W", *_HEADERS, "adv/rec gradient", "MLflow run"]
+    n = len(next(iter(references.values())))
+    parents = next(iter(references.values()))["parent"].nunique()
+    return (
+        tabulate(rows, headers=headers, disable_numparse=True)
+        + f"\n95 % intervals: bootstrap over {parents} parent crystals, {n} restored crystals per row.\n"
+        "Structural similarity: aligned, over crystals whose composition was restored; identity is scored on its\n"
+        "positions alone (0 by construction). Ceiling: the true crystals."
+    )
+
+
+def adversary_table(trials: Sequence[Evaluated]) -> str:
+    """Each trial minus the control arm (w_W = 0) of its sigma, paired by corrupted crystal; empty without controls."""
+    controls = {trial.sigma_noise: trial for trial in trials if trial.w_wasserstein == 0}
+    rows = []
+    for trial in trials:
+        control = controls.get(trial.sigma_noise)
+        if control and trial is not control:
+            differences = [compare(trial.table, control.table, metric) for metric in SHOWN]
+            rows.append([f"{trial.sigma_noise:g}", f"{trial.w_wasserstein:g}", *map(_difference, differences)])
+    return tabulate(rows, headers=["σ_noise", "w_W", *_HEADERS], disable_numparse=True) if rows else ""
+
+
+def draw(trials: Sequence[Evaluated], references: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
+    """The sweep's plots: metrics over w_W, and over test noise and mask type for the best trial."""
+    frame = pd.DataFrame([row for trial in trials for row in _long(trial)] + _reference_rows(references))
+    best = max(trials, key=lambda trial: trial.outcome.metrics["val/score"])
+    summaries = {
+        best.name: summarise(best.table),
+        "ground truth": summarise(references["ceiling"]),
+        "identity": summarise(references["identity"]),
+    }
+    return [
+        plot_trials(frame, folder / "trials.png"),
+        plot_conditions(summaries, folder / "conditions_best_trial.png"),
+    ]
+
+
+def tidy(trials: Sequence[Evaluated], references: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """All numbers of the table, a row per trial, mask type, test sigma and metric."""
+    parts = [
+        summarise(trial.table).assign(trial=trial.outcome.trial, run=trial.outcome.run, **trial.outcome.settings)
+        for trial in trials
+    ]
+    parts += [summarise(table).assign(trial=name) for name, table in references.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def next_commands(best: Evaluated, tracking_uri: str, storage: Path, preset: str) -> str:
+    """The three commands to type next."""
+    return (
+        "Next:\n"
+        f"  compare   mlflow ui --backend-store-uri {tracking_uri}      # then open http://127.0.0.1:5000\n"
+        "  cluster   RAY_API_SERVER_ADDRESS=http://HEAD:8265 ray job submit --working-dir . -- "
+        f"python sweeps/gan_noise.py --preset {preset}\n"
+        f"  promote   crystalsweep promote {best.outcome.run} --tracking-uri {tracking_uri}"
+    ).replace(
+        f" --tracking-uri {tracking_uri}",
+        f" --storage {storage}" if tracking_uri.startswith("sqlite") else f" --tracking-uri {tracking_uri}",
+    )
+
+
+def _cells(table: pd.DataFrame) -> list[str]:
+    intervals = headline(table, metrics=SHOWN)
+    return [_interval(intervals[metric.name]) for metric in SHOWN]
+
+
+def _interval(interval: Interval) -> str:
+    return str(interval) if interval.n else "n = 0"
+
+
+def _difference(interval: Interval) -> str:
+    if not interval.n:
+        return "n = 0"
+    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] {interval.verdict}"
+
+
+def _taught(outcome: Outcome) -> str:
+    return f"{outcome.metrics.get('audit/ratio', float('nan')):.3f}"
+
+
+def _long(trial: Evaluated) -> list[dict[str, object]]:
+    named = {"trial": trial.outcome.trial, "sigma_noise": trial.sigma_noise, "w_wasserstein": trial.w_wasserstein}
+    return [
+        {**named, "metric": name, "mean": i.mean, "low": i.low, "high": i.high}
+        for name, i in headline(trial.table).items()
+    ]
+
+
+def _reference_rows(references: dict[str, pd.DataFrame]) -> list[dict[str, object]]:
+    return [
+        {"trial": name, "metric": metric, "mean": i.mean, "low": i.low, "high": i.high}
+        for name in ("ceiling", "identity")
+        for metric, i in headline(references[name]).items()
+    ]
