@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 
 from crystalsweep.config import flat
 from crystalsweep.tracking import Tracker
-from sweeps._trial import configured
+from sweeps._trial import REFUSED, configured
 
 TRIAL_STATUS = {"TERMINATED": "FINISHED", "ERROR": "FAILED"}
 """MLflow's status of a trial that Tune is done with."""
@@ -85,8 +85,9 @@ def failure(trial: Trial) -> str:
     if not trial.error_file or not Path(trial.error_file).exists():
         return "unknown error"
     lines = [line.strip() for line in Path(trial.error_file).read_text().splitlines() if line.strip()]
-    named = [line for line in lines if "Error:" in line or "DivergedError:" in line]
-    return (named or lines or ["unknown error"])[-1]
+    refused = [line.partition(REFUSED)[2].strip() for line in lines if REFUSED in line]
+    named = [line for line in lines if "Error:" in line]
+    return (refused or named or lines or ["unknown error"])[-1]
 
 
 class Progress(Callback):

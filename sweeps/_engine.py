@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,19 +53,22 @@ class Outcome:
 
 
 def connect() -> None:
-    """Attach to the cluster that RAY_ADDRESS or a submitted job names, else start one on this machine's loopback.
+    """Attach to the cluster that RAY_ADDRESS names, as in a submitted job, else start one on this machine.
 
     Outside a job, workers run a snapshot of the checkout, as they do inside one: editing the code while trials run
     does not reach them. The dashboard is on, since Ray Train frees the workers of a dead trial through its State API.
     """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials' errors are told once, in one line
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own boxes and tables, which `Progress` replaces
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C comes here as KeyboardInterrupt
     in_checkout = (ROOT / "trainables").is_dir() and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
+    own = {"dashboard_host": "127.0.0.1", "include_dashboard": True} if "RAY_ADDRESS" not in os.environ else {}
     ray.init(
+        os.environ.get("RAY_ADDRESS", "local"),  # never a cluster that Ray remembers and that may be long gone
         log_to_driver=False,
         logging_level="ERROR",
         runtime_env={"env_vars": QUICK_REPORTS, **({"working_dir": str(ROOT)} if in_checkout else {})},
-        **({} if "RAY_ADDRESS" in os.environ else {"dashboard_host": "127.0.0.1", "include_dashboard": True}),
+        **own,
     )
 
 

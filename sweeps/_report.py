@@ -17,6 +17,7 @@ from crystalsweep.metrics import (
     METRICS,
     SECONDARY,
     Interval,
+    Metric,
     compare,
     ground_truth,
     headline,
@@ -100,13 +101,20 @@ def results_table(trials: Sequence[Evaluated], references: dict[str, pd.DataFram
 def adversary_table(trials: Sequence[Evaluated]) -> str:
     """Each trial minus the control arm (w_W = 0) of its sigma, paired by corrupted crystal; empty without controls."""
     controls = {trial.sigma_noise: trial for trial in trials if trial.w_wasserstein == 0}
-    rows = []
-    for trial in trials:
-        control = controls.get(trial.sigma_noise)
-        if control and trial is not control:
-            differences = [compare(trial.table, control.table, metric) for metric in SHOWN]
-            rows.append([f"{trial.sigma_noise:g}", f"{trial.w_wasserstein:g}", *map(_difference, differences)])
-    return tabulate(rows, headers=["σ_noise", "w_W", *_HEADERS], disable_numparse=True) if rows else ""
+    rows = [
+        [f"{trial.sigma_noise:g}", f"{trial.w_wasserstein:g}", metric.title, *_difference(trial, control, metric)]
+        for trial in trials
+        if (control := controls.get(trial.sigma_noise)) and trial is not control
+        for metric in SHOWN
+    ]
+    if not rows:
+        return ""
+    table = tabulate(rows, headers=["σ_noise", "w_W", "metric", "minus control", "verdict"], disable_numparse=True)
+    return (
+        "What the adversary did: each trial minus the control arm at its σ_noise (the same training without the\n"
+        f"adversary), paired by restored crystal\n{table}\n"
+        f"{len(rows)} comparisons at 95 %: about {0.05 * len(rows):.0f} would look resolved by chance alone."
+    )
 
 
 def draw(trials: Sequence[Evaluated], references: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
@@ -157,10 +165,11 @@ def _interval(interval: Interval) -> str:
     return str(interval) if interval.n else "n = 0"
 
 
-def _difference(interval: Interval) -> str:
+def _difference(trial: Evaluated, control: Evaluated, metric: Metric) -> tuple[str, str]:
+    interval = compare(trial.table, control.table, metric)
     if not interval.n:
-        return "n = 0"
-    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] {interval.verdict}"
+        return "n = 0", ""
+    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]", interval.verdict
 
 
 def _taught(outcome: Outcome) -> str:

@@ -197,9 +197,7 @@ def _report(plan: Plan, bench: Bench, crystals: DataSet, outcomes: list[Outcome]
         bench.tracker.upload(parent, file)
     best = max(trials, key=lambda trial: trial.outcome.metrics[SCORE])
     bench.tracker.tag(parent, {"crystalsweep.best_run": best.outcome.run})
-    click.echo(
-        f"\n{text}\n\nThe adversary's doing: each trial minus the control arm at its σ_noise, paired\n{versus}\n"
-    )
+    click.echo(f"\n{text}\n\n{versus}\n")
     click.echo("plots:\n" + "\n".join(f"  {plot}" for plot in plots))
     click.echo(f"numbers: {bench.storage / 'results.csv'}\n")
     click.echo(report.next_commands(best, plan.tracking_uri, plan.storage, preset))

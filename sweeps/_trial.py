@@ -15,6 +15,9 @@ from trainables.catalogue import config_from
 from trainables.cluster import Job, Resources, trainer
 from trainables.config import StageConfig
 
+REFUSED = "refused:"
+"""Begins the error of a trial that would fail in the same way again."""
+
 DRIVER_RESOURCES = {"cpu": 0, "node:__internal_head__": 0.001}
 """The trial's actor only waits: were it to take a CPU, drivers could starve the workers they wait for."""
 
@@ -25,8 +28,17 @@ def run_trial(settings: dict[str, Any], job: dict[str, Any], resources: Resource
     config = configured(described.stage, described.config, settings)
     described = replace(described, config=config.model_dump(mode="json"))
     name = f"trial-{tune.get_context().get_trial_id()}"
+    refusal = Path(storage) / f"{name}.refused"
+    described = replace(described, refusal=str(refusal))
     callbacks = [TuneReportCallback()]
-    trainer(described, resources=resources, name=name, storage=Path(storage), callbacks=callbacks).fit()
+    try:
+        trainer(described, resources=resources, name=name, storage=Path(storage), callbacks=callbacks).fit()
+    except Exception as error:
+        if not refusal.exists():
+            raise
+        raise RuntimeError(f"{REFUSED} {refusal.read_text()}") from error
+    if refusal.exists():
+        raise RuntimeError(f"{REFUSED} {refusal.read_text()}")
 
 
 def configured(stage: str, base: dict[str, Any], settings: Mapping[str, Any]) -> StageConfig:

@@ -46,7 +46,7 @@ def space(trial: optuna.Trial) -> dict[str, Any]:
 
 
 @click.command(help=__doc__, context_settings={"max_content_width": 120})
-@click.option("--preset", default="demo", show_default=True, help="demo or small.")
+@click.option("--preset", default="demo", show_default=True, help="smoke, demo or small.")
 @click.option("--data", default="bundled", show_default=True, help="'bundled', a data set, or TRAIN,VAL.")
 @click.option("--num-samples", default=len(POINTS), show_default=True, help="Trials in all; at least the control arms.")
 @click.option("--max-concurrent", type=int, help="Trials at once.  [default: as many as fit, at most 8]")

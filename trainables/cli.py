@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import click
@@ -10,6 +14,7 @@ import click
 from crystalsweep.config import leaves, override
 from trainables.catalogue import PRESETS, preset
 from trainables.config import StageConfig
+from trainables.records import epoch_line, recorded
 
 INPUTS = {"pretrain": (), "finetune": ("generator",), "gan": ("generator", "discriminator")}
 """Checkpoints that each stage can start from."""
@@ -92,7 +97,7 @@ _preset = preset  # the option of the same name shadows it above
 
 def checkpoint_folder(path: Path) -> Path:
     """The checkpoint in a run folder, or the folder itself. Raises `ValueError` where there is none."""
-    for candidate in (path, path / "checkpoint"):
+    for candidate in (path, path / "checkpoint", *sorted(path.glob("epoch_*"), reverse=True)):
         if (candidate / "checkpoint.json").exists():
             return candidate.resolve()
     raise ValueError(f"{path} holds no checkpoint; train one with `crystalsweep train … --out {path}`")
@@ -129,19 +134,49 @@ def _on_ray(
     import ray
     import torch
 
-    from trainables.cluster import Resources, job_for, trainer
+    from trainables.cluster import Record, Resources, job_for, trainer
 
     if folder.exists() and not resume:
         raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
+    folder.mkdir(parents=True, exist_ok=True)
     use_gpu = torch.cuda.is_available() and device != "cpu"
-    ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    ray.init(
+        os.environ.get("RAY_ADDRESS", "local"), log_to_driver=False, logging_level="ERROR", include_dashboard=False
+    )
     try:
         job = job_for(stage, config, _absolute(source), inputs)
         resources = Resources(workers=workers, use_gpu=use_gpu)
-        result = trainer(job, resources=resources, name=folder.name, storage=folder.parent).fit()
+        run = trainer(job, resources=resources, name=folder.name, storage=folder.parent, callbacks=[Record(folder)])
+        with _showing(folder):
+            run.fit()
     finally:
         ray.shutdown()
-    return Path(result.checkpoint.path)
+    return checkpoint_folder(folder)
+
+
+@contextmanager
+def _showing(folder: Path) -> Iterator[None]:
+    """Print the epochs that are recorded meanwhile; training happens in other processes."""
+    ended = Event()
+
+    def show() -> None:
+        shown = len(recorded(folder))
+        while True:
+            last = ended.wait(1.0)
+            rows = recorded(folder)
+            for row in rows[shown:]:
+                click.echo(epoch_line(row))
+            shown = len(rows)
+            if last:
+                return
+
+    watcher = Thread(target=show, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _absolute(source: str) -> str:

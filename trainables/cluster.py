@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ray.train
 import torch
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+    UserCallback,
+)
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from torch import nn
 
 from trainables.config import StageConfig
+from trainables.records import record_epoch
 from trainables.session import WriteCheckpoint
 
 T = TypeVar("T")
@@ -32,6 +41,8 @@ class Job:
     """Of the code that submitted the job; workers that run other code refuse."""
     inputs: dict[str, str] = field(default_factory=dict)
     """Checkpoint folders the stage starts from; reachable from every worker."""
+    refusal: str = ""
+    """File in shared storage for an error that a restart would only repeat; none is written where this is empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +90,31 @@ class RaySession:
             ray.train.report(plain, checkpoint=Checkpoint.from_directory(folder), checkpoint_dir_name=name)
 
 
+class Record(UserCallback):
+    """Writes the run folder's record; runs in Ray Train's controller."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
+        """An epoch of rank 0."""
+        del run_context, checkpoint
+        record_epoch(self._folder, metrics[0])
+
+
 def train_loop(job: dict[str, Any]) -> None:
     """Runs on every worker."""
+    if job["refusal"] and Path(job["refusal"]).exists():
+        return  # on every rank, so that none waits for another; the driver raises what the file says
+    try:
+        _fit(job)
+    except ValueError as error:  # bad settings or data, or a diverged loss: a restart would only repeat it
+        if job["refusal"]:
+            Path(job["refusal"]).write_text(str(error))
+        raise
+
+
+def _fit(job: dict[str, Any]) -> None:
     from crystalsweep.data import load
     from crystalsweep.provenance import code_sha256
     from trainables.catalogue import config_from, stage_builder
@@ -108,7 +142,7 @@ def job_for(stage: str, config: StageConfig, source: str, inputs: dict[str, Path
 
 
 def trainer(
-    job: Job, *, resources: Resources, name: str, storage: Path, callbacks: list[Callable[..., Any]] | None = None
+    job: Job, *, resources: Resources, name: str, storage: Path, callbacks: list[UserCallback] | None = None
 ) -> TorchTrainer:
     """A Ray Train run of `job`. The same `name` and `storage` continue an interrupted run."""
     return TorchTrainer(

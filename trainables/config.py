@@ -32,7 +32,7 @@ class StageConfig(Config):
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate over epochs: constant is the paper's; cosine decays to zero."""
     stable_only: bool = True
-    """Train on crystals with e_above_hull ≤ 0 only, as the paper does."""
+    """Train on crystals with e_above_hull ≤ 0 only, as the paper does; off, all count as real in the GAN stage."""
     max_atoms: Annotated[int, Field(gt=0)] | None = None
     """Leave out crystals with more atoms per cell."""
     max_crystals: Annotated[int, Field(gt=0)] | None = None

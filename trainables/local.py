@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from crystalsweep.data import load
 from trainables.catalogue import stage_builder
 from trainables.config import StageConfig
 from trainables.loop import fit
+from trainables.records import METRICS, epoch_line, record_epoch
 from trainables.session import WriteCheckpoint
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class LocalSession:
         self.folder = folder
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._progress, self._resume = progress, resume
-        if not resume and (folder / "metrics.jsonl").exists():
+        if not resume and (folder / METRICS).exists():
             raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -66,38 +66,9 @@ class LocalSession:
             current.rename(previous)
         fresh.rename(current)
         shutil.rmtree(previous, ignore_errors=True)
-        epoch = int(metrics["epoch"])
-        for name, timed in (("metrics.jsonl", False), ("timing.jsonl", True)):
-            chosen = {key: value for key, value in metrics.items() if key.startswith("time/") == timed}
-            _append(self.folder / name, {"epoch": epoch, **chosen})
+        record_epoch(self.folder, metrics)
         if self._progress:
             tqdm.write(epoch_line(metrics))
-
-
-def epoch_line(metrics: dict[str, float]) -> str:
-    """One epoch for a person: losses, the headline metrics, speed."""
-    shown = [name for name in metrics if name.startswith("loss") or name in _SHOWN]
-    parts = [f"{name.removeprefix('val/')} {metrics[name]:.3f}" for name in shown]
-    return f"epoch {int(metrics['epoch'])}: {'  '.join(parts)}  ({metrics['time/structures_per_s']:.0f} structures/s)"
-
-
-_SHOWN = (
-    "val/structural_validity",
-    "val/compositional_validity",
-    "val/compositional_similarity",
-    "val/structural_similarity",
-    "val/masked_accuracy",
-    "val/accuracy",
-)
-
-
-def _append(path: Path, row: dict[str, float]) -> None:
-    """Add a line, dropping lines of this epoch or later that a crash left behind."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    kept = [line for line in lines if json.loads(line)["epoch"] < row["epoch"]]
-    partial = path.with_suffix(".partial")
-    partial.write_text("\n".join([*kept, json.dumps(row, sort_keys=True)]) + "\n")
-    partial.replace(path)
 
 
 def train_here(stage: str, config: StageConfig, source: str, inputs: dict[str, Path], session: LocalSession) -> Path:

@@ -25,7 +25,7 @@ from trainables.session import Session
 from trainables.stage import Metrics, Stage
 
 
-class DivergedError(RuntimeError):
+class DivergedError(ValueError):
     """A loss is no longer finite."""
 
 
@@ -43,10 +43,19 @@ def fit(stage: Stage, session: Session) -> None:
         trained = time.monotonic() - started
         metrics = {**averages, **(stage.validate() if session.rank == 0 else {}), "epoch": epoch + 1, "step": step}
         timing = {"time/structures_per_s": len(stage.train) / trained, "time/epoch_s": time.monotonic() - started}
+        _require_finite(stage, metrics, epoch)
         session.report({**metrics, **timing}, partial(_save, stage, metrics))
         limit = stage.config.max_minutes
         if _agreed(limit is not None and time.monotonic() - began > 60 * limit, session):
             break
+
+
+def _require_finite(stage: Stage, metrics: Metrics, epoch: int) -> None:
+    """Losses are checked before each update; this checks what the epoch's last update made of the weights."""
+    bad = [name for name, model in stage.models.items() if not all(p.isfinite().all() for p in model.parameters())]
+    if bad or not math.isfinite(metrics.get("val/loss", 0.0)) or metrics.get("val/failed") == 1.0:
+        what = f"weights of the {bad[0]}" if bad else "outputs on the validation split"
+        raise DivergedError(f"{what} are not finite after epoch {epoch + 1}; lower learning_rate")
 
 
 def epoch_batches(stage: Stage, session: Session, epoch: int) -> list[list[Crystal]]:
@@ -123,7 +132,8 @@ def _resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
         return None
     info = read_info(folder)
     ours = stage.config.model_dump(mode="json")
-    changed = [key for key in ours if key not in ("epochs", "max_minutes") and info.config.get(key) != ours[key]]
+    free = ("max_minutes", "epochs") if stage.config.schedule == "constant" else ("max_minutes",)
+    changed = [key for key in ours if key not in free and info.config.get(key) != ours[key]]
     if info.stage != stage.name or changed or info.data_sha256 != stage.data.data_sha256:
         what = f"settings {', '.join(changed)}" if changed else "stage or data"
         raise ValueError(f"{folder} was trained with other {what}; start a new run, or restore them to resume this one")

@@ -18,7 +18,7 @@ TABLE = "evaluation.parquet"
 """A row per restored crystal, in every checkpoint."""
 
 SCORE = "val/score"
-"""Mean of the four headline metrics: what a sweep maximises."""
+"""Mean of the four headline metrics, an undefined one counting as 0: what a sweep maximises."""
 
 
 class RestorationValidation:
@@ -34,7 +34,7 @@ class RestorationValidation:
         """All metrics with 95 % intervals over all conditions; the mean of the four headline ones is `val/score`."""
         self._table = evaluate_generator(self._generator, self._crystals, self._config, self._device)
         intervals = headline(self._table, metrics=METRICS + SECONDARY)
-        means = [intervals[metric.name].mean for metric in METRICS]
+        means = [intervals[metric.name].mean if intervals[metric.name].n else 0.0 for metric in METRICS]
         return flat(intervals, prefix="val") | {SCORE: sum(means) / len(means)}
 
     def write(self, folder: Path) -> None:

@@ -41,7 +41,7 @@ def leaves(config: Config, prefix: str = "") -> Iterator[Leaf]:
     """Every settable value with its dotted path, in declaration order."""
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
-        if isinstance(value, Config):
+        if isinstance(value, Config) and field.annotation is type(value):  # not one of several forms of a value
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield Leaf(f"{prefix}{name}", value, field.description or "")

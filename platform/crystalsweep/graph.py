@@ -48,7 +48,7 @@ def build_graph(cart: Tensor, lattice: Tensor, counts: Tensor, cutoff: float, ma
     """
     positions = cart.detach().cpu().double().numpy()
     if not np.isfinite(positions).all():
-        raise ValueError("positions are not finite: training has diverged; lower the learning rate")
+        raise ValueError("positions are not finite: training has diverged; lower learning_rate")
     cells, sizes = lattice.cpu().double().numpy(), counts.cpu().numpy()
     first = np.cumsum(sizes) - sizes
     src, dst, offset = [], [], []

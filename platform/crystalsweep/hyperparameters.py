@@ -34,8 +34,8 @@ def _known_mask_type(mask_type: str) -> str:
 MaskType = Annotated[str, AfterValidator(_known_mask_type)]
 """`species` (α: every atom of one species) or `randomNN` (β, γ: ceil(NN % of N) distinct atoms)."""
 
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Range(Config):

@@ -17,7 +17,8 @@ class FinetuneConfig(StageConfig):
 
 
 PRESETS = {
+    "smoke": FinetuneConfig(epochs=1, learning_rate=1e-3, max_atoms=12, max_crystals=64),
     "demo": FinetuneConfig(epochs=4, learning_rate=1e-3, schedule="cosine", max_atoms=20),
     "small": FinetuneConfig(epochs=6, learning_rate=5e-4, schedule="cosine", max_atoms=60),
 }
-"""`demo`: a minute on two cores. `small`: tens of minutes with tens of thousands of crystals."""
+"""`smoke`: seconds. `demo`: a minute on two cores. `small`: tens of minutes with tens of thousands of crystals."""

@@ -17,7 +17,7 @@ from crystalsweep.hyperparameters import BackboneConfig
 from crystalsweep.models import PropertyModel, graph_of, load_matching, one_hot
 from trainables.finetune.config import FinetuneConfig
 from trainables.session import Session
-from trainables.stage import Metrics, Stage, select
+from trainables.stage import Metrics, Stage, average_degree, select
 
 log = logging.getLogger(__name__)
 VALIDATION_BATCH = 128
@@ -31,10 +31,11 @@ class Finetune(Stage):
 
     def __init__(self, config: FinetuneConfig, data: DataSet, session: Session, pretrained: Path | None) -> None:
         super().__init__(config, data, session)
-        self.train = _labelled(select(data.train, config, stable_only=False, split="train"))
-        self.val = _labelled(select(data.val, config, stable_only=False, split="val"))
+        self.train = select(_labelled(data.train), config, stable_only=False, split="train")
+        self.val = select(_labelled(data.val), config, stable_only=False, split="val")
         torch.manual_seed(config.seed)
         classifier = PropertyModel(config.backbone)
+        classifier.backbone.average_degree.fill_(average_degree(self.train, config))
         if pretrained:
             dropped = load_matching(classifier, read_weights(pretrained, "generator"))
             log.info("dropped from %s: %s", pretrained, ", ".join(dropped))

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from crystalsweep.hyperparameters import AdversarialConfig, Positive
 from trainables.config import RestorationConfig
-from trainables.pretrain.config import DEMO_EVALUATION, SMALL_EVALUATION
+from trainables.pretrain.config import DEMO_EVALUATION, SMALL_EVALUATION, SMOKE_EVALUATION
 
 
 class GanConfig(RestorationConfig):
@@ -23,7 +23,8 @@ class GanConfig(RestorationConfig):
 
 
 PRESETS = {
+    "smoke": GanConfig(epochs=2, max_atoms=12, max_crystals=64, audit_every=1, evaluation=SMOKE_EVALUATION),
     "demo": GanConfig(epochs=4, learning_rate=1e-3, schedule="cosine", max_atoms=20, evaluation=DEMO_EVALUATION),
     "small": GanConfig(epochs=6, learning_rate=5e-4, schedule="cosine", max_atoms=60, evaluation=SMALL_EVALUATION),
 }
-"""`demo`: a minute on one core with the bundled crystals. `small`: tens of minutes with tens of thousands."""
+"""`smoke`: seconds. `demo`: a minute on one core. `small`: tens of minutes with tens of thousands of crystals."""

@@ -20,7 +20,7 @@ from crystalsweep.losses import (
     reconstruction_loss,
     species_for_discriminator,
 )
-from crystalsweep.losses.adversarial import FAKE, REAL, gradient_penalty
+from crystalsweep.losses.adversarial import FAKE, REAL, gradient_penalty, score
 from crystalsweep.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
 from trainables.gan.config import GanConfig
 from trainables.loop import step_stream
@@ -118,6 +118,7 @@ class Gan(Stage):
         optimizer.step()
         return {
             "discriminator/loss": loss.detach(),
+            "discriminator/score_gap": (score(real_logits).mean() - score(fake_logits).mean()).detach(),
             "discriminator/accuracy_real": (real_logits.argmax(dim=-1) == REAL).float().mean(),
             "discriminator/accuracy_fake": (fake_logits.argmax(dim=-1) == FAKE).float().mean(),
         }

@@ -28,5 +28,5 @@ def species_for_discriminator(
         weights = soft
     else:
         hard = functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(soft.dtype)
-        weights = hard if mode == "none" else hard + soft - soft.detach()
+        weights = hard if mode == "none" else hard + (soft - soft.detach())
     return functional.pad(weights, (1, 0))

@@ -1,0 +1,17 @@
+"""Entry point of a submitted job: prints which library runs in the driver and in a worker. Not a test itself."""
+
+import json
+import sys
+
+from sweeps._engine import connect, ray
+
+
+def library() -> str:
+    """File of the library in this process, as `trainables` has settled it."""
+    import trainables  # noqa: F401
+
+    return str(sys.modules["crystalsweep"].__file__)
+
+
+connect()
+print("FOUND " + json.dumps({"driver": library(), "worker": ray.get(ray.remote(library).remote())}))

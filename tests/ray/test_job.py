@@ -1,0 +1,86 @@
+"""The cluster way: `ray job submit` against a `ray start --head` on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.ray.conftest import PATIENCE, ROOT, until
+
+pytestmark = pytest.mark.slow
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A head node; yields the environment that submits to it."""
+    port, dashboard = free_port(), free_port()
+    environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
+    environment |= {"RAY_AUTH_MODE": "token", "PATH": f"{BIN}:{environment['PATH']}"}
+    log = tmp_path_factory.mktemp("head") / "head.log"
+    command = [str(BIN / "ray"), "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}"]
+    with log.open("w") as output:
+        head = subprocess.Popen([*command, "--num-cpus=2"], stdout=output, stderr=subprocess.STDOUT, env=environment)
+    until(lambda: "Ray runtime started" in log.read_text() or head.poll() is not None, "the head node")
+    assert head.poll() is None, log.read_text()
+    yield environment | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+    head.send_signal(signal.SIGTERM)
+    head.wait(60)
+
+
+@pytest.fixture(scope="module")
+def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout whose library differs from the installed one."""
+    copy = tmp_path_factory.mktemp("submitted") / "tree"
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "runs")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    library = copy / "platform" / "crystalsweep" / "__init__.py"
+    library.write_text(library.read_text() + '\nSUBMITTED = "not the installed code"\n')
+    return copy
+
+
+def submit(environment: dict[str, str], tree: Path, *entry: str) -> str:
+    command = [str(BIN / "ray"), "job", "submit", "--working-dir", ".", "--", *entry]
+    ran = subprocess.run(
+        command, cwd=tree, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_the_submitted_code_runs_in_driver_and_worker(cluster: dict[str, str], submitted: Path) -> None:
+    output = submit(cluster, submitted, "python", "tests/ray/show_code.py")
+    found = json.loads(next(line for line in output.splitlines() if line.startswith("FOUND ")).removeprefix("FOUND "))
+    for place in ("driver", "worker"):
+        library = Path(found[place])
+        assert "working_dir_files" in str(library), found
+        assert 'SUBMITTED = "not the installed code"' in library.read_text()
+
+
+def test_a_submitted_sweep_ends_in_mlflow(cluster: dict[str, str], submitted: Path, tmp_path: Path) -> None:
+    entry = ["python", "sweeps/gan_noise.py", "--preset", "smoke", "--num-samples", "2", "--storage", str(tmp_path)]
+    output = submit(cluster, submitted, *entry)
+    assert "control arm" in output or "ceiling" in output
+    mlflow = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = mlflow.get_experiment_by_name("gan_noise").experiment_id
+    runs = mlflow.search_runs([experiment])
+    assert sorted(run.info.status for run in runs) == ["FINISHED"] * 3
+    from crystalsweep.provenance import code_sha256
+
+    assert {run.data.tags["code_sha256"] for run in runs} != {code_sha256()}

@@ -1,0 +1,235 @@
+"""Configs refuse what they do not know and say which key was meant."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import Field, ValidationError
+
+from crystalsweep.config import Config, flat, leaves, override
+from crystalsweep.hyperparameters import BackboneConfig, CorruptionConfig, EvaluationConfig, Range
+from trainables.catalogue import PRESETS, config_from, preset
+from trainables.config import RestorationConfig, StageConfig
+from trainables.finetune.config import FinetuneConfig
+from trainables.gan.config import GanConfig
+from trainables.pretrain.config import PretrainConfig
+
+
+class Inner(Config):
+    """Part of a config."""
+
+    width: int = Field(default=3, gt=0)
+    """How wide."""
+    shared: float = 0.5
+
+
+class Other(Config):
+    """Another part, with a name in common."""
+
+    shared: float = 0.25
+
+
+class Outer(Config):
+    """A config."""
+
+    name: str = "x"
+    inner: Inner = Inner()
+    other: Other = Other()
+    schedule: dict[str, int] = {"a": 1}
+
+
+# Override
+
+
+@pytest.mark.parametrize("key", ["inner.width", "width", " width "])
+def test_a_value_is_set_by_path_or_by_last_name(key: str) -> None:
+    assert override(Outer(), [f"{key}=7"]) == Outer(inner=Inner(width=7))
+
+
+def test_no_assignment_changes_nothing_and_the_original_stays() -> None:
+    config = Outer()
+    assert override(config, []) == config
+    override(config, ["width=9"])
+    assert config.inner.width == 3
+
+
+def test_later_assignments_win() -> None:
+    assert override(Outer(), ["width=4", "inner.width=5"]).inner.width == 5
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"), [("name=plain text", "plain text"), ('name="3"', "3"), ("name=a=b", "a=b")]
+)
+def test_text_needs_no_quotes(assignment: str, value: str) -> None:
+    assert override(Outer(), [assignment]).name == value
+
+
+def test_json_values_replace_whole_dictionaries() -> None:
+    assert override(Outer(), ['schedule={"b": 2}']).schedule == {"b": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.3", 0.3), ("[0.1, 0.2]", (0.1, 0.2)), ('{"low": 0.1, "high": 0.4}', Range(low=0.1, high=0.4))],
+)
+def test_every_form_of_sigma_noise_can_be_set(text: str, value: object) -> None:
+    assert override(PretrainConfig(), [f"corruption.sigma_noise={text}"]).corruption.sigma_noise == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.3", 0.3), ('{"low": 0.2, "high": 0.4}', Range(low=0.2, high=0.4))])
+def test_a_range_can_be_replaced(text: str, value: object) -> None:
+    config = PretrainConfig(corruption=CorruptionConfig(sigma_noise=Range(low=0.1, high=0.2)))
+    assert override(config, [f"corruption.sigma_noise={text}"]).corruption.sigma_noise == value
+
+
+def test_unknown_key_names_the_nearest() -> None:
+    with pytest.raises(
+        ValueError, match=r"unknown key 'w_poz' for PretrainConfig; did you mean 'reconstruction.w_pos'"
+    ):
+        override(PretrainConfig(), ["w_poz=50"])
+
+
+def test_hopeless_key_lists_all() -> None:
+    with pytest.raises(ValueError, match=r"unknown key 'qqqq' for Outer; known keys: name, inner.width"):
+        override(Outer(), ["qqqq=1"])
+
+
+def test_ambiguous_key_lists_its_paths() -> None:
+    with pytest.raises(ValueError, match=r"'shared' is ambiguous: write one of inner.shared, other.shared"):
+        override(Outer(), ["shared=1"])
+
+
+def test_top_level_key_is_not_ambiguous() -> None:
+    assert override(PretrainConfig(), ["seed=4"]).seed == 4
+
+
+def test_part_of_a_name_is_not_a_name() -> None:
+    with pytest.raises(ValueError, match=r"unknown key 'idth' for Outer; did you mean 'inner\.width'"):
+        override(Outer(), ["idth=1"])
+
+
+def test_assignment_without_equals_sign_is_refused() -> None:
+    with pytest.raises(ValueError, match="'width' is not of the form key=value"):
+        override(Outer(), ["width"])
+
+
+def test_bad_value_is_refused_with_its_path_and_value() -> None:
+    with pytest.raises(ValueError, match=r"inner\.width: .*greater than 0.*\(got -2\)"):
+        override(Outer(), ["width=-2"])
+
+
+def test_all_bad_values_are_named_at_once() -> None:
+    with pytest.raises(ValueError, match=r"inner\.width: .*; other\.shared: "):
+        override(Outer(), ["width=-2", "other.shared=high"])
+
+
+# Leaves, flat, fingerprint
+
+
+def test_leaves_are_all_settings_in_order_with_their_docstrings() -> None:
+    found = list(leaves(Outer()))
+    assert [leaf.path for leaf in found] == ["name", "inner.width", "inner.shared", "other.shared", "schedule"]
+    assert found[1].value == 3
+    assert found[1].description == "How wide."
+
+
+def test_every_setting_of_every_stage_has_a_description() -> None:
+    for presets in PRESETS.values():
+        for config in presets.values():
+            assert [leaf.path for leaf in leaves(config) if not leaf.description] == []
+
+
+def test_flat_values_are_json_by_path() -> None:
+    found = flat(PretrainConfig(batch_size={0: 1, 25: 3}))
+    assert json.loads(found["batch_size"]) == {"0": 1, "25": 3}
+    assert json.loads(found["evaluation.mask_types"]) == ["species", "random15", "random30"]
+    assert found["corruption.sigma_noise"] == "0.1"
+    assert found["max_minutes"] == "null"
+    assert set(found) == {leaf.path for leaf in leaves(PretrainConfig())}
+
+
+def test_fingerprint_follows_content_alone() -> None:
+    assert Outer().fingerprint() == Outer(inner=Inner(width=3)).fingerprint()
+    assert Outer(schedule={"a": 1, "b": 2}).fingerprint() == Outer(schedule={"b": 2, "a": 1}).fingerprint()
+    assert Outer().fingerprint() != Outer(inner=Inner(width=4)).fingerprint()
+
+
+@pytest.mark.parametrize("stage", PRESETS)
+def test_configs_survive_json(stage: str) -> None:
+    for config in PRESETS[stage].values():
+        again = config_from(stage, json.loads(config.model_dump_json()))
+        assert again == config
+        assert again.fingerprint() == config.fingerprint()
+
+
+def test_batch_size_schedule_survives_json() -> None:
+    config = PretrainConfig(batch_size={0: 1, 25: 3, 45: 5}, corruption=CorruptionConfig(sigma_noise=(0.1, 0.2)))
+    assert config_from("pretrain", json.loads(config.model_dump_json())) == config
+
+
+# Validation
+
+
+def test_unknown_fields_are_refused() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        BackboneConfig.model_validate({"wdith": 3})
+
+
+def test_configs_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Outer().name = "y"
+
+
+@pytest.mark.parametrize(
+    ("config", "content"),
+    [
+        (CorruptionConfig, {"mask_types": {"random200": 1.0}}),
+        (CorruptionConfig, {"mask_types": {"species": 0.0}}),
+        (CorruptionConfig, {"mask_types": {}}),
+        (CorruptionConfig, {"sigma_noise": -0.1}),
+        (CorruptionConfig, {"sigma_noise": []}),
+        (CorruptionConfig, {"sigma_noise": {"low": 0.4, "high": 0.1}}),
+        (EvaluationConfig, {"draws": 0}),
+        (BackboneConfig, {"radial_functions": 600}),
+        (BackboneConfig, {"name": "equiformer"}),
+        (StageConfig, {"epochs": 0}),
+        (StageConfig, {"batch_size": 0}),
+        (StageConfig, {"learning_rate": 0.0}),
+        (FinetuneConfig, {"stable_only": True}),
+        (GanConfig, {"adversarial": {"loss": "wasserstein"}}),
+        (GanConfig, {"adversarial": {"g_steps_per_d_step": 0}}),
+    ],
+)
+def test_nonsense_is_refused(config: type[Config], content: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        config.model_validate(content)
+
+
+def test_batch_size_follows_its_schedule() -> None:
+    config = StageConfig(batch_size={0: 1, 25: 3, 45: 5})
+    assert [config.batch_size_at(epoch) for epoch in (0, 24, 25, 44, 45, 100)] == [1, 1, 3, 3, 5, 5]
+    assert StageConfig(batch_size=7).batch_size_at(99) == 7
+
+
+def test_defaults_are_those_of_the_method() -> None:
+    config = GanConfig()
+    assert isinstance(config, RestorationConfig)
+    assert config.corruption.mask_types == {"species": 0.5, "random15": 0.5}
+    assert config.adversarial.w_wasserstein == 0.1
+    assert config.adversarial.g_steps_per_d_step == 10
+    assert config.adversarial.real_sigma_noise == 0.001
+    assert config.discriminator_learning_rate == 1e-5
+
+
+# Presets
+
+
+def test_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="pretrain has no preset 'dmo'; did you mean 'demo'"):
+        preset("pretrain", "dmo")
+
+
+def test_hopeless_preset_lists_all() -> None:
+    with pytest.raises(ValueError, match=f"there are {', '.join(PRESETS['gan'])}"):
+        preset("gan", "qqqq")
