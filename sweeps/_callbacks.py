@@ -34,6 +34,8 @@ class Track(Callback):
         self._job, self._tags = job, tags
         self.runs: dict[str, str] = {}
         """MLflow run id by trial id."""
+        self.history: dict[str, dict[int, dict[str, float]]] = {}
+        """Metrics by trial id and epoch; an epoch trained again after a restart counts once."""
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Open the child run, once: a restarted trial keeps its run."""
@@ -61,6 +63,7 @@ class Track(Callback):
             for name, value in result.items()
             if isinstance(value, float) and ("/" in name or name in ("loss", "epoch", "step"))
         }
+        self.history.setdefault(trial.trial_id, {})[int(result["epoch"])] = ours
         self._tracker.log(self.runs[trial.trial_id], ours, int(result["epoch"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

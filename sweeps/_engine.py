@@ -50,6 +50,8 @@ class Outcome:
     """MLflow's: FINISHED, FAILED or KILLED."""
     metrics: dict[str, Any]
     checkpoint: Path | None
+    history: list[dict[str, float]]
+    """Metrics of every epoch."""
 
 
 def connect() -> None:
@@ -164,6 +166,7 @@ def _outcome(trial: Trial, track: Track) -> Outcome:
         status=TRIAL_STATUS[trial.status],
         metrics=metrics,
         checkpoint=Path(path) if path else None,
+        history=[row for _, row in sorted(track.history.get(trial.trial_id, {}).items())],
     )
 
 

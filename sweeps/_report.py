@@ -25,15 +25,27 @@ from crystalsweep.metrics import (
     most_common_species,
     summarise,
 )
-from crystalsweep.plots import plot_conditions, plot_trials
+from crystalsweep.plots import plot_conditions, plot_training, plot_trials
 from sweeps._engine import Outcome
-from trainables.restoration import TABLE
+from trainables.restoration import SCORE, TABLE
 
 SIGMA, W = "corruption.sigma_noise", "adversarial.w_wasserstein"
 """The two settings that the GAN sweep's table and plots are laid out by."""
 
 MASKED = next(metric for metric in SECONDARY if metric.name == "masked_accuracy")
 SHOWN = (*METRICS, MASKED)
+_HISTORY = (
+    "epoch",
+    "loss/species",
+    "loss/position",
+    "loss/adversarial",
+    "audit/ratio",
+    "audit/cosine",
+    "discriminator/accuracy_real",
+    "discriminator/accuracy_fake",
+    "discriminator/score_gap",
+    SCORE,
+)
 _HEADERS = ("structural validity", "compositional validity", "compositional sim.", "structural sim.", "masked accuracy")
 
 
@@ -118,17 +130,23 @@ def adversary_table(trials: Sequence[Evaluated]) -> str:
 
 
 def draw(trials: Sequence[Evaluated], references: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
-    """The sweep's plots: metrics over w_W, and over test noise and mask type for the best trial."""
+    """The sweep's plots: metrics over w_W, and what every trial did over its epochs."""
     frame = pd.DataFrame([row for trial in trials for row in _long(trial)] + _reference_rows(references))
-    best = max(trials, key=lambda trial: trial.outcome.metrics["val/score"])
+    history = pd.concat([_history(trial) for trial in trials], ignore_index=True)
+    return [plot_trials(frame, folder / "trials.png"), plot_training(history, folder / "training.png")]
+
+
+def draw_trial(trial: Evaluated, references: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
+    """One trial's plots: metrics over test noise and mask type, and its epochs."""
     summaries = {
-        best.name: summarise(best.table),
+        trial.name: summarise(trial.table),
         "ground truth": summarise(references["ceiling"]),
         "identity": summarise(references["identity"]),
     }
+    folder.mkdir(parents=True, exist_ok=True)
     return [
-        plot_trials(frame, folder / "trials.png"),
-        plot_conditions(summaries, folder / "conditions_best_trial.png"),
+        plot_conditions(summaries, folder / "conditions.png"),
+        plot_training(_history(trial), folder / "training.png"),
     ]
 
 
@@ -174,6 +192,11 @@ def _difference(trial: Evaluated, control: Evaluated, metric: Metric) -> tuple[s
 
 def _taught(outcome: Outcome) -> str:
     return f"{outcome.metrics.get('audit/ratio', float('nan')):.3f}"
+
+
+def _history(trial: Evaluated) -> pd.DataFrame:
+    rows = [{name: row.get(name, float("nan")) for name in _HISTORY} for row in trial.outcome.history]
+    return pd.DataFrame(rows).assign(trial=trial.name)
 
 
 def _long(trial: Evaluated) -> list[dict[str, object]]:

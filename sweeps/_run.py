@@ -189,6 +189,9 @@ def _report(plan: Plan, bench: Bench, crystals: DataSet, outcomes: list[Outcome]
     train = select(crystals.train, config, stable_only=config.stable_only, split="train")
     references = report.baselines(val, train, config.evaluation)
     plots = report.draw(trials, references, bench.storage)
+    for trial in trials:
+        for plot in report.draw_trial(trial, references, bench.storage / "plots" / trial.outcome.trial):
+            bench.tracker.upload(trial.outcome.run, plot, "plots")
     text = report.results_table(trials, references)
     versus = report.adversary_table(trials)
     (bench.storage / "results.txt").write_text(f"{text}\n\n{versus}\n")

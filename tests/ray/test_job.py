@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from mlflow import MlflowClient
@@ -32,7 +33,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     """A head node; yields the environment that submits to it."""
     port, dashboard = free_port(), free_port()
     environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
-    environment |= {"RAY_AUTH_MODE": "token", "PATH": f"{BIN}:{environment['PATH']}"}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32), "PATH": f"{BIN}:{environment['PATH']}"}
     log = tmp_path_factory.mktemp("head") / "head.log"
     command = [str(BIN / "ray"), "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}"]
     with log.open("w") as output:

@@ -67,7 +67,7 @@ def test_sweep_leaves_comparable_trials_and_finds_its_prerequisites_again(sweep:
     controls = [t for t in trials if float(t.data.params["adversarial.w_wasserstein"]) == 0]
     assert {t.data.params["corruption.sigma_noise"] for t in controls} == {"0.1", "0.2"}
     plots = {artifact.path for artifact in client(store).list_artifacts(parent.info.run_id)}
-    assert {"trials.png", "conditions_best_trial.png", "results.csv", "results.txt"} <= plots
+    assert {"trials.png", "training.png", "results.csv", "results.txt"} <= plots
     for words in ("ceiling", "identity", "control arm", "mlflow ui", "ray job submit", "crystalsweep promote"):
         assert words in first.output
 

@@ -1,0 +1,62 @@
+"""The README and CONTRIBUTING name commands, options and files that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from crystalsweep.cli import main
+from sweeps.gan_noise import main as gan_noise
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def commands(start: str) -> list[str]:
+    """Lines of the README's shell blocks that begin with `start`, without comments."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    lines = (line.partition("  #")[0].strip() for block in blocks for line in block.splitlines())
+    return [line for line in lines if line.startswith(start)]
+
+
+def known_options(command: click.Command) -> set[str]:
+    return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {
+        "--help"
+    }
+
+
+@pytest.mark.parametrize("line", commands("crystalsweep "))
+def test_commands_of_the_readme_exist(line: str) -> None:
+    command: click.Command = main
+    words = line.split()[1:]
+    while isinstance(command, click.Group):
+        found = command.get_command(click.Context(command), words.pop(0))
+        assert found is not None, line
+        command = found
+    assert {word for word in words if word.startswith("--")} <= known_options(command), line
+
+
+@pytest.mark.parametrize("line", commands("python sweeps/gan_noise.py"))
+def test_options_of_the_sweep_exist(line: str) -> None:
+    assert {word for word in line.split() if word.startswith("--")} <= known_options(gan_noise), line
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"`?make ([a-z]+)", README + CONTRIBUTING))
+    assert named
+    assert named <= targets | {"sweep"}
+
+
+def test_files_and_folders_of_the_layout_exist() -> None:
+    tree = re.search(r"## Layout\n\n```\n(.*?)```", README, flags=re.DOTALL)
+    assert tree
+    for line in tree[1].splitlines():
+        path = line.split()[0]
+        assert (ROOT / path).is_dir() or (ROOT / "platform" / "crystalsweep" / path).is_dir(), line
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
