@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,21 +11,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from crystalsweep.crystal import Crystal
-from crystalsweep.evaluation import evaluate_baseline
-from crystalsweep.hyperparameters import EvaluationConfig
-from crystalsweep.metrics import (
-    METRICS,
-    SECONDARY,
-    Interval,
-    Metric,
-    compare,
-    ground_truth,
-    headline,
-    identity,
-    most_common_species,
-    summarise,
-)
+from crystalsweep.metrics import HEADERS, SHOWN, Metric, cells, compare, footnote, headline, summarise
 from crystalsweep.plots import plot_conditions, plot_training, plot_trials
 from sweeps._engine import Outcome
 from trainables.restoration import SCORE, TABLE
@@ -32,8 +19,6 @@ from trainables.restoration import SCORE, TABLE
 SIGMA, W = "corruption.sigma_noise", "adversarial.w_wasserstein"
 """The two settings that the GAN sweep's table and plots are laid out by."""
 
-MASKED = next(metric for metric in SECONDARY if metric.name == "masked_accuracy")
-SHOWN = (*METRICS, MASKED)
 _HISTORY = (
     "epoch",
     "loss/species",
@@ -46,7 +31,6 @@ _HISTORY = (
     "discriminator/score_gap",
     SCORE,
 )
-_HEADERS = ("structural validity", "compositional validity", "compositional sim.", "structural sim.", "masked accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,32 +66,16 @@ def evaluated(outcomes: Sequence[Outcome]) -> list[Evaluated]:
     return sorted(trials, key=lambda trial: (trial.sigma_noise, trial.w_wasserstein))
 
 
-def baselines(val: Sequence[Crystal], train: Sequence[Crystal], config: EvaluationConfig) -> dict[str, pd.DataFrame]:
-    """Per-structure tables of the rows every model is held against, on the same corrupted inputs."""
-    counts = Counter(int(z) for crystal in train for z in crystal.species)
-    return {
-        "ceiling": evaluate_baseline(ground_truth, val, config),
-        "identity": evaluate_baseline(identity, val, config, given_composition=True),
-        "most common": evaluate_baseline(most_common_species(counts), val, config),
-    }
-
-
 def results_table(trials: Sequence[Evaluated], references: dict[str, pd.DataFrame]) -> str:
     """A row per trial and per reference: training sigma, w_W, metrics with 95 % intervals, audit, MLflow run."""
     rows: list[list[object]] = [
-        [f"{t.sigma_noise:g}", f"{t.w_wasserstein:g}", *_cells(t.table), _taught(t.outcome), t.outcome.run]
+        [f"{t.sigma_noise:g}", f"{t.w_wasserstein:g}", *cells(t.table), _taught(t.outcome), t.outcome.run]
         for t in trials
     ]
-    rows += [[name, "", *_cells(table), "", ""] for name, table in references.items()]
-    headers = ["σ_noise", "w_W", *_HEADERS, "adv/rec gradient", "MLflow run"]
-    n = len(next(iter(references.values())))
-    parents = next(iter(references.values()))["parent"].nunique()
-    return (
-        tabulate(rows, headers=headers, disable_numparse=True)
-        + f"\n95 % intervals: bootstrap over {parents} parent crystals, {n} restored crystals per row.\n"
-        "Structural similarity: aligned, over crystals whose composition was restored; identity is scored on its\n"
-        "positions alone (0 by construction). Ceiling: the true crystals."
-    )
+    rows += [[name, "", *cells(table), "", ""] for name, table in references.items()]
+    headers = ["σ_noise", "w_W", *HEADERS, "adv/rec gradient", "MLflow run"]
+    table = tabulate(rows, headers=headers, disable_numparse=True)
+    return f"{table}\n{footnote(references['ceiling'])}"
 
 
 def adversary_table(trials: Sequence[Evaluated]) -> str:
@@ -162,25 +130,24 @@ def tidy(trials: Sequence[Evaluated], references: dict[str, pd.DataFrame]) -> pd
 
 def next_commands(best: Evaluated, tracking_uri: str, storage: Path, preset: str) -> str:
     """The three commands to type next."""
+    local = tracking_uri.startswith("sqlite:")
+    place = f"--storage {storage}" if local else f"--tracking-uri {tracking_uri}"
+    look = f"{_command('mlflow')} ui --backend-store-uri {tracking_uri}" if local else f"open {tracking_uri}"
+    submit = f"{_command('ray')} job submit --working-dir . -- python sweeps/gan_noise.py --preset {preset}"
     return (
         "Next:\n"
-        f"  compare   mlflow ui --backend-store-uri {tracking_uri}      # then open http://127.0.0.1:5000\n"
-        "  cluster   RAY_API_SERVER_ADDRESS=http://HEAD:8265 ray job submit --working-dir . -- "
-        f"python sweeps/gan_noise.py --preset {preset}\n"
-        f"  promote   crystalsweep promote {best.outcome.run} --tracking-uri {tracking_uri}"
-    ).replace(
-        f" --tracking-uri {tracking_uri}",
-        f" --storage {storage}" if tracking_uri.startswith("sqlite") else f" --tracking-uri {tracking_uri}",
+        f"  compare in the MLflow UI   {look}\n"
+        f"  resubmit on a cluster      RAY_API_SERVER_ADDRESS=http://HEAD:8265 {submit}\n"
+        f"  promote the best trial     {_command('crystalsweep')} promote {best.outcome.run} {place}"
     )
 
 
-def _cells(table: pd.DataFrame) -> list[str]:
-    intervals = headline(table, metrics=SHOWN)
-    return [_interval(intervals[metric.name]) for metric in SHOWN]
-
-
-def _interval(interval: Interval) -> str:
-    return str(interval) if interval.n else "n = 0"
+def _command(name: str) -> str:
+    """The command as this shell finds it: by name with the environment activated, else by path."""
+    if shutil.which(name):
+        return name
+    path = Path(sys.executable).parent / name
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _difference(trial: Evaluated, control: Evaluated, metric: Metric) -> tuple[str, str]:

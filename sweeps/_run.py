@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import socket
@@ -23,7 +24,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from crystalsweep.config import flat, override
 from crystalsweep.data import DataSet, load
-from crystalsweep.provenance import environment
+from crystalsweep.evaluation import evaluate_references
+from crystalsweep.provenance import environment, git_revision
 from crystalsweep.storage import default_storage
 from crystalsweep.tracking import Tracker, default_tracking_uri
 from sweeps import _report as report
@@ -124,7 +126,8 @@ def _execute(spec: SweepSpec, plan: Plan, crystals: DataSet, preset: str, gpu: b
         storage=folder,
         resources=resources,
         max_concurrent=check_resources(resources, plan.max_concurrent),
-        tags=environment()
+        tags=_source(spec)
+        | environment()
         | {"data_sha256": crystals.data_sha256, "split_sha256": crystals.split_sha256, "data": plan.source},
     )
     parent = tracker.start(
@@ -187,7 +190,7 @@ def _report(plan: Plan, bench: Bench, crystals: DataSet, outcomes: list[Outcome]
     config = plan.swept
     val = select(crystals.val, config, stable_only=config.stable_only, split="val")
     train = select(crystals.train, config, stable_only=config.stable_only, split="train")
-    references = report.baselines(val, train, config.evaluation)
+    references = evaluate_references(val, train, config.evaluation)
     plots = report.draw(trials, references, bench.storage)
     for trial in trials:
         for plot in report.draw_trial(trial, references, bench.storage / "plots" / trial.outcome.trial):
@@ -230,9 +233,19 @@ def _bury_the_dead(tracker: Tracker, experiment: str) -> None:
     for run_ in tracker.running(experiment, kind="sweep"):
         owner = run_.data.tags.get(PROCESS, "")
         host, _, pid = owner.rpartition(":")
-        if host == socket.gethostname() and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
             for dead in (*tracker.running(experiment, parent=run_.info.run_id), run_):
                 tracker.finish(dead.info.run_id, "KILLED", "its process is gone")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager
@@ -248,6 +261,13 @@ def _stopping_cleanly() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _source(spec: SweepSpec) -> dict[str, str]:
+    """What MLflow's UI shows as a run's source, user and commit."""
+    user = getpass.getuser() if "USER" in os.environ or "LOGNAME" in os.environ else "unknown"
+    commit = {"mlflow.source.git.commit": git_revision()[0]}
+    return {"mlflow.source.name": f"sweeps/{spec.name}.py", "mlflow.source.type": "LOCAL", "mlflow.user": user} | commit
 
 
 def _process(pid: int) -> str:

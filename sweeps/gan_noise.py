@@ -45,7 +45,7 @@ def space(trial: optuna.Trial) -> dict[str, Any]:
     return {}
 
 
-@click.command(help=__doc__, context_settings={"max_content_width": 120})
+@click.command(help=(__doc__ or "").replace("\n\n    ", "\n\n\b\n    "), context_settings={"max_content_width": 120})
 @click.option("--preset", default="demo", show_default=True, help="smoke, demo or small.")
 @click.option("--data", default="bundled", show_default=True, help="'bundled', a data set, or TRAIN,VAL.")
 @click.option("--num-samples", default=len(POINTS), show_default=True, help="Trials in all; at least the control arms.")

@@ -13,7 +13,7 @@ import click
 
 from crystalsweep.config import leaves, override
 from trainables.catalogue import PRESETS, preset
-from trainables.config import StageConfig
+from trainables.config import RestorationConfig, StageConfig
 from trainables.records import epoch_line, recorded
 
 INPUTS = {"pretrain": (), "finetune": ("generator",), "gan": ("generator", "discriminator")}
@@ -89,6 +89,10 @@ def _train(
     given = {name: checkpoint_folder(path) for name, path in inputs.items() if path}
     run = _alone if workers == 1 else _on_ray
     checkpoint = run(stage, config, source, given, folder, resume=resume, device=device, workers=workers)
+    if isinstance(config, RestorationConfig):
+        from trainables.restoration import restoration_report
+
+        click.echo(restoration_report(checkpoint, source))
     click.echo(f"checkpoint: {checkpoint}")
 
 

@@ -7,12 +7,16 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from crystalsweep.checkpoint import read_info
 from crystalsweep.crystal import Crystal
-from crystalsweep.evaluation import evaluate_generator
+from crystalsweep.data import load
+from crystalsweep.evaluation import evaluate_generator, evaluate_references
 from crystalsweep.hyperparameters import EvaluationConfig
-from crystalsweep.metrics import METRICS, SECONDARY, flat, headline
+from crystalsweep.metrics import METRICS, SECONDARY, flat, headline, rows_table
 from crystalsweep.models import Generator
-from trainables.stage import Metrics
+from trainables.catalogue import config_from
+from trainables.config import RestorationConfig
+from trainables.stage import Metrics, select
 
 TABLE = "evaluation.parquet"
 """A row per restored crystal, in every checkpoint."""
@@ -41,3 +45,15 @@ class RestorationValidation:
         """The table of the last run, as Parquet."""
         if self._table is not None:
             self._table.to_parquet(folder / TABLE, index=False)
+
+
+def restoration_report(checkpoint: Path, source: str) -> str:
+    """The table of a checkpoint's last validation beside ceiling, identity and most common species."""
+    info, data = read_info(checkpoint), load(source)
+    config = config_from(info.stage, info.config)
+    assert isinstance(config, RestorationConfig)
+    val, train = (
+        select(data.part(part), config, stable_only=config.stable_only, split=part) for part in ("val", "train")
+    )
+    references = evaluate_references(val, train, config.evaluation)
+    return rows_table({info.stage: pd.read_parquet(checkpoint / TABLE), **references})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from crystalsweep.batch import CrystalBatch, collate, uncollate
 from crystalsweep.corruption import Corrupted, apply, draw_noise, random_mask
 from crystalsweep.crystal import Crystal
 from crystalsweep.hyperparameters import EvaluationConfig, mask_fraction
-from crystalsweep.metrics import score_table
+from crystalsweep.metrics import ground_truth, identity, most_common_species, score_table
 from crystalsweep.models import Generator, graph_of, one_hot
 from crystalsweep.seeding import stream
 
@@ -136,3 +137,15 @@ def evaluate_baseline(
             score_table(chunk.originals, corrupted, generated, chunk.keys, given_composition=given_composition)
         )
     return pd.concat(tables, ignore_index=True)
+
+
+def evaluate_references(
+    crystals: Sequence[Crystal], train: Sequence[Crystal], config: EvaluationConfig
+) -> dict[str, pd.DataFrame]:
+    """The rows every model is held against, on the same corrupted inputs: ceiling, identity, most common species."""
+    counts = Counter(int(z) for crystal in train for z in crystal.species)
+    return {
+        "ceiling": evaluate_baseline(ground_truth, crystals, config),
+        "identity": evaluate_baseline(identity, crystals, config, given_composition=True),
+        "most common": evaluate_baseline(most_common_species(counts), crystals, config),
+    }

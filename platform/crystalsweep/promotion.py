@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from crystalsweep.tracking import Tracker
 
 
 @click.command()
@@ -17,7 +21,7 @@ import click
     "--storage", type=click.Path(path_type=Path), help="Folder of the local store.  [default: ~/crystalsweep]"
 )
 def promote(run_id: str, model: str, alias: str, tracking_uri: str | None, storage: Path | None) -> None:
-    """Register the checkpoint of a finished run and point an alias at it.
+    """Register a run's checkpoint, under an alias.
 
     \b
     crystalsweep promote 3f2a…            the run id of a trial, as the sweep's table and the MLflow UI show it
@@ -36,7 +40,7 @@ def promote(run_id: str, model: str, alias: str, tracking_uri: str | None, stora
     click.echo(f"{model} version {version} is now {alias!r} (run {run_id})")
 
 
-def register(tracker: object, run_id: str, model: str, alias: str) -> str:
+def register(tracker: Tracker, run_id: str, model: str, alias: str) -> str:
     """Version number of the new registry entry; the alias's previous holder is kept as `previous`.
 
     Raises `ValueError` when the run is unfinished or has no checkpoint with a generator.
@@ -44,9 +48,7 @@ def register(tracker: object, run_id: str, model: str, alias: str) -> str:
     from mlflow.exceptions import MlflowException
 
     from crystalsweep.checkpoint import load_generator
-    from crystalsweep.tracking import Tracker
 
-    assert isinstance(tracker, Tracker)
     client = tracker.client
     run = client.get_run(run_id)
     if run.info.status != "FINISHED":

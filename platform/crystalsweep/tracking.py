@@ -26,6 +26,8 @@ PARENT = "mlflow.parentRunId"
 KIND = "crystalsweep.kind"
 """Tag: `sweep`, `trial` or the stage of a prerequisite."""
 _PARAM_LIMIT = 6000
+_MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""Opens the experiment in the UI's view for training runs, not the one for language models."""
 
 
 def default_tracking_uri(storage: Path) -> str:
@@ -56,7 +58,7 @@ class Tracker:
             return str(found.experiment_id)
         location = artifacts.resolve().as_uri() if artifacts and self.uri.startswith("sqlite:") else None
         try:
-            return str(self._client.create_experiment(name, artifact_location=location))
+            return str(self._client.create_experiment(name, artifact_location=location, tags=_MODEL_TRAINING))
         except MlflowException:  # another process was first
             found = self._client.get_experiment_by_name(name)
             if found is None:

@@ -9,25 +9,30 @@ from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_r
 from crystalsweep.metrics.scoring import COLUMNS, KEYS, Row, score, score_table
 from crystalsweep.metrics.similarity import aligned, displacements, mean_distance, minimum_image
 from crystalsweep.metrics.summary import METRICS, SECONDARY, Metric, compare, flat, headline, summarise
+from crystalsweep.metrics.table import HEADERS, SHOWN, cells, footnote, rows_table
 from crystalsweep.metrics.validity import CompositionRules, compositionally_valid, structurally_valid
 
 __all__ = [
     "COLUMNS",
+    "HEADERS",
     "KEYS",
     "METRICS",
     "SECONDARY",
+    "SHOWN",
     "Baseline",
     "CompositionRules",
     "Interval",
     "Metric",
     "Row",
     "aligned",
+    "cells",
     "clustered_mean",
     "clustered_ratio",
     "compare",
     "compositionally_valid",
     "displacements",
     "flat",
+    "footnote",
     "ground_truth",
     "headline",
     "identity",
@@ -35,6 +40,7 @@ __all__ = [
     "minimum_image",
     "most_common_species",
     "paired_difference",
+    "rows_table",
     "score",
     "score_table",
     "structurally_valid",

@@ -1,0 +1,138 @@
+"""Runs, their ends, the keys of cached prerequisites, and the registry, in a real SQLite MLflow store."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from crystalsweep.data import DataSet, load
+from crystalsweep.promotion import promote, register
+from crystalsweep.tracking import Tracker, default_tracking_uri
+from sweeps import _prerequisites
+from sweeps._prerequisites import Prerequisite, key_of
+from sweeps._run import PROCESS, _bury_the_dead
+from trainables.catalogue import preset
+from trainables.local import LocalSession, train_here
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+    folder = tmp_path_factory.mktemp("mlflow")
+    made = Tracker(f"sqlite:///{folder / 'mlflow.db'}")
+    made.experiment("tests", folder / "artifacts")
+    return made
+
+
+@pytest.fixture(scope="module")
+def experiment(tracker: Tracker) -> str:
+    return tracker.experiment("tests")
+
+
+def status(tracker: Tracker, run: str) -> str:
+    return str(tracker.client.get_run(run).info.status)
+
+
+def test_tracker_survives_a_pickle(tracker: Tracker) -> None:
+    assert pickle.loads(pickle.dumps(tracker)).uri == tracker.uri
+
+
+def test_default_store_is_absolute_and_gives_way_to_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert default_tracking_uri(Path("here")) == f"sqlite:///{tmp_path.resolve() / 'here' / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert default_tracking_uri(tmp_path) == "http://127.0.0.1:5000"
+
+
+def test_only_finished_runs_are_found_by_tag(tracker: Tracker, experiment: str) -> None:
+    run = tracker.start(experiment, "one", kind="pretrain", tags={"crystalsweep.key": "abc"})
+    assert tracker.finished_with(experiment, "crystalsweep.key", "abc") is None
+    tracker.finish(run, "FAILED", "for a reason")
+    assert tracker.finished_with(experiment, "crystalsweep.key", "abc") is None
+    again = tracker.start(experiment, "two", kind="pretrain", tags={"crystalsweep.key": "abc"})
+    tracker.finish(again, "FINISHED")
+    found = tracker.finished_with(experiment, "crystalsweep.key", "abc")
+    assert found is not None
+    assert found.info.run_id == again
+    assert tracker.finished_with(experiment, "crystalsweep.key", "abd") is None
+
+
+def test_sweeps_of_dead_processes_are_closed_and_others_left(tracker: Tracker, experiment: str) -> None:
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    owners = {
+        "dead": f"{socket.gethostname()}:{int(gone.stdout)}",
+        "alive": f"{socket.gethostname()}:{os.getpid()}",
+        "elsewhere": f"not-{socket.gethostname()}:{int(gone.stdout)}",
+    }
+    parents = {n: tracker.start(experiment, n, kind="sweep", tags={PROCESS: owner}) for n, owner in owners.items()}
+    children = {n: tracker.start(experiment, n, kind="trial", parent=parent) for n, parent in parents.items()}
+    _bury_the_dead(tracker, experiment)
+    for runs in (parents, children):
+        assert {n: status(tracker, run) for n, run in runs.items()} == {
+            "dead": "KILLED",
+            "alive": "RUNNING",
+            "elsewhere": "RUNNING",
+        }
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    return load("bundled")
+
+
+def test_a_prerequisite_is_another_when_anything_it_depends_on_is(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = preset("pretrain", "smoke")
+    key = key_of("pretrain", config, data, {})
+    assert key == key_of("pretrain", config.model_copy(), data, {})
+    given = Prerequisite(stage="pretrain", key=key, run="r", checkpoint=Path(), reused=False)
+    others = {
+        key_of("pretrain", config.model_copy(update={"seed": 1}), data, {}),
+        key_of("pretrain", config, replace(data, data_sha256="0"), {}),
+        key_of("pretrain", config, replace(data, split_sha256="0"), {}),
+        key_of("finetune", config, data, {}),
+        key_of("pretrain", config, data, {"generator": given}),
+        key_of("pretrain", config, data, {"generator": replace(given, key="0")}),
+    }
+    monkeypatch.setattr(_prerequisites, "code_sha256", lambda: "changed")
+    others.add(key_of("pretrain", config, data, {}))
+    assert len(others | {key}) == 8
+
+
+def test_promotion_registers_a_checkpoint_and_keeps_the_previous_one(
+    tracker: Tracker, experiment: str, tmp_path: Path
+) -> None:
+    session = LocalSession(tmp_path / "run", device="cpu", progress=False)
+    checkpoint = train_here("pretrain", preset("pretrain", "smoke"), "bundled", {}, session)
+    runs = []
+    for name in ("first", "second"):
+        run = tracker.start(experiment, name, kind="trial")
+        tracker.upload(run, checkpoint, "checkpoint")
+        runs.append(run)
+        with pytest.raises(ValueError, match="only a FINISHED run"):
+            register(tracker, run, "model", "champion")
+        tracker.finish(run, "FINISHED")
+        register(tracker, run, "model", "champion")
+    holders = {
+        alias: tracker.client.get_model_version_by_alias("model", alias).run_id for alias in ("champion", "previous")
+    }
+    assert holders == {"champion": runs[1], "previous": runs[0]}
+
+
+def test_promotion_of_a_run_without_checkpoint_is_refused_in_one_line(tracker: Tracker, experiment: str) -> None:
+    run = tracker.start(experiment, "sweep", kind="sweep")
+    tracker.finish(run, "FINISHED")
+    refused = CliRunner().invoke(promote, [run, "--tracking-uri", tracker.uri])
+    assert refused.exit_code == 1
+    assert "has no checkpoint" in refused.output
