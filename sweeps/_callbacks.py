@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from crystalsweep.config import flat
+from crystalsweep.config import as_parameters
 from crystalsweep.tracking import Tracker
 from sweeps._trial import REFUSED, configured
 
@@ -49,7 +49,7 @@ class Track(Callback):
             f"{self._job['stage']} {shown}".strip(),
             kind=self._kind,
             parent=self._parent,
-            params=flat(config),
+            params=as_parameters(config),
             tags={**self._tags, "crystalsweep.trial": trial.trial_id},
         )
 

@@ -18,13 +18,15 @@ from typing import Any
 
 import click
 import optuna
+import pandas as pd
 import ray
 from optuna.samplers import TPESampler
 from ray.tune.search.optuna import OptunaSearch
 
-from crystalsweep.config import flat, override
+from crystalsweep.config import as_parameters, override
 from crystalsweep.data import DataSet, load
 from crystalsweep.evaluation import evaluate_references
+from crystalsweep.metrics import SHOWN, by_condition, flat, headline
 from crystalsweep.provenance import environment, git_revision
 from crystalsweep.storage import default_storage
 from crystalsweep.tracking import Tracker, default_tracking_uri
@@ -134,7 +136,7 @@ def _execute(spec: SweepSpec, plan: Plan, crystals: DataSet, preset: str, gpu: b
         experiment,
         sweep,
         kind="sweep",
-        params={"preset": preset, "num_samples": str(plan.num_samples), **flat(plan.stages["gan"])},
+        params={"preset": preset, "num_samples": str(plan.num_samples), **as_parameters(plan.stages["gan"])},
         tags=bench.tags | {PROCESS: _process(os.getpid()), "mlflow.note.content": spec.question},
     )
     with _closing(tracker, experiment, parent):
@@ -201,12 +203,23 @@ def _report(plan: Plan, bench: Bench, crystals: DataSet, outcomes: list[Outcome]
     report.tidy(trials, references).to_csv(bench.storage / "results.csv", index=False)
     for file in (*plots, bench.storage / "results.txt", bench.storage / "results.csv"):
         bench.tracker.upload(parent, file)
+    _log_conditions(bench.tracker, trials, references, parent)
     best = max(trials, key=lambda trial: trial.outcome.metrics[SCORE])
     bench.tracker.tag(parent, {"crystalsweep.best_run": best.outcome.run})
     click.echo(f"\n{text}\n\n{versus}\n")
     click.echo("plots:\n" + "\n".join(f"  {plot}" for plot in plots))
     click.echo(f"numbers: {bench.storage / 'results.csv'}\n")
     click.echo(report.next_commands(best, plan.tracking_uri, plan.storage, preset))
+
+
+def _log_conditions(
+    tracker: Tracker, trials: list[report.Evaluated], references: dict[str, pd.DataFrame], parent: str
+) -> None:
+    """Metrics per mask type and sigma on every trial's run, and the reference rows on the sweep's."""
+    for trial in trials:
+        tracker.log(trial.outcome.run, by_condition(trial.table), int(trial.outcome.metrics["epoch"]))
+    for name, table in references.items():
+        tracker.log(parent, flat(headline(table, metrics=SHOWN), prefix=name.replace(" ", "_")), 0)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from trainables.catalogue import config_from
-from trainables.cluster import Job, Resources, trainer
+from trainables.cluster import Job, Resources, explaining, trainer
 from trainables.config import StageConfig
 
 REFUSED = "refused:"
@@ -32,13 +32,10 @@ def run_trial(settings: dict[str, Any], job: dict[str, Any], resources: Resource
     described = replace(described, refusal=str(refusal))
     callbacks = [TuneReportCallback()]
     try:
-        trainer(described, resources=resources, name=name, storage=Path(storage), callbacks=callbacks).fit()
-    except Exception as error:
-        if not refusal.exists():
-            raise
-        raise RuntimeError(f"{REFUSED} {refusal.read_text()}") from error
-    if refusal.exists():
-        raise RuntimeError(f"{REFUSED} {refusal.read_text()}")
+        with explaining(refusal):
+            trainer(described, resources=resources, name=name, storage=Path(storage), callbacks=callbacks).fit()
+    except ValueError as error:
+        raise RuntimeError(f"{REFUSED} {error}") from error
 
 
 def configured(stage: str, base: dict[str, Any], settings: Mapping[str, Any]) -> StageConfig:

@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic import Field, ValidationError
 
-from crystalsweep.config import Config, flat, leaves, override
+from crystalsweep.config import Config, as_parameters, leaves, override
 from crystalsweep.hyperparameters import BackboneConfig, CorruptionConfig, EvaluationConfig, Range
 from trainables.catalogue import PRESETS, config_from, preset
 from trainables.config import RestorationConfig, StageConfig
@@ -140,8 +140,8 @@ def test_every_setting_of_every_stage_has_a_description() -> None:
             assert [leaf.path for leaf in leaves(config) if not leaf.description] == []
 
 
-def test_flat_values_are_json_by_path() -> None:
-    found = flat(PretrainConfig(batch_size={0: 1, 25: 3}))
+def test_parameters_are_json_by_path() -> None:
+    found = as_parameters(PretrainConfig(batch_size={0: 1, 25: 3}))
     assert json.loads(found["batch_size"]) == {"0": 1, "25": 3}
     assert json.loads(found["evaluation.mask_types"]) == ["species", "random15", "random30"]
     assert found["corruption.sigma_noise"] == "0.1"

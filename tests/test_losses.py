@@ -104,11 +104,11 @@ def corrupted_of(batch: CrystalBatch) -> Corrupted:
 
 
 @pytest.mark.parametrize("unit", ["min_edge", "angstrom", "fractional"])
-@pytest.mark.parametrize("species_over", ["all", "masked"])
-def test_perfect_prediction_costs_nothing(batch: CrystalBatch, unit: str, species_over: str) -> None:
+@pytest.mark.parametrize("masked_only", [False, True])
+def test_perfect_prediction_costs_nothing(batch: CrystalBatch, unit: str, masked_only: bool) -> None:
     corrupted = corrupted_of(batch)
     logits = 200.0 * one_hot(batch.species)[:, 1:]
-    config = ReconstructionConfig.model_validate({"position_unit": unit, "species_over": species_over})
+    config = ReconstructionConfig.model_validate({"position_unit": unit, "masked_only": masked_only})
     loss = reconstruction_loss(Restoration(logits, corrupted.noise), corrupted, config)
     assert [float(term) for term in loss] == [0.0, 0.0, 0.0]
 
@@ -128,7 +128,9 @@ def test_masked_species_loss_reads_masked_atoms_only(batch: CrystalBatch) -> Non
     logits[1:] = 200.0 * one_hot(batch.species)[1:, 1:]  # right where visible
     restored = Restoration(logits, corrupted.noise)
     terms = {
-        over: float(reconstruction_loss(restored, corrupted, ReconstructionConfig(species_over=over)).species)
+        over: float(
+            reconstruction_loss(restored, corrupted, ReconstructionConfig(masked_only=over == "masked")).species
+        )
         for over in ("all", "masked")
     }
     assert terms == pytest.approx({"all": math.log(118) / 3, "masked": math.log(118)}, rel=1e-6)

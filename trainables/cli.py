@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -138,7 +139,7 @@ def _on_ray(
     import ray
     import torch
 
-    from trainables.cluster import Record, Resources, job_for, trainer
+    from trainables.cluster import Record, Resources, explaining, job_for, trainer
 
     if folder.exists() and not resume:
         raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
@@ -148,10 +149,12 @@ def _on_ray(
         os.environ.get("RAY_ADDRESS", "local"), log_to_driver=False, logging_level="ERROR", include_dashboard=False
     )
     try:
-        job = job_for(stage, config, _absolute(source), inputs)
+        refusal = folder / "refused.txt"
+        refusal.unlink(missing_ok=True)
+        job = replace(job_for(stage, config, _absolute(source), inputs), refusal=str(refusal))
         resources = Resources(workers=workers, use_gpu=use_gpu)
         run = trainer(job, resources=resources, name=folder.name, storage=folder.parent, callbacks=[Record(folder)])
-        with _showing(folder):
+        with _showing(folder), explaining(refusal):
             run.fit()
     finally:
         ray.shutdown()

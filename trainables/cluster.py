@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -163,3 +164,16 @@ def trainer(
             callbacks=callbacks or [],
         ),
     )
+
+
+@contextmanager
+def explaining(refusal: Path) -> Iterator[None]:
+    """What workers refused for good becomes one `ValueError`."""
+    try:
+        yield
+    except Exception as error:
+        if not refusal.exists():
+            raise
+        raise ValueError(refusal.read_text()) from error
+    if refusal.exists():
+        raise ValueError(refusal.read_text())

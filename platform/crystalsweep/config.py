@@ -47,7 +47,7 @@ def leaves(config: Config, prefix: str = "") -> Iterator[Leaf]:
             yield Leaf(f"{prefix}{name}", value, field.description or "")
 
 
-def flat(config: Config) -> dict[str, str]:
+def as_parameters(config: Config) -> dict[str, str]:
     """Dotted path to value as JSON text: what a tracking server stores as parameters."""
     dumped = config.model_dump(mode="json")
 

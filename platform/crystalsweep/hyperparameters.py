@@ -94,8 +94,8 @@ class ReconstructionConfig(Config):
     """Weight of L_position; 60 in min_edge units, about 10 in angstrom, 66.7 in fractional (the paper's 200)."""
     position_unit: Literal["min_edge", "angstrom", "fractional"] = "min_edge"
     """Unit of the displacement error; `fractional` is the paper's."""
-    species_over: Literal["all", "masked"] = "all"
-    """Atoms that L_species averages over: all (the paper) or the masked ones only."""
+    masked_only: bool = False
+    """Average L_species over masked atoms only; off is the paper's, over all atoms."""
 
 
 class AdversarialConfig(Config):

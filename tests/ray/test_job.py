@@ -74,14 +74,38 @@ def test_the_submitted_code_runs_in_driver_and_worker(cluster: dict[str, str], s
         assert 'SUBMITTED = "not the installed code"' in library.read_text()
 
 
-def test_a_submitted_sweep_ends_in_mlflow(cluster: dict[str, str], submitted: Path, tmp_path: Path) -> None:
-    entry = ["python", "sweeps/gan_noise.py", "--preset", "smoke", "--num-samples", "2", "--storage", str(tmp_path)]
-    output = submit(cluster, submitted, *entry)
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """An MLflow server with its own database and artifacts; yields its address."""
+    port = free_port()
+    command = [str(BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
+    stores += ["--artifacts-destination", str(tmp_path / "artifacts")]
+    log = tmp_path / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen([*command, *stores], stdout=output, stderr=subprocess.STDOUT)
+    until(lambda: "startup complete" in log.read_text() or process.poll() is not None, "the MLflow server")
+    assert process.poll() is None, log.read_text()
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(60)
+
+
+def test_a_submitted_sweep_ends_on_an_mlflow_server(
+    cluster: dict[str, str], submitted: Path, server: str, tmp_path: Path
+) -> None:
+    entry = ["python", "sweeps/gan_noise.py", "--preset", "smoke", "--num-samples", "2"]
+    output = submit(cluster, submitted, *entry, "--storage", str(tmp_path), "--tracking-uri", server)
     assert "control arm" in output or "ceiling" in output
-    mlflow = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow = MlflowClient(server)
     experiment = mlflow.get_experiment_by_name("gan_noise").experiment_id
     runs = mlflow.search_runs([experiment])
     assert sorted(run.info.status for run in runs) == ["FINISHED"] * 3
+    assert any(run.data.metrics.get("ceiling/compositional_similarity") == 1 for run in runs)
+    trial = next(run for run in runs if run.data.tags["crystalsweep.kind"] == "trial")
+    assert any(name.startswith("val/species/0.1/") for name in trial.data.metrics)
+    artifacts = {artifact.path for artifact in mlflow.list_artifacts(trial.info.run_id)}
+    assert {"checkpoint", "plots"} <= artifacts
     from crystalsweep.provenance import code_sha256
 
     assert {run.data.tags["code_sha256"] for run in runs} != {code_sha256()}

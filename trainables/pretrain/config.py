@@ -27,7 +27,7 @@ PRESETS = {
         evaluation=SMOKE_EVALUATION,
     ),
     "demo": PretrainConfig(
-        epochs=40,
+        epochs=30,
         learning_rate=5e-3,
         schedule="cosine",
         max_atoms=20,

@@ -28,7 +28,7 @@ class Reconstruction(NamedTuple):
 
 def reconstruction_loss(restored: Restoration, corrupted: Corrupted, config: ReconstructionConfig) -> Reconstruction:
     """Eq. 1 for a batch."""
-    over = corrupted.masked if config.species_over == "masked" else None
+    over = corrupted.masked if config.masked_only else None
     species = species_loss(restored.logits, corrupted.pristine.species, over)
     error = corrupted.noise - restored.perturbation
     position = position_loss(error, corrupted.pristine, config.position_unit)

@@ -8,7 +8,7 @@ from crystalsweep.metrics.baselines import Baseline, ground_truth, identity, mos
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference
 from crystalsweep.metrics.scoring import COLUMNS, KEYS, Row, score, score_table
 from crystalsweep.metrics.similarity import aligned, displacements, mean_distance, minimum_image
-from crystalsweep.metrics.summary import METRICS, SECONDARY, Metric, compare, flat, headline, summarise
+from crystalsweep.metrics.summary import METRICS, SECONDARY, Metric, by_condition, compare, flat, headline, summarise
 from crystalsweep.metrics.table import HEADERS, SHOWN, cells, footnote, rows_table
 from crystalsweep.metrics.validity import CompositionRules, compositionally_valid, structurally_valid
 
@@ -25,6 +25,7 @@ __all__ = [
     "Metric",
     "Row",
     "aligned",
+    "by_condition",
     "cells",
     "clustered_mean",
     "clustered_ratio",

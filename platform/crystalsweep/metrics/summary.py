@@ -184,3 +184,14 @@ def flat(intervals: Mapping[str, Interval], prefix: str = "val") -> dict[str, fl
             f"{key}/n": float(interval.n),
         }
     return named
+
+
+def by_condition(table: pd.DataFrame, prefix: str = "val") -> dict[str, float]:
+    """Means per mask type and sigma, for a tracker: `val/species/0.1/structural_validity`; undefined ones left out."""
+    rows = summarise(table).dropna(subset=["mean"])
+    return {
+        f"{prefix}/{mask_type}/{sigma_noise:g}/{metric}": float(mean)
+        for mask_type, sigma_noise, metric, mean in zip(
+            rows["mask_type"], rows["sigma_noise"], rows["metric"], rows["mean"], strict=True
+        )
+    }
