@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from mlflow.exceptions import MlflowException
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
@@ -34,6 +35,8 @@ class Track(Callback):
         self._job, self._tags = job, tags
         self.runs: dict[str, str] = {}
         """MLflow run id by trial id."""
+        self.failed: set[str] = set()
+        """Trials that Tune calls complete but that left nothing."""
         self.history: dict[str, dict[int, dict[str, float]]] = {}
         """Metrics by trial id and epoch; an epoch trained again after a restart counts once."""
 
@@ -43,7 +46,7 @@ class Track(Callback):
         if trial.trial_id in self.runs:
             return
         config = configured(self._job["stage"], self._job["config"], trial.config)
-        shown = ", ".join(f"{key.rpartition('.')[2]}={value:g}" for key, value in trial.config.items())
+        shown = _settings(trial.config, ", ")
         self.runs[trial.trial_id] = self._tracker.start(
             self._experiment,
             f"{self._job['stage']} {shown}".strip(),
@@ -64,7 +67,10 @@ class Track(Callback):
             if isinstance(value, float) and ("/" in name or name in ("loss", "epoch", "step"))
         }
         self.history.setdefault(trial.trial_id, {})[int(result["epoch"])] = ours
-        self._tracker.log(self.runs[trial.trial_id], ours, int(result["epoch"]))
+        try:
+            self._tracker.log(self.runs[trial.trial_id], ours, int(result["epoch"]))
+        except MlflowException as error:  # a server that is away for a moment must not cost the sweep
+            print(f"  epoch {int(result['epoch'])} of trial {trial.trial_id} is not in MLflow: {error}", flush=True)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Upload the last checkpoint and close the run."""
@@ -72,6 +78,7 @@ class Track(Callback):
         run, checkpoint = self.runs[trial.trial_id], (trial.last_result or {}).get("checkpoint_path")
         if not checkpoint:
             self._tracker.finish(run, "FAILED", "ended without a checkpoint")
+            self.failed.add(trial.trial_id)
             return
         self._tracker.upload(run, Path(checkpoint), "checkpoint")
         self._tracker.finish(run, "FINISHED")
@@ -81,6 +88,12 @@ class Track(Callback):
         del iteration, trials, info
         if trial.trial_id in self.runs:
             self._tracker.finish(self.runs[trial.trial_id], "FAILED", failure(trial))
+
+
+def _settings(config: dict[str, Any], separator: str) -> str:
+    """A trial's settings by their last names."""
+    shown = {key.rpartition(".")[2]: value for key, value in config.items()}
+    return separator.join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in shown.items())
 
 
 def failure(trial: Trial) -> str:
@@ -105,7 +118,7 @@ class Progress(Callback):
     ) -> None:
         """One epoch of one trial."""
         del iteration, trials, info
-        settings = " ".join(f"{key.rpartition('.')[2]}={value:g}" for key, value in trial.config.items())
+        settings = _settings(trial.config, " ")
         names = [name for name in result if name == "loss" or name.startswith("loss/")]
         losses = " ".join(f"{name.replace('loss/', 'L_')} {result[name]:.3f}" for name in names)
         score = f"  score {result['val/score']:.3f}" if "val/score" in result else ""

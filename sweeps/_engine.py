@@ -163,7 +163,7 @@ def _outcome(trial: Trial, track: Track) -> Outcome:
         trial=trial.trial_id,
         run=track.runs.get(trial.trial_id, ""),
         settings=dict(trial.config),
-        status=TRIAL_STATUS[trial.status],
+        status="FAILED" if trial.trial_id in track.failed else TRIAL_STATUS.get(trial.status, "KILLED"),
         metrics=metrics,
         checkpoint=Path(path) if path else None,
         history=[row for _, row in sorted(track.history.get(trial.trial_id, {}).items())],

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 from crystalsweep.data import DataSet
 from crystalsweep.provenance import code_sha256
@@ -14,7 +15,7 @@ from trainables.cluster import Resources, job_for
 from trainables.config import StageConfig
 
 KEY = "crystalsweep.key"
-"""Tag: hash of everything that decides a prerequisite's weights."""
+"""Tag: hash of the config, data, split and code that made a prerequisite, and of what it started from."""
 
 EXPERIMENT = "prerequisites"
 
@@ -28,7 +29,6 @@ class Prerequisite:
     run: str
     """MLflow run id."""
     checkpoint: Path
-    reused: bool
 
 
 def key_of(stage: str, config: StageConfig, data: DataSet, inputs: dict[str, Prerequisite]) -> str:
@@ -55,7 +55,7 @@ def ensure(
     else:
         run = _train(bench, stage, config, source, inputs, experiment, key)
     checkpoint = _fetch(bench, run, key)
-    return Prerequisite(stage=stage, key=key, run=run, checkpoint=checkpoint, reused=found is not None)
+    return Prerequisite(stage=stage, key=key, run=run, checkpoint=checkpoint)
 
 
 def _train(
@@ -68,7 +68,7 @@ def _train(
     key: str,
 ) -> str:
     together = Resources(
-        workers=bench.resources.workers * bench.max_concurrent,
+        workers=min(bench.resources.workers * bench.max_concurrent, config.least_batch_size),
         cpus_per_worker=bench.resources.cpus_per_worker,
         use_gpu=bench.resources.use_gpu,
     )
@@ -90,10 +90,11 @@ def _train(
 
 def _fetch(bench: Bench, run: str, key: str) -> Path:
     """The checkpoint in the shared storage, downloaded there once."""
-    folder = bench.storage.parent.parent / "prerequisites" / key[:16]
+    folder = bench.storage.parent.parent / "prerequisites" / f"{key[:12]}-{run[:12]}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(mkdtemp(dir=folder.parent))
-        bench.tracker.download(run, "checkpoint", scratch).rename(folder)
-        scratch.rmdir()
+        with TemporaryDirectory(dir=folder.parent) as scratch:
+            fetched = bench.tracker.download(run, "checkpoint", Path(scratch))
+            with suppress(OSError):  # another sweep was first
+                fetched.rename(folder)
     return folder

@@ -93,7 +93,8 @@ def adversary_table(trials: Sequence[Evaluated]) -> str:
     return (
         "What the adversary did: each trial minus the control arm at its σ_noise (the same training without the\n"
         f"adversary), paired by restored crystal\n{table}\n"
-        f"{len(rows)} comparisons at 95 %: about {0.05 * len(rows):.0f} would look resolved by chance alone."
+        f"{len(rows)} comparisons at 95 %: about {0.05 * len(rows):.0f} would look resolved by chance.\n"
+        "One training seed per arm: the intervals hold for these trained models and do not contain the spread between seeds."
     )
 
 
@@ -131,7 +132,8 @@ def tidy(trials: Sequence[Evaluated], references: dict[str, pd.DataFrame]) -> pd
 def next_commands(best: Evaluated, tracking_uri: str, storage: Path, preset: str) -> str:
     """The three commands to type next."""
     local = tracking_uri.startswith("sqlite:")
-    place = f"--storage {storage}" if local else f"--tracking-uri {tracking_uri}"
+    own = tracking_uri == f"sqlite:///{storage / 'mlflow.db'}"
+    place = f"--storage {storage}" if own else f"--tracking-uri {tracking_uri}"
     look = f"{_command('mlflow')} ui --backend-store-uri {tracking_uri}" if local else f"open {tracking_uri}"
     submit = f"{_command('ray')} job submit --working-dir . -- python sweeps/gan_noise.py --preset {preset}"
     return (

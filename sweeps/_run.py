@@ -20,22 +20,25 @@ import click
 import optuna
 import pandas as pd
 import ray
+from mlflow.exceptions import MlflowException
 from optuna.samplers import TPESampler
 from ray.tune.search.optuna import OptunaSearch
 
 from crystalsweep.config import as_parameters, override
-from crystalsweep.data import DataSet, load
+from crystalsweep.data import DataSet, absolute_source, load
+from crystalsweep.data.splitting import PARTS
 from crystalsweep.evaluation import evaluate_references
-from crystalsweep.metrics import SHOWN, by_condition, flat, headline
+from crystalsweep.metrics import SHOWN, CompositionRules, by_condition, flat, headline
 from crystalsweep.provenance import environment, git_revision
 from crystalsweep.storage import default_storage
 from crystalsweep.tracking import Tracker, default_tracking_uri
 from sweeps import _report as report
 from sweeps._engine import Bench, Outcome, check_resources, connect, run_trials
 from sweeps._plan import Plan
-from sweeps._prerequisites import Prerequisite, ensure
+from sweeps._prerequisites import EXPERIMENT, Prerequisite, ensure
 from trainables.catalogue import preset as preset_of
 from trainables.cluster import Resources, job_for
+from trainables.config import StageConfig
 from trainables.restoration import SCORE
 from trainables.stage import select
 
@@ -62,7 +65,7 @@ def run(
     preset: str,
     data: str,
     num_samples: int,
-    max_concurrent: int | None,
+    max_concurrent: int,
     workers: int,
     gpu: bool | None,
     tracking_uri: str | None,
@@ -81,7 +84,9 @@ def run(
         backbone = {"backbone": stages["pretrain"].backbone}  # later stages start from the pre-trained one
         stages["finetune"] = stages["finetune"].model_copy(update=backbone)
         stages["gan"] = override(stages["gan"].model_copy(update=backbone), settings)
-        source = _absolute(data)
+        if stages["gan"].backbone != stages["pretrain"].backbone:
+            raise ValueError("the backbone is the pre-trained generator's; --set changes the GAN stage only")
+        source = absolute_source(data)
         crystals = load(source, progress=True)
         for reject in crystals.rejects:
             click.echo(f"rejected: {reject}", err=True)
@@ -91,17 +96,18 @@ def run(
             points=spec.points,
             num_samples=num_samples,
             resources=Resources(workers=workers, use_gpu=bool(gpu)),
-            max_concurrent=max_concurrent or min(8, os.cpu_count() or 1),
+            max_concurrent=min(max_concurrent, max(1, (os.cpu_count() or 1) // workers)) if dry_run else max_concurrent,
             source=source,
             storage=root,
             tracking_uri=tracking_uri or default_tracking_uri(root),
         )
+        _require_usable(stages, crystals)
         if dry_run:
             click.echo(plan.describe(plan.expected_minutes(crystals)))
             return
         with _stopping_cleanly():
             _execute(spec, plan, crystals, preset, gpu)
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, MlflowException) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         click.echo("stopped; finished trials are in MLflow, the others are marked KILLED", err=True)
@@ -110,11 +116,25 @@ def run(
         ray.shutdown()
 
 
+def _require_usable(stages: dict[str, StageConfig], crystals: DataSet) -> None:
+    """Every stage needs crystals to train and validate on, the classifier labels: better told now than by a worker."""
+    for part in PARTS[:2]:
+        if not any("e_above_hull" in crystal.labels for crystal in crystals.part(part)):
+            raise ValueError(
+                f"no {part} crystal has an e_above_hull label (eV/atom), which the discriminator learns from; "
+                "add the column, or train `crystalsweep train pretrain --set stable_only=false` alone"
+            )
+        for config in stages.values():
+            select(crystals.part(part), config, stable_only=config.stable_only, split=part)
+
+
 def _execute(spec: SweepSpec, plan: Plan, crystals: DataSet, preset: str, gpu: bool | None) -> None:
     plan.storage.mkdir(parents=True, exist_ok=True)
     tracker = Tracker(plan.tracking_uri)
     experiment = tracker.experiment(spec.name, plan.storage / "mlflow-artifacts")
-    _bury_the_dead(tracker, experiment)
+    prerequisites = tracker.experiment(EXPERIMENT, plan.storage / "mlflow-artifacts")
+    for each in (experiment, prerequisites):
+        _bury_the_dead(tracker, each)
     click.echo(f"{plan.question}\nstarting Ray…")
     connect()
     resources = Resources(
@@ -129,6 +149,7 @@ def _execute(spec: SweepSpec, plan: Plan, crystals: DataSet, preset: str, gpu: b
         resources=resources,
         max_concurrent=check_resources(resources, plan.max_concurrent),
         tags=_source(spec)
+        | {PROCESS: _process(os.getpid()), "smact": str(CompositionRules())}
         | environment()
         | {"data_sha256": crystals.data_sha256, "split_sha256": crystals.split_sha256, "data": plan.source},
     )
@@ -137,9 +158,9 @@ def _execute(spec: SweepSpec, plan: Plan, crystals: DataSet, preset: str, gpu: b
         sweep,
         kind="sweep",
         params={"preset": preset, "num_samples": str(plan.num_samples), **as_parameters(plan.stages["gan"])},
-        tags=bench.tags | {PROCESS: _process(os.getpid()), "mlflow.note.content": spec.question},
+        tags=bench.tags | {"mlflow.note.content": spec.question},
     )
-    with _closing(tracker, experiment, parent):
+    with _closing(tracker, (experiment, prerequisites), parent):
         _sweep(spec, plan, bench, crystals, experiment, parent, preset)
 
 
@@ -223,8 +244,8 @@ def _log_conditions(
 
 
 @contextmanager
-def _closing(tracker: Tracker, experiment: str, parent: str) -> Iterator[None]:
-    """Whatever happens, the parent run ends with the status that says so, and no child is left running."""
+def _closing(tracker: Tracker, experiments: Sequence[str], parent: str) -> Iterator[None]:
+    """Whatever happens, the parent run ends with a status that says so, and no run of this process stays running."""
     status, reason = "FAILED", ""
     try:
         yield
@@ -236,19 +257,18 @@ def _closing(tracker: Tracker, experiment: str, parent: str) -> Iterator[None]:
         reason = f"{type(error).__name__}: {error}"
         raise
     finally:
-        for child in tracker.running(experiment, parent=parent):
-            tracker.finish(child.info.run_id, "KILLED", "the sweep was stopped")
         tracker.finish(parent, status, reason)
+        for experiment in experiments:
+            for left in tracker.running(experiment, tag=(PROCESS, _process(os.getpid()))):
+                tracker.finish(left.info.run_id, "KILLED", "the sweep was stopped")
 
 
 def _bury_the_dead(tracker: Tracker, experiment: str) -> None:
-    """Close sweeps of this host whose process is gone, as after kill -9."""
-    for run_ in tracker.running(experiment, kind="sweep"):
-        owner = run_.data.tags.get(PROCESS, "")
-        host, _, pid = owner.rpartition(":")
+    """Close runs of this host whose process is gone, as after kill -9."""
+    for left in tracker.running(experiment):
+        host, _, pid = left.data.tags.get(PROCESS, "").rpartition(":")
         if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
-            for dead in (*tracker.running(experiment, parent=run_.info.run_id), run_):
-                tracker.finish(dead.info.run_id, "KILLED", "its process is gone")
+            tracker.finish(left.info.run_id, "KILLED", "its process is gone")
 
 
 def _alive(pid: int) -> bool:
@@ -285,8 +305,3 @@ def _source(spec: SweepSpec) -> dict[str, str]:
 
 def _process(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}"
-
-
-def _absolute(source: str) -> str:
-    """Workers run elsewhere: relative paths would not be found."""
-    return source if source == "bundled" else ",".join(str(Path(part).resolve()) for part in source.split(","))

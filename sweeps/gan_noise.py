@@ -49,8 +49,16 @@ def space(trial: optuna.Trial) -> dict[str, Any]:
 @click.option("--preset", default="demo", show_default=True, help="smoke, demo or small.")
 @click.option("--data", default="bundled", show_default=True, help="'bundled', a data set, or TRAIN,VAL.")
 @click.option("--num-samples", default=len(POINTS), show_default=True, help="Trials in all; at least the control arms.")
-@click.option("--max-concurrent", type=int, help="Trials at once.  [default: as many as fit, at most 8]")
-@click.option("--workers", default=1, show_default=True, help="Ray Train workers per trial.")
+@click.option(
+    "--max-concurrent",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Most trials at once, if they fit.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Ray Train workers per trial."
+)
 @click.option("--gpu/--cpu", default=None, help="[default: GPU if the cluster has one]")
 @click.option("--tracking-uri", help="MLflow server.  [default: MLFLOW_TRACKING_URI, else SQLite in --storage]")
 @click.option(

@@ -45,6 +45,10 @@ def test_options_of_the_sweep_exist(line: str) -> None:
     assert {word for word in line.split() if word.startswith("--")} <= known_options(gan_noise), line
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    assert "@@" not in README
+
+
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"`?make ([a-z]+)", README + CONTRIBUTING))

@@ -75,7 +75,10 @@ def test_sweeps_of_dead_processes_are_closed_and_others_left(tracker: Tracker, e
         "elsewhere": f"not-{socket.gethostname()}:{int(gone.stdout)}",
     }
     parents = {n: tracker.start(experiment, n, kind="sweep", tags={PROCESS: owner}) for n, owner in owners.items()}
-    children = {n: tracker.start(experiment, n, kind="trial", parent=parent) for n, parent in parents.items()}
+    children = {
+        n: tracker.start(experiment, n, kind="trial", parent=parent, tags={PROCESS: owners[n]})
+        for n, parent in parents.items()
+    }
     _bury_the_dead(tracker, experiment)
     for runs in (parents, children):
         assert {n: status(tracker, run) for n, run in runs.items()} == {
@@ -96,7 +99,7 @@ def test_a_prerequisite_is_another_when_anything_it_depends_on_is(
     config = preset("pretrain", "smoke")
     key = key_of("pretrain", config, data, {})
     assert key == key_of("pretrain", config.model_copy(), data, {})
-    given = Prerequisite(stage="pretrain", key=key, run="r", checkpoint=Path(), reused=False)
+    given = Prerequisite(stage="pretrain", key=key, run="r", checkpoint=Path())
     others = {
         key_of("pretrain", config.model_copy(update={"seed": 1}), data, {}),
         key_of("pretrain", config, replace(data, data_sha256="0"), {}),

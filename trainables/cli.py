@@ -15,7 +15,7 @@ import click
 from crystalsweep.config import leaves, override
 from trainables.catalogue import PRESETS, preset
 from trainables.config import RestorationConfig, StageConfig
-from trainables.records import epoch_line, recorded
+from trainables.records import METRICS, epoch_line, recorded
 
 INPUTS = {"pretrain": (), "finetune": ("generator",), "gan": ("generator", "discriminator")}
 """Checkpoints that each stage can start from."""
@@ -48,7 +48,9 @@ def _command(stage: str, summary: str) -> click.Command:
         click.Option(["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
         click.Option(["--out"], type=click.Path(path_type=Path), help=f"Run folder.  [default: runs/{stage}]"),
         click.Option(["--resume"], is_flag=True, help="Continue the run in --out from its last checkpoint."),
-        click.Option(["--workers"], default=1, show_default=True, help="More than one trains on Ray."),
+        click.Option(
+            ["--workers"], type=click.IntRange(min=1), default=1, show_default=True, help="More than one trains on Ray."
+        ),
         click.Option(["--device"], help="cpu, cuda, …; the GPU if there is one."),
         click.Option(["--settings", "list_settings"], is_flag=True, help="List all settings of the preset and exit."),
     ]
@@ -88,16 +90,34 @@ def _train(
         return
     folder = (out or Path("runs") / stage).resolve()
     given = {name: checkpoint_folder(path) for name, path in inputs.items() if path}
+    _require_backbone(config, _preset(stage, preset), given)
     run = _alone if workers == 1 else _on_ray
     checkpoint = run(stage, config, source, given, folder, resume=resume, device=device, workers=workers)
     if isinstance(config, RestorationConfig):
         from trainables.restoration import restoration_report
 
         click.echo(restoration_report(checkpoint, source))
+    from crystalsweep.checkpoint import read_info
+
+    if dropped := read_info(checkpoint).dropped:
+        click.echo(f"not taken over from the checkpoints it started from: {', '.join(dropped)}")
     click.echo(f"checkpoint: {checkpoint}")
 
 
 _preset = preset  # the option of the same name shadows it above
+
+
+def _require_backbone(config: StageConfig, unset: StageConfig, given: dict[str, Path]) -> None:
+    """What `--set` asks of the backbone must be so in the checkpoints a run starts from, since theirs is what trains."""
+    from crystalsweep.checkpoint import read_info
+
+    asked = config.backbone.model_dump(mode="json")
+    usual = unset.backbone.model_dump(mode="json")
+    for path in given.values():
+        theirs = read_info(path).config["backbone"]
+        for key, value in asked.items():
+            if value not in (usual[key], theirs[key]):
+                raise ValueError(f"backbone.{key} is {theirs[key]} in {path}, which this run starts from, not {value}")
 
 
 def checkpoint_folder(path: Path) -> Path:
@@ -139,9 +159,12 @@ def _on_ray(
     import ray
     import torch
 
+    from crystalsweep.data import absolute_source
     from trainables.cluster import Record, Resources, explaining, job_for, trainer
 
-    if folder.exists() and not resume:
+    if (folder / "checkpoint").exists():
+        raise ValueError(f"{folder} was trained alone; resume it without --workers, or choose another --out")
+    if (folder / METRICS).exists() and not resume:
         raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     use_gpu = torch.cuda.is_available() and device != "cpu"
@@ -151,7 +174,7 @@ def _on_ray(
     try:
         refusal = folder / "refused.txt"
         refusal.unlink(missing_ok=True)
-        job = replace(job_for(stage, config, _absolute(source), inputs), refusal=str(refusal))
+        job = replace(job_for(stage, config, absolute_source(source), inputs), refusal=str(refusal))
         resources = Resources(workers=workers, use_gpu=use_gpu)
         run = trainer(job, resources=resources, name=folder.name, storage=folder.parent, callbacks=[Record(folder)])
         with _showing(folder), explaining(refusal):
@@ -184,8 +207,3 @@ def _showing(folder: Path) -> Iterator[None]:
     finally:
         ended.set()
         watcher.join()
-
-
-def _absolute(source: str) -> str:
-    """Workers run elsewhere: relative paths would not be found."""
-    return source if source == "bundled" else ",".join(str(Path(part).resolve()) for part in source.split(","))

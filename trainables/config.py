@@ -40,6 +40,11 @@ class StageConfig(Config):
     backbone: BackboneConfig = BackboneConfig()
     """The network; later stages take the one of the checkpoint they start from."""
 
+    @property
+    def least_batch_size(self) -> int:
+        """Smallest batch of any epoch; more workers than this cannot share it."""
+        return self.batch_size if isinstance(self.batch_size, int) else min(self.batch_size.values())
+
     def batch_size_at(self, epoch: int) -> int:
         """Crystals per step in this epoch, counted from 0."""
         if isinstance(self.batch_size, int):

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from crystalsweep.checkpoint import read_info
 from crystalsweep.data import load
 from trainables.catalogue import stage_builder
 from trainables.config import StageConfig
 from trainables.loop import fit
-from trainables.records import METRICS, epoch_line, record_epoch
+from trainables.records import METRICS, epoch_line, record_epoch, recorded
 from trainables.session import WriteCheckpoint
 
 T = TypeVar("T")
@@ -48,7 +49,14 @@ class LocalSession:
         checkpoint = self.folder / "checkpoint"
         if not checkpoint.exists() and (self.folder / "previous").exists():  # killed between the two renames
             (self.folder / "previous").rename(checkpoint)
-        return checkpoint if self._resume and checkpoint.exists() else None
+        if not self._resume or not recorded(self.folder):
+            return None
+        if not checkpoint.exists():
+            raise ValueError(f"{self.folder} was trained on Ray; resume it with its --workers, or choose another --out")
+        info = read_info(checkpoint)
+        if info.epoch > recorded(self.folder)[-1]["epoch"]:  # killed between checkpoint and metrics line
+            record_epoch(self.folder, info.metrics)
+        return checkpoint
 
     def steps(self, batches: Iterable[T], total: int, epoch: int) -> Iterator[T]:
         """A bar per epoch on stderr."""

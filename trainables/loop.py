@@ -20,6 +20,7 @@ import torch.distributed
 from crystalsweep.batch import CrystalBatch, collate
 from crystalsweep.checkpoint import CheckpointInfo, read_info, read_training_state, read_weights, save_checkpoint
 from crystalsweep.crystal import Crystal
+from crystalsweep.data import DataSet
 from crystalsweep.seeding import derive_seed, stream
 from trainables.session import Session
 from trainables.stage import Metrics, Stage
@@ -51,7 +52,7 @@ def fit(stage: Stage, session: Session) -> None:
 
 
 def _require_finite(stage: Stage, metrics: Metrics, epoch: int) -> None:
-    """Losses are checked before each update; this checks what the epoch's last update made of the weights."""
+    """Every step's loss is checked as it comes; this checks what the epoch's last update made of the weights."""
     bad = [name for name, model in stage.models.items() if not all(p.isfinite().all() for p in model.parameters())]
     if bad or not math.isfinite(metrics.get("val/loss", 0.0)) or metrics.get("val/failed") == 1.0:
         what = f"weights of the {bad[0]}" if bad else "outputs on the validation split"
@@ -61,6 +62,8 @@ def _require_finite(stage: Stage, metrics: Metrics, epoch: int) -> None:
 def epoch_batches(stage: Stage, session: Session, epoch: int) -> list[list[Crystal]]:
     """This rank's crystals of every step of an epoch; the order depends on seed and epoch alone."""
     size = stage.config.batch_size_at(epoch)
+    if size < session.world_size:
+        raise ValueError(f"batch_size {size} leaves some of {session.world_size} workers without a crystal")
     order = torch.randperm(len(stage.train), generator=stream(stage.config.seed, "order", epoch)).tolist()
     steps = [order[i : i + size] for i in range(0, len(order), size)]
     if len(steps[-1]) < session.world_size:  # every rank needs a crystal in every step
@@ -120,6 +123,7 @@ def _save(stage: Stage, metrics: Metrics, folder: Path) -> None:
         data_sha256=stage.data.data_sha256,
         split_sha256=stage.data.split_sha256,
         metrics=metrics,
+        dropped=stage.dropped,
     )
     training: dict[str, Any] = {name: optimizer.state_dict() for name, optimizer in stage.optimizers.items()}
     save_checkpoint(folder, info, stage.models, training)
@@ -134,7 +138,7 @@ def _resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
     ours = stage.config.model_dump(mode="json")
     free = ("max_minutes", "epochs") if stage.config.schedule == "constant" else ("max_minutes",)
     changed = [key for key in ours if key not in free and info.config.get(key) != ours[key]]
-    if info.stage != stage.name or changed or info.data_sha256 != stage.data.data_sha256:
+    if info.stage != stage.name or changed or _data(info) != _data(stage.data):
         what = f"settings {', '.join(changed)}" if changed else "stage or data"
         raise ValueError(f"{folder} was trained with other {what}; start a new run, or restore them to resume this one")
     for name, model in stage.models.items():
@@ -143,6 +147,10 @@ def _resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
     for name, optimizer in stage.optimizers.items():
         optimizer.load_state_dict(training[name])
     return info
+
+
+def _data(described: CheckpointInfo | DataSet) -> tuple[str, str]:
+    return described.data_sha256, described.split_sha256
 
 
 def step_stream(stage: Stage, purpose: str, epoch: int, step: int) -> torch.Generator:

@@ -37,8 +37,3 @@ class Session(Protocol):
     def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint) -> None:
         """Once per epoch on every rank: metrics of rank 0 and its checkpoint. Names under `time/` are wall-clock."""
         ...
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside a distributed wrapper, or the model itself."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model

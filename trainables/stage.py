@@ -34,6 +34,8 @@ class Stage(ABC):
         self.config = config
         self.data = data
         self.session = session
+        self.dropped: list[str] = []
+        """Tensors of the checkpoints it started from that did not fit."""
 
     @abstractmethod
     def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:

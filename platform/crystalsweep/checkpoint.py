@@ -40,6 +40,8 @@ class CheckpointInfo:
     """Fingerprint of its split."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Those of the last epoch."""
+    dropped: list[str] = field(default_factory=list)
+    """Tensors of the checkpoints it started from that did not fit, such as heads of another task."""
     format: int = FORMAT
     """Version of this layout."""
 

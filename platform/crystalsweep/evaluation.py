@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +14,12 @@ from crystalsweep.batch import CrystalBatch, collate, uncollate
 from crystalsweep.corruption import Corrupted, apply, draw_noise, random_mask
 from crystalsweep.crystal import Crystal
 from crystalsweep.hyperparameters import EvaluationConfig, mask_fraction
-from crystalsweep.metrics import ground_truth, identity, most_common_species, score_table
+from crystalsweep.metrics import Baseline, ground_truth, identity, most_common_species, score_table
 from crystalsweep.models import Generator, graph_of, one_hot
 from crystalsweep.seeding import stream
 
 CASES_PER_CHUNK = 256
 """Cases corrupted together. Part of the protocol: the random draws run per chunk."""
-
-Restore = Callable[[Crystal, Crystal], Crystal]
-"""(original, corrupted) → generated; what a baseline is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +123,7 @@ def evaluate_generator(
 
 
 def evaluate_baseline(
-    baseline: Restore, crystals: Sequence[Crystal], config: EvaluationConfig, *, given_composition: bool = False
+    baseline: Baseline, crystals: Sequence[Crystal], config: EvaluationConfig, *, given_composition: bool = False
 ) -> pd.DataFrame:
     """The same rows for a baseline; `given_composition` scores positions as if the composition were restored."""
     tables = []

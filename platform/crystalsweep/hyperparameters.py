@@ -131,7 +131,7 @@ class EvaluationConfig(Config):
     max_crystals: Annotated[int, Field(gt=0)] | None = None
     """Evaluate a seeded sample of this many parents; none means all."""
     center_noise: bool = True
-    """As in training."""
+    """Remove the mean displacement; not tied to training, so that all models see the same inputs."""
     keep_known: bool = True
     """Visible species are kept as given (completion); off restores every atom (the paper's reading)."""
     seed: int = 20240917

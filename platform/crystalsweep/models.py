@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.utils import scatter
 
-from crystalsweep.backbones import build_backbone
-from crystalsweep.backbones.painn import norm
+from crystalsweep.backbones import build_backbone, norm
 from crystalsweep.batch import wrap
 from crystalsweep.crystal import N_ELEMENTS, N_SPECIES
 from crystalsweep.graph import Graph, build_graph

@@ -30,9 +30,10 @@ def promote(run_id: str, model: str, alias: str, tracking_uri: str | None, stora
     from mlflow.exceptions import MlflowException
 
     from crystalsweep.storage import default_storage
-    from crystalsweep.tracking import Tracker, default_tracking_uri
+    from crystalsweep.tracking import Tracker, default_tracking_uri, sqlite_uri
 
-    tracker = Tracker(tracking_uri or default_tracking_uri(storage or default_storage()))
+    chosen = tracking_uri or (sqlite_uri(storage) if storage else default_tracking_uri(default_storage()))
+    tracker = Tracker(chosen)
     try:
         version = register(tracker, run_id, model, alias)
     except (ValueError, MlflowException) as error:

@@ -35,13 +35,13 @@ def _sibling(package: str) -> Path:
     return next((folder for folder in candidates if folder.is_dir()), candidates[0])
 
 
-def git_revision() -> tuple[str, bool]:
-    """Commit of the checkout and whether its tracked files differ from it; ("unknown", False) outside one."""
+def git_revision() -> tuple[str, str]:
+    """Commit of the checkout, and `true` or `false` for changes since; `unknown` twice outside one, as in a job."""
     try:
         sha = _git("rev-parse", "HEAD")
-        return sha, bool(_git("status", "--porcelain", "--untracked-files=no"))
+        return sha, str(bool(_git("status", "--porcelain"))).lower()
     except (OSError, subprocess.CalledProcessError):
-        return "unknown", False
+        return "unknown", "unknown"
 
 
 def _git(*arguments: str) -> str:
@@ -55,7 +55,7 @@ def environment() -> dict[str, str]:
     tags = {
         "code_sha256": code_sha256(),
         "git_sha": sha,
-        "git_dirty": str(dirty).lower(),
+        "git_dirty": dirty,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "gpu": _gpu(),

@@ -32,7 +32,12 @@ _MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 def default_tracking_uri(storage: Path) -> str:
     """MLFLOW_TRACKING_URI if set, else a SQLite file in `storage` (absolute: Ray changes the working directory)."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(storage)
+
+
+def sqlite_uri(storage: Path) -> str:
+    """The SQLite store in `storage`."""
+    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
 
 
 class Tracker:
@@ -114,9 +119,7 @@ class Tracker:
         found = self._client.search_runs([experiment], query, max_results=1, order_by=["attributes.end_time DESC"])
         return found[0] if found else None
 
-    def running(self, experiment: str, *, parent: str | None = None, kind: str | None = None) -> list[Run]:
-        """Runs still marked RUNNING, of a parent or of a kind."""
-        parts = ["attributes.status = 'RUNNING'"]
-        parts += [f"tags.`{PARENT}` = '{parent}'"] if parent else []
-        parts += [f"tags.`{KIND}` = '{kind}'"] if kind else []
-        return list(self._client.search_runs([experiment], " and ".join(parts)))
+    def running(self, experiment: str, *, tag: tuple[str, str] | None = None) -> list[Run]:
+        """Runs still marked RUNNING, with this tag where one is given."""
+        query = "attributes.status = 'RUNNING'" + (f" and tags.`{tag[0]}` = '{tag[1]}'" if tag else "")
+        return list(self._client.search_runs([experiment], query))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -136,5 +137,6 @@ def test_dry_run_starts_nothing(tmp_path: Path) -> None:
         [*command, "--storage", str(tmp_path / "none")], capture_output=True, text=True, check=True, timeout=120
     )
     assert "expected minutes" in ran.stdout
-    assert "control" in ran.stdout or "0.1              0" in ran.stdout
+    for trial, sigma, weight in ((1, "0.1", "0"), (2, "0.2", "0"), (3, "0.1", "0.1")):
+        assert re.search(rf"^\s+{trial}\s+{sigma}\s+{weight}$", ran.stdout, flags=re.MULTILINE), ran.stdout
     assert not (tmp_path / "none").exists()

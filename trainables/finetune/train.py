@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import torch
@@ -19,7 +18,6 @@ from trainables.finetune.config import FinetuneConfig
 from trainables.session import Session
 from trainables.stage import Metrics, Stage, average_degree, select
 
-log = logging.getLogger(__name__)
 VALIDATION_BATCH = 128
 
 
@@ -37,8 +35,7 @@ class Finetune(Stage):
         classifier = PropertyModel(config.backbone)
         classifier.backbone.average_degree.fill_(average_degree(self.train, config))
         if pretrained:
-            dropped = load_matching(classifier, read_weights(pretrained, "generator"))
-            log.info("dropped from %s: %s", pretrained, ", ".join(dropped))
+            self.dropped = load_matching(classifier, read_weights(pretrained, "generator"))
         if config.trainable == "head":
             classifier.backbone.requires_grad_(False)
         self.classifier = session.wrap(classifier)

@@ -170,11 +170,14 @@ def build(config: GanConfig, data: DataSet, session: Session, inputs: dict[str, 
     torch.manual_seed(config.seed)
     generator, discriminator = Generator(config.backbone), PropertyModel(config.backbone)
     degree = average_degree(select(data.train, config, stable_only=config.stable_only, split="train"), config)
+    dropped: list[str] = []
     for model, name, weights in (
         (generator, "generator", "generator"),
         (discriminator, "discriminator", "classifier"),
     ):
         model.backbone.average_degree.fill_(degree)
         if name in inputs:
-            load_matching(model, read_weights(inputs[name], weights))
-    return Gan(config, data, session, generator, discriminator)
+            dropped += load_matching(model, read_weights(inputs[name], weights))
+    stage = Gan(config, data, session, generator, discriminator)
+    stage.dropped = dropped
+    return stage

@@ -21,6 +21,11 @@ class Features(NamedTuple):
     """(n, 3, width) rotate and reflect with the crystal."""
 
 
+def norm(vectors: Tensor) -> Tensor:
+    """(n, width) lengths of (n, 3, width) vectors, with a finite gradient at zero."""
+    return (vectors.square().sum(dim=1) + 1e-8).sqrt()
+
+
 class Backbone(nn.Module, ABC):
     """An E(3)-equivariant network over periodic graphs."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
-from crystalsweep.backbones._base import Backbone, Features
+from crystalsweep.backbones._base import Backbone, Features, norm
 from crystalsweep.crystal import N_SPECIES
 from crystalsweep.graph import Graph
 from crystalsweep.hyperparameters import BackboneConfig
@@ -71,11 +71,6 @@ class Update(nn.Module):
         length = norm(right)
         scalar, product, gate = self.content(torch.cat([x.scalars, length], dim=-1)).chunk(3, dim=-1)
         return Features(scalar + product * (left * right).sum(dim=1), left * gate[:, None])
-
-
-def norm(vectors: Tensor) -> Tensor:
-    """(n, width) lengths of (n, 3, width) vectors, with a finite gradient at zero."""
-    return (vectors.square().sum(dim=1) + 1e-8).sqrt()
 
 
 class PaiNN(Backbone):

@@ -97,3 +97,11 @@ def _data_set(
     by_id = {crystal.id: crystal for crystal in crystals}
     parts = {part: [by_id[i] for i in split.ids(part) if i in by_id] for part in PARTS}
     return DataSet(name=name, **parts, data_sha256=data_sha256, split_sha256=split.sha256, rejects=rejects)
+
+
+def absolute_source(source: str) -> str:
+    """The same source for a process that runs elsewhere: every path absolute."""
+    if source == "bundled":
+        return source
+    parts = [source] if Path(source).exists() else source.split(",")
+    return ",".join(str(Path(part.strip()).resolve()) for part in parts)

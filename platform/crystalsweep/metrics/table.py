@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.summary import METRICS, SECONDARY, headline
+from crystalsweep.metrics.validity import CompositionRules
 
 SHOWN = (*METRICS, next(metric for metric in SECONDARY if metric.name == "masked_accuracy"))
 """Metrics of a row, in order."""
@@ -26,8 +27,10 @@ def cells(table: pd.DataFrame) -> list[str]:
 def footnote(table: pd.DataFrame) -> str:
     """What the figures rest on, and how they are to be read."""
     parents = table["parent"].nunique()
+    rules = CompositionRules()
     return (
         f"95 % intervals: bootstrap over {parents} parent crystals, {len(table)} restored crystals per row.\n"
+        f"Compositional validity: SMACT 4, {rules.oxidation_states} oxidation states; elements and alloys are valid.\n"
         "Structural similarity: aligned, over crystals whose composition was restored; identity is scored on its\n"
         "positions alone (0 by construction). Ceiling: the true crystals."
     )

@@ -1,0 +1,62 @@
+"""What `--resume` refuses, and what it mends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from crystalsweep.data import load
+from trainables.catalogue import preset, stage_builder
+from trainables.cli import train
+from trainables.local import LocalSession, train_here
+from trainables.loop import epoch_batches, fit
+
+SMOKE = preset("pretrain", "smoke")
+
+
+def session(folder: Path, *, resume: bool = False) -> LocalSession:
+    return LocalSession(folder, resume=resume, device="cpu", progress=False)
+
+
+def test_a_line_lost_between_checkpoint_and_metrics_is_written_on_resuming(tmp_path: Path) -> None:
+    train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path))
+    metrics = tmp_path / "metrics.jsonl"
+    whole = metrics.read_bytes()
+    metrics.write_bytes(whole.splitlines(keepends=True)[0])
+    train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path, resume=True))
+    assert metrics.read_bytes() == whole
+
+
+def test_another_split_of_the_same_data_is_refused(tmp_path: Path) -> None:
+    train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path))
+    resumed = session(tmp_path, resume=True)
+    stage = stage_builder("pretrain")(SMOKE, replace(load("bundled"), split_sha256="other"), resumed, {})
+    with pytest.raises(ValueError, match="other stage or data"):
+        fit(stage, resumed)
+
+
+def test_a_run_of_the_other_kind_is_refused(tmp_path: Path) -> None:
+    train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path))
+    (tmp_path / "checkpoint").rename(tmp_path / "epoch_00002")
+    with pytest.raises(ValueError, match="trained on Ray"):
+        train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path, resume=True))
+
+
+def test_more_workers_than_crystals_per_step_are_refused(tmp_path: Path) -> None:
+    many = session(tmp_path)
+    config = SMOKE.model_copy(update={"batch_size": {0: 1, 25: 3}})
+    stage = stage_builder("pretrain")(config, load("bundled"), many, {})
+    many.world_size = 2
+    with pytest.raises(ValueError, match="batch_size 1 leaves some of 2 workers"):
+        epoch_batches(stage, many, 0)
+
+
+def test_another_backbone_than_the_checkpoint_is_refused_on_the_command_line(tmp_path: Path) -> None:
+    train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path / "g"))
+    asked = ["finetune", "--preset", "smoke", "--generator", str(tmp_path / "g"), "--out", str(tmp_path / "d")]
+    refused = CliRunner().invoke(train, [*asked, "--set", "backbone.width=99"])
+    assert refused.exit_code == 1
+    assert "backbone.width is 16 in" in refused.output
