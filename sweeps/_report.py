@@ -94,7 +94,7 @@ def adversary_table(trials: Sequence[Evaluated]) -> str:
         "What the adversary did: each trial minus the control arm at its σ_noise (the same training without the\n"
         f"adversary), paired by restored crystal\n{table}\n"
         f"{len(rows)} comparisons at 95 %: about {0.05 * len(rows):.0f} would look resolved by chance.\n"
-        "One training seed per arm: the intervals hold for these trained models and do not contain the spread between seeds."
+        "One training seed per arm: the intervals hold for these trained models, without the spread between seeds."
     )
 
 

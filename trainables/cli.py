@@ -108,7 +108,7 @@ _preset = preset  # the option of the same name shadows it above
 
 
 def _require_backbone(config: StageConfig, unset: StageConfig, given: dict[str, Path]) -> None:
-    """What `--set` asks of the backbone must be so in the checkpoints a run starts from, since theirs is what trains."""
+    """What `--set` asks of the backbone must be so in the checkpoints a run starts from: theirs is what trains."""
     from crystalsweep.checkpoint import read_info
 
     asked = config.backbone.model_dump(mode="json")
