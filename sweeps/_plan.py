@@ -22,8 +22,8 @@ from trainables.config import StageConfig
 from trainables.gan.config import GanConfig
 from trainables.loop import epoch_batches
 
-STARTUP_SECONDS = 15.0
-"""From starting a trial to its first step: processes, imports, data. Measured on two cores."""
+STARTUP_SECONDS = 35.0
+"""Of a trial, beside its training: processes, imports, data, upload. Measured on two cores with two trials at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
