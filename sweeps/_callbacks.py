@@ -35,6 +35,8 @@ class Track(Callback):
         self._job, self._tags = job, tags
         self.runs: dict[str, str] = {}
         """MLflow run id by trial id."""
+        self.ended: list[Trial] = []
+        """All trials, once the experiment is over."""
         self.failed: set[str] = set()
         """Trials that Tune calls complete but that left nothing."""
         self.history: dict[str, dict[int, dict[str, float]]] = {}
@@ -88,6 +90,11 @@ class Track(Callback):
         del iteration, trials, info
         if trial.trial_id in self.runs:
             self._tracker.finish(self.runs[trial.trial_id], "FAILED", failure(trial))
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Keep the trials as the experiment left them."""
+        del info
+        self.ended = list(trials)
 
 
 def _settings(config: dict[str, Any], separator: str) -> str:

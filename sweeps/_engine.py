@@ -10,7 +10,6 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
@@ -103,7 +102,6 @@ def run_trials(
     """Train `num_samples` trials of `job`, settings proposed by `search`."""
     described = asdict(job)
     track = Track(bench.tracker, experiment, parent, kind, described, bench.tags | (tags or {}))
-    ends = Ends()
     storage = bench.storage / kind
     trainable = tune.with_parameters(
         run_trial, job=described, resources=bench.resources, storage=str(storage / "train")
@@ -121,39 +119,11 @@ def run_trials(
             storage_path=str(storage),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=1),
-            callbacks=[track, Progress(title, num_samples, int(job.config["epochs"])), ends],
+            callbacks=[track, Progress(title, num_samples, int(job.config["epochs"]))],
         ),
     )
-    try:
-        tuner.fit()
-    finally:
-        close_unfinished(bench.tracker, track, ends.trials)
-    return [_outcome(trial, track) for trial in ends.trials]
-
-
-class Ends(Callback):
-    """Keeps Tune's trials as the experiment left them."""
-
-    def __init__(self) -> None:
-        self.trials: list[Trial] = []
-
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Remember them while the experiment runs, in case it never ends."""
-        del iteration, info
-        self.trials = list(trials)
-
-    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Remember them at the end."""
-        del info
-        self.trials = list(trials)
-
-
-def close_unfinished(tracker: Tracker, track: Track, trials: list[Trial]) -> None:
-    """KILLED for runs whose trial has not ended: a store must not show dead runs as running."""
-    ended = {trial.trial_id for trial in trials if trial.status in TRIAL_STATUS}
-    for trial, run in track.runs.items():
-        if trial not in ended:
-            tracker.finish(run, "KILLED", "the sweep was stopped")
+    tuner.fit()
+    return [_outcome(trial, track) for trial in track.ended]
 
 
 def _outcome(trial: Trial, track: Track) -> Outcome:

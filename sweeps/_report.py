@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from tabulate import tabulate
 
 from crystalsweep.metrics import HEADERS, SHOWN, Metric, cells, compare, footnote, headline, summarise
 from crystalsweep.plots import plot_conditions, plot_training, plot_trials
+from crystalsweep.tracking import sqlite_uri
 from sweeps._engine import Outcome
 from trainables.restoration import SCORE, TABLE
 
@@ -39,6 +41,11 @@ class Evaluated:
 
     outcome: Outcome
     table: pd.DataFrame
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """Metrics per mask type and test sigma, as `metrics.summarise` gives them."""
+        return summarise(self.table)
 
     @property
     def sigma_noise(self) -> float:
@@ -100,39 +107,40 @@ def adversary_table(trials: Sequence[Evaluated]) -> str:
 
 def draw(trials: Sequence[Evaluated], references: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
     """The sweep's plots: metrics over w_W, and what every trial did over its epochs."""
-    frame = pd.DataFrame([row for trial in trials for row in _long(trial)] + _reference_rows(references))
+    rows = []
+    for trial in trials:
+        named = {"trial": trial.outcome.trial, "sigma_noise": trial.sigma_noise, "w_wasserstein": trial.w_wasserstein}
+        rows += _rows(named, trial.table)
+    for name in ("ceiling", "identity"):
+        rows += _rows({"trial": name}, references[name])
     history = pd.concat([_history(trial) for trial in trials], ignore_index=True)
-    return [plot_trials(frame, folder / "trials.png"), plot_training(history, folder / "training.png")]
+    return [plot_trials(pd.DataFrame(rows), folder / "trials.png"), plot_training(history, folder / "training.png")]
 
 
-def draw_trial(trial: Evaluated, references: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
+def draw_trial(trial: Evaluated, summaries: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
     """One trial's plots: metrics over test noise and mask type, and its epochs."""
-    summaries = {
-        trial.name: summarise(trial.table),
-        "ground truth": summarise(references["ceiling"]),
-        "identity": summarise(references["identity"]),
-    }
+    drawn = {trial.name: trial.summary, "ground truth": summaries["ceiling"], "identity": summaries["identity"]}
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        plot_conditions(summaries, folder / "conditions.png"),
+        plot_conditions(drawn, folder / "conditions.png"),
         plot_training(_history(trial), folder / "training.png"),
     ]
 
 
-def tidy(trials: Sequence[Evaluated], references: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """All numbers of the table, a row per trial, mask type, test sigma and metric."""
+def tidy(trials: Sequence[Evaluated], summaries: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """All numbers of the table, a row per trial or reference, mask type, test sigma and metric."""
     parts = [
-        summarise(trial.table).assign(trial=trial.outcome.trial, run=trial.outcome.run, **trial.outcome.settings)
+        trial.summary.assign(trial=trial.outcome.trial, run=trial.outcome.run, **trial.outcome.settings)
         for trial in trials
     ]
-    parts += [summarise(table).assign(trial=name) for name, table in references.items()]
+    parts += [summary.assign(trial=name) for name, summary in summaries.items()]
     return pd.concat(parts, ignore_index=True)
 
 
 def next_commands(best: Evaluated, tracking_uri: str, storage: Path, preset: str) -> str:
     """The three commands to type next."""
     local = tracking_uri.startswith("sqlite:")
-    own = tracking_uri == f"sqlite:///{storage / 'mlflow.db'}"
+    own = tracking_uri == sqlite_uri(storage)
     place = f"--storage {storage}" if own else f"--tracking-uri {tracking_uri}"
     look = f"{_command('mlflow')} ui --backend-store-uri {tracking_uri}" if local else f"open {tracking_uri}"
     submit = f"{_command('ray')} job submit --working-dir . -- python sweeps/gan_noise.py --preset {preset}"
@@ -168,17 +176,8 @@ def _history(trial: Evaluated) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(trial=trial.name)
 
 
-def _long(trial: Evaluated) -> list[dict[str, object]]:
-    named = {"trial": trial.outcome.trial, "sigma_noise": trial.sigma_noise, "w_wasserstein": trial.w_wasserstein}
+def _rows(named: dict[str, object], table: pd.DataFrame) -> list[dict[str, object]]:
+    """A row per headline metric, as `plot_trials` takes them."""
     return [
-        {**named, "metric": name, "mean": i.mean, "low": i.low, "high": i.high}
-        for name, i in headline(trial.table).items()
-    ]
-
-
-def _reference_rows(references: dict[str, pd.DataFrame]) -> list[dict[str, object]]:
-    return [
-        {"trial": name, "metric": metric, "mean": i.mean, "low": i.low, "high": i.high}
-        for name in ("ceiling", "identity")
-        for metric, i in headline(references[name]).items()
+        {**named, "metric": name, "mean": i.mean, "low": i.low, "high": i.high} for name, i in headline(table).items()
     ]

@@ -28,7 +28,7 @@ from crystalsweep.config import as_parameters, override
 from crystalsweep.data import DataSet, absolute_source, load
 from crystalsweep.data.splitting import PARTS
 from crystalsweep.evaluation import evaluate_references
-from crystalsweep.metrics import SHOWN, CompositionRules, by_condition, flat, headline
+from crystalsweep.metrics import SHOWN, CompositionRules, by_condition, flat, headline, summarise
 from crystalsweep.provenance import environment, git_revision
 from crystalsweep.storage import default_storage
 from crystalsweep.tracking import Tracker, default_tracking_uri
@@ -157,7 +157,7 @@ def _execute(spec: SweepSpec, plan: Plan, crystals: DataSet, preset: str, gpu: b
         experiment,
         sweep,
         kind="sweep",
-        params={"preset": preset, "num_samples": str(plan.num_samples), **as_parameters(plan.stages["gan"])},
+        params={"preset": preset, "num_samples": str(plan.num_samples), **as_parameters(plan.swept)},
         tags=bench.tags | {"mlflow.note.content": spec.question},
     )
     with _closing(tracker, (experiment, prerequisites), parent):
@@ -171,7 +171,7 @@ def _sweep(
     bench.tracker.tag(
         parent, {"crystalsweep.generator": generator.run, "crystalsweep.discriminator": discriminator.run}
     )
-    config = plan.stages["gan"]
+    config = plan.swept
     inputs = {"generator": generator.checkpoint, "discriminator": discriminator.checkpoint}
     click.echo(f"gan: {plan.num_samples} trials, {bench.max_concurrent} at once")
     outcomes = run_trials(
@@ -215,13 +215,14 @@ def _report(plan: Plan, bench: Bench, crystals: DataSet, outcomes: list[Outcome]
     train = select(crystals.train, config, stable_only=config.stable_only, split="train")
     references = evaluate_references(val, train, config.evaluation)
     plots = report.draw(trials, references, bench.storage)
+    summaries = {name: summarise(table) for name, table in references.items()}
     for trial in trials:
-        for plot in report.draw_trial(trial, references, bench.storage / "plots" / trial.outcome.trial):
+        for plot in report.draw_trial(trial, summaries, bench.storage / "plots" / trial.outcome.trial):
             bench.tracker.upload(trial.outcome.run, plot, "plots")
     text = report.results_table(trials, references)
     versus = report.adversary_table(trials)
     (bench.storage / "results.txt").write_text(f"{text}\n\n{versus}\n")
-    report.tidy(trials, references).to_csv(bench.storage / "results.csv", index=False)
+    report.tidy(trials, summaries).to_csv(bench.storage / "results.csv", index=False)
     for file in (*plots, bench.storage / "results.txt", bench.storage / "results.csv"):
         bench.tracker.upload(parent, file)
     _log_conditions(bench.tracker, trials, references, parent)
@@ -238,7 +239,7 @@ def _log_conditions(
 ) -> None:
     """Metrics per mask type and sigma on every trial's run, and the reference rows on the sweep's."""
     for trial in trials:
-        tracker.log(trial.outcome.run, by_condition(trial.table), int(trial.outcome.metrics["epoch"]))
+        tracker.log(trial.outcome.run, by_condition(trial.summary), int(trial.outcome.metrics["epoch"]))
     for name, table in references.items():
         tracker.log(parent, flat(headline(table, metrics=SHOWN), prefix=name.replace(" ", "_")), 0)
 

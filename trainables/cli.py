@@ -91,8 +91,12 @@ def _train(
     folder = (out or Path("runs") / stage).resolve()
     given = {name: checkpoint_folder(path) for name, path in inputs.items() if path}
     _require_backbone(config, _preset(stage, preset), given)
-    run = _alone if workers == 1 else _on_ray
-    checkpoint = run(stage, config, source, given, folder, resume=resume, device=device, workers=workers)
+    if workers == 1:
+        from trainables.local import LocalSession, train_here
+
+        checkpoint = train_here(stage, config, source, given, LocalSession(folder, resume=resume, device=device))
+    else:
+        checkpoint = _on_ray(stage, config, source, given, folder, resume=resume, device=device, workers=workers)
     if isinstance(config, RestorationConfig):
         from trainables.restoration import restoration_report
 
@@ -126,23 +130,6 @@ def checkpoint_folder(path: Path) -> Path:
         if (candidate / "checkpoint.json").exists():
             return candidate.resolve()
     raise ValueError(f"{path} holds no checkpoint; train one with `crystalsweep train … --out {path}`")
-
-
-def _alone(
-    stage: str,
-    config: StageConfig,
-    source: str,
-    inputs: dict[str, Path],
-    folder: Path,
-    *,
-    resume: bool,
-    device: str | None,
-    workers: int,
-) -> Path:
-    from trainables.local import LocalSession, train_here
-
-    del workers
-    return train_here(stage, config, source, inputs, LocalSession(folder, resume=resume, device=device))
 
 
 def _on_ray(

@@ -16,7 +16,7 @@ from crystalsweep.metrics import METRICS, SECONDARY, flat, headline, rows_table
 from crystalsweep.models import Generator
 from trainables.catalogue import config_from
 from trainables.config import RestorationConfig
-from trainables.stage import Metrics, select
+from trainables.stage import Metrics, Stage, select
 
 TABLE = "evaluation.parquet"
 """A row per restored crystal, in every checkpoint."""
@@ -45,6 +45,20 @@ class RestorationValidation:
         """The table of the last run, as Parquet."""
         if self._table is not None:
             self._table.to_parquet(folder / TABLE, index=False)
+
+
+class RestorationStage(Stage):
+    """A stage whose generator is validated by the evaluation protocol."""
+
+    validation: RestorationValidation
+
+    def validate(self) -> Metrics:
+        """Restoration of the validation crystals."""
+        return self.validation.run()
+
+    def write_extra(self, folder: Path) -> None:
+        """The per-structure table of the last validation."""
+        self.validation.write(folder)
 
 
 def restoration_report(checkpoint: Path, source: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -47,6 +48,13 @@ class Stage(ABC):
 
     def write_extra(self, folder: Path) -> None:  # noqa: B027  most stages have nothing to add
         """Further files for the checkpoint."""
+
+
+def adam(
+    parameters: Iterable[nn.Parameter], learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.Adam:
+    """Adam that remembers its first learning rate, which a schedule scales."""
+    return torch.optim.Adam([{"params": list(parameters), "initial_lr": learning_rate}], lr=learning_rate, betas=betas)
 
 
 def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: bool, split: str) -> list[Crystal]:

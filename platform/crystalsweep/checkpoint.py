@@ -84,8 +84,13 @@ def read_training_state(folder: Path) -> dict[str, Any]:
     return state
 
 
+def read_backbone(folder: Path) -> BackboneConfig:
+    """Config of the backbone that a checkpoint's networks share."""
+    return BackboneConfig.model_validate(read_info(folder).config["backbone"])
+
+
 def load_generator(folder: Path) -> Generator:
     """The generator of a `pretrain` or `gan` checkpoint, in evaluation mode, on the CPU."""
-    model = Generator(BackboneConfig.model_validate(read_info(folder).config["backbone"]))
+    model = Generator(read_backbone(folder))
     model.load_state_dict(read_weights(folder, "generator"))
     return model.eval()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,6 @@ class Sweep:
     storage: Path
     process: subprocess.Popen[str]
     log: Path
-    lines: list[str] = field(default_factory=list)
 
     def wait(self) -> int:
         return self.process.wait(PATIENCE)
@@ -34,9 +33,6 @@ class Sweep:
     @property
     def output(self) -> str:
         return self.log.read_text()
-
-    def query(self, sql: str) -> list[tuple[object, ...]]:
-        return query(self.storage, sql)
 
 
 def query(storage: Path, sql: str) -> list[tuple[object, ...]]:

@@ -9,14 +9,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from crystalsweep.batch import CrystalBatch, collate
-from crystalsweep.checkpoint import read_info, read_weights
+from crystalsweep.checkpoint import read_backbone, read_weights
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataSet
-from crystalsweep.hyperparameters import BackboneConfig
 from crystalsweep.models import PropertyModel, graph_of, load_matching, one_hot
 from trainables.finetune.config import FinetuneConfig
 from trainables.session import Session
-from trainables.stage import Metrics, Stage, average_degree, select
+from trainables.stage import Metrics, Stage, adam, average_degree, select
 
 VALIDATION_BATCH = 128
 
@@ -41,9 +40,7 @@ class Finetune(Stage):
         self.classifier = session.wrap(classifier)
         self.models = {"classifier": classifier}
         parameters = [p for p in classifier.parameters() if p.requires_grad]
-        self.optimizers = {"classifier": torch.optim.Adam(parameters, lr=config.learning_rate)}
-        for group in self.optimizers["classifier"].param_groups:
-            group["initial_lr"] = config.learning_rate
+        self.optimizers = {"classifier": adam(parameters, config.learning_rate)}
 
     def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
         """One update on labelled crystals."""
@@ -104,6 +101,5 @@ def build(config: FinetuneConfig, data: DataSet, session: Session, inputs: dict[
     """The stage; with a `generator` checkpoint among `inputs` it starts from that backbone and takes its config."""
     pretrained = inputs.get("generator")
     if pretrained:
-        backbone = BackboneConfig.model_validate(read_info(pretrained).config["backbone"])
-        config = config.model_copy(update={"backbone": backbone})
+        config = config.model_copy(update={"backbone": read_backbone(pretrained)})
     return Finetune(config, data, session, pretrained)

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from crystalsweep.audit import audit_gradients
 from crystalsweep.batch import CrystalBatch, wrap
-from crystalsweep.checkpoint import read_info, read_weights
+from crystalsweep.checkpoint import read_backbone, read_weights
 from crystalsweep.corruption import Corrupted, corrupt, draw_noise
 from crystalsweep.data import DataSet
-from crystalsweep.hyperparameters import BackboneConfig
 from crystalsweep.losses import (
     discriminator_loss,
     generator_loss,
@@ -24,14 +23,14 @@ from crystalsweep.losses.adversarial import FAKE, REAL, gradient_penalty, score
 from crystalsweep.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
 from trainables.gan.config import GanConfig
 from trainables.loop import step_stream
-from trainables.restoration import RestorationValidation
+from trainables.restoration import RestorationStage, RestorationValidation
 from trainables.session import Session
-from trainables.stage import Metrics, Stage, average_degree, select
+from trainables.stage import adam, average_degree, select
 
 Losses = dict[str, Tensor | float]
 
 
-class Gan(Stage):
+class Gan(RestorationStage):
     """Ĝ against D̂; each is frozen while the other learns."""
 
     name = "gan"
@@ -45,12 +44,9 @@ class Gan(Stage):
         self.val = select(data.val, config, stable_only=config.stable_only, split="val")
         self.models = {"generator": generator, "discriminator": discriminator}
         self.generator, self.discriminator = session.wrap(generator), session.wrap(discriminator)
-        g = torch.optim.Adam(generator.parameters(), lr=config.learning_rate)
-        d = torch.optim.Adam(discriminator.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.999))
+        g = adam(generator.parameters(), config.learning_rate)
+        d = adam(discriminator.parameters(), config.discriminator_learning_rate, betas=(0.5, 0.999))
         self.optimizers = {"generator": g, "discriminator": d}
-        for optimizer in (g, d):
-            for group in optimizer.param_groups:
-                group["initial_lr"] = group["lr"]
         self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
 
     def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
@@ -63,14 +59,6 @@ class Gan(Stage):
         if (step + 1) % config.adversarial.g_steps_per_d_step == 0:
             losses |= self._discriminator_step(corrupted, epoch, step)
         return losses
-
-    def validate(self) -> Metrics:
-        """Restoration of the validation crystals."""
-        return self.validation.run()
-
-    def write_extra(self, folder: Path) -> None:
-        """The per-structure table of the last validation."""
-        self.validation.write(folder)
 
     def _generator_step(self, corrupted: Corrupted, epoch: int, step: int) -> Losses:
         config = self.config.adversarial
@@ -162,7 +150,7 @@ def build(config: GanConfig, data: DataSet, session: Session, inputs: dict[str, 
 
     Their backbone replaces the config's. Raises `ValueError` when the two have different ones.
     """
-    backbones = [BackboneConfig.model_validate(read_info(path).config["backbone"]) for path in inputs.values()]
+    backbones = [read_backbone(path) for path in inputs.values()]
     if any(backbone != backbones[0] for backbone in backbones):
         raise ValueError(f"the checkpoints have different backbones: {', '.join(map(str, inputs.values()))}")
     if backbones:

@@ -14,12 +14,12 @@ from crystalsweep.losses import reconstruction_loss
 from crystalsweep.models import Generator, graph_of, one_hot
 from trainables.loop import step_stream
 from trainables.pretrain.config import PretrainConfig
-from trainables.restoration import RestorationValidation
+from trainables.restoration import RestorationStage, RestorationValidation
 from trainables.session import Session
-from trainables.stage import Metrics, Stage, average_degree, select
+from trainables.stage import adam, average_degree, select
 
 
-class Pretrain(Stage):
+class Pretrain(RestorationStage):
     """Ĝ minimises L_species + w_pos · L_position (Eq. 1)."""
 
     name = "pretrain"
@@ -34,9 +34,7 @@ class Pretrain(Stage):
         generator.backbone.average_degree.fill_(average_degree(self.train, config))
         self.generator = session.wrap(generator)
         self.models = {"generator": generator}
-        self.optimizers = {"generator": torch.optim.Adam(self.generator.parameters(), lr=config.learning_rate)}
-        for group in self.optimizers["generator"].param_groups:
-            group["initial_lr"] = config.learning_rate
+        self.optimizers = {"generator": adam(self.generator.parameters(), config.learning_rate)}
         self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
 
     def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
@@ -57,14 +55,6 @@ class Pretrain(Stage):
             "loss/species": loss.species.detach(),
             "loss/position": loss.position.detach(),
         }
-
-    def validate(self) -> Metrics:
-        """Restoration of the validation crystals."""
-        return self.validation.run()
-
-    def write_extra(self, folder: Path) -> None:
-        """The per-structure table of the last validation."""
-        self.validation.write(folder)
 
 
 def build(config: PretrainConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Pretrain:

@@ -186,9 +186,9 @@ def flat(intervals: Mapping[str, Interval], prefix: str = "val") -> dict[str, fl
     return named
 
 
-def by_condition(table: pd.DataFrame, prefix: str = "val") -> dict[str, float]:
-    """Means per mask type and sigma, for a tracker: `val/species/0.1/structural_validity`; undefined ones left out."""
-    rows = summarise(table).dropna(subset=["mean"])
+def by_condition(summary: pd.DataFrame, prefix: str = "val") -> dict[str, float]:
+    """Means of a `summarise`, for a tracker: `val/species/0.1/structural_validity`; undefined ones left out."""
+    rows = summary.dropna(subset=["mean"])
     return {
         f"{prefix}/{mask_type}/{sigma_noise:g}/{metric}": float(mean)
         for mask_type, sigma_noise, metric, mean in zip(
