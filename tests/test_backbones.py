@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch_geometric.utils import scatter
 
+from crystalsweep.architectures import PaiNNConfig
 from crystalsweep.backbones import Backbone, Features, build_backbone
 from crystalsweep.backbones.painn import BesselBasis, PaiNN
 from crystalsweep.graph import Graph
-from crystalsweep.hyperparameters import BackboneConfig
 from crystalsweep.testing import BackboneConformance
 
-CONFIG = BackboneConfig(name="painn", width=16, layers=2, radial_functions=8, cutoff=5.0, max_neighbours=12)
+CONFIG = PaiNNConfig(width=16, layers=2, radial_functions=8, cutoff=5.0, max_neighbours=12)
 
 
 class TestPaiNN(BackboneConformance):
@@ -46,7 +46,7 @@ def test_bessel_functions_have_their_values() -> None:
 
 
 def test_degree_starts_at_the_configured_maximum() -> None:
-    assert float(build_backbone(BackboneConfig(max_neighbours=9)).average_degree) == 9.0
+    assert float(build_backbone(PaiNNConfig(max_neighbours=9)).average_degree) == 9.0
 
 
 # The kit catches what is broken
@@ -179,7 +179,7 @@ def test_kit_catches_a_gradient_that_is_wrong() -> None:
 
 def test_kit_catches_weights_that_are_not_saved() -> None:
     class Forgetful(PaiNN):
-        def __init__(self, config: BackboneConfig) -> None:
+        def __init__(self, config: PaiNNConfig) -> None:
             super().__init__(config)
             self.register_buffer("shift", torch.randn(config.width), persistent=False)
 

@@ -7,8 +7,9 @@ import json
 import pytest
 from pydantic import Field, ValidationError
 
+from crystalsweep.architectures import PaiNNConfig
 from crystalsweep.config import Config, as_parameters, leaves, override
-from crystalsweep.hyperparameters import BackboneConfig, CorruptionConfig, EvaluationConfig, Range
+from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig, Range
 from trainables.catalogue import PRESETS, config_from, preset
 from trainables.config import RestorationConfig, StageConfig
 from trainables.finetune.config import FinetuneConfig
@@ -173,7 +174,7 @@ def test_batch_size_schedule_survives_json() -> None:
 
 def test_unknown_fields_are_refused() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
-        BackboneConfig.model_validate({"wdith": 3})
+        PaiNNConfig.model_validate({"wdith": 3})
 
 
 def test_configs_do_not_change() -> None:
@@ -191,8 +192,8 @@ def test_configs_do_not_change() -> None:
         (CorruptionConfig, {"sigma_noise": []}),
         (CorruptionConfig, {"sigma_noise": {"low": 0.4, "high": 0.1}}),
         (EvaluationConfig, {"draws": 0}),
-        (BackboneConfig, {"radial_functions": 600}),
-        (BackboneConfig, {"name": "equiformer"}),
+        (PaiNNConfig, {"radial_functions": 600}),
+        (PaiNNConfig, {"name": "equiformer"}),
         (StageConfig, {"epochs": 0}),
         (StageConfig, {"batch_size": 0}),
         (StageConfig, {"learning_rate": 0.0}),

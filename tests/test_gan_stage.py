@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from crystalsweep.architectures import PaiNNConfig
 from crystalsweep.batch import CrystalBatch, collate, is_stable
 from crystalsweep.config import override
 from crystalsweep.corruption import corrupt
 from crystalsweep.data import DataSet, load
-from crystalsweep.hyperparameters import BackboneConfig, CorruptionConfig, EvaluationConfig
+from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig
 from crystalsweep.models import one_hot
 from trainables.gan.config import GanConfig
 from trainables.gan.train import Gan, build
@@ -25,7 +26,7 @@ from trainables.local import LocalSession
 from trainables.loop import fit
 
 CONFIG = GanConfig(
-    backbone=BackboneConfig(width=16, layers=1, radial_functions=8, cutoff=4.0, max_neighbours=8),
+    backbone=PaiNNConfig(width=16, layers=1, radial_functions=8, cutoff=4.0, max_neighbours=8),
     batch_size=8,
     learning_rate=1e-3,
     discriminator_learning_rate=1e-3,

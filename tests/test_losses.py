@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crystalsweep.architectures import PaiNNConfig
 from crystalsweep.audit import audit_gradients
 from crystalsweep.batch import CrystalBatch, collate
 from crystalsweep.corruption import Corrupted, apply
 from crystalsweep.crystal import Crystal
-from crystalsweep.hyperparameters import BackboneConfig, ReconstructionConfig
+from crystalsweep.hyperparameters import ReconstructionConfig
 from crystalsweep.losses import (
     discriminator_loss,
     generator_loss,
@@ -250,7 +251,7 @@ def test_gradient_penalty_counts_slopes_in_species_too(batch: CrystalBatch) -> N
 
 def test_gradient_penalty_of_a_network_reaches_its_weights(batch: CrystalBatch) -> None:
     torch.manual_seed(0)
-    config = BackboneConfig(width=8, layers=2, radial_functions=8)
+    config = PaiNNConfig(width=8, layers=2, radial_functions=8)
     model = PropertyModel(config)
 
     def critic(weights: Tensor, cart: Tensor) -> Tensor:

@@ -8,15 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from crystalsweep.architectures import PaiNNConfig
 from crystalsweep.batch import CrystalBatch, collate, to_fractional, wrap
 from crystalsweep.corruption import Corrupted, corrupt
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
 from crystalsweep.evaluation import restore
-from crystalsweep.hyperparameters import BackboneConfig, CorruptionConfig
+from crystalsweep.hyperparameters import CorruptionConfig
 from crystalsweep.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
 
-CONFIG = BackboneConfig(width=16, layers=2, radial_functions=8, max_neighbours=12)
+CONFIG = PaiNNConfig(width=16, layers=2, radial_functions=8, max_neighbours=12)
 ROTATION = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
 
 
@@ -170,7 +171,7 @@ def test_discriminator_takes_the_backbone_and_drops_heads_by_name(generator: Gen
     head = {name: value.clone() for name, value in model.state_dict().items() if name.startswith("head.")}
     dropped = load_matching(model, generator.state_dict())
     assert dropped == sorted(name for name in generator.state_dict() if not name.startswith("backbone."))
-    assert "perturbation_head.weight" in dropped
+    assert "perturbation_head.sum.weight" in dropped
     for name, value in model.state_dict().items():
         expected = head[name] if name in head else generator.state_dict()[name]
         assert torch.equal(value, expected), name
@@ -178,8 +179,8 @@ def test_discriminator_takes_the_backbone_and_drops_heads_by_name(generator: Gen
 
 def test_head_of_another_size_is_dropped_alone() -> None:
     trained, model = PropertyModel(CONFIG, outputs=2), PropertyModel(CONFIG, outputs=5)
-    assert load_matching(model, trained.state_dict()) == ["head.3.bias", "head.3.weight"]
-    assert torch.equal(model.state_dict()["head.1.weight"], trained.state_dict()["head.1.weight"])
+    assert load_matching(model, trained.state_dict()) == ["head.layers.3.bias", "head.layers.3.weight"]
+    assert torch.equal(model.state_dict()["head.layers.1.weight"], trained.state_dict()["head.layers.1.weight"])
 
 
 def test_average_degree_travels_with_the_backbone(generator: Generator) -> None:

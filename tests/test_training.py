@@ -11,12 +11,13 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from crystalsweep.architectures import PaiNNConfig
 from crystalsweep.batch import CrystalBatch, collate, is_stable
 from crystalsweep.checkpoint import load_generator, read_info, read_training_state, read_weights
 from crystalsweep.config import override
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataSet, load
-from crystalsweep.hyperparameters import BackboneConfig, EvaluationConfig
+from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.models import graph_of
 from crystalsweep.seeding import derive_seed, stream
 from trainables.catalogue import stage_builder
@@ -29,7 +30,7 @@ from trainables.local import LocalSession
 from trainables.loop import DivergedError, epoch_batches, fit
 from trainables.pretrain.config import PretrainConfig
 
-BACKBONE = BackboneConfig(width=16, layers=1, radial_functions=8, cutoff=4.0, max_neighbours=8)
+BACKBONE = PaiNNConfig(width=16, layers=1, radial_functions=8, cutoff=4.0, max_neighbours=8)
 EVALUATION = EvaluationConfig(mask_types=("species",), sigma_noise=(0.1,), draws=1, max_crystals=2)
 RESTORING: dict[str, Any] = {"backbone": BACKBONE, "evaluation": EVALUATION, "batch_size": 4, "learning_rate": 3e-3}
 CONFIGS: dict[str, StageConfig] = {
@@ -388,7 +389,7 @@ def test_folder_without_a_checkpoint_is_refused(tmp_path: Path, pretrained: Path
 
 def test_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.json").write_text('{"format": 99}')
-    with pytest.raises(ValueError, match="checkpoint format 99, this version reads 1"):
+    with pytest.raises(ValueError, match="checkpoint format 99, this version reads 2"):
         read_info(tmp_path)
 
 

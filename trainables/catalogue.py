@@ -10,6 +10,7 @@ from typing import Any
 import trainables.finetune.config as finetune
 import trainables.gan.config as gan
 import trainables.pretrain.config as pretrain
+from crystalsweep.architectures import size
 from trainables.config import StageConfig
 
 PRESETS: dict[str, dict[str, StageConfig]] = {
@@ -17,17 +18,22 @@ PRESETS: dict[str, dict[str, StageConfig]] = {
     "finetune": dict(finetune.PRESETS),
     "gan": dict(gan.PRESETS),
 }
-"""Preset configs by stage and name."""
+"""Preset configs by stage and name, before their backbone."""
+
+PACE = {"painn": 1.0, "equiformer_v2": 0.3, "escn_md": 0.3}
+"""Learning rate of each backbone over that of PaiNN, for which the presets were tuned; `paper` keeps the paper's."""
 
 
-def preset(stage: str, name: str) -> StageConfig:
-    """The preset of a stage. Raises `ValueError` naming the nearest for an unknown name."""
+def preset(stage: str, name: str, backbone: str = "painn") -> StageConfig:
+    """The preset of a stage on a backbone. Raises `ValueError` naming the nearest for an unknown name."""
     presets = PRESETS[stage]
     if name not in presets:
         near = get_close_matches(name, presets, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(presets)}"
         raise ValueError(f"{stage} has no preset {name!r}; {hint}")
-    return presets[name]
+    chosen, pace = presets[name], 1.0 if name == "paper" else PACE[backbone]
+    sized = {"backbone": size(backbone, name), "learning_rate": chosen.learning_rate * pace}
+    return chosen.model_copy(update=sized)
 
 
 def config_from(stage: str, content: dict[str, Any]) -> StageConfig:

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from crystalsweep.architectures import SIZES
 from crystalsweep.config import leaves, override
 from trainables.catalogue import PRESETS, preset
 from trainables.config import RestorationConfig, StageConfig
@@ -42,6 +43,11 @@ def _command(stage: str, summary: str) -> click.Command:
 
     options = [
         click.Option(["--preset"], default="demo", show_default=True, help=f"One of {', '.join(PRESETS[stage])}."),
+        click.Option(
+            ["--backbone"],
+            type=click.Choice(list(SIZES)),
+            help="The network, at the preset's size.  [default: that of the checkpoint it starts from, else painn]",
+        ),
         click.Option(
             ["--data", "source"], default="bundled", show_default=True, help="'bundled', a data set, or TRAIN,VAL."
         ),
@@ -74,6 +80,7 @@ def _train(
     stage: str,
     *,
     preset: str,
+    backbone: str | None,
     source: str,
     settings: tuple[str, ...],
     out: Path | None,
@@ -83,14 +90,15 @@ def _train(
     list_settings: bool,
     **inputs: Path | None,
 ) -> None:
-    config = override(_preset(stage, preset), settings)
+    given = {name: checkpoint_folder(path) for name, path in inputs.items() if path}
+    unset = _preset(stage, preset, backbone or _backbone_of(given))
+    config = override(unset, settings)
     if list_settings:
         for leaf in leaves(config):
             click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
         return
     folder = (out or Path("runs") / stage).resolve()
-    given = {name: checkpoint_folder(path) for name, path in inputs.items() if path}
-    _require_backbone(config, _preset(stage, preset), given)
+    _require_backbone(config, unset, given)
     if workers == 1:
         from trainables.local import LocalSession, train_here
 
@@ -111,6 +119,13 @@ def _train(
 _preset = preset  # the option of the same name shadows it above
 
 
+def _backbone_of(given: dict[str, Path]) -> str:
+    """Name of the backbone that the checkpoints a run starts from have; that of a fresh start without any."""
+    from crystalsweep.checkpoint import read_backbone
+
+    return next((read_backbone(path).name for path in given.values()), "painn")
+
+
 def _require_backbone(config: StageConfig, unset: StageConfig, given: dict[str, Path]) -> None:
     """What `--set` asks of the backbone must be so in the checkpoints a run starts from: theirs is what trains."""
     from crystalsweep.checkpoint import read_info
@@ -119,6 +134,8 @@ def _require_backbone(config: StageConfig, unset: StageConfig, given: dict[str, 
     usual = unset.backbone.model_dump(mode="json")
     for path in given.values():
         theirs = read_info(path).config["backbone"]
+        if theirs["name"] != config.backbone.name:
+            raise ValueError(f"the backbone in {path}, which this run starts from, is {theirs['name']}")
         for key, value in asked.items():
             if value not in (usual[key], theirs[key]):
                 raise ValueError(f"backbone.{key} is {theirs[key]} in {path}, which this run starts from, not {value}")

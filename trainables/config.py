@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from crystalsweep.architectures import AnyBackbone, PaiNNConfig
 from crystalsweep.config import Config
 from crystalsweep.hyperparameters import (
-    BackboneConfig,
     CorruptionConfig,
     EvaluationConfig,
     Positive,
@@ -37,7 +37,7 @@ class StageConfig(Config):
     """Leave out crystals with more atoms per cell."""
     max_crystals: Annotated[int, Field(gt=0)] | None = None
     """Train on a seeded sample of this many crystals."""
-    backbone: BackboneConfig = BackboneConfig()
+    backbone: AnyBackbone = PaiNNConfig()
     """The network; later stages take the one of the checkpoint they start from."""
 
     @property

@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from crystalsweep.hyperparameters import BackboneConfig
+from crystalsweep.architectures import BackboneConfig, backbone_config
 from crystalsweep.models import Generator
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def read_training_state(folder: Path) -> dict[str, Any]:
 
 def read_backbone(folder: Path) -> BackboneConfig:
     """Config of the backbone that a checkpoint's networks share."""
-    return BackboneConfig.model_validate(read_info(folder).config["backbone"])
+    return backbone_config(read_info(folder).config["backbone"])
 
 
 def load_generator(folder: Path) -> Generator:

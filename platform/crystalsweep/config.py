@@ -38,10 +38,14 @@ class Leaf(NamedTuple):
 
 
 def leaves(config: Config, prefix: str = "") -> Iterator[Leaf]:
-    """Every settable value with its dotted path, in declaration order."""
+    """Every settable value with its dotted path, in declaration order.
+
+    A config is a branch when it is all a field can be, or one of several told apart by a discriminator; where it is
+    just one form of a value, as a range beside a number, it is a value.
+    """
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
-        if isinstance(value, Config) and field.annotation is type(value):  # not one of several forms of a value
+        if isinstance(value, Config) and (field.annotation is type(value) or field.discriminator):
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield Leaf(f"{prefix}{name}", value, field.description or "")
@@ -63,18 +67,22 @@ def as_parameters(config: Config) -> dict[str, str]:
 def override(config: C, assignments: Iterable[str]) -> C:
     """`config` with `key=value` assignments applied; values are JSON where they parse, else text.
 
-    Raises `ValueError` for a malformed assignment, an unknown or ambiguous key (naming the nearest) or a bad value.
+    A key may also be that of a whole part (`backbone={"name": "painn"}`). Raises `ValueError` for a malformed
+    assignment, an unknown or ambiguous key (naming the nearest) or a bad value.
     """
     tree = config.model_dump(mode="json")
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator:
             raise ValueError(f"{assignment!r} is not of the form key=value")
-        *parents, last = _resolve(config, key.strip()).split(".")
+        path, value = _resolve(config, key.strip()), _parsed(text.strip())
+        *parents, last = path.split(".")
         node = tree
         for part in parents:
             node = node[part]
-        node[last] = _parsed(text.strip())
+        if _is_part(config, path) and not isinstance(value, dict):
+            raise ValueError(f"{path} has parts: set one of them, or all as JSON (got {value!r})")
+        node[last] = value
     try:
         return type(config).model_validate(tree)
     except ValidationError as error:
@@ -83,7 +91,7 @@ def override(config: C, assignments: Iterable[str]) -> C:
 
 def _resolve(config: Config, key: str) -> str:
     paths = [leaf.path for leaf in leaves(config)]
-    if key in paths:
+    if key in paths or _is_part(config, key):
         return key
     matches = [path for path in paths if path.endswith(f".{key}")]
     if len(matches) == 1:
@@ -94,6 +102,11 @@ def _resolve(config: Config, key: str) -> str:
     near = get_close_matches(key, names, n=1, cutoff=0.4)
     hint = f"; did you mean {names[near[0]]!r}?" if near else f"; known keys: {', '.join(paths)}"
     raise ValueError(f"unknown key {key!r} for {type(config).__name__}{hint}")
+
+
+def _is_part(config: Config, key: str) -> bool:
+    """Whether a key is that of a config within the config, as `backbone`."""
+    return any(leaf.path.startswith(f"{key}.") for leaf in leaves(config))
 
 
 def _parsed(text: str) -> object:

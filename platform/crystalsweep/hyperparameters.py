@@ -70,23 +70,6 @@ class CorruptionConfig(Config):
         return self
 
 
-class BackboneConfig(Config):
-    """The equivariant network under every model."""
-
-    name: Literal["painn"] = "painn"
-    """Which backbone; `painn` is light enough for a laptop."""
-    width: Annotated[int, Field(gt=0)] = 64
-    """Channels of scalars and of vectors."""
-    layers: Annotated[int, Field(gt=0)] = 3
-    """Interaction blocks."""
-    radial_functions: Annotated[int, Field(gt=1, le=64)] = 20
-    """Bessel functions of the distance; few and smooth, so that ∂D/∂x stays usable."""
-    cutoff: Positive = 5.0
-    """Å; pairs beyond do not interact."""
-    max_neighbours: Annotated[int, Field(gt=0)] = 16
-    """Edges per atom, whole shells kept, so that symmetric crystals stay symmetric."""
-
-
 class ReconstructionConfig(Config):
     """L_species + w_pos · L_position (Eqs. 1 and 3)."""
 

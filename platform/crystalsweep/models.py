@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.utils import scatter
 
-from crystalsweep.backbones import build_backbone, norm
+from crystalsweep.architectures import BackboneConfig
+from crystalsweep.backbones import build_backbone
 from crystalsweep.batch import wrap
 from crystalsweep.crystal import N_ELEMENTS, N_SPECIES
 from crystalsweep.graph import Graph, build_graph
-from crystalsweep.hyperparameters import BackboneConfig
 
 
 def one_hot(species: Tensor) -> Tensor:
@@ -49,18 +48,15 @@ class Generator(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.backbone = build_backbone(config)
-        width = config.width
-        self.species_head = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, N_ELEMENTS)
-        )
-        self.gate = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.perturbation_head = nn.Linear(width, 1, bias=False)
+        self.species_head = self.backbone.scalar_head(N_ELEMENTS)
+        self.perturbation_head = self.backbone.vector_head()
 
     def forward(self, species: Tensor, graph: Graph) -> Restoration:
         """Restoration of corrupted crystals; `species` is (n, 119) weights, the mask token among them."""
-        scalars, vectors = self.backbone(species, graph)
-        perturbation = self.perturbation_head(vectors * self.gate(scalars)[:, None]).squeeze(-1)
-        return Restoration(self.species_head(scalars), perturbation)
+        with self.backbone.autocast():
+            features = self.backbone(species, graph)
+            logits, perturbation = self.species_head(features), self.perturbation_head(features)
+        return Restoration(logits.to(graph.cart.dtype), perturbation.to(graph.cart.dtype))
 
 
 class PropertyModel(nn.Module):
@@ -73,16 +69,13 @@ class PropertyModel(nn.Module):
     def __init__(self, config: BackboneConfig, outputs: int = 2) -> None:
         super().__init__()
         self.backbone = build_backbone(config)
-        width = config.width
-        self.head = nn.Sequential(
-            nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, outputs)
-        )
+        self.head = self.backbone.scalar_head(outputs)
 
     def forward(self, species: Tensor, graph: Graph) -> Tensor:
         """(B, K) outputs for (n, 119) species weights."""
-        scalars, vectors = self.backbone(species, graph)
-        per_atom = self.head(torch.cat([scalars, norm(vectors)], dim=-1))
-        return scatter(per_atom, graph.crystal, dim_size=graph.size, reduce="mean")
+        with self.backbone.autocast():
+            per_atom = self.head(self.backbone(species, graph))
+        return scatter(per_atom.to(graph.cart.dtype), graph.crystal, dim_size=graph.size, reduce="mean")
 
 
 def load_matching(model: nn.Module, state: dict[str, Tensor]) -> list[str]:

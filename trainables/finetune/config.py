@@ -20,5 +20,8 @@ PRESETS = {
     "smoke": FinetuneConfig(epochs=1, learning_rate=1e-3, max_atoms=12, max_crystals=64),
     "demo": FinetuneConfig(epochs=4, learning_rate=1e-3, schedule="cosine", max_atoms=20),
     "small": FinetuneConfig(epochs=6, learning_rate=5e-4, schedule="cosine", max_atoms=60),
+    "base": FinetuneConfig(epochs=20, learning_rate=3e-4, schedule="cosine", max_atoms=120),
+    "paper": FinetuneConfig(epochs=60, learning_rate=1e-4, batch_size={0: 1, 25: 3, 45: 5}),
 }
-"""`smoke`: seconds. `demo`: a minute on two cores. `small`: tens of minutes with tens of thousands of crystals."""
+"""`smoke`: seconds. `demo`: a minute on two cores. `small`: tens of minutes with tens of thousands of crystals. `base`:
+hours on a GPU. `paper`: the paper's optimizer and batch schedule, all weights updated."""

@@ -8,7 +8,14 @@ from pydantic import Field
 
 from crystalsweep.hyperparameters import AdversarialConfig, Positive
 from trainables.config import RestorationConfig
-from trainables.pretrain.config import DEMO_EVALUATION, SMALL_EVALUATION, SMOKE_EVALUATION
+from trainables.pretrain.config import (
+    BASE_EVALUATION,
+    DEMO_EVALUATION,
+    PAPER_CORRUPTION,
+    PAPER_RECONSTRUCTION,
+    SMALL_EVALUATION,
+    SMOKE_EVALUATION,
+)
 
 
 class GanConfig(RestorationConfig):
@@ -26,5 +33,16 @@ PRESETS = {
     "smoke": GanConfig(epochs=2, max_atoms=12, max_crystals=64, audit_every=1, evaluation=SMOKE_EVALUATION),
     "demo": GanConfig(epochs=4, learning_rate=1e-3, schedule="cosine", max_atoms=20, evaluation=DEMO_EVALUATION),
     "small": GanConfig(epochs=6, learning_rate=5e-4, schedule="cosine", max_atoms=60, evaluation=SMALL_EVALUATION),
+    "base": GanConfig(epochs=20, learning_rate=3e-4, schedule="cosine", max_atoms=120, evaluation=BASE_EVALUATION),
+    "paper": GanConfig(
+        epochs=30,
+        learning_rate=1e-4,
+        batch_size=16,
+        corruption=PAPER_CORRUPTION,
+        reconstruction=PAPER_RECONSTRUCTION,
+        evaluation=BASE_EVALUATION,
+    ),
 }
-"""`smoke`: seconds. `demo`: a minute on one core. `small`: tens of minutes with tens of thousands of crystals."""
+"""`smoke`: seconds. `demo`: a minute on one core. `small`: tens of minutes with tens of thousands of crystals. `base`:
+hours on a GPU. `paper`: the paper's losses, learning rates, noise and 10:1 schedule; 16 crystals per step are its
+code's on four GPUs, the number of epochs is ours."""

@@ -1,14 +1,15 @@
-"""From a config's `name` to the backbone it asks for."""
+"""From a config to the backbone it asks for."""
 
 from __future__ import annotations
 
-from crystalsweep.backbones._base import Backbone
-from crystalsweep.backbones.painn import PaiNN
-from crystalsweep.hyperparameters import BackboneConfig
+from importlib import import_module
 
-BACKBONES: dict[str, type[Backbone]] = {"painn": PaiNN}
+from crystalsweep.architectures import BackboneConfig
+from crystalsweep.backbones._base import Backbone
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
-    """An initialised backbone; weights come from torch's global random state."""
-    return BACKBONES[config.name](config)
+    """An initialised backbone; weights come from torch's global random state. Imports its module and no other's."""
+    module, _, name = type(config).implementation.partition(":")
+    backbone: Backbone = getattr(import_module(module), name)(config)
+    return backbone

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
+from crystalsweep.architectures import PaiNNConfig
 from crystalsweep.backbones._base import Backbone, Features, norm
 from crystalsweep.crystal import N_SPECIES
 from crystalsweep.graph import Graph
-from crystalsweep.hyperparameters import BackboneConfig
 
 
 class BesselBasis(nn.Module):
@@ -76,7 +76,7 @@ class Update(nn.Module):
 class PaiNN(Backbone):
     """Interaction blocks of message and update over embedded species."""
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, config: PaiNNConfig) -> None:
         super().__init__(config)
         width = config.width
         self.embedding = nn.Linear(N_SPECIES, width, bias=False)
@@ -95,8 +95,21 @@ class PaiNN(Backbone):
         scalars = self.embedding(species)
         x = Features(scalars, scalars.new_zeros(len(scalars), 3, scalars.shape[1]))
         for message, update in zip(self.messages, self.updates, strict=True):
-            m = message(x, graph, basis, envelope, unit)
-            x = Features(x.scalars + m.scalars * scale, x.vectors + m.vectors * scale)
-            u = update(x)
-            x = Features(x.scalars + u.scalars, x.vectors + u.vectors)
+            x = self.run(_block, message, update, x, graph, basis, envelope, unit, scale)
         return x
+
+
+def _block(
+    message: Message,
+    update: Update,
+    x: Features,
+    graph: Graph,
+    basis: Tensor,
+    envelope: Tensor,
+    unit: Tensor,
+    scale: Tensor,
+) -> Features:
+    m = message(x, graph, basis, envelope, unit)
+    x = Features(x.scalars + m.scalars * scale, x.vectors + m.vectors * scale)
+    u = update(x)
+    return Features(x.scalars + u.scalars, x.vectors + u.vectors)
