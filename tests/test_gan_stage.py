@@ -19,7 +19,7 @@ from crystalsweep.config import override
 from crystalsweep.corruption import corrupt
 from crystalsweep.data import DataSet, load
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig
-from crystalsweep.models import one_hot
+from crystalsweep.models import graph_of, one_hot
 from trainables.gan.config import GanConfig
 from trainables.gan.train import Gan, build
 from trainables.local import LocalSession
@@ -111,7 +111,8 @@ def test_species_and_positions_both_carry_the_adversary(stage: Callable[..., Gan
     gan = stage("w_wasserstein=1", "w_pos=0")
     batch, _ = next(batches(gan))
     corrupted = corrupt(batch, CorruptionConfig(), torch.Generator().manual_seed(0))
-    restored = gan._restore(gan.generator, corrupted)
+    graph = graph_of(corrupted.cart, batch.lattice, batch.counts, gan.config.backbone)
+    restored = gan._restore(gan.generator, corrupted, graph)
     species, cart = gan._generated(restored, corrupted, 0, 0)
     score = gan._scored(gan.discriminator, species, cart, batch)[:, 1].sum()
     for head in ("species_head", "perturbation_head"):
@@ -269,7 +270,8 @@ def test_visible_species_are_given_to_the_discriminator_where_asked(
     gan = stage(f"adversarial.keep_known={str(keep_known).lower()}")
     batch, _ = next(batches(gan))
     corrupted = corrupt(batch, CorruptionConfig(), torch.Generator().manual_seed(0))
-    restored = gan._restore(gan.generator, corrupted)
+    graph = graph_of(corrupted.cart, batch.lattice, batch.counts, gan.config.backbone)
+    restored = gan._restore(gan.generator, corrupted, graph)
     shown, _ = gan._generated(restored, corrupted, 0, 0)
     visible = ~corrupted.masked
     assert torch.equal(shown[visible], one_hot(batch.species)[visible]) == keep_known

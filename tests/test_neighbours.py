@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from crystalsweep import neighbours
+from crystalsweep.batch import collate
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
-from crystalsweep.graph import Graph, build_graph
+from crystalsweep.graph import Graph, build_graph, pristine_graph
 from crystalsweep.neighbours import nearest, neighbour_list, shortest_distance
 
 Array = NDArray[np.float64]
@@ -240,3 +242,37 @@ def test_positions_that_are_not_finite_are_refused() -> None:
 def test_min_edge_of_cells_computed_by_hand(lattice: Array, frac: list[list[float]], expected: float) -> None:
     assert shortest_distance(lattice, np.array(frac, float)) == pytest.approx(expected, abs=1e-9)
     assert Crystal.of("x", [1] * len(frac), lattice, frac).min_edge == pytest.approx(expected, abs=1e-9)
+
+
+# Neighbours that are kept
+
+
+def test_pristine_graph_is_the_graph_of_the_batch(crystals: list[Crystal]) -> None:
+    batch = collate(crystals)
+    kept, built = pristine_graph(batch, 5.0, 12), build_graph(batch.cart, batch.lattice, batch.counts, 5.0, 12)
+    assert torch.equal(kept.crystal, built.crystal)
+    assert edge_set(kept) == edge_set(built)
+
+
+def edge_set(graph: Graph) -> set[tuple[int, ...]]:
+    return set(map(tuple, torch.stack([graph.dst, graph.src, *graph.offset.long().T], dim=1).tolist()))
+
+
+def test_neighbours_of_a_crystal_are_searched_for_once(
+    crystals: list[Crystal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = collate(crystals)
+    first = pristine_graph(batch, 4.9, 12)
+    monkeypatch.setattr(neighbours, "neighbour_list", None)
+    assert torch.equal(pristine_graph(batch, 4.9, 12).src, first.src)
+    with pytest.raises(TypeError):
+        pristine_graph(batch, 4.9, 11)
+
+
+def test_kept_neighbours_go_with_their_crystal() -> None:
+    crystal = Crystal.of("x", [29], 2.5 * np.eye(3), [[0, 0, 0]])
+    before = len(neighbours._found)
+    neighbours.neighbours_of(crystal, 5.0, 12)
+    assert len(neighbours._found) == before + 1
+    del crystal
+    assert len(neighbours._found) == before

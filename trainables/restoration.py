@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import torch
 from crystalsweep.checkpoint import read_info
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import load
-from crystalsweep.evaluation import evaluate_generator, evaluate_references
+from crystalsweep.evaluation import Chunk, evaluate_chunks, evaluate_references, evaluation_chunks
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics import METRICS, SECONDARY, flat, headline, rows_table
 from crystalsweep.models import Generator
@@ -36,10 +37,15 @@ class RestorationValidation:
 
     def run(self) -> Metrics:
         """All metrics with 95 % intervals over all conditions; the mean of the four headline ones is `val/score`."""
-        self._table = evaluate_generator(self._generator, self._crystals, self._config, self._device)
+        self._table = evaluate_chunks(self._generator, self._chunks, self._config.keep_known, self._device)
         intervals = headline(self._table, metrics=METRICS + SECONDARY)
         means = [intervals[metric.name].mean if intervals[metric.name].n else 0.0 for metric in METRICS]
         return flat(intervals, prefix="val") | {SCORE: sum(means) / len(means)}
+
+    @cached_property
+    def _chunks(self) -> list[Chunk]:
+        """The corrupted inputs, the same after every epoch."""
+        return list(evaluation_chunks(self._crystals, self._config))
 
     def write(self, folder: Path) -> None:
         """The table of the last run, as Parquet."""

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from crystalsweep.batch import CrystalBatch, collate, is_stable
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataSet
-from crystalsweep.models import graph_of
+from crystalsweep.models import pristine_graph_of
 from trainables.config import StageConfig
 from trainables.session import Session
 
@@ -54,7 +54,8 @@ def adam(
     parameters: Iterable[nn.Parameter], learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)
 ) -> torch.optim.Adam:
     """Adam that remembers its first learning rate, which a schedule scales."""
-    return torch.optim.Adam([{"params": list(parameters), "initial_lr": learning_rate}], lr=learning_rate, betas=betas)
+    group = {"params": list(parameters), "initial_lr": learning_rate}
+    return torch.optim.Adam([group], lr=learning_rate, betas=betas, fused=True)  # one pass over the weights
 
 
 def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: bool, split: str) -> list[Crystal]:
@@ -81,5 +82,5 @@ def average_degree(crystals: Sequence[Crystal], config: StageConfig, sample: int
     """Edges per atom over a sample of the training crystals; scales the backbone's messages."""
     picks = np.random.default_rng(config.seed).permutation(len(crystals))[:sample]
     batch = collate([crystals[i] for i in sorted(picks)])
-    graph = graph_of(batch.cart, batch.lattice, batch.counts, config.backbone)
+    graph = pristine_graph_of(batch, config.backbone)
     return max(len(graph.src) / len(batch.species), 1.0)

@@ -30,13 +30,16 @@ class CrystalBatch:
     """(B,) float32 shortest periodic distance of the pristine crystal, Å."""
     stable: Tensor
     """(B,) bool: labelled with e_above_hull ≤ 0; False also where unlabelled."""
+    crystals: tuple[Crystal, ...]
+    """What the batch was made of."""
 
     def __len__(self) -> int:
         return len(self.counts)
 
     def to(self, device: torch.device | str) -> CrystalBatch:
         """The batch on another device."""
-        return CrystalBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "crystals"}
+        return CrystalBatch(**tensors, crystals=self.crystals)
 
 
 def is_stable(crystal: Crystal) -> bool:
@@ -57,6 +60,7 @@ def collate(crystals: Sequence[Crystal]) -> CrystalBatch:
         counts=counts,
         min_edge=torch.tensor([c.min_edge for c in crystals], dtype=torch.float32),
         stable=torch.tensor([is_stable(c) for c in crystals]),
+        crystals=tuple(crystals),
     )
 
 

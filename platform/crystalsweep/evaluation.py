@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import torch
 
+from crystalsweep.architectures import BackboneConfig
 from crystalsweep.batch import CrystalBatch, collate, uncollate
 from crystalsweep.corruption import Corrupted, apply, draw_noise, random_mask
 from crystalsweep.crystal import Crystal
+from crystalsweep.graph import Graph
 from crystalsweep.hyperparameters import EvaluationConfig, mask_fraction
 from crystalsweep.metrics import Baseline, ground_truth, identity, most_common_species, score_table
 from crystalsweep.models import Generator, graph_of, one_hot
@@ -40,6 +42,16 @@ class Chunk:
     corrupted: Corrupted
     keys: pd.DataFrame
     """parent, mask_type, sigma_noise, draw; one row per case."""
+    graphs: dict[tuple[float, int, str], Graph] = field(default_factory=dict, repr=False)
+    """Of the corrupted inputs, by cutoff, max_neighbours and device; filled by `graph`."""
+
+    def graph(self, config: BackboneConfig, device: torch.device | str) -> Graph:
+        """The graph of the corrupted inputs that a backbone of this config reads, built once."""
+        key = (config.cutoff, config.max_neighbours, str(device))
+        if key not in self.graphs:
+            batch, corrupted = self.corrupted.pristine.to(device), self.corrupted.to(device)
+            self.graphs[key] = graph_of(corrupted.cart, batch.lattice, batch.counts, config)
+        return self.graphs[key]
 
     def corrupted_crystals(self) -> list[Crystal]:
         """The corrupted inputs as crystals; masked atoms have species 0."""
@@ -96,11 +108,12 @@ def _corrupt(cases: list[_Case], config: EvaluationConfig, generator: torch.Gene
 
 
 @torch.no_grad()
-def restore(generator: Generator, corrupted: Corrupted, ids: Sequence[str], keep_known: bool) -> list[Crystal]:
-    """Ĝ's crystals for a corrupted batch; visible species as given where `keep_known`."""
+def restore(
+    generator: Generator, corrupted: Corrupted, ids: Sequence[str], keep_known: bool, graph: Graph | None = None
+) -> list[Crystal]:
+    """Ĝ's crystals for a corrupted batch, whose graph may be given; visible species as given where `keep_known`."""
     batch: CrystalBatch = corrupted.pristine
-    config = generator.backbone.config
-    graph = graph_of(corrupted.cart, batch.lattice, batch.counts, config)
+    graph = graph or graph_of(corrupted.cart, batch.lattice, batch.counts, generator.backbone.config)
     restored = generator(one_hot(corrupted.species), graph)
     predicted = restored.species()
     species = torch.where(corrupted.masked, predicted, corrupted.species) if keep_known else predicted
@@ -111,12 +124,19 @@ def evaluate_generator(
     generator: Generator, crystals: Sequence[Crystal], config: EvaluationConfig, device: torch.device | str = "cpu"
 ) -> pd.DataFrame:
     """A row of metrics per generated crystal (see `metrics.score_table`), in the order of the protocol."""
+    return evaluate_chunks(generator, evaluation_chunks(crystals, config), config.keep_known, device)
+
+
+def evaluate_chunks(
+    generator: Generator, chunks: Iterable[Chunk], keep_known: bool, device: torch.device | str = "cpu"
+) -> pd.DataFrame:
+    """The same for corrupted inputs that are at hand; their graphs are built once."""
     training = generator.training
     generator.eval()
     tables = []
-    for chunk in evaluation_chunks(crystals, config):
-        ids = [crystal.id for crystal in chunk.originals]
-        generated = restore(generator, chunk.corrupted.to(device), ids, config.keep_known)
+    for chunk in chunks:
+        ids, corrupted = [crystal.id for crystal in chunk.originals], chunk.corrupted.to(device)
+        generated = restore(generator, corrupted, ids, keep_known, chunk.graph(generator.backbone.config, device))
         tables.append(score_table(chunk.originals, chunk.corrupted_crystals(), generated, chunk.keys))
     generator.train(training)
     return pd.concat(tables, ignore_index=True)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crystalsweep.neighbours import nearest, neighbour_list
+from crystalsweep.batch import CrystalBatch
+from crystalsweep.neighbours import NeighbourList, nearest, neighbour_list, neighbours_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,21 +50,33 @@ def build_graph(cart: Tensor, lattice: Tensor, counts: Tensor, cutoff: float, ma
     positions = cart.detach().cpu().double().numpy()
     if not np.isfinite(positions).all():
         raise ValueError("positions are not finite: training has diverged; lower learning_rate")
-    cells, sizes = lattice.cpu().double().numpy(), counts.cpu().numpy()
-    first = np.cumsum(sizes) - sizes
-    src, dst, offset = [], [], []
-    for start, size, cell in zip(first, sizes, cells, strict=True):
-        frac = positions[start : start + size] @ np.linalg.inv(cell)
-        edges = nearest(neighbour_list(cell, frac, cutoff), max_neighbours)
-        src.append(edges.src + start)
-        dst.append(edges.dst + start)
-        offset.append(edges.offset)
+    cells, bounds = lattice.cpu().double().numpy(), np.cumsum(counts.cpu().numpy())[:-1]
+    found = [
+        nearest(neighbour_list(cell, part @ np.linalg.inv(cell), cutoff), max_neighbours)
+        for cell, part in zip(cells, np.split(positions, bounds), strict=True)
+    ]
+    return _joined(cart, lattice, counts, found)
+
+
+def pristine_graph(batch: CrystalBatch, cutoff: float, max_neighbours: int) -> Graph:
+    """The same of a batch whose positions are its crystals', for each of which neighbours are searched for once."""
+    found = [neighbours_of(crystal, cutoff, max_neighbours) for crystal in batch.crystals]
+    return _joined(batch.cart, batch.lattice, batch.counts, found)
+
+
+def _joined(cart: Tensor, lattice: Tensor, counts: Tensor, found: list[NeighbourList]) -> Graph:
     device = cart.device
+    sizes = counts.cpu().numpy()
+    first = np.cumsum(sizes) - sizes
+    src, dst = (
+        np.concatenate([getattr(edges, end) + start for edges, start in zip(found, first, strict=True)])
+        for end in ("src", "dst")
+    )
     return Graph(
         cart=cart,
         lattice=lattice,
         crystal=torch.repeat_interleave(torch.arange(len(counts), device=device), counts),
-        src=torch.from_numpy(np.concatenate(src)).to(device),
-        dst=torch.from_numpy(np.concatenate(dst)).to(device),
-        offset=torch.from_numpy(np.concatenate(offset)).float().to(device),
+        src=torch.from_numpy(src).to(device),
+        dst=torch.from_numpy(dst).to(device),
+        offset=torch.from_numpy(np.concatenate([edges.offset for edges in found])).float().to(device),
     )

@@ -10,9 +10,9 @@ from torch_geometric.utils import scatter
 
 from crystalsweep.architectures import BackboneConfig
 from crystalsweep.backbones import build_backbone
-from crystalsweep.batch import wrap
+from crystalsweep.batch import CrystalBatch, wrap
 from crystalsweep.crystal import N_ELEMENTS, N_SPECIES
-from crystalsweep.graph import Graph, build_graph
+from crystalsweep.graph import Graph, build_graph, pristine_graph
 
 
 def one_hot(species: Tensor) -> Tensor:
@@ -23,6 +23,11 @@ def one_hot(species: Tensor) -> Tensor:
 def graph_of(cart: Tensor, lattice: Tensor, counts: Tensor, config: BackboneConfig) -> Graph:
     """The periodic graph that a backbone of this config reads."""
     return build_graph(cart, lattice, counts, config.cutoff, config.max_neighbours)
+
+
+def pristine_graph_of(batch: CrystalBatch, config: BackboneConfig) -> Graph:
+    """The same of a batch whose positions are its crystals', whose neighbours are searched for once."""
+    return pristine_graph(batch, config.cutoff, config.max_neighbours)
 
 
 class Restoration(NamedTuple):

@@ -12,7 +12,7 @@ from crystalsweep.batch import CrystalBatch, collate
 from crystalsweep.checkpoint import read_backbone, read_weights
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataSet
-from crystalsweep.models import PropertyModel, graph_of, load_matching, one_hot
+from crystalsweep.models import PropertyModel, load_matching, one_hot, pristine_graph_of
 from trainables.finetune.config import FinetuneConfig
 from trainables.session import Session
 from trainables.stage import Metrics, Stage, adam, average_degree, select
@@ -66,8 +66,7 @@ class Finetune(Stage):
         return classification_metrics(torch.cat(logits).cpu(), torch.cat(stable).cpu())
 
     def _logits(self, model: torch.nn.Module, batch: CrystalBatch) -> Tensor:
-        graph = graph_of(batch.cart, batch.lattice, batch.counts, self.config.backbone)
-        logits: Tensor = model(one_hot(batch.species), graph)
+        logits: Tensor = model(one_hot(batch.species), pristine_graph_of(batch, self.config.backbone))
         return logits
 
 

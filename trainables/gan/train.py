@@ -13,6 +13,7 @@ from crystalsweep.batch import CrystalBatch, wrap
 from crystalsweep.checkpoint import read_backbone, read_weights
 from crystalsweep.corruption import Corrupted, corrupt, draw_noise
 from crystalsweep.data import DataSet
+from crystalsweep.graph import Graph
 from crystalsweep.losses import (
     discriminator_loss,
     generator_loss,
@@ -55,15 +56,17 @@ class Gan(RestorationStage):
         corrupted = corrupt(batch, config.corruption, step_stream(self, "corruption", epoch, step)).to(
             self.session.device
         )
-        losses = self._generator_step(corrupted, epoch, step)
+        batch = corrupted.pristine
+        graph = graph_of(corrupted.cart, batch.lattice, batch.counts, config.backbone)
+        losses = self._generator_step(corrupted, graph, epoch, step)
         if (step + 1) % config.adversarial.g_steps_per_d_step == 0:
-            losses |= self._discriminator_step(corrupted, epoch, step)
+            losses |= self._discriminator_step(corrupted, graph, epoch, step)
         return losses
 
-    def _generator_step(self, corrupted: Corrupted, epoch: int, step: int) -> Losses:
+    def _generator_step(self, corrupted: Corrupted, graph: Graph, epoch: int, step: int) -> Losses:
         config = self.config.adversarial
         discriminator = self.models["discriminator"].requires_grad_(False).eval()
-        restored = self._restore(self.generator, corrupted)
+        restored = self._restore(self.generator, corrupted, graph)
         reconstruction = reconstruction_loss(restored, corrupted, self.config.reconstruction)
         teaches = config.species_gradient != "none" and config.w_wasserstein > 0
         with torch.set_grad_enabled(teaches):
@@ -86,10 +89,10 @@ class Gan(RestorationStage):
             **audit,
         }
 
-    def _discriminator_step(self, corrupted: Corrupted, epoch: int, step: int) -> Losses:
+    def _discriminator_step(self, corrupted: Corrupted, graph: Graph, epoch: int, step: int) -> Losses:
         config, batch = self.config.adversarial, corrupted.pristine
         with torch.no_grad():
-            restored = self._restore(self.models["generator"], corrupted)
+            restored = self._restore(self.models["generator"], corrupted, graph)
             fake = self._generated(restored, corrupted, epoch, step)
         noise = self._real_noise(batch, epoch, step)
         real = (one_hot(batch.species), wrap(batch.cart + noise, batch.lattice, batch.crystal))
@@ -111,9 +114,7 @@ class Gan(RestorationStage):
             "discriminator/accuracy_fake": (fake_logits.argmax(dim=-1) == FAKE).float().mean(),
         }
 
-    def _restore(self, generator: nn.Module, corrupted: Corrupted) -> Restoration:
-        batch = corrupted.pristine
-        graph = graph_of(corrupted.cart, batch.lattice, batch.counts, self.config.backbone)
+    def _restore(self, generator: nn.Module, corrupted: Corrupted, graph: Graph) -> Restoration:
         return cast(Restoration, generator(one_hot(corrupted.species), graph))
 
     def _generated(self, restored: Restoration, corrupted: Corrupted, epoch: int, step: int) -> tuple[Tensor, Tensor]:
