@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,22 @@ import hydra
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from fairchem.core.datasets.atomic_data import AtomicData
 from fairchem.core.units.mlip_unit.api.inference import MLIPInferenceCheckpoint
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from crystalsweep.architectures import EscnMdConfig
-from crystalsweep.backbones import Features, build_backbone
+from crystalsweep.architectures import SIZES, EscnMdConfig
+from crystalsweep.backbones import build_backbone
 from crystalsweep.backbones.escn_md import EscnMd
+from crystalsweep.checkpoint import read_info, read_weights
 from crystalsweep.crystal import MASK
 from crystalsweep.graph import Graph
 from crystalsweep.models import one_hot
 from crystalsweep.pretrained import load_pretrained, read_escn_md
-from crystalsweep.testing import ASYMMETRIC, SAMPLES, BackboneConformance, Cell
+from crystalsweep.testing import SAMPLES, BackboneConformance, Cell
+from trainables.cli import train
 
 CONFIG = EscnMdConfig(
     width=8, layers=2, lmax=2, mmax=2, edge_channels=8, radial_functions=16, hidden=8, max_neighbours=12
@@ -93,7 +97,27 @@ def test_half_precision_keeps_geometry_exact() -> None:
         rounded = model(species, graph)
     assert seen == [torch.float32, torch.float32], "distances or frames lost precision"
     for a, b in zip(rounded, exact, strict=True):
-        assert 0 < float((a - b).abs().max()) < 0.05 * float(b.abs().max())
+        assert 0 < (a - b).abs().max() < 0.05 * b.abs().max()
+
+
+def test_every_parameter_has_a_gradient_also_where_nobody_has_neighbours() -> None:
+    kit = kit_for()
+    for cell in (Cell.of(SAMPLES[0]), Cell(np.array([29]), np.zeros((1, 3)), 30.0 * np.eye(3))):
+        model = kit.backbone().train()
+        scalars, vectors = model(one_hot(torch.from_numpy(cell.species)), kit.graph(cell))
+        gradients = torch.autograd.grad(scalars.sum() + vectors.sum(), list(model.parameters()))
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_gradient_penalty_can_differentiate_twice() -> None:
+    kit = kit_for(activation_checkpointing=True)
+    model, (species, graph) = kit.backbone().train(), samples(kit)
+    scalars, vectors = model(species.requires_grad_(), replace(graph, cart=graph.cart.requires_grad_()))
+    first = torch.autograd.grad(scalars.sum() + vectors.sum(), (species, graph.cart), create_graph=True)
+    penalty = sum(gradient.square().sum() for gradient in first)
+    second = torch.autograd.grad(penalty, list(model.parameters()), allow_unused=True)
+    assert all(gradient is None or gradient.isfinite().all() for gradient in second)
+    assert sum(float(gradient.abs().sum()) for gradient in second if gradient is not None) > 0
 
 
 def test_an_odd_width_is_refused() -> None:
@@ -247,9 +271,7 @@ def test_mask_token_and_elements_beyond_the_file_keep_theirs(tmp_path: Path) -> 
         ({"num_distance_basis": 1}, "num_distance_basis"),
     ],
 )
-def test_a_setting_that_we_do_not_have_is_refused_by_name(
-    changes: dict[str, Any], named: str, tmp_path: Path
-) -> None:
+def test_a_setting_that_we_do_not_have_is_refused_by_name(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
     path = tmp_path / "other.pt"
     model = {"backbone": FAIRCHEM | changes}
     torch.save(MLIPInferenceCheckpoint(model, saved(tmp_path)[1].state_dict(), None, []), path)
@@ -263,6 +285,40 @@ def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
         load_pretrained(EscnMd(CONFIG), path)
     with pytest.raises(ValueError, match=r"backbone\.layers is 2"):
         load_pretrained(EscnMd(CONFIG.model_copy(update={"layers": 1})), path)
+
+
+def test_pretraining_starts_from_a_file(tmp_path: Path) -> None:
+    """One update at a tiny learning rate leaves the file's weights all but as they were."""
+    path, theirs = saved(tmp_path, **UMA)
+    args = ["--init-backbone", path, "--preset", "smoke", "--device", "cpu", "--out", tmp_path / "run"]
+    args += ["--set", "learning_rate=1e-9", "--set", "epochs=1", "--set", "max_crystals=8"]
+    result = CliRunner().invoke(train, ["pretrain", *map(str, args)])
+    assert result.exit_code == 0, result.output
+    assert "backbone.routing_mlp.0.weight" in result.output
+    checkpoint = tmp_path / "run" / "checkpoint"
+    backbone = read_info(checkpoint).config["backbone"]
+    assert (backbone["width"], backbone["radial_functions"], backbone["symmetry"]) == (8, 16, "SO3")
+    assert backbone["max_neighbours"] == SIZES["escn_md"]["smoke"].max_neighbours
+    found = read_weights(checkpoint, "generator")
+    assert torch.allclose(found["backbone.network.norm.affine_weight"], theirs.norm.affine_weight, atol=1e-6)
+    for layer in range(2):
+        name = f"blocks.{layer}.edge_wise.so2_conv_1.rad_func.net.0.weight"
+        assert torch.allclose(found[f"backbone.network.{name}"], theirs.get_parameter(name), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (("--backbone", "painn"), "leave out --backbone painn"),
+        (("--set", "backbone.lmax=3"), "backbone.lmax is 2 in"),
+    ],
+)
+def test_pretraining_refuses_what_contradicts_the_file(more: tuple[str, str], reason: str, tmp_path: Path) -> None:
+    path, _ = saved(tmp_path)
+    args = ["pretrain", "--init-backbone", str(path), "--preset", "smoke", "--out", str(tmp_path / "run"), *more]
+    result = CliRunner().invoke(train, args)
+    assert result.exit_code == 1
+    assert reason in result.output
 
 
 class Hostile:

@@ -21,6 +21,9 @@ from trainables.records import METRICS, epoch_line, recorded
 INPUTS = {"pretrain": (), "finetune": ("generator",), "gan": ("generator", "discriminator")}
 """Checkpoints that each stage can start from."""
 
+FREE = ("max_neighbours", "precision", "activation_checkpointing", "compile")
+"""Settings of a backbone that its weights do not fix."""
+
 
 @click.group()
 def train() -> None:
@@ -28,6 +31,7 @@ def train() -> None:
 
     \b
     crystalsweep train pretrain --preset demo --out runs/pretrain
+    crystalsweep train pretrain --init-backbone uma-s-1p1.pt --out runs/uma
     crystalsweep train finetune --preset demo --generator runs/pretrain --out runs/stability
     crystalsweep train gan --preset demo --generator runs/pretrain --discriminator runs/stability \\
         --set w_wasserstein=1 --out runs/gan
@@ -60,6 +64,14 @@ def _command(stage: str, summary: str) -> click.Command:
         click.Option(["--device"], help="cpu, cuda, …; the GPU if there is one."),
         click.Option(["--settings", "list_settings"], is_flag=True, help="List all settings of the preset and exit."),
     ]
+    if stage == "pretrain":
+        options.append(
+            click.Option(
+                ["--init-backbone"],
+                type=click.Path(path_type=Path, dir_okay=False, exists=True),
+                help="An eSEN or UMA checkpoint file of fairchem-core 2 whose backbone to start from.",
+            )
+        )
     for name in INPUTS[stage]:
         made_by = {"generator": "pretrain or gan", "discriminator": "finetune"}[name]
         options.append(
@@ -88,10 +100,14 @@ def _train(
     workers: int,
     device: str | None,
     list_settings: bool,
+    init_backbone: Path | None = None,
     **inputs: Path | None,
 ) -> None:
     given = {name: checkpoint_folder(path) for name, path in inputs.items() if path}
-    unset = _preset(stage, preset, backbone or _backbone_of(given))
+    if init_backbone:
+        unset = _with_architecture_of(init_backbone, _preset(stage, preset, backbone or "escn_md"))
+    else:
+        unset = _preset(stage, preset, backbone or _backbone_of(given))
     config = override(unset, settings)
     if list_settings:
         for leaf in leaves(config):
@@ -99,6 +115,8 @@ def _train(
         return
     folder = (out or Path("runs") / stage).resolve()
     _require_backbone(config, unset, given)
+    if init_backbone:
+        given["backbone"] = init_backbone.resolve()
     if workers == 1:
         from trainables.local import LocalSession, train_here
 
@@ -124,6 +142,16 @@ def _backbone_of(given: dict[str, Path]) -> str:
     from crystalsweep.checkpoint import read_backbone
 
     return next((read_backbone(path).name for path in given.values()), "painn")
+
+
+def _with_architecture_of(path: Path, preset: StageConfig) -> StageConfig:
+    """The preset with the backbone in a file of fairchem's; only what the weights leave free stays the preset's."""
+    if preset.backbone.name != "escn_md":
+        raise ValueError(f"{path} can only hold an escn_md backbone; leave out --backbone {preset.backbone.name}")
+    from crystalsweep.pretrained import read_escn_md
+
+    free = {name: getattr(preset.backbone, name) for name in FREE}
+    return preset.model_copy(update={"backbone": read_escn_md(path).config.model_copy(update=free)})
 
 
 def _require_backbone(config: StageConfig, unset: StageConfig, given: dict[str, Path]) -> None:

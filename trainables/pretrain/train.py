@@ -25,13 +25,17 @@ class Pretrain(RestorationStage):
     name = "pretrain"
     config: PretrainConfig
 
-    def __init__(self, config: PretrainConfig, data: DataSet, session: Session) -> None:
+    def __init__(self, config: PretrainConfig, data: DataSet, session: Session, published: Path | None = None) -> None:
         super().__init__(config, data, session)
         self.train = select(data.train, config, stable_only=config.stable_only, split="train")
         self.val = select(data.val, config, stable_only=config.stable_only, split="val")
         torch.manual_seed(config.seed)
         generator = Generator(config.backbone)
         generator.backbone.average_degree.fill_(average_degree(self.train, config))
+        if published:
+            from crystalsweep.pretrained import load_pretrained  # imports all of fairchem-core
+
+            self.dropped = load_pretrained(generator.backbone, published)
         self.generator = session.wrap(generator)
         self.models = {"generator": generator}
         self.optimizers = {"generator": adam(self.generator.parameters(), config.learning_rate)}
@@ -58,6 +62,5 @@ class Pretrain(RestorationStage):
 
 
 def build(config: PretrainConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Pretrain:
-    """The stage; it starts from nothing."""
-    del inputs
-    return Pretrain(config, data, session)
+    """The stage; with a `backbone` among `inputs`, a checkpoint file of fairchem's, it starts from its weights."""
+    return Pretrain(config, data, session, inputs.get("backbone"))

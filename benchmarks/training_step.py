@@ -1,0 +1,343 @@
+"""How long does one training step take, beside fairchem-core 1.10's EquiformerV2 on the same crystals and edges?
+
+    pip install --no-deps --target DIR fairchem-core==1.10.0
+    python benchmarks/training_step.py --reference DIR             # or --install-reference
+
+A step is forward, loss, backward and Adam. Every network lives in a process of its own and they take turns, one step
+each per round, so that whatever else the machine does hits all alike; a ratio is the median over rounds of two steps of
+one round, with the least and the greatest. Ours search for their edges in every step, 1.10 is given the same ones.
+Dropout is off where a network is the same as 1.10's, and as the preset has it elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import click
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tabulate import tabulate
+from torch import Tensor
+from torch.nn import functional
+from tqdm import trange
+
+from crystalsweep.architectures import BackboneConfig, EquiformerV2Config, EscnMdConfig, PaiNNConfig, size
+from crystalsweep.crystal import Crystal
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "infra"))
+from record_equiformer_v2 import CUTOFF, PAPER, RELEASE, Net, apply, build, installed, load_release
+
+W_POS = 60.0
+NOISE = 0.1
+"""Å; standard deviation of what the networks are to predict."""
+MAX_ATOMS = 20
+WARM_UP = 2
+REFERENCE = f"{RELEASE.replace('==', ' ')} EquiformerV2"
+
+Settings: TypeAlias = Net | BackboneConfig
+"""Of release 1.10's network, or of one of ours."""
+Batch = dict[str, Tensor]
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Networks of one cutoff and number of neighbours."""
+
+    networks: dict[str, Settings]
+    crystals: int
+    """How many, unless --crystals says otherwise."""
+    sparse: bool
+    """Take the crystals of 8 and more atoms with the fewest edges per atom, not a random sample."""
+
+
+def twin(net: Net, **settings: Any) -> EquiformerV2Config:
+    """Our EquiformerV2 with the layers, weights and heads that release 1.10's has."""
+    sizes = {"width": net.channels, "layers": net.blocks, "lmax": net.lmax, "mmax": net.mmax, "feed_forward": net.ffn}
+    attention = {"attention_heads": net.heads, "attention_hidden": net.attn_hidden, "alpha_channels": net.alpha}
+    edges = {"value_channels": net.value, "edge_channels": net.edge, "radial_functions": 600, "symmetry": "SO3"}
+    undropped = {"alpha_drop": 0.0, "drop_path": 0.0, "head_layout": "released"}
+    return EquiformerV2Config.model_validate(sizes | attention | edges | undropped | settings)
+
+
+def variants(name: str, config: BackboneConfig) -> dict[str, Settings]:
+    """A network as it is, compiled, in bf16 and both."""
+    ways: dict[str, dict[str, Any]] = {"": {}, ", compiled": {"compile": True}, ", bf16": {"precision": "bf16"}}
+    ways[", bf16, compiled"] = {"precision": "bf16", "compile": True}
+    return {name + way: config.model_copy(update=changes) for way, changes in ways.items()}
+
+
+SMALL = Net(lmax=2, blocks=2, channels=64, attn_hidden=64, heads=4, alpha=32, value=16, ffn=128, edge=64)
+BENCHES = {
+    "small": Bench(
+        {REFERENCE: SMALL, "equiformer_v2, the same network": twin(SMALL)}
+        | variants("equiformer_v2 small", size("equiformer_v2", "small"))
+        | {"escn_md": EscnMdConfig(width=64, layers=2), "painn": PaiNNConfig(width=64)},
+        crystals=16,
+        sparse=False,
+    ),
+    "paper": Bench(
+        {REFERENCE: PAPER, "equiformer_v2, the same network": twin(PAPER, max_neighbours=500)},
+        crystals=2,
+        sparse=True,
+    ),
+}
+
+
+# Either side, in its worker
+
+
+class Side(NamedTuple):
+    """What the two implementations do differently; made in the worker, once the implementation is imported."""
+
+    build: Callable[[], Any]
+    """The network."""
+    graph: Callable[[Batch], Any]
+    """What a network reads besides the batch, built in every step."""
+    forward: Callable[[Any, Batch, Any], tuple[Tensor, Tensor]]
+    """(n, 118) logits and (n, 3) vectors of a network for a batch and its graph."""
+
+
+def release(net: Net, folder: Path) -> Side:
+    """fairchem-core 1.10, which is given its edges."""
+    load_release(folder)
+    import_module("fairchem.core.models.equiformer_v2.equiformer_v2")
+    return Side(lambda: build(net), lambda _: None, lambda model, batch, _: apply(model, batch)[1:])
+
+
+def ours(config: BackboneConfig) -> Side:
+    """crystalsweep, which searches for its edges."""
+    from crystalsweep.models import Generator, graph_of, one_hot
+
+    import_module(type(config).implementation.partition(":")[0])
+    return Side(
+        lambda: Generator(config),
+        lambda batch: graph_of(batch["cart"], batch["lattice"], batch["counts"], config),
+        lambda model, batch, graph: model(one_hot(batch["species"]), graph),
+    )
+
+
+class Training:
+    """A network, its optimizer and its only batch."""
+
+    def __init__(self, settings: Settings, folder: Path, given: Path, device: str, threads: int, clock: str) -> None:
+        torch.set_num_threads(threads)
+        self.side = release(settings, folder) if isinstance(settings, Net) else ours(settings)
+        self.device = device
+        self.clock = CLOCKS[clock]
+        self.batch = {name: value.to(device) for name, value in load_file(given).items()}
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from here
+        self.memory_before = resident("VmRSS")
+        torch.manual_seed(0)
+        self.model = self.side.build().train().to(device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
+        graph = self.side.graph(self.batch)
+        if graph is not None and not torch.equal(graph.src, self.batch["src"]):
+            raise ValueError("its graph has other edges than those 1.10 is given")
+        for _ in range(WARM_UP):
+            self.step()
+
+    def step(self) -> tuple[float, float]:
+        """Seconds of one step, and those of them that the graph took."""
+        began = self._now()
+        graph = self.side.graph(self.batch)
+        built = self._now()
+        logits, vectors = self.side.forward(self.model, self.batch, graph)
+        error = (self.batch["noise"] - vectors).square().sum(dim=-1).mean()
+        loss = functional.cross_entropy(logits, self.batch["species"] - 1) + W_POS * error
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return self._now() - began, built - began
+
+    def _now(self) -> float:
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+        return self.clock()
+
+    def facts(self) -> tuple[int, float]:
+        """Number of parameters, and the most memory it took beyond the libraries', MB."""
+        peak = resident("VmHWM") - self.memory_before
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        return parameters, peak if self.device == "cpu" else torch.cuda.max_memory_allocated() / 1e6
+
+
+def resident(field: str) -> float:
+    """Resident memory of this process, MB; NaN where the system is not Linux."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(field)), float("nan"))
+
+
+_training: Training
+"""Of this worker."""
+
+
+def start(*arguments: Any) -> None:
+    """Give this worker its `Training`."""
+    global _training
+    _training = Training(*arguments)
+
+
+def call(method: str) -> Any:
+    """What this worker's `Training` answers."""
+    return getattr(_training, method)()
+
+
+# The process that takes turns
+
+
+def sample(bench: Bench, count: int) -> list[Crystal]:
+    """Bundled crystals of at most `MAX_ATOMS` atoms."""
+    from crystalsweep.data import load_bundled
+    from crystalsweep.neighbours import neighbour_list
+
+    crystals = [crystal for crystal in load_bundled("val") if len(crystal) <= MAX_ATOMS]
+    if bench.sparse:
+        big = [crystal for crystal in crystals if len(crystal) >= 8]
+        return sorted(big, key=lambda c: len(neighbour_list(c.lattice, c.frac, CUTOFF).src) / len(c))[:count]
+    return [crystals[i] for i in np.random.default_rng(0).choice(len(crystals), count, replace=False)]
+
+
+def batch_of(crystals: list[Crystal], config: BackboneConfig) -> Batch:
+    """The crystals with noise on their positions, and the edges of the config."""
+    from crystalsweep.batch import collate
+    from crystalsweep.models import graph_of
+
+    batch = collate(crystals)
+    noise = NOISE * torch.randn(batch.cart.shape, generator=torch.Generator().manual_seed(0))
+    graph = graph_of(batch.cart + noise, batch.lattice, batch.counts, config)
+    atoms = {"species": batch.species, "cart": graph.cart, "noise": noise}
+    edges = {"src": graph.src, "dst": graph.dst, "offset": graph.offset}
+    return atoms | edges | {"lattice": batch.lattice, "counts": batch.counts}
+
+
+def worker(stack: ExitStack, *arguments: Any) -> ProcessPoolExecutor:
+    """A process with a `Training` that has run a few steps; it ends with the stack."""
+    pool = stack.enter_context(ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")))
+    pool.submit(start, *arguments).result()
+    return pool
+
+
+def measure(bench: Bench, count: int, folder: Path | None, repeats: int, *way: Any) -> dict[str, Any]:
+    """Time all networks of a bench in turn; what the record holds of it. `way` goes to every `Training`."""
+    crystals = sample(bench, count)
+    configs = [settings for settings in bench.networks.values() if isinstance(settings, BackboneConfig)]
+    batch = batch_of(crystals, configs[0])
+    skipped: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as exchange, ExitStack() as stack:
+        given = Path(exchange) / "batch.safetensors"
+        save_file(batch, given)
+        workers = {}
+        for name, settings in bench.networks.items():
+            if isinstance(settings, Net) and folder is None:
+                skipped[name] = "give --reference or --install-reference"
+                continue
+            try:
+                workers[name] = worker(stack, settings, folder, given, *way)
+            except Exception as error:  # whatever it is, the others can run
+                skipped[name] = f"{type(error).__name__}: {error}"
+        rounds = [{name: pool.submit(call, "step").result() for name, pool in workers.items()} for _ in trange(repeats)]
+        known = {name: pool.submit(call, "facts").result() for name, pool in workers.items()}
+    rows = [row(name, bench.networks[name], known[name], rounds, crystals) for name in workers]
+    sizes = {"crystals": len(crystals), "atoms": len(batch["species"]), "edges": len(batch["src"])}
+    return sizes | {"ids": [crystal.id for crystal in crystals], "rows": rows, "skipped": skipped}
+
+
+def row(
+    name: str, settings: Settings, known: tuple[int, float], rounds: list[dict[str, Any]], crystals: list[Crystal]
+) -> dict[str, Any]:
+    """One network's figures; `speed` is 1.10's time over its own."""
+    steps, graphs = zip(*(turn[name] for turn in rounds), strict=True)
+    median = statistics.median(steps)
+    ratios = [turn[REFERENCE][0] / turn[name][0] for turn in rounds if REFERENCE in turn]
+    return {
+        "network": name,
+        "settings": asdict(settings) if isinstance(settings, Net) else settings.model_dump(mode="json"),
+        "parameters": known[0],
+        "step_s": median,
+        "structures_per_s": len(crystals) / median,
+        "atoms_per_s": sum(map(len, crystals)) / median,
+        "memory_mb": known[1],
+        "speed": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)} if ratios else None,
+        "graph_share": statistics.median(graphs) / median if isinstance(settings, BackboneConfig) else None,
+        "seconds": [list(turn[name]) for turn in rounds],
+    }
+
+
+def show(name: str, bench: dict[str, Any]) -> None:
+    """The table of one bench."""
+    click.echo(f"\n{name}: {bench['crystals']} crystals, {bench['atoms']} atoms, {bench['edges']} edges")
+    headers = ["network", "parameters", "step, ms", "structures/s", "atoms/s", "memory, MB", "speed ÷ 1.10's", "graph"]
+    rows = []
+    for each in bench["rows"]:
+        per_second = f"{each['structures_per_s']:.2f}", f"{each['atoms_per_s']:.1f}"
+        size_and_time = f"{each['parameters']:,}", f"{each['step_s'] * 1e3:,.0f}"
+        speed = "{median:.2f} ({min:.2f}–{max:.2f})".format(**each["speed"]) if each["speed"] else ""
+        share = "" if each["graph_share"] is None else f"{each['graph_share']:.1%}"
+        rows.append([each["network"], *size_and_time, *per_second, f"{each['memory_mb']:,.0f}", speed, share])
+    click.echo(tabulate(rows, headers=headers, disable_numparse=True))
+    for network, reason in bench["skipped"].items():
+        click.echo(f"left out: {network}: {reason}")
+
+
+def machine(device: str, threads: int) -> dict[str, Any]:
+    """Where it ran."""
+    libraries = {name: version(name) for name in ("torch", "fairchem-core", "e3nn", "torch-geometric")}
+    name = torch.cuda.get_device_name() if device != "cpu" else platform.processor() or platform.machine()
+    return {"device": name, "system": platform.platform(), "cores": os.cpu_count(), "threads": threads} | libraries
+
+
+@click.command()
+@click.option("--reference", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of 1.10.")
+@click.option("--install-reference", is_flag=True, help="Install 1.10 into a temporary folder with pip.")
+@click.option("--config", type=click.Choice([*BENCHES, "all"]), default="small", show_default=True)
+@click.option("--crystals", type=click.IntRange(1), help="Crystals of a batch.  [default: 16 for small, 2 for paper]")
+@click.option("--repeats", type=click.IntRange(1), default=15, show_default=True, help="Rounds.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each network.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True, help="cpu: if busy.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="training_step.json", show_default=True)
+def main(
+    reference: Path | None,
+    install_reference: bool,
+    config: str,
+    crystals: int | None,
+    repeats: int,
+    threads: int,
+    device: str,
+    clock: str,
+    out: Path,
+) -> None:
+    """Time the networks and write the record to OUT."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    record: dict[str, Any] = {"machine": machine(device, threads), "clock": clock, "repeats": repeats, "benches": {}}
+    with installed() if install_reference else nullcontext(reference and reference.resolve()) as folder:
+        for name in BENCHES if config == "all" else [config]:
+            bench = BENCHES[name]
+            found = measure(bench, crystals or bench.crystals, folder, repeats, device, threads, clock)
+            record["benches"][name] = found
+            show(name, found)
+    out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    click.echo(f"\nrecord: {out}")
+
+
+if __name__ == "__main__":
+    main()
