@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from crystalsweep.architectures import SIZES
+from crystalsweep.architectures import EXECUTION, SIZES
 from crystalsweep.config import leaves, override
 from trainables.catalogue import PRESETS, preset
 from trainables.config import RestorationConfig, StageConfig
@@ -165,7 +165,7 @@ def _require_backbone(config: StageConfig, unset: StageConfig, given: dict[str, 
         if theirs["name"] != config.backbone.name:
             raise ValueError(f"the backbone in {path}, which this run starts from, is {theirs['name']}")
         for key, value in asked.items():
-            if value not in (usual[key], theirs[key]):
+            if key not in EXECUTION and value not in (usual[key], theirs[key]):
                 raise ValueError(f"backbone.{key} is {theirs[key]} in {path}, which this run starts from, not {value}")
 
 

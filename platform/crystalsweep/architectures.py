@@ -59,7 +59,8 @@ class SphericalConfig(BackboneConfig):
     lmax: Annotated[int, Field(ge=1, le=10)] = 2
     """Greatest degree l of the features."""
     mmax: Annotated[int, Field(ge=1)] = 2
-    """Greatest order m in the edge's frame; below lmax it saves time and leaves equivariance approximate."""
+    """Greatest order m in the edge's frame; below lmax it saves time, and networks that activate messages on a grid
+    (EquiformerV2, s2) are equivariant only nearly."""
     edge_channels: Count = 64
     """Hidden channels of the radial functions, and of the species embeddings of an edge."""
     radial_functions: Annotated[int, Field(gt=1)] = 64
@@ -113,6 +114,9 @@ class EscnMdConfig(SphericalConfig):
     feed_forward: Literal["grid", "spectral"] = "spectral"
     """Non-linearity of atoms; spectral is the cheaper and the exactly equivariant one."""
 
+
+EXECUTION = ("precision", "activation_checkpointing", "compile")
+"""Settings of how a network runs; the others say what it is, and a checkpoint's weights fit no other."""
 
 AnyBackbone = Annotated[PaiNNConfig | EquiformerV2Config | EscnMdConfig, Field(discriminator="name")]
 """One of the backbones, told apart by `name`."""
@@ -176,6 +180,11 @@ def backbone_config(content: dict[str, Any]) -> BackboneConfig:
 
 
 _ADAPTER: TypeAdapter[BackboneConfig] = TypeAdapter(AnyBackbone)
+
+
+def run_as(network: BackboneConfig, run: BackboneConfig) -> BackboneConfig:
+    """`network`, executed as `run` says."""
+    return network.model_copy(update={key: getattr(run, key) for key in EXECUTION})
 
 
 def _named(table: dict[str, Any], name: str, what: str) -> Any:

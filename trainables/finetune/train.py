@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from crystalsweep.architectures import run_as
 from crystalsweep.batch import CrystalBatch, collate
 from crystalsweep.checkpoint import read_backbone, read_weights
 from crystalsweep.crystal import Crystal
@@ -100,5 +101,5 @@ def build(config: FinetuneConfig, data: DataSet, session: Session, inputs: dict[
     """The stage; with a `generator` checkpoint among `inputs` it starts from that backbone and takes its config."""
     pretrained = inputs.get("generator")
     if pretrained:
-        config = config.model_copy(update={"backbone": read_backbone(pretrained)})
+        config = config.model_copy(update={"backbone": run_as(read_backbone(pretrained), config.backbone)})
     return Finetune(config, data, session, pretrained)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from crystalsweep.hyperparameters import AdversarialConfig, Positive
 from trainables.config import RestorationConfig
@@ -27,6 +27,15 @@ class GanConfig(RestorationConfig):
     """lr_D, of Adam with betas (0.5, 0.999)."""
     audit_every: Annotated[int, Field(gt=0)] = 20
     """Generator steps between gradient audits."""
+
+    @model_validator(mode="after")
+    def _can_be_differentiated_twice(self) -> GanConfig:
+        if self.adversarial.loss == "wgan_gp" and self.backbone.compile:
+            raise ValueError(
+                "the gradient penalty of wgan_gp needs gradients of gradients, which compiled networks do not give; "
+                "set backbone.compile=false or another adversarial.loss"
+            )
+        return self
 
 
 PRESETS = {

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from crystalsweep.architectures import run_as
 from crystalsweep.audit import audit_gradients
 from crystalsweep.batch import CrystalBatch, wrap
 from crystalsweep.checkpoint import read_backbone, read_weights
@@ -151,7 +152,7 @@ def build(config: GanConfig, data: DataSet, session: Session, inputs: dict[str, 
 
     Their backbone replaces the config's. Raises `ValueError` when the two have different ones.
     """
-    backbones = [read_backbone(path) for path in inputs.values()]
+    backbones = [run_as(read_backbone(path), config.backbone) for path in inputs.values()]
     if any(backbone != backbones[0] for backbone in backbones):
         raise ValueError(f"the checkpoints have different backbones: {', '.join(map(str, inputs.values()))}")
     if backbones:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from crystalsweep.architectures import BackboneConfig
+from crystalsweep.backbones._compile import compiled
 from crystalsweep.graph import Graph
 
 T = TypeVar("T")
@@ -74,6 +75,7 @@ class Backbone(nn.Module, ABC):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
+        self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
         self.register_buffer("average_degree", torch.tensor(float(config.max_neighbours)))
 
     @abstractmethod
@@ -93,7 +95,9 @@ class Backbone(nn.Module, ABC):
         return VectorHead(self.config.width)
 
     def run(self, block: Callable[..., T], *arguments: Any) -> T:
-        """`block(*arguments)`, with its activations recomputed in the backward pass where the config asks for it."""
+        """`block(*arguments)`, compiled, and with its activations recomputed in the backward pass, where asked for."""
+        if self.config.compile:
+            block = self._compiled.setdefault(block, compiled(block))
         if not self.config.activation_checkpointing or not torch.is_grad_enabled():
             return block(*arguments)
         result: T = checkpoint(block, *arguments, use_reentrant=False)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple, cast
 
 import torch
@@ -71,8 +72,8 @@ class SphericalFeatures(Features):
 class Frames(nn.Module):
     """Rotations of each edge onto +y, as Wigner matrices restricted to orders |m| ≤ mmax; always in float32.
 
-    A network with mmax < lmax is only approximately indifferent to the roll about the edge: in training it is drawn
-    at random, in evaluation it is fixed, so that the same input twice gives the same output.
+    The network is only nearly indifferent to the roll about the edge, least so where mmax < lmax: in training it is
+    drawn at random, in evaluation it is fixed, so that the same input twice gives the same output.
     """
 
     kept: Tensor
@@ -80,7 +81,7 @@ class Frames(nn.Module):
 
     def __init__(self, lmax: int, mmax: int) -> None:
         super().__init__()
-        self.lmax, self.exact = lmax, lmax == mmax
+        self.lmax = lmax
         self.tables = create_wigner_data_module(lmax=lmax, lmin=5)
         mapping = CoefficientMapping(lmax, mmax)
         by_order = mapping.to_m.argmax(dim=1)
@@ -95,7 +96,7 @@ class Frames(nn.Module):
         with torch.autocast(vectors.device.type, enabled=False):
             length = vectors.square().sum(dim=-1, keepdim=True)
             vectors = torch.where(length > 1e-12, vectors, vectors.new_tensor([0.0, 1.0, 0.0]))  # coinciding atoms
-            roll = None if self.training and not self.exact else vectors.new_zeros(len(vectors))
+            roll = None if self.training else vectors.new_zeros(len(vectors))
             wigner, _ = axis_angle_wigner_hybrid(
                 vectors,
                 self.lmax,
@@ -116,17 +117,24 @@ class SphereActivation(nn.Module):
 
     def __init__(self, lmax: int, mmax: int, by_order: bool) -> None:
         super().__init__()
-        grid = SO3_Grid(lmax, mmax, normalization="component")
-        to_grid, from_grid = (matrix.flatten(0, 1) for matrix in (grid.to_grid_mat, grid.from_grid_mat))
-        if by_order:
-            order = CoefficientMapping(lmax, mmax).to_m.argmax(dim=1)
-            to_grid, from_grid = to_grid[:, order], from_grid[:, order]
-        self.register_buffer("to_grid", to_grid.contiguous(), persistent=False)
-        self.register_buffer("from_grid", from_grid.T[1:].contiguous(), persistent=False)
+        to_grid, from_grid = _grid(lmax, mmax, by_order)
+        self.register_buffer("to_grid", to_grid, persistent=False)
+        self.register_buffer("from_grid", from_grid, persistent=False)
 
     def forward(self, scalars: Tensor, x: Tensor) -> Tensor:
         """(b, C) scalars and (b, M, C) coefficients to (b, M, C)."""
         return sphere_silu(scalars, x, self.to_grid, self.from_grid)
+
+
+@cache
+def _grid(lmax: int, mmax: int, by_order: bool) -> tuple[Tensor, Tensor]:
+    """(R, M) onto the grid of R points and (M − 1, R) back, without the mean."""
+    grid = SO3_Grid(lmax, mmax, normalization="component")
+    to_grid, from_grid = (matrix.flatten(0, 1) for matrix in (grid.to_grid_mat, grid.from_grid_mat))
+    if by_order:
+        order = CoefficientMapping(lmax, mmax).to_m.argmax(dim=1)
+        to_grid, from_grid = to_grid[:, order], from_grid[:, order]
+    return to_grid.contiguous(), from_grid.T[1:].contiguous()
 
 
 class DegreeLinear(SO3_Linear):
