@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial
 
 from crystalsweep.config import as_parameters
 from crystalsweep.tracking import Tracker
-from sweeps._trial import REFUSED, configured
+from sweeps._trial import REFUSED, Choices, configured
 
 TRIAL_STATUS = {"TERMINATED": "FINISHED", "ERROR": "FAILED"}
 """MLflow's status of a trial that Tune is done with."""
@@ -29,10 +29,12 @@ class Track(Callback):
         parent: str | None,
         kind: str,
         job: dict[str, Any],
+        choices: Choices,
+        label: str,
         tags: dict[str, str],
     ) -> None:
         self._tracker, self._experiment, self._parent, self._kind = tracker, experiment, parent, kind
-        self._job, self._tags = job, tags
+        self._job, self._choices, self._label, self._tags = job, choices, label, tags
         self.runs: dict[str, str] = {}
         """MLflow run id by trial id."""
         self.ended: list[Trial] = []
@@ -47,8 +49,8 @@ class Track(Callback):
         del iteration, trials, info
         if trial.trial_id in self.runs:
             return
-        config = configured(self._job["stage"], self._job["config"], trial.config)
-        shown = _settings(trial.config, ", ")
+        config = configured(self._job["stage"], self._job["config"], trial.config, self._choices)
+        shown = _settings(trial.config, self._label, ", ")
         self.runs[trial.trial_id] = self._tracker.start(
             self._experiment,
             f"{self._job['stage']} {shown}".strip(),
@@ -97,8 +99,10 @@ class Track(Callback):
         self.ended = list(trials)
 
 
-def _settings(config: dict[str, Any], separator: str) -> str:
-    """A trial's settings by their last names."""
+def _settings(config: dict[str, Any], label: str, separator: str) -> str:
+    """A trial's settings as the label has them, or else by their last names."""
+    if label:
+        return label.format(**config)
     shown = {key.rpartition(".")[2]: value for key, value in config.items()}
     return separator.join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in shown.items())
 
@@ -114,10 +118,17 @@ def failure(trial: Trial) -> str:
 
 
 class Progress(Callback):
-    """A line per trial that moved, and every `every` seconds a summary with the time left."""
+    """A line per trial that moved, and every `every` seconds a summary with the time left.
 
-    def __init__(self, title: str, trials: int, epochs: int, every: float = 15.0) -> None:
-        self._title, self._total, self._epochs, self._every = title, trials, epochs, every
+    A trial's way is measured in epochs, or in minutes where it has a budget of them and they go faster.
+    """
+
+    def __init__(
+        self, title: str, trials: int, epochs: int, minutes: float | None, label: str, every: float = 15.0
+    ) -> None:
+        self._title, self._total, self._every, self._label = title, trials, every, label
+        self._epochs, self._minutes = epochs, minutes
+        self._spent: defaultdict[str, float] = defaultdict(float)
         self._began = self._shown = time.monotonic()
 
     def on_trial_result(
@@ -125,14 +136,18 @@ class Progress(Callback):
     ) -> None:
         """One epoch of one trial."""
         del iteration, trials, info
-        settings = _settings(trial.config, " ")
+        settings = _settings(trial.config, self._label, " ")
+        self._spent[trial.trial_id] += result.get("time/epoch_s", 0.0) / 60
         names = [name for name in result if name == "loss" or name.startswith("loss/")]
         losses = " ".join(f"{name.replace('loss/', 'L_')} {result[name]:.3f}" for name in names)
         score = f"  score {result['val/score']:.3f}" if "val/score" in result else ""
         shown = (name for name in ("val/accuracy", "val/majority_accuracy") if name in result)
         accuracy = "".join(f"  {name.removeprefix('val/')} {result[name]:.3f}" for name in shown)
+        way = f"/{self._epochs}"
+        if self._minutes is not None:
+            way = f", {self._spent[trial.trial_id]:.2f} of {self._minutes:g} min"
         print(
-            f"  {self._title} {settings}  epoch {int(result['epoch'])}/{self._epochs}  {losses}{score}{accuracy}",
+            f"  {self._title} {settings}  epoch {int(result['epoch'])}{way}  {losses}{score}{accuracy}",
             flush=True,
         )
 
@@ -160,4 +175,5 @@ class Progress(Callback):
     def _share_done(self, trial: Trial) -> float:
         if trial.status in TRIAL_STATUS:
             return 1.0
-        return float((trial.last_result or {}).get("epoch", 0)) / self._epochs
+        epochs = float((trial.last_result or {}).get("epoch", 0)) / self._epochs
+        return max(epochs, min(1.0, self._spent[trial.trial_id] / self._minutes) if self._minutes else 0.0)

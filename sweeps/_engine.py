@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from crystalsweep.provenance import ROOT
 from crystalsweep.tracking import Tracker
 from sweeps._callbacks import TRIAL_STATUS, Progress, Track
-from sweeps._trial import DRIVER_RESOURCES, run_trial
+from sweeps._trial import DRIVER_RESOURCES, Choices, run_trial
 from trainables.cluster import Job, Resources
 
 QUICK_REPORTS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
@@ -97,14 +97,17 @@ def run_trials(
     parent: str | None = None,
     search: Searcher | None = None,
     num_samples: int = 1,
+    choices: Choices | None = None,
+    label: str = "",
     tags: dict[str, str] | None = None,
 ) -> list[Outcome]:
-    """Train `num_samples` trials of `job`, settings proposed by `search`."""
-    described = asdict(job)
-    track = Track(bench.tracker, experiment, parent, kind, described, bench.tags | (tags or {}))
+    """Train `num_samples` trials of `job`, settings proposed by `search` and meant and shown as in `SweepSpec`."""
+    described, choices = asdict(job), choices or {}
+    track = Track(bench.tracker, experiment, parent, kind, described, choices, label, bench.tags | (tags or {}))
+    progress = Progress(title, num_samples, int(job.config["epochs"]), job.config["max_minutes"], label)
     storage = bench.storage / kind
     trainable = tune.with_parameters(
-        run_trial, job=described, resources=bench.resources, storage=str(storage / "train")
+        run_trial, job=described, choices=choices, resources=bench.resources, storage=str(storage / "train")
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, DRIVER_RESOURCES),
@@ -119,7 +122,7 @@ def run_trials(
             storage_path=str(storage),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=1),
-            callbacks=[track, Progress(title, num_samples, int(job.config["epochs"]))],
+            callbacks=[track, progress],
         ),
     )
     tuner.fit()

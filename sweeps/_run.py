@@ -8,13 +8,11 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import click
 import optuna
@@ -24,7 +22,6 @@ from mlflow.exceptions import MlflowException
 from optuna.samplers import TPESampler
 from ray.tune.search.optuna import OptunaSearch
 
-from crystalsweep.config import as_parameters, override
 from crystalsweep.data import DataSet, absolute_source, load
 from crystalsweep.data.splitting import PARTS
 from crystalsweep.evaluation import evaluate_references
@@ -32,31 +29,21 @@ from crystalsweep.metrics import SHOWN, CompositionRules, by_condition, flat, he
 from crystalsweep.provenance import environment, git_revision
 from crystalsweep.storage import default_storage
 from crystalsweep.tracking import Tracker, default_tracking_uri
-from sweeps import _report as report
 from sweeps._engine import Bench, Outcome, check_resources, connect, run_trials
 from sweeps._plan import Plan
 from sweeps._prerequisites import EXPERIMENT, Prerequisite, ensure
-from trainables.catalogue import preset as preset_of
+from sweeps._report import Evaluated, Finished, draw_trial, next_commands, tidy
+from sweeps._spec import SweepSpec
 from trainables.cluster import Resources, job_for
 from trainables.config import StageConfig
 from trainables.restoration import SCORE
 from trainables.stage import select
 
+LEAVES = {"pretrain": "generator", "finetune": "discriminator"}
+"""What a stage leaves for later ones to start from."""
+
 PROCESS = "crystalsweep.process"
 """Tag: host and pid of the process that owns a sweep."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepSpec:
-    """What a sweep file says."""
-
-    name: str
-    question: str
-    points: Sequence[dict[str, Any]]
-    """Settings of the first trials."""
-    controls: int
-    """How many of them are control arms, which no budget may leave out."""
-    space: Callable[[optuna.Trial], dict[str, Any]]
 
 
 def run(
@@ -80,19 +67,14 @@ def run(
             raise ValueError(
                 f"--num-samples {num_samples} leaves out control arms; {spec.name} needs {spec.controls} or more"
             )
-        stages = {stage: preset_of(stage, preset) for stage in ("pretrain", "finetune", "gan")}
-        backbone = {"backbone": stages["pretrain"].backbone}  # later stages start from the pre-trained one
-        stages["finetune"] = stages["finetune"].model_copy(update=backbone)
-        stages["gan"] = override(stages["gan"].model_copy(update=backbone), settings)
-        if stages["gan"].backbone != stages["pretrain"].backbone:
-            raise ValueError("the backbone is the pre-trained generator's; --set changes the GAN stage only")
+        resolved = spec.resolve(preset, settings)
         source = absolute_source(data)
         crystals = load(source, progress=True)
         for reject in crystals.rejects:
             click.echo(f"rejected: {reject}", err=True)
         plan = Plan(
             question=spec.question.splitlines()[0],
-            stages=stages,
+            resolved=resolved,
             points=spec.points,
             num_samples=num_samples,
             resources=Resources(workers=workers, use_gpu=bool(gpu)),
@@ -101,7 +83,7 @@ def run(
             storage=root,
             tracking_uri=tracking_uri or default_tracking_uri(root),
         )
-        _require_usable(stages, crystals)
+        _require_usable(resolved.stages, crystals)
         if dry_run:
             click.echo(plan.describe(plan.expected_minutes(crystals)))
             return
@@ -119,7 +101,7 @@ def run(
 def _require_usable(stages: dict[str, StageConfig], crystals: DataSet) -> None:
     """Every stage needs crystals to train and validate on, the classifier labels: better told now than by a worker."""
     for part in PARTS[:2]:
-        if not any("e_above_hull" in crystal.labels for crystal in crystals.part(part)):
+        if "finetune" in stages and not any("e_above_hull" in crystal.labels for crystal in crystals.part(part)):
             raise ValueError(
                 f"no {part} crystal has an e_above_hull label (eV/atom), which the discriminator learns from; "
                 "add the column, or train `crystalsweep train pretrain --set stable_only=false` alone"
@@ -131,9 +113,9 @@ def _require_usable(stages: dict[str, StageConfig], crystals: DataSet) -> None:
 def _execute(spec: SweepSpec, plan: Plan, crystals: DataSet, preset: str, gpu: bool | None) -> None:
     plan.storage.mkdir(parents=True, exist_ok=True)
     tracker = Tracker(plan.tracking_uri)
-    experiment = tracker.experiment(spec.name, plan.storage / "mlflow-artifacts")
-    prerequisites = tracker.experiment(EXPERIMENT, plan.storage / "mlflow-artifacts")
-    for each in (experiment, prerequisites):
+    names = (spec.name, *([EXPERIMENT] if plan.prerequisites else []))
+    experiments = [tracker.experiment(name, plan.storage / "mlflow-artifacts") for name in names]
+    for each in experiments:
         _bury_the_dead(tracker, each)
     click.echo(f"{plan.question}\nstarting Ray…")
     connect()
@@ -154,92 +136,86 @@ def _execute(spec: SweepSpec, plan: Plan, crystals: DataSet, preset: str, gpu: b
         | {"data_sha256": crystals.data_sha256, "split_sha256": crystals.split_sha256, "data": plan.source},
     )
     parent = tracker.start(
-        experiment,
+        experiments[0],
         sweep,
         kind="sweep",
-        params={"preset": preset, "num_samples": str(plan.num_samples), **as_parameters(plan.swept)},
+        params={"preset": preset, "num_samples": str(plan.num_samples), **plan.parameters()},
         tags=bench.tags | {"mlflow.note.content": spec.question},
     )
-    with _closing(tracker, (experiment, prerequisites), parent):
-        _sweep(spec, plan, bench, crystals, experiment, parent, preset)
+    with _closing(tracker, experiments, parent):
+        _sweep(spec, plan, bench, crystals, experiments[0], parent, preset)
 
 
 def _sweep(
     spec: SweepSpec, plan: Plan, bench: Bench, crystals: DataSet, experiment: str, parent: str, preset: str
 ) -> None:
-    generator, discriminator = _prerequisites(plan, bench, crystals)
-    bench.tracker.tag(
-        parent, {"crystalsweep.generator": generator.run, "crystalsweep.discriminator": discriminator.run}
-    )
-    config = plan.swept
-    inputs = {"generator": generator.checkpoint, "discriminator": discriminator.checkpoint}
-    click.echo(f"gan: {plan.num_samples} trials, {bench.max_concurrent} at once")
+    given: dict[str, Prerequisite] = {}
+    for stage, stage_config in plan.prerequisites.items():
+        given[LEAVES[stage]] = ensure(bench, stage, stage_config, plan.source, crystals, dict(given))
+    bench.tracker.tag(parent, {f"crystalsweep.{name}": found.run for name, found in given.items()})
+    inputs = {name: found.checkpoint for name, found in given.items()}
+    click.echo(f"{plan.stage}: {plan.num_samples} trials, {bench.max_concurrent} at once")
     outcomes = run_trials(
         bench,
-        job_for("gan", config, plan.source, inputs),
+        job_for(plan.stage, plan.swept, plan.source, inputs),
         experiment=experiment,
         kind="trial",
-        title="gan",
+        title=plan.stage,
         parent=parent,
-        search=_search(spec, config.seed),
+        search=_search(spec, plan.swept.seed),
         num_samples=plan.num_samples,
+        choices=plan.resolved.choices,
+        label=spec.label,
     )
-    _report(plan, bench, crystals, outcomes, parent, preset)
-
-
-def _prerequisites(plan: Plan, bench: Bench, crystals: DataSet) -> tuple[Prerequisite, Prerequisite]:
-    generator = ensure(bench, "pretrain", plan.stages["pretrain"], plan.source, crystals, {})
-    given = {"generator": generator}
-    return generator, ensure(bench, "finetune", plan.stages["finetune"], plan.source, crystals, given)
+    _report(spec, plan, bench, crystals, outcomes, parent, preset)
 
 
 def _search(spec: SweepSpec, seed: int) -> OptunaSearch:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    drawn = [{key: value for key, value in point.items() if value} for point in spec.points]
     sampler = TPESampler(seed=seed, n_startup_trials=len(spec.points))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return OptunaSearch(spec.space, metric=SCORE, mode="max", points_to_evaluate=drawn, sampler=sampler)
+        return OptunaSearch(spec.space, metric=SCORE, mode="max", points_to_evaluate=list(spec.points), sampler=sampler)
 
 
-def _report(plan: Plan, bench: Bench, crystals: DataSet, outcomes: list[Outcome], parent: str, preset: str) -> None:
-    trials = report.evaluated(outcomes)
+def _report(
+    spec: SweepSpec, plan: Plan, bench: Bench, crystals: DataSet, outcomes: list[Outcome], parent: str, preset: str
+) -> None:
+    done = [outcome for outcome in outcomes if outcome.status == "FINISHED" and outcome.checkpoint]
     failed = [outcome for outcome in outcomes if outcome.status != "FINISHED"]
     for outcome in failed:
         reason = bench.tracker.client.get_run(outcome.run).data.tags.get("crystalsweep.reason", "")
         click.echo(f"trial {outcome.settings} failed: {reason}", err=True)
-    if not trials:
+    if not done:
         raise RuntimeError(f"all {len(outcomes)} trials failed; see their runs in {plan.tracking_uri}")
     config = plan.swept
     val = select(crystals.val, config, stable_only=config.stable_only, split="val")
     train = select(crystals.train, config, stable_only=config.stable_only, split="train")
     references = evaluate_references(val, train, config.evaluation)
-    plots = report.draw(trials, references, bench.storage)
+    told = spec.report(Finished(outcomes=done, references=references, structures=len(train), folder=bench.storage))
     summaries = {name: summarise(table) for name, table in references.items()}
-    for trial in trials:
-        for plot in report.draw_trial(trial, summaries, bench.storage / "plots" / trial.outcome.trial):
+    for trial in told.trials:
+        for plot in draw_trial(trial, told.history, summaries, bench.storage / "plots" / trial.outcome.trial):
             bench.tracker.upload(trial.outcome.run, plot, "plots")
-    text = report.results_table(trials, references)
-    versus = report.adversary_table(trials)
-    (bench.storage / "results.txt").write_text(f"{text}\n\n{versus}\n")
-    report.tidy(trials, summaries).to_csv(bench.storage / "results.csv", index=False)
-    for file in (*plots, bench.storage / "results.txt", bench.storage / "results.csv"):
+    (bench.storage / "results.txt").write_text(f"{told.text}\n")
+    tidy(told.trials, summaries).to_csv(bench.storage / "results.csv", index=False)
+    for file in (*told.plots, bench.storage / "results.txt", bench.storage / "results.csv"):
         bench.tracker.upload(parent, file)
-    _log_conditions(bench.tracker, trials, references, parent)
-    best = max(trials, key=lambda trial: trial.outcome.metrics[SCORE])
+    _log_conditions(bench.tracker, told.trials, references, parent)
+    best = max(told.trials, key=lambda trial: trial.outcome.metrics[SCORE])
     bench.tracker.tag(parent, {"crystalsweep.best_run": best.outcome.run})
-    click.echo(f"\n{text}\n\n{versus}\n")
-    click.echo("plots:\n" + "\n".join(f"  {plot}" for plot in plots))
+    click.echo(f"\n{told.text}\n")
+    click.echo("plots:\n" + "\n".join(f"  {plot}" for plot in told.plots))
     click.echo(f"numbers: {bench.storage / 'results.csv'}\n")
-    click.echo(report.next_commands(best, plan.tracking_uri, plan.storage, preset))
+    click.echo(next_commands(spec.name, best, plan.tracking_uri, plan.storage, preset))
 
 
 def _log_conditions(
-    tracker: Tracker, trials: list[report.Evaluated], references: dict[str, pd.DataFrame], parent: str
+    tracker: Tracker, trials: Sequence[Evaluated], references: dict[str, pd.DataFrame], parent: str
 ) -> None:
-    """Metrics per mask type and sigma on every trial's run, and the reference rows on the sweep's."""
+    """Metrics per mask type and sigma, and its facts, on every trial's run, and the reference rows on the sweep's."""
     for trial in trials:
-        tracker.log(trial.outcome.run, by_condition(trial.summary), int(trial.outcome.metrics["epoch"]))
+        tracker.log(trial.outcome.run, by_condition(trial.summary) | trial.facts, int(trial.outcome.metrics["epoch"]))
     for name, table in references.items():
         tracker.log(parent, flat(headline(table, metrics=SHOWN), prefix=name.replace(" ", "_")), 0)
 

@@ -18,14 +18,19 @@ from trainables.config import StageConfig
 REFUSED = "refused:"
 """Begins the error of a trial that would fail in the same way again."""
 
+Choices = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Settings whose value is a name: by key and name, the settings that the name stands for."""
+
 DRIVER_RESOURCES = {"cpu": 0, "node:__internal_head__": 0.001}
 """The trial's actor only waits: were it to take a CPU, drivers could starve the workers they wait for."""
 
 
-def run_trial(settings: dict[str, Any], job: dict[str, Any], resources: Resources, storage: str) -> None:
+def run_trial(
+    settings: dict[str, Any], job: dict[str, Any], choices: Choices, resources: Resources, storage: str
+) -> None:
     """Train `job` with `settings` applied to its config. The run's name is the trial's, so a retry resumes it."""
     described = Job(**job)
-    config = configured(described.stage, described.config, settings)
+    config = configured(described.stage, described.config, settings, choices)
     described = replace(described, config=config.model_dump(mode="json"))
     name = f"trial-{tune.get_context().get_trial_id()}"
     refusal = Path(storage) / f"{name}.refused"
@@ -38,8 +43,11 @@ def run_trial(settings: dict[str, Any], job: dict[str, Any], resources: Resource
         raise RuntimeError(f"{REFUSED} {error}") from error
 
 
-def configured(stage: str, base: dict[str, Any], settings: Mapping[str, Any]) -> StageConfig:
+def configured(stage: str, base: dict[str, Any], settings: Mapping[str, Any], choices: Choices) -> StageConfig:
     """The base config with a trial's settings, keyed by dotted path or unambiguous last name."""
     from crystalsweep.config import override
 
-    return override(config_from(stage, base), [f"{key}={json.dumps(value)}" for key, value in settings.items()])
+    meant: dict[str, Any] = {}
+    for key, value in settings.items():
+        meant |= choices[key][value] if key in choices else {key: value}
+    return override(config_from(stage, base), [f"{key}={json.dumps(value)}" for key, value in meant.items()])

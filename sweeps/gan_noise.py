@@ -12,14 +12,18 @@ what the adversary changed beyond just more training at that noise: the control 
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import click
 import optuna
 
-from sweeps._report import SIGMA, W
-from sweeps._run import SweepSpec, run
+from crystalsweep.config import override
+from sweeps._gan_report import SIGMA, W, report
+from sweeps._options import sweep_command
+from sweeps._run import run
+from sweeps._spec import Resolved, SweepSpec
+from trainables.catalogue import preset
 
 SIGMA_NOISE = (0.1, 0.2)
 """Noise levels of the paper's two GAN generators, in units of min_edge."""
@@ -45,33 +49,38 @@ def space(trial: optuna.Trial) -> dict[str, Any]:
     return {}
 
 
-@click.command(help=(__doc__ or "").replace("\n\n    ", "\n\n\b\n    "), context_settings={"max_content_width": 120})
-@click.option("--preset", default="demo", show_default=True, help="smoke, demo or small.")
-@click.option("--data", default="bundled", show_default=True, help="'bundled', a data set, or TRAIN,VAL.")
-@click.option("--num-samples", default=len(POINTS), show_default=True, help="Trials in all; at least the control arms.")
-@click.option(
-    "--max-concurrent",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Most trials at once, if they fit.",
+def resolve(name: str, settings: Sequence[str]) -> Resolved:
+    """The three stages of the paper, the later ones with the pre-trained backbone; `settings` change the GAN's."""
+    stages = {stage: preset(stage, name) for stage in ("pretrain", "finetune", "gan")}
+    backbone = {"backbone": stages["pretrain"].backbone}
+    stages["finetune"] = stages["finetune"].model_copy(update=backbone)
+    stages["gan"] = override(stages["gan"].model_copy(update=backbone), settings)
+    if stages["gan"].backbone != stages["pretrain"].backbone:
+        raise ValueError("the backbone is the pre-trained generator's; --set changes the GAN stage only")
+    return Resolved(stages=stages)
+
+
+@sweep_command(
+    __doc__ or "",
+    click.option(
+        "--num-samples", default=len(POINTS), show_default=True, help="Trials in all; at least the control arms."
+    ),
+    presets="smoke, demo or small.",
+    changes="Change a GAN setting",
+    max_concurrent=8,
 )
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Ray Train workers per trial."
-)
-@click.option("--gpu/--cpu", default=None, help="[default: GPU if the cluster has one]")
-@click.option("--tracking-uri", help="MLflow server.  [default: MLFLOW_TRACKING_URI, else SQLite in --storage]")
-@click.option(
-    "--storage", type=click.Path(path_type=Path), help="Results; shared by all nodes.  [default: ~/crystalsweep]"
-)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a GAN setting; repeatable.")
-@click.option("--dry-run", is_flag=True, help="Print the resolved plan and stop.")
 def main(**options: Any) -> None:
     """Read the options and run."""
-    run(
-        SweepSpec(name="gan_noise", question=__doc__ or "", points=POINTS, controls=len(SIGMA_NOISE), space=space),
-        **options,
+    spec = SweepSpec(
+        name="gan_noise",
+        question=__doc__ or "",
+        resolve=resolve,
+        points=POINTS,
+        controls=len(SIGMA_NOISE),
+        space=space,
+        report=report,
     )
+    run(spec, **options)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic import Field, ValidationError
 
-from crystalsweep.architectures import PaiNNConfig
+from crystalsweep.architectures import SIZES, PaiNNConfig
 from crystalsweep.config import Config, as_parameters, leaves, override
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig, Range
 from trainables.catalogue import PRESETS, config_from, preset
@@ -68,6 +68,27 @@ def test_text_needs_no_quotes(assignment: str, value: str) -> None:
 
 def test_json_values_replace_whole_dictionaries() -> None:
     assert override(Outer(), ['schedule={"b": 2}']).schedule == {"b": 2}
+
+
+def test_a_whole_part_is_set_as_json() -> None:
+    assert override(Outer(), ['inner={"width": 5}', "other.shared=1"]) == Outer(
+        inner=Inner(width=5), other=Other(shared=1)
+    )
+
+
+@pytest.mark.parametrize("backbone", SIZES)
+def test_the_backbone_is_set_whole_whichever_it_was(backbone: str) -> None:
+    for chosen in SIZES[backbone].values():
+        config = override(PretrainConfig(), [f"backbone={chosen.model_dump_json()}", "learning_rate=0.5"])
+        assert config.backbone == chosen
+        assert config.learning_rate == 0.5
+        assert json.loads(as_parameters(config)["backbone.name"]) == backbone
+
+
+@pytest.mark.parametrize("text", ["3", "null", "painn", "[1]"])
+def test_a_part_is_not_replaced_by_a_value(text: str) -> None:
+    with pytest.raises(ValueError, match=r"inner has parts: set one of them, or all as JSON \(got "):
+        override(Outer(), [f"inner={text}", "inner.width=4"])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from crystalsweep.cli import main
+from sweeps.backbones import main as backbones
 from sweeps.gan_noise import main as gan_noise
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,9 +41,10 @@ def test_commands_of_the_readme_exist(line: str) -> None:
     assert {word for word in words if word.startswith("--")} <= known_options(command), line
 
 
-@pytest.mark.parametrize("line", commands("python sweeps/gan_noise.py"))
-def test_options_of_the_sweep_exist(line: str) -> None:
-    assert {word for word in line.split() if word.startswith("--")} <= known_options(gan_noise), line
+@pytest.mark.parametrize("line", commands("python sweeps/"))
+def test_options_of_the_sweeps_exist(line: str) -> None:
+    sweep = {"gan_noise": gan_noise, "backbones": backbones}[Path(line.split()[1]).stem]
+    assert {word for word in line.split() if word.startswith("--")} <= known_options(sweep), line
 
 
 def test_nothing_is_left_to_fill_in() -> None:

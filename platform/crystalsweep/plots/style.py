@@ -20,6 +20,7 @@ DASHES: dict[str, Any] = {
     "ground truth": (0, (6, 3)),
     "ceiling": (0, (6, 3)),
     "identity": (0, (1.5, 2)),
+    "most common": (0, (4, 2, 1, 2)),
 }
 """Line styles of the references, by name."""
 

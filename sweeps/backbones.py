@@ -1,0 +1,111 @@
+"""Which network learns most from one budget?
+
+Every trial pre-trains a generator on the same crystals, with the same corruptions and losses, for the same minutes;
+only the backbone differs, each at the preset's size and with its own learning rate. What they make of it is scored on
+the same corrupted crystals and compared pair by pair.
+
+The minutes are wall-clock from the first step on. They include validation, which is kept to a small share of every
+network's time, larger for a fast one; the table tells the minutes of training apart. A trial ends after the epoch in
+which the budget is exceeded, so epochs are kept short, and no learning rate decays, since that would have to know their
+number. Trials run one after the other: side by side (--max-concurrent) they compare only where each has cores or a GPU
+to itself.
+
+    python sweeps/backbones.py --preset demo                 ten minutes on two cores, bundled crystals
+    python sweeps/backbones.py --preset demo --seeds 3 --backbones painn,escn_md
+    python sweeps/backbones.py --preset base --data train.parquet,val.parquet --minutes 600 --gpu
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import click
+import optuna
+
+from crystalsweep.architectures import SIZES
+from crystalsweep.config import override
+from sweeps._backbone_report import report
+from sweeps._options import sweep_command
+from sweeps._run import run
+from sweeps._spec import Resolved, SweepSpec
+from trainables.catalogue import preset
+
+ENDED_BY_MINUTES = ("schedule=constant", "epochs=99999")
+
+BUDGETS = {
+    "smoke": ("max_minutes=0.05",),
+    "demo": ("max_minutes=2.5", "max_crystals=1600", "evaluation.max_crystals=50"),
+    "small": ("max_minutes=30", "max_crystals=5000"),
+    "base": ("max_minutes=240",),
+}
+"""By preset: the minutes, and what keeps an epoch to a small share of them."""
+
+
+def resolve(backbones: Sequence[str], minutes: float | None, name: str, settings: Sequence[str]) -> Resolved:
+    """Pre-training at a preset's size on any of the backbones, until the budget is spent."""
+    given = () if minutes is None else (f"max_minutes={minutes}",)
+    told = [*ENDED_BY_MINUTES, *BUDGETS.get(name, ()), *given, *settings]
+    configs = {backbone: override(preset("pretrain", name, backbone), told) for backbone in backbones}
+    base = configs[backbones[0]]
+    if base.max_minutes is None:
+        raise ValueError(f"the preset {name!r} has no budget of its own: give --minutes")
+    if base.seed:
+        raise ValueError("seeds are 0, 1, …: choose their number with --seeds instead of --set seed")
+    networks = {
+        backbone: {"backbone": config.backbone.model_dump(mode="json"), "learning_rate": config.learning_rate}
+        for backbone, config in configs.items()
+    }
+    return Resolved(stages={"pretrain": base}, choices={"backbone": networks})
+
+
+def space(backbones: Sequence[str], seeds: int, trial: optuna.Trial) -> dict[str, Any]:
+    """Search space; its points are all among the first trials."""
+    trial.suggest_categorical("backbone", backbones)
+    trial.suggest_categorical("seed", range(seeds))
+    return {}
+
+
+def known(context: click.Context, parameter: click.Parameter, text: str) -> list[str]:
+    """The backbones named in an option, each once."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in SIZES:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(SIZES)}", context, parameter)
+    return names
+
+
+@sweep_command(
+    __doc__ or "",
+    click.option(
+        "--backbones", default=",".join(SIZES), show_default=True, callback=known, help="Networks to compare."
+    ),
+    click.option(
+        "--minutes",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Wall-clock budget of a trial.  [default: 2.5 for demo, 30 for small, 240 for base]",
+    ),
+    click.option(
+        "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trials of each backbone, by seed."
+    ),
+    presets="smoke, demo, small or base.",
+    changes="Change a setting of all trials",
+    max_concurrent=1,
+)
+def main(*, backbones: list[str], minutes: float | None, seeds: int, **options: Any) -> None:
+    """Read the options and run."""
+    spec = SweepSpec(
+        name="backbones",
+        question=__doc__ or "",
+        resolve=partial(resolve, backbones, minutes),
+        points=[{"backbone": backbone, "seed": seed} for seed in range(seeds) for backbone in backbones],
+        space=partial(space, backbones, seeds),
+        label="{backbone} seed {seed}",
+        report=report,
+    )
+    run(spec, num_samples=len(spec.points), **options)
+
+
+if __name__ == "__main__":
+    main()
