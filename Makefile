@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test checks format clean
+.PHONY: help setup sweep test style checks format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,10 +27,12 @@ sweep: $(INSTALLED)  ## The main job: a GAN noise sweep on the bundled crystals 
 test: $(INSTALLED)  ## All tests, also those that start Ray clusters
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-checks: $(INSTALLED)  ## Style, types, and the fast tests
+style: $(INSTALLED)  ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+checks: style  ## Style, types, and the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
 
 format: $(INSTALLED)  ## Rewrite the code in the project's style
