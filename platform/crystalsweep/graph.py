@@ -52,8 +52,8 @@ def build_graph(cart: Tensor, lattice: Tensor, counts: Tensor, cutoff: float, ma
         raise ValueError("positions are not finite: training has diverged; lower learning_rate")
     cells, bounds = lattice.cpu().double().numpy(), np.cumsum(counts.cpu().numpy())[:-1]
     found = [
-        nearest(neighbour_list(cell, part @ np.linalg.inv(cell), cutoff), max_neighbours)
-        for cell, part in zip(cells, np.split(positions, bounds), strict=True)
+        nearest(neighbour_list(cell, part @ inverse, cutoff), max_neighbours)
+        for cell, inverse, part in zip(cells, np.linalg.inv(cells), np.split(positions, bounds), strict=True)
     ]
     return _joined(cart, lattice, counts, found)
 

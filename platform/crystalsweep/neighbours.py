@@ -39,7 +39,7 @@ def neighbour_list(lattice: NDArray[np.float64], frac: NDArray[np.float64], cuto
     dst, src, offset, distance = find_points_in_spheres(
         cart, cart, r=float(cutoff), pbc=_PERIODIC, lattice=np.ascontiguousarray(lattice), tol=_SAME_SITE
     )
-    pair = (src != dst) | (offset != 0).any(axis=1)
+    pair = (src != dst) | (distance > _SAME_SITE)
     return NeighbourList(src[pair], dst[pair], offset[pair], distance[pair])
 
 
@@ -50,13 +50,11 @@ def nearest(neighbours: NeighbourList, max_neighbours: int, tolerance: float = 0
     order.
     """
     order = np.lexsort((neighbours.distance, neighbours.dst))
-    src, dst = neighbours.src[order], neighbours.dst[order]
-    offset, distance = neighbours.offset[order], neighbours.distance[order]
-    first = np.searchsorted(dst, dst)
-    last = np.searchsorted(dst, dst, side="right") - 1
-    limit = distance[np.minimum(first + max_neighbours - 1, last)] + tolerance
-    keep = distance <= limit
-    return NeighbourList(src[keep], dst[keep], offset[keep], distance[keep])
+    distance, count = neighbours.distance[order], np.bincount(neighbours.dst)
+    last = np.cumsum(count) - 1
+    limit = distance[np.minimum(last - count + max_neighbours, last)] + tolerance  # one per centre
+    kept = order[distance <= np.repeat(limit, count)]
+    return NeighbourList(*(values[kept] for values in neighbours))
 
 
 _found: WeakKeyDictionary[Crystal, dict[tuple[float, int], NeighbourList]] = WeakKeyDictionary()
