@@ -54,7 +54,7 @@ def nearest(neighbours: NeighbourList, max_neighbours: int, tolerance: float = 0
     last = np.cumsum(count) - 1
     limit = distance[np.minimum(last - count + max_neighbours, last)] + tolerance  # one per centre
     kept = order[distance <= np.repeat(limit, count)]
-    return NeighbourList(*(values[kept] for values in neighbours))
+    return NeighbourList(neighbours.src[kept], neighbours.dst[kept], neighbours.offset[kept], neighbours.distance[kept])
 
 
 _found: WeakKeyDictionary[Crystal, dict[tuple[float, int], NeighbourList]] = WeakKeyDictionary()
