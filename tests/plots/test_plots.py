@@ -9,7 +9,7 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.image import imread
 
 from crystalsweep.metrics import METRICS
-from crystalsweep.plots import plot_conditions, plot_training, plot_trials
+from crystalsweep.plots import plot_budget, plot_conditions, plot_training, plot_trials
 
 NAMES = [metric.name for metric in METRICS]
 
@@ -95,6 +95,25 @@ def test_training(tmp_path: Path) -> None:
     assert shows_something(plot_training(history.drop(columns="trial"), tmp_path / "one.png"))
     with pytest.raises(ValueError, match="no numeric column"):
         plot_training(history[["trial", "epoch"]], tmp_path / "none.png")
+
+
+def budget() -> pd.DataFrame:
+    rows = [
+        {"model": model, "seed": seed, "minutes": minute, "loss": 5 / minute, "score": 0.1 * minute}
+        for model in ("painn", "escn_md")
+        for seed in (0, 1)
+        for minute in (1, 2, 3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_budget(tmp_path: Path) -> None:
+    assert shows_something(plot_budget(budget(), tmp_path / "budget.png", references={"ceiling": 1.0}))
+
+
+def test_budget_needs_an_epoch(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="train at least one"):
+        plot_budget(budget().iloc[:0], tmp_path / "budget.png")
 
 
 def test_no_pyplot_state_is_made(tmp_path: Path) -> None:
