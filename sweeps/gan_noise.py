@@ -13,11 +13,13 @@ what the adversary changed beyond just more training at that noise: the control 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import click
 import optuna
 
+from crystalsweep.architectures import SIZES
 from crystalsweep.config import override
 from sweeps._gan_report import SIGMA, W, report
 from sweeps._options import sweep_command
@@ -49,12 +51,10 @@ def space(trial: optuna.Trial) -> dict[str, Any]:
     return {}
 
 
-def resolve(name: str, settings: Sequence[str]) -> Resolved:
-    """The three stages of the paper, the later ones with the pre-trained backbone; `settings` change the GAN's."""
-    stages = {stage: preset(stage, name) for stage in ("pretrain", "finetune", "gan")}
-    backbone = {"backbone": stages["pretrain"].backbone}
-    stages["finetune"] = stages["finetune"].model_copy(update=backbone)
-    stages["gan"] = override(stages["gan"].model_copy(update=backbone), settings)
+def resolve(backbone: str, name: str, settings: Sequence[str]) -> Resolved:
+    """The three stages of the paper on one backbone; `settings` change the GAN's."""
+    stages = {stage: preset(stage, name, backbone) for stage in ("pretrain", "finetune", "gan")}
+    stages["gan"] = override(stages["gan"], settings)
     if stages["gan"].backbone != stages["pretrain"].backbone:
         raise ValueError("the backbone is the pre-trained generator's; --set changes the GAN stage only")
     return Resolved(stages=stages)
@@ -65,16 +65,17 @@ def resolve(name: str, settings: Sequence[str]) -> Resolved:
     click.option(
         "--num-samples", default=len(POINTS), show_default=True, help="Trials in all; at least the control arms."
     ),
-    presets="smoke, demo or small.",
+    click.option("--backbone", type=click.Choice(list(SIZES)), default="painn", show_default=True, help="The network."),
+    presets="smoke, demo, small, base or paper.",
     changes="Change a GAN setting",
     max_concurrent=8,
 )
-def main(**options: Any) -> None:
+def main(*, backbone: str, **options: Any) -> None:
     """Read the options and run."""
     spec = SweepSpec(
         name="gan_noise",
         question=__doc__ or "",
-        resolve=resolve,
+        resolve=partial(resolve, backbone),
         points=POINTS,
         controls=len(SIGMA_NOISE),
         space=space,
