@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -104,13 +105,15 @@ def tidy(trials: Sequence[Evaluated], summaries: Mapping[str, pd.DataFrame]) -> 
     return pd.concat(parts, ignore_index=True)
 
 
-def next_commands(sweep: str, best: Evaluated, tracking_uri: str, storage: Path, preset: str) -> str:
-    """The three commands to type next."""
+def next_commands(sweep: str, best: Evaluated, tracking_uri: str, storage: Path) -> str:
+    """The three commands to type next; the sweep as it was asked for."""
     local = tracking_uri.startswith("sqlite:")
     own = tracking_uri == sqlite_uri(storage)
     place = f"--storage {storage}" if own else f"--tracking-uri {tracking_uri}"
     look = f"{_command('mlflow')} ui --backend-store-uri {tracking_uri}" if local else f"open {tracking_uri}"
-    submit = f"{_command('ray')} job submit --working-dir . -- python sweeps/{sweep}.py --preset {preset}"
+    submit = (
+        f"{_command('ray')} job submit --working-dir . -- {shlex.join(['python', f'sweeps/{sweep}.py', *sys.argv[1:]])}"
+    )
     return (
         "Next:\n"
         f"  compare in the MLflow UI   {look}\n"

@@ -143,12 +143,10 @@ def _execute(spec: SweepSpec, plan: Plan, crystals: DataSet, preset: str, gpu: b
         tags=bench.tags | {"mlflow.note.content": spec.question},
     )
     with _closing(tracker, experiments, parent):
-        _sweep(spec, plan, bench, crystals, experiments[0], parent, preset)
+        _sweep(spec, plan, bench, crystals, experiments[0], parent)
 
 
-def _sweep(
-    spec: SweepSpec, plan: Plan, bench: Bench, crystals: DataSet, experiment: str, parent: str, preset: str
-) -> None:
+def _sweep(spec: SweepSpec, plan: Plan, bench: Bench, crystals: DataSet, experiment: str, parent: str) -> None:
     given: dict[str, Prerequisite] = {}
     for stage, stage_config in plan.prerequisites.items():
         given[LEAVES[stage]] = ensure(bench, stage, stage_config, plan.source, crystals, dict(given))
@@ -167,7 +165,7 @@ def _sweep(
         choices=plan.resolved.choices,
         label=spec.label,
     )
-    _report(spec, plan, bench, crystals, outcomes, parent, preset)
+    _report(spec, plan, bench, crystals, outcomes, parent)
 
 
 def _search(spec: SweepSpec, seed: int) -> OptunaSearch:
@@ -178,9 +176,7 @@ def _search(spec: SweepSpec, seed: int) -> OptunaSearch:
         return OptunaSearch(spec.space, metric=SCORE, mode="max", points_to_evaluate=list(spec.points), sampler=sampler)
 
 
-def _report(
-    spec: SweepSpec, plan: Plan, bench: Bench, crystals: DataSet, outcomes: list[Outcome], parent: str, preset: str
-) -> None:
+def _report(spec: SweepSpec, plan: Plan, bench: Bench, crystals: DataSet, outcomes: list[Outcome], parent: str) -> None:
     done = [outcome for outcome in outcomes if outcome.status == "FINISHED" and outcome.checkpoint]
     failed = [outcome for outcome in outcomes if outcome.status != "FINISHED"]
     for outcome in failed:
@@ -207,7 +203,7 @@ def _report(
     click.echo(f"\n{told.text}\n")
     click.echo("plots:\n" + "\n".join(f"  {plot}" for plot in told.plots))
     click.echo(f"numbers: {bench.storage / 'results.csv'}\n")
-    click.echo(next_commands(spec.name, best, plan.tracking_uri, plan.storage, preset))
+    click.echo(next_commands(spec.name, best, plan.tracking_uri, plan.storage))
 
 
 def _log_conditions(

@@ -1,7 +1,7 @@
 """SO(2) convolutions of order m > 0, faster or more symmetric than fairchem's and interchangeable with them.
 
 In an edge's frame the coefficients of orders +m and −m are a complex number z per degree and channel, and an SO(2)
-convolution is a complex matrix: z → (A + iB) z (eSCN, doi:10.48550/arXiv.2302.03655, Eq. 8). A mirror plane through the
+convolution is a complex matrix: z → (A + iB) z (eSCN, doi:10.48550/arXiv.2302.03655). A mirror plane through the
 edge conjugates z, so a network is equivariant under reflections only where B = 0.
 """
 
