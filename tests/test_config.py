@@ -255,3 +255,9 @@ def test_unknown_preset_names_the_nearest() -> None:
 def test_hopeless_preset_lists_all() -> None:
     with pytest.raises(ValueError, match=f"there are {', '.join(PRESETS['gan'])}"):
         preset("gan", "qqqq")
+
+
+def test_name_of_a_backbone_is_not_changed_alone() -> None:
+    with pytest.raises(ValueError, match=r"backbone\.name decides what other settings .* --backbone"):
+        override(PretrainConfig(), ["backbone.name=escn_md"])
+    assert override(PretrainConfig(), ["backbone.name=painn"]) == PretrainConfig()

@@ -82,6 +82,9 @@ def override(config: C, assignments: Iterable[str]) -> C:
             node = node[part]
         if _is_part(config, path) and not isinstance(value, dict):
             raise ValueError(f"{path} has parts: set one of them, or all as JSON (got {value!r})")
+        if _is_tag(config, path) and value != node[last]:
+            part = ".".join(parents)
+            raise ValueError(f"{path} decides what other settings {part} has: choose it with --{part} (got {value!r})")
         node[last] = value
     try:
         return type(config).model_validate(tree)
@@ -107,6 +110,14 @@ def _resolve(config: Config, key: str) -> str:
 def _is_part(config: Config, key: str) -> bool:
     """Whether a key is that of a config within the config, as `backbone`."""
     return any(leaf.path.startswith(f"{key}.") for leaf in leaves(config))
+
+
+def _is_tag(config: Config, path: str) -> bool:
+    """Whether a key is that of a discriminator, as `backbone.name`."""
+    *parents, last = path.split(".")
+    for part in parents[:-1]:
+        config = getattr(config, part)
+    return bool(parents) and type(config).model_fields[parents[-1]].discriminator == last
 
 
 def _parsed(text: str) -> object:
