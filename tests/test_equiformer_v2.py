@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crystalsweep.architectures import EquiformerV2Config
 from crystalsweep.backbones import build_backbone
-from crystalsweep.backbones.equiformer_v2 import Frames
+from crystalsweep.backbones.equiformer_v2 import DropPath, Edges, Frames
 from crystalsweep.graph import Graph
 from crystalsweep.models import Generator, one_hot
 from crystalsweep.testing import ASYMMETRIC, BackboneConformance, Cell
@@ -179,10 +179,24 @@ def test_evaluation_repeats_and_training_rolls() -> None:
     assert not torch.equal(frames.train()(vectors)[0], frames(vectors)[0])
 
 
-def test_dropout_acts_in_training_only() -> None:
-    kit = TestEquiformerV2()
-    model, cell = build_backbone(TINY.model_copy(update={"alpha_drop": 0.5, "drop_path": 0.5})), Cell.of(ASYMMETRIC[0])
-    first, second = kit.features(model, cell), kit.features(model, cell)
-    assert not torch.equal(first.scalars, second.scalars)
-    first, second = kit.features(model.eval(), cell), kit.features(model, cell)
-    assert torch.equal(first.scalars, second.scalars)
+@pytest.mark.parametrize("dropped", ["alpha_drop", "drop_path"])
+def test_dropout_acts_in_training_only(dropped: str) -> None:
+    """Each kind alone, with the frames held still."""
+    kit, cell = TestEquiformerV2(), Cell.of(ASYMMETRIC[0])
+    none = {"alpha_drop": 0.0, "drop_path": 0.0}
+    model = build_backbone(TINY.model_copy(update=none | {dropped: 0.5})).train()
+    model.get_submodule("frames").eval()
+    outcomes = [kit.features(model, cell).scalars for _ in range(8)]
+    assert not all(torch.equal(outcome, outcomes[0]) for outcome in outcomes)
+    model.eval()
+    assert torch.equal(kit.features(model, cell).scalars, kit.features(model, cell).scalars)
+
+
+def test_dropped_paths_are_those_of_whole_crystals_and_keep_the_mean() -> None:
+    torch.manual_seed(0)
+    crystal = torch.arange(2000).repeat_interleave(3)
+    edges = Edges(*[torch.empty(0)] * 6, crystal=crystal, crystals=2000)  # type: ignore[misc]
+    factors = DropPath(0.25).train()(torch.ones(len(crystal), 1, 1), edges).view(2000, 3)
+    assert factors.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert torch.equal(factors.amin(dim=1), factors.amax(dim=1))
+    assert float(factors.mean()) == pytest.approx(1, abs=0.05)

@@ -340,7 +340,7 @@ def test_list_has_a_row_per_backbone_and_preset(monkeypatch: pytest.MonkeyPatch)
         (["--set", "width=-3"], "greater than 0"),
         (["--preset", "smoke", "--memory", "lots"], "80GB"),
         (["--data", "nowhere.csv"], "nowhere.csv"),
-        (["nowhere"], "not a checkpoint"),
+        (["nowhere"], "holds no checkpoint"),
         (["nowhere", "--preset", "demo"], "a checkpoint has its own backbone"),
     ],
 )

@@ -202,3 +202,16 @@ def test_another_backbone_is_refused(generator: Generator, other: dict[str, int]
 def test_weights_without_a_backbone_are_refused() -> None:
     with pytest.raises(ValueError, match="absent there"):
         load_matching(PropertyModel(CONFIG), nn.Linear(2, 2).state_dict())
+
+
+def test_precision_of_the_config_is_what_the_network_runs_in(generator: Generator, corrupted: Corrupted) -> None:
+    exact, batch = generator, corrupted.pristine
+    rounded = Generator(CONFIG.model_copy(update={"precision": "bf16"})).eval()
+    rounded.load_state_dict(exact.state_dict())
+    seen = []
+    rounded.species_head.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    graph = graph_of(batch.cart, batch.lattice, batch.counts, CONFIG)
+    found, expected = (model(one_hot(batch.species), graph).logits for model in (rounded, exact))
+    assert seen == [torch.bfloat16]
+    assert found.dtype == expected.dtype == torch.float32
+    assert 0 < float((found - expected).abs().max()) < 0.1 * float(expected.abs().max())

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from crystalsweep.architectures import PaiNNConfig
 from crystalsweep.batch import CrystalBatch, collate, is_stable
-from crystalsweep.checkpoint import load_generator, read_info, read_training_state, read_weights
+from crystalsweep.checkpoint import load_generator, read_backbone, read_info, read_training_state, read_weights
 from crystalsweep.config import override
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataSet, load
@@ -212,7 +212,7 @@ def test_metrics_line_without_its_checkpoint_is_written_anew(data: DataSet, tmp_
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [(("seed=5",), "settings seed"), (("width=8", "batch_size=3"), "settings batch_size, backbone")],
+    [(("seed=5",), "settings seed"), (("width=8", "batch_size=3"), "settings batch_size, backbone.width")],
 )
 def test_resuming_with_other_settings_is_refused(
     data: DataSet, tmp_path: Path, settings: tuple[str, ...], named: str
@@ -220,6 +220,13 @@ def test_resuming_with_other_settings_is_refused(
     trained("finetune", tmp_path, data, "max_minutes=1e-9")
     with pytest.raises(ValueError, match=f"was trained with other {named}; start a new run, or restore them"):
         trained("finetune", tmp_path, data, *settings, resume=True)
+
+
+def test_a_run_out_of_memory_can_be_resumed_with_checkpointing(data: DataSet, tmp_path: Path) -> None:
+    trained("finetune", tmp_path / "whole", data)
+    trained("finetune", tmp_path / "cut", data, "max_minutes=1e-9")
+    trained("finetune", tmp_path / "cut", data, "activation_checkpointing=true", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_resuming_with_other_data_is_refused(data: DataSet, tmp_path: Path) -> None:
@@ -359,6 +366,23 @@ def test_finetuning_starts_from_the_pretrained_backbone(data: DataSet, pretraine
     assert shared
     assert all(torch.equal(before[name], after[name]) for name in shared)
     assert read_info(checkpoint).config["backbone"]["width"] == 12  # the checkpoint's, not the config's 16
+
+
+def test_how_a_network_runs_is_for_each_stage_to_say(data: DataSet, pretrained: Path, tmp_path: Path) -> None:
+    """Its architecture comes from the checkpoint, its precision does not."""
+    settings = ("epochs=1", "precision=bf16")
+    checkpoint = trained("finetune", tmp_path, data, *settings, inputs={"generator": pretrained})
+    found = read_backbone(checkpoint)
+    assert (found.precision, found.width) == ("bf16", 12)
+
+
+@pytest.mark.parametrize("width", [16, 20])
+def test_another_backbone_than_the_checkpoints_is_refused(pretrained: Path, tmp_path: Path, width: int) -> None:
+    """Also where it is the preset's own."""
+    asked = ["finetune", "--preset", "smoke", "--set", f"backbone.width={width}", "--generator", str(pretrained)]
+    result = command(*asked, "--out", str(tmp_path / "run"))
+    assert result.exit_code == 1
+    assert "backbone.width is 12 in" in result.output
 
 
 def test_gan_starts_from_generator_and_classifier(data: DataSet, pretrained: Path, tmp_path: Path) -> None:

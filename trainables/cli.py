@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from crystalsweep.architectures import EXECUTION, SIZES
-from crystalsweep.config import leaves, override
+from crystalsweep.config import leaves, override, resolve
 from trainables.catalogue import PRESETS, preset
 from trainables.config import RestorationConfig, StageConfig
 from trainables.records import METRICS, epoch_line, recorded
@@ -103,6 +103,8 @@ def _train(
     init_backbone: Path | None = None,
     **inputs: Path | None,
 ) -> None:
+    from crystalsweep.checkpoint import checkpoint_folder
+
     given = {name: checkpoint_folder(path) for name, path in inputs.items() if path}
     if init_backbone:
         unset = _with_architecture_of(init_backbone, _preset(stage, preset, backbone or "escn_md"))
@@ -114,7 +116,7 @@ def _train(
             click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
         return
     folder = (out or Path("runs") / stage).resolve()
-    _require_backbone(config, unset, given)
+    _require_backbone(config, settings, given)
     if init_backbone:
         given["backbone"] = init_backbone.resolve()
     if workers == 1:
@@ -154,27 +156,18 @@ def _with_architecture_of(path: Path, preset: StageConfig) -> StageConfig:
     return preset.model_copy(update={"backbone": read_escn_md(path).config.model_copy(update=free)})
 
 
-def _require_backbone(config: StageConfig, unset: StageConfig, given: dict[str, Path]) -> None:
+def _require_backbone(config: StageConfig, settings: tuple[str, ...], given: dict[str, Path]) -> None:
     """What `--set` asks of the backbone must be so in the checkpoints a run starts from: theirs is what trains."""
-    from crystalsweep.checkpoint import read_info
+    from crystalsweep.checkpoint import read_backbone
 
-    asked = config.backbone.model_dump(mode="json")
-    usual = unset.backbone.model_dump(mode="json")
-    for path in given.values():
-        theirs = read_info(path).config["backbone"]
-        if theirs["name"] != config.backbone.name:
-            raise ValueError(f"the backbone in {path}, which this run starts from, is {theirs['name']}")
-        for key, value in asked.items():
-            if key not in EXECUTION and value not in (usual[key], theirs[key]):
-                raise ValueError(f"backbone.{key} is {theirs[key]} in {path}, which this run starts from, not {value}")
-
-
-def checkpoint_folder(path: Path) -> Path:
-    """The checkpoint in a run folder, or the folder itself. Raises `ValueError` where there is none."""
-    for candidate in (path, path / "checkpoint", *sorted(path.glob("epoch_*"), reverse=True)):
-        if (candidate / "checkpoint.json").exists():
-            return candidate.resolve()
-    raise ValueError(f"{path} holds no checkpoint; train one with `crystalsweep train … --out {path}`")
+    paths = [resolve(config, setting.partition("=")[0].strip()) for setting in settings]
+    asked = [key for path in paths if (key := path.removeprefix("backbone.")) != path and key not in EXECUTION]
+    for folder in given.values():
+        theirs = read_backbone(folder)
+        for key in ["name", *asked]:
+            here, there = getattr(config.backbone, key), getattr(theirs, key)
+            if here != there:
+                raise ValueError(f"backbone.{key} is {there} in {folder}, which this run starts from, not {here}")
 
 
 def _on_ray(
@@ -213,6 +206,8 @@ def _on_ray(
             run.fit()
     finally:
         ray.shutdown()
+    from crystalsweep.checkpoint import checkpoint_folder
+
     return checkpoint_folder(folder)
 
 

@@ -135,9 +135,12 @@ def _resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
     if folder is None:
         return None
     info = read_info(folder)
-    ours = stage.config.model_dump(mode="json")
-    free = ("max_minutes", "epochs") if stage.config.schedule == "constant" else ("max_minutes",)
-    changed = [key for key in ours if key not in free and info.config.get(key) != ours[key]]
+    ours = _flat(stage.config.model_dump(mode="json"))
+    theirs = _flat(info.config)
+    free = {"max_minutes", "backbone.activation_checkpointing"}
+    if stage.config.schedule == "constant":
+        free.add("epochs")
+    changed = [key for key in ours if key not in free and theirs.get(key) != ours[key]]
     if info.stage != stage.name or changed or _data(info) != _data(stage.data):
         what = f"settings {', '.join(changed)}" if changed else "stage or data"
         raise ValueError(f"{folder} was trained with other {what}; start a new run, or restore them to resume this one")
@@ -147,6 +150,14 @@ def _resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
     for name, optimizer in stage.optimizers.items():
         optimizer.load_state_dict(training[name])
     return info
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted path."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _data(described: CheckpointInfo | DataSet) -> tuple[str, str]:

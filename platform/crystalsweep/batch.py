@@ -41,6 +41,25 @@ class CrystalBatch:
         tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "crystals"}
         return CrystalBatch(**tensors, crystals=self.crystals)
 
+    def part(self, first: int, last: int) -> CrystalBatch:
+        """Crystals `first` to `last`, without the latter."""
+        atoms = self.atoms(first, last)
+        return CrystalBatch(
+            species=self.species[atoms],
+            cart=self.cart[atoms],
+            lattice=self.lattice[first:last],
+            crystal=self.crystal[atoms] - first,
+            counts=self.counts[first:last],
+            min_edge=self.min_edge[first:last],
+            stable=self.stable[first:last],
+            crystals=self.crystals[first:last],
+        )
+
+    def atoms(self, first: int, last: int) -> slice:
+        """Where the atoms of crystals `first` to `last` are."""
+        start = int(self.counts[:first].sum())
+        return slice(start, start + int(self.counts[first:last].sum()))
+
 
 def is_stable(crystal: Crystal) -> bool:
     """On the convex hull: e_above_hull ≤ 0 eV/atom. False where the label is absent."""

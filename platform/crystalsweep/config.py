@@ -75,7 +75,7 @@ def override(config: C, assignments: Iterable[str]) -> C:
         key, separator, text = assignment.partition("=")
         if not separator:
             raise ValueError(f"{assignment!r} is not of the form key=value")
-        path, value = _resolve(config, key.strip()), _parsed(text.strip())
+        path, value = resolve(config, key.strip()), _parsed(text.strip())
         *parents, last = path.split(".")
         node = tree
         for part in parents:
@@ -92,7 +92,8 @@ def override(config: C, assignments: Iterable[str]) -> C:
         raise ValueError(_one_line(error)) from None
 
 
-def _resolve(config: Config, key: str) -> str:
+def resolve(config: Config, key: str) -> str:
+    """Dotted path of the setting or part that a key means. Raises `ValueError` when there is none or more than one."""
     paths = [leaf.path for leaf in leaves(config)]
     if key in paths or _is_part(config, key):
         return key

@@ -36,6 +36,12 @@ class Corrupted:
         """The corrupted batch on another device."""
         return Corrupted(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
+    def part(self, first: int, last: int) -> Corrupted:
+        """Crystals `first` to `last`, without the latter."""
+        atoms = self.pristine.atoms(first, last)
+        tensors = {f.name: getattr(self, f.name)[atoms] for f in fields(self) if f.name != "pristine"}
+        return Corrupted(pristine=self.pristine.part(first, last), **tensors)
+
 
 def corrupt(batch: CrystalBatch, config: CorruptionConfig, generator: torch.Generator) -> Corrupted:
     """`batch` with one mask type and one noise level drawn per crystal."""

@@ -20,8 +20,11 @@ from crystalsweep.metrics import Baseline, ground_truth, identity, most_common_s
 from crystalsweep.models import Generator, graph_of, one_hot
 from crystalsweep.seeding import stream
 
-CASES_PER_CHUNK = 256
-"""Cases corrupted together. Part of the protocol: the random draws run per chunk."""
+CASES_PER_DRAW = 256
+"""Cases corrupted together. Part of the protocol: the random draws run over so many."""
+
+CASES_PER_CHUNK = 32
+"""Cases restored together, which bounds the memory it takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +45,14 @@ class Chunk:
     corrupted: Corrupted
     keys: pd.DataFrame
     """parent, mask_type, sigma_noise, draw; one row per case."""
-    graphs: dict[tuple[float, int, str], Graph] = field(default_factory=dict, repr=False)
-    """Of the corrupted inputs, by cutoff, max_neighbours and device; filled by `graph`."""
+    graphs: dict[tuple[float, int], Graph] = field(default_factory=dict, repr=False)
+    """Of the corrupted inputs, by cutoff and max_neighbours; filled by `graph`."""
 
-    def graph(self, config: BackboneConfig, device: torch.device | str) -> Graph:
-        """The graph of the corrupted inputs that a backbone of this config reads, built once."""
-        key = (config.cutoff, config.max_neighbours, str(device))
+    def graph(self, config: BackboneConfig) -> Graph:
+        """The graph of the corrupted inputs that a backbone of this config reads, on the CPU; built once."""
+        key, batch = (config.cutoff, config.max_neighbours), self.corrupted.pristine
         if key not in self.graphs:
-            batch, corrupted = self.corrupted.pristine.to(device), self.corrupted.to(device)
-            self.graphs[key] = graph_of(corrupted.cart, batch.lattice, batch.counts, config)
+            self.graphs[key] = graph_of(self.corrupted.cart, batch.lattice, batch.counts, config)
         return self.graphs[key]
 
     def corrupted_crystals(self) -> list[Crystal]:
@@ -62,8 +64,8 @@ class Chunk:
 def evaluation_chunks(crystals: Sequence[Crystal], config: EvaluationConfig) -> Iterator[Chunk]:
     """The protocol's corrupted inputs; the same for every model, since they depend on crystals and config alone."""
     cases = list(_cases(_sample(crystals, config), config))
-    for start in range(0, len(cases), CASES_PER_CHUNK):
-        part = cases[start : start + CASES_PER_CHUNK]
+    for start in range(0, len(cases), CASES_PER_DRAW):
+        part = cases[start : start + CASES_PER_DRAW]
         keys = pd.DataFrame(
             {
                 "parent": [case.parent.id for case in part],
@@ -73,7 +75,14 @@ def evaluation_chunks(crystals: Sequence[Crystal], config: EvaluationConfig) -> 
             }
         )
         generator = stream(config.seed, "evaluation", start)
-        yield Chunk(originals=[case.parent for case in part], corrupted=_corrupt(part, config, generator), keys=keys)
+        corrupted = _corrupt(part, config, generator)
+        for first in range(0, len(part), CASES_PER_CHUNK):
+            last = min(first + CASES_PER_CHUNK, len(part))
+            yield Chunk(
+                originals=[case.parent for case in part[first:last]],
+                corrupted=corrupted.part(first, last),
+                keys=keys.iloc[first:last].reset_index(drop=True),
+            )
 
 
 def _sample(crystals: Sequence[Crystal], config: EvaluationConfig) -> list[Crystal]:
@@ -136,7 +145,8 @@ def evaluate_chunks(
     tables = []
     for chunk in chunks:
         ids, corrupted = [crystal.id for crystal in chunk.originals], chunk.corrupted.to(device)
-        generated = restore(generator, corrupted, ids, keep_known, chunk.graph(generator.backbone.config, device))
+        graph = chunk.graph(generator.backbone.config).to(device)
+        generated = restore(generator, corrupted, ids, keep_known, graph)
         tables.append(score_table(chunk.originals, chunk.corrupted_crystals(), generated, chunk.keys))
     generator.train(training)
     return pd.concat(tables, ignore_index=True)

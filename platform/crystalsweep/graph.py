@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -33,6 +33,10 @@ class Graph:
     def size(self) -> int:
         """B, the number of crystals."""
         return len(self.lattice)
+
+    def to(self, device: torch.device | str) -> Graph:
+        """The graph on another device."""
+        return Graph(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def edge_vectors(self) -> Tensor:
         """(E, 3) from centre to neighbour, Å; float32 and differentiable in `cart`, also under autocast."""

@@ -40,8 +40,8 @@ NETWORKS = ("generator", "discriminator")
 def model() -> None:
     """Look at the networks: their settings, parameters, arithmetic and memory.
 
-    A network is a backbone (painn, equiformer_v2, escn_md) at a preset's size (smoke, demo, small, base, paper) with
-    heads on it: the generator restores crystals, the discriminator judges them.
+    A network is a backbone at a preset's size with heads on it: the generator restores crystals, the discriminator
+    judges them.
     """
 
 
@@ -125,10 +125,9 @@ def _chosen(
         return override(size(backbone, preset), settings), MAX_ATOMS[preset], f"{backbone} at {preset}"
     if backbone or preset:
         raise ValueError("a checkpoint has its own backbone; leave --backbone and --preset out")
-    from crystalsweep.checkpoint import read_backbone, read_info
+    from crystalsweep.checkpoint import checkpoint_folder, read_backbone, read_info
 
-    run = checkpoint / "checkpoint"
-    folder = run if run.is_dir() else checkpoint
+    folder = checkpoint_folder(checkpoint)
     config, made = read_backbone(folder), read_info(folder)
     title = f"{config.name} of {folder} ({made.stage}, epoch {made.epoch}, step {made.step})"
     return override(config, settings), made.config.get("max_atoms"), title

@@ -97,11 +97,16 @@ class Backbone(nn.Module, ABC):
     def run(self, block: Callable[..., T], *arguments: Any) -> T:
         """`block(*arguments)`, compiled, and with its activations recomputed in the backward pass, where asked for."""
         if self.config.compile:
-            block = self._compiled.setdefault(block, compiled(block))
+            if block not in self._compiled:
+                self._compiled[block] = compiled(block)
+            block = self._compiled[block]
         if not self.config.activation_checkpointing or not torch.is_grad_enabled():
             return block(*arguments)
         result: T = checkpoint(block, *arguments, use_reentrant=False)
         return result
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_compiled": {}}  # those are over this network's blocks, not over a copy's
 
     def autocast(self) -> torch.autocast:
         """The precision that the config asks for, to run this backbone and its heads in."""

@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 def compiled(block: Callable[..., T]) -> Callable[..., T]:
     """`block`, compiled for tensors of any size when it is first called.
 
-    Compilation may fail, for want of a C++ compiler or of an operation it knows: then the block runs uncompiled for
-    good. A compiled block has no gradient of its gradient.
+    Compilation may fail, for want of a C++ compiler or of an operation it knows: then the block runs uncompiled from
+    then on. What is compiled in the backward pass is not caught. A compiled block has no gradient of its gradient.
     """
     fast: Callable[..., T] | None = None
     failed = False
@@ -27,19 +27,15 @@ def compiled(block: Callable[..., T]) -> Callable[..., T]:
         nonlocal fast, failed
         if failed:
             return block(*arguments)
-        if fast is not None:
-            return fast(*arguments)
         try:
-            candidate = _compile(block)
-            result = candidate(*arguments)
+            fast = fast or _compile(block)
+            return fast(*arguments)
         except Exception as error:
             result = block(*arguments)  # an error of the block's own is raised here, as itself
             failed = True
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             logger.warning("torch.compile failed (%s); %s runs uncompiled", reason, _name(block))
             return result
-        fast = candidate
-        return result
 
     return run
 

@@ -12,7 +12,7 @@ Shapes: n atoms, E edges, L = (lmax + 1)² coefficients of an atom, ordered by d
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple, cast
 
@@ -21,7 +21,6 @@ from fairchem.core.models.uma.common.quaternion.quaternion_wigner_utils import c
 from fairchem.core.models.uma.common.quaternion.wigner_d_hybrid import axis_angle_wigner_hybrid
 from fairchem.core.models.uma.common.so3 import CoefficientMapping, SO3_Grid
 from fairchem.core.models.uma.nn.activation import SmoothLeakyReLU
-from fairchem.core.models.uma.nn.dropout import GraphDropPath
 from fairchem.core.models.uma.nn.layer_norm import get_normalization_layer
 from fairchem.core.models.uma.nn.radial import GaussianSmearing, RadialMLP
 from fairchem.core.models.uma.nn.so2_layers import SO2_Conv1_WithRadialBlock, SO2_Conv2_InternalBlock
@@ -58,6 +57,8 @@ class Edges(NamedTuple):
     """(E, L, M) back, degrees above mmax scaled up by √((2l + 1) / (2 mmax + 1)) for the orders left out."""
     crystal: Tensor
     """(n,)."""
+    crystals: int
+    """B."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,8 +216,6 @@ class GraphAttention(EdgeRadial):
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
         """(n, L, C) to (n, L, outputs)."""
-        if not len(edges.src):
-            return cast(Tensor, self.proj(x.new_zeros(*x.shape[:2], self.proj.in_features)))
         pair = into_frames(x, edges.into_frame, edges.src, edges.dst)
         pair, scalars = self.so2_conv_1(pair, self.radial(self.so2_conv_1.rad_func, edges))
         alpha, gate = scalars.split([self.alpha_size, scalars.shape[1] - self.alpha_size], dim=1)
@@ -247,6 +246,21 @@ class FeedForward(nn.Module):
         return cast(Tensor, self.so3_linear_2(self.s2_act(self.gating_linear(x[:, 0]), self.so3_linear_1(x))))
 
 
+class DropPath(nn.Module):
+    """Leaves a residual branch out for some crystals in training; fairchem's waits for the device at every call."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor, edges: Edges) -> Tensor:
+        """(n, L, C), with the crystals that keep the branch scaled up for those that do not."""
+        if not self.training or not self.share:
+            return x
+        kept = x.new_empty(edges.crystals, 1, 1).bernoulli_(1 - self.share) / (1 - self.share)
+        return x * kept.index_select(0, edges.crystal)
+
+
 class Block(nn.Module):
     """Attention and feed-forward, each normalised before and added to what came in."""
 
@@ -254,14 +268,14 @@ class Block(nn.Module):
         super().__init__()
         self.norm_1 = get_normalization_layer("rms_norm_sh", config.lmax, config.width)
         self.ga = GraphAttention(config, config.width, config.alpha_drop)
-        self.drop_path = GraphDropPath(config.drop_path)
+        self.drop_path = DropPath(config.drop_path)
         self.norm_2 = get_normalization_layer("rms_norm_sh", config.lmax, config.width)
         self.ffn = FeedForward(config, config.width)
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
         """(n, L, C) to the same."""
-        x = x + self.drop_path(self.ga(self.norm_1(x), edges), edges.crystal)
-        return x + self.drop_path(self.ffn(self.norm_2(x)), edges.crystal)
+        x = x + self.drop_path(self.ga(self.norm_1(x), edges), edges)
+        return x + self.drop_path(self.ffn(self.norm_2(x)), edges)
 
 
 class EquiformerV2(Backbone):
@@ -290,6 +304,10 @@ class EquiformerV2(Backbone):
         return SphericalFeatures(x[:, 0], x[:, 1:4], coefficients=x, edges=edges)
 
     def _edges(self, species: Tensor, graph: Graph) -> Edges:
+        alone = not len(graph.src)
+        if alone:  # weights that no edge meets would have no gradient, for which other workers would wait
+            itself = graph.src.new_zeros(1)
+            graph = replace(graph, src=itself, dst=itself, offset=graph.offset.new_zeros(1, 3))
         vectors = graph.edge_vectors()
         distance = (vectors.square().sum(dim=-1) + 1e-12).sqrt()
         into, out = self.frames(vectors)
@@ -299,8 +317,9 @@ class EquiformerV2(Backbone):
             distance=self.distance_expansion(distance),
             species=species,
             into_frame=into,
-            out_of_frame=out,
+            out_of_frame=torch.zeros_like(out) if alone else out,
             crystal=graph.crystal,
+            crystals=graph.size,
         )
 
     def scalar_head(self, outputs: int) -> nn.Module:
