@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -37,6 +37,16 @@ class Graph:
     def to(self, device: torch.device | str) -> Graph:
         """The graph on another device."""
         return Graph(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def with_an_edge(self) -> Graph:
+        """The graph itself, or where nobody has neighbours, with an edge of length 0 from the first atom to itself.
+
+        For networks whose weights would otherwise have no gradient, for which other workers wait.
+        """
+        if len(self.src):
+            return self
+        itself = self.src.new_zeros(1)
+        return replace(self, src=itself, dst=itself, offset=self.offset.new_zeros(1, 3))
 
     def edge_vectors(self) -> Tensor:
         """(E, 3) from centre to neighbour, Å; float32 and differentiable in `cart`, also under autocast."""

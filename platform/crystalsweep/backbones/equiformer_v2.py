@@ -12,7 +12,7 @@ Shapes: n atoms, E edges, L = (lmax + 1)² coefficients of an atom, ordered by d
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple, cast
 
@@ -304,10 +304,7 @@ class EquiformerV2(Backbone):
         return SphericalFeatures(x[:, 0], x[:, 1:4], coefficients=x, edges=edges)
 
     def _edges(self, species: Tensor, graph: Graph) -> Edges:
-        alone = not len(graph.src)
-        if alone:  # weights that no edge meets would have no gradient, for which other workers would wait
-            itself = graph.src.new_zeros(1)
-            graph = replace(graph, src=itself, dst=itself, offset=graph.offset.new_zeros(1, 3))
+        alone, graph = not len(graph.src), graph.with_an_edge()
         vectors = graph.edge_vectors()
         distance = (vectors.square().sum(dim=-1) + 1e-12).sqrt()
         into, out = self.frames(vectors)

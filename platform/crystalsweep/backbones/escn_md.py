@@ -9,8 +9,7 @@ rather than by the training set's average degree.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from fairchem.core.models.uma.common.quaternion.wigner_d_hybrid import axis_angle_wigner_hybrid
@@ -109,10 +108,7 @@ class Network(eSCNMDBackbone):
         An edge without direction is put beyond the cutoff, where envelope and gradient are exactly 0. So is the edge of
         an atom to itself that stands in where nobody has neighbours, for fairchem needs one.
         """
-        graph: Graph = data["graph"]
-        if not len(graph.src):
-            self_edge = graph.src.new_zeros(1)
-            graph = replace(graph, src=self_edge, dst=self_edge, offset=graph.offset.new_zeros(1, 3))
+        graph = cast(Graph, data["graph"]).with_an_edge()
         vectors = graph.edge_vectors()
         directed = vectors.detach().norm(dim=-1, keepdim=True) > SHORTEST
         vectors = torch.where(directed, vectors, self.cutoff)
