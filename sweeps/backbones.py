@@ -24,6 +24,7 @@ from typing import Any
 import click
 import optuna
 
+import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.architectures import SIZES
 from crystalsweep.config import override
 from sweeps._backbone_report import report

@@ -19,6 +19,7 @@ from typing import Any
 import click
 import optuna
 
+import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.architectures import SIZES
 from crystalsweep.config import override
 from sweeps._gan_report import SIGMA, W, report

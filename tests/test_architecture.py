@@ -170,3 +170,13 @@ def test_trainables_imported_first_bring_their_own_library(first: str, tmp_path:
     ran = python(f"import {first}, crystalsweep; print(crystalsweep.__file__)", other, ROOT, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert Path(ran.stdout.strip()).resolve().is_relative_to(PACKAGES["crystalsweep"])
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SOURCES["sweeps"] if not path.stem.startswith("_")))
+def test_sweeps_run_with_the_library_beside_them(name: str, tmp_path: Path) -> None:
+    """As a submitted job does, where another copy is installed."""
+    path = PACKAGES["sweeps"] / f"{name}.py"
+    code = f"import runpy, sys; sys.argv = [{name!r}, '--help']; runpy.run_path({str(path)!r}, run_name='__main__')"
+    ran = python(code, other_tree(tmp_path / "other"), ROOT, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "--preset" in ran.stdout
