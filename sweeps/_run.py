@@ -256,11 +256,14 @@ def _alive(pid: int) -> bool:
 
 @contextmanager
 def _stopping_cleanly() -> Iterator[None]:
-    """SIGTERM, which Slurm and `ray job stop` send, ends a sweep as Ctrl-C does."""
+    """SIGTERM, which Slurm and `ray job stop` send, ends a sweep as Ctrl-C does.
+
+    Also where SIGINT itself is ignored, as in what a script starts with `&`.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
-        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

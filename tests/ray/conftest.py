@@ -84,6 +84,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
+def _heed_ctrl_c() -> None:
+    """As on a terminal; tests that run in the background of a script inherit that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def sweep(store: Path, tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
     """Starts sweeps with the smoke preset; stops what a failed test leaves running."""
@@ -95,7 +100,13 @@ def sweep(store: Path, tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
         environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
         with log.open("w") as output:
             process = subprocess.Popen(
-                [*command, *options], stdout=output, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, env=environment
+                [*command, *options],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                cwd=tmp_path,
+                env=environment,
+                preexec_fn=_heed_ctrl_c,
             )
         started.append(Sweep(storage=store, process=process, log=log))
         return started[-1]
