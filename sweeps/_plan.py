@@ -26,7 +26,6 @@ from trainables.loop import epoch_batches
 STARTUP_SECONDS = 35.0
 """Of a trial, beside its training: processes, imports, data, upload. Measured on two cores with two trials at once."""
 
-
 LATENESS = 1.05
 """A training with a budget of minutes takes this many times as long, since it completes its last epoch."""
 

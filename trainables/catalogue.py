@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -11,6 +10,7 @@ import trainables.finetune.config as finetune
 import trainables.gan.config as gan
 import trainables.pretrain.config as pretrain
 from crystalsweep.architectures import size
+from crystalsweep.config import suggestion
 from trainables.config import StageConfig
 
 PRESETS: dict[str, dict[str, StageConfig]] = {
@@ -28,9 +28,7 @@ def preset(stage: str, name: str, backbone: str = "painn") -> StageConfig:
     """The preset of a stage on a backbone. Raises `ValueError` naming the nearest for an unknown name."""
     presets = PRESETS[stage]
     if name not in presets:
-        near = get_close_matches(name, presets, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(presets)}"
-        raise ValueError(f"{stage} has no preset {name!r}; {hint}")
+        raise ValueError(f"{stage} has no preset {name!r}; {suggestion(name, presets)}")
     chosen, pace = presets[name], 1.0 if name == "paper" else PACE[backbone]
     sized = {"backbone": size(backbone, name), "learning_rate": chosen.learning_rate * pace}
     return chosen.model_copy(update=sized)

@@ -12,17 +12,15 @@ from typing import Any
 
 import click
 
-from crystalsweep.architectures import EXECUTION, SIZES
+from crystalsweep.architectures import EXECUTION, SIZES, run_as
 from crystalsweep.config import leaves, override, resolve
+from crystalsweep.storage import checkpoint_folder
 from trainables.catalogue import PRESETS, preset
 from trainables.config import RestorationConfig, StageConfig
 from trainables.records import METRICS, epoch_line, recorded
 
 INPUTS = {"pretrain": (), "finetune": ("generator",), "gan": ("generator", "discriminator")}
 """Checkpoints that each stage can start from."""
-
-FREE = ("max_neighbours", "precision", "activation_checkpointing", "compile")
-"""Settings of a backbone that its weights do not fix."""
 
 
 @click.group()
@@ -103,8 +101,6 @@ def _train(
     init_backbone: Path | None = None,
     **inputs: Path | None,
 ) -> None:
-    from crystalsweep.checkpoint import checkpoint_folder
-
     given = {name: checkpoint_folder(path) for name, path in inputs.items() if path}
     if init_backbone:
         unset = _with_architecture_of(init_backbone, _preset(stage, preset, backbone or "escn_md"))
@@ -152,8 +148,9 @@ def _with_architecture_of(path: Path, preset: StageConfig) -> StageConfig:
         raise ValueError(f"{path} can only hold an escn_md backbone; leave out --backbone {preset.backbone.name}")
     from crystalsweep.pretrained import read_escn_md
 
-    free = {name: getattr(preset.backbone, name) for name in FREE}
-    return preset.model_copy(update={"backbone": read_escn_md(path).config.model_copy(update=free)})
+    network = run_as(read_escn_md(path).config, preset.backbone)
+    network = network.model_copy(update={"max_neighbours": preset.backbone.max_neighbours})
+    return preset.model_copy(update={"backbone": network})
 
 
 def _require_backbone(config: StageConfig, settings: tuple[str, ...], given: dict[str, Path]) -> None:
@@ -206,8 +203,6 @@ def _on_ray(
             run.fit()
     finally:
         ray.shutdown()
-    from crystalsweep.checkpoint import checkpoint_folder
-
     return checkpoint_folder(folder)
 
 

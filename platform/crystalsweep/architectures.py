@@ -7,12 +7,11 @@ Each config names the class that implements it; `SIZES` holds what the presets `
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from crystalsweep.config import Config
+from crystalsweep.config import Config, suggestion
 
 Count = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -189,7 +188,5 @@ def run_as(network: BackboneConfig, run: BackboneConfig) -> BackboneConfig:
 
 def _named(table: dict[str, Any], name: str, what: str) -> Any:
     if name not in table:
-        near = get_close_matches(name, table, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(table)}"
-        raise ValueError(f"there is no {what} {name!r}; {hint}")
+        raise ValueError(f"there is no {what} {name!r}; {suggestion(name, table)}")
     return table[name]

@@ -58,14 +58,6 @@ def save_checkpoint(
     (folder / "checkpoint.json").write_text(json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
 
 
-def checkpoint_folder(path: Path) -> Path:
-    """The checkpoint in a run folder, or the folder itself. Raises `ValueError` where there is none."""
-    for candidate in (path, path / "checkpoint", *sorted(path.glob("epoch_*"), reverse=True)):
-        if (candidate / "checkpoint.json").exists():
-            return candidate.resolve()
-    raise ValueError(f"{path} holds no checkpoint; train one with `crystalsweep train … --out {path}`")
-
-
 def read_info(folder: Path) -> CheckpointInfo:
     """The JSON part. Raises `ValueError` when `folder` holds no checkpoint of this format."""
     try:

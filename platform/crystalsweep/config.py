@@ -108,6 +108,13 @@ def resolve(config: Config, key: str) -> str:
     raise ValueError(f"unknown key {key!r} for {type(config).__name__}{hint}")
 
 
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What an unknown name was probably meant to be, or else what there is."""
+    known = list(known)
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+
+
 def _is_part(config: Config, key: str) -> bool:
     """Whether a key is that of a config within the config, as `backbone`."""
     return any(leaf.path.startswith(f"{key}.") for leaf in leaves(config))

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from crystalsweep.architectures import SIZES, BackboneConfig, size
 from crystalsweep.config import leaves, override
+from crystalsweep.storage import checkpoint_folder
 
 if TYPE_CHECKING:
     from crystalsweep.cost import Sample
@@ -125,7 +126,7 @@ def _chosen(
         return override(size(backbone, preset), settings), MAX_ATOMS[preset], f"{backbone} at {preset}"
     if backbone or preset:
         raise ValueError("a checkpoint has its own backbone; leave --backbone and --preset out")
-    from crystalsweep.checkpoint import checkpoint_folder, read_backbone, read_info
+    from crystalsweep.checkpoint import read_backbone, read_info
 
     folder = checkpoint_folder(checkpoint)
     config, made = read_backbone(folder), read_info(folder)

@@ -1,4 +1,4 @@
-"""Where results are kept when nobody says otherwise."""
+"""Where results are kept when nobody says otherwise, and where in a folder a checkpoint is."""
 
 from __future__ import annotations
 
@@ -13,3 +13,11 @@ def default_storage() -> Path:
     folder that all of them share.
     """
     return Path(os.environ.get("CRYSTALSWEEP_STORAGE") or Path.home() / "crystalsweep").resolve()
+
+
+def checkpoint_folder(path: Path) -> Path:
+    """The checkpoint in a run folder, or the folder itself. Raises `ValueError` where there is none."""
+    for candidate in (path, path / "checkpoint", *sorted(path.glob("epoch_*"), reverse=True)):
+        if (candidate / "checkpoint.json").exists():
+            return candidate.resolve()
+    raise ValueError(f"{path} holds no checkpoint; train one with `crystalsweep train … --out {path}`")

@@ -8,7 +8,12 @@ edge conjugates z, so a network is equivariant under reflections only where B = 
 from __future__ import annotations
 
 import torch
-from fairchem.core.models.uma.nn.so2_layers import SO2_Convolution, SO2_m_Conv
+from fairchem.core.models.uma.nn.so2_layers import (
+    SO2_Conv1_WithRadialBlock,
+    SO2_Conv2_InternalBlock,
+    SO2_Convolution,
+    SO2_m_Conv,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,8 +53,8 @@ class GaussConvolution(nn.Module):
         return out_real.unflatten(-1, shape), out_imaginary.unflatten(-1, shape)
 
 
-def make_real(network: nn.Module) -> None:
-    """Give every SO(2) convolution in `network` the reflection symmetry, in place."""
+def exchange(network: nn.Module, convolution: type[RealConvolution | GaussConvolution]) -> None:
+    """Give every SO(2) convolution of fairchem's in `network` this form for its orders m > 0, in place."""
     for module in network.modules():
-        if isinstance(module, SO2_Convolution):
-            module.so2_m_conv = nn.ModuleList(RealConvolution(each) for each in module.so2_m_conv)
+        if isinstance(module, SO2_Convolution | SO2_Conv1_WithRadialBlock | SO2_Conv2_InternalBlock):
+            module.so2_m_conv = nn.ModuleList(convolution(each) for each in module.so2_m_conv)

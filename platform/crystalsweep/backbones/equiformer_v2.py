@@ -18,7 +18,6 @@ from typing import NamedTuple, cast
 
 import torch
 from fairchem.core.models.uma.common.quaternion.quaternion_wigner_utils import create_wigner_data_module
-from fairchem.core.models.uma.common.quaternion.wigner_d_hybrid import axis_angle_wigner_hybrid
 from fairchem.core.models.uma.common.so3 import CoefficientMapping, SO3_Grid
 from fairchem.core.models.uma.nn.activation import SmoothLeakyReLU
 from fairchem.core.models.uma.nn.layer_norm import get_normalization_layer
@@ -32,7 +31,8 @@ from torch_geometric.utils import softmax
 from crystalsweep.architectures import EquiformerV2Config
 from crystalsweep.backbones._base import Backbone, Features
 from crystalsweep.backbones._edgewise import into_frames, sphere_silu, sum_out_of_frames
-from crystalsweep.backbones._so2 import GaussConvolution, RealConvolution
+from crystalsweep.backbones._frames import wigner_matrices
+from crystalsweep.backbones._so2 import GaussConvolution, RealConvolution, exchange
 from crystalsweep.crystal import N_SPECIES
 from crystalsweep.graph import Graph
 
@@ -97,15 +97,7 @@ class Frames(nn.Module):
         with torch.autocast(vectors.device.type, enabled=False):
             length = vectors.square().sum(dim=-1, keepdim=True)
             vectors = torch.where(length > 1e-12, vectors, vectors.new_tensor([0.0, 1.0, 0.0]))  # coinciding atoms
-            roll = None if self.training else vectors.new_zeros(len(vectors))
-            wigner, _ = axis_angle_wigner_hybrid(
-                vectors,
-                self.lmax,
-                gamma=roll,
-                coeffs=self.tables.coeffs,
-                U_blocks=self.tables.U_blocks,
-                custom_kernels=self.tables.custom_kernels,
-            )
+            wigner, _ = wigner_matrices(vectors, self.lmax, self.tables, rolled=self.training)
             into = wigner.index_select(1, self.kept)
             return into, (into * self.scale[:, None].to(into.dtype)).transpose(1, 2)
 
@@ -204,9 +196,7 @@ class GraphAttention(EdgeRadial):
             self.layers(c),
         )
         self.so2_conv_2 = SO2_Conv2_InternalBlock(c.attention_hidden, heads * c.value_channels, c.lmax, c.mmax, mapping)
-        convolution = RealConvolution if c.symmetry == "O3" else GaussConvolution
-        for conv in (self.so2_conv_1, self.so2_conv_2):
-            conv.so2_m_conv = nn.ModuleList(convolution(each) for each in conv.so2_m_conv)
+        exchange(self, RealConvolution if c.symmetry == "O3" else GaussConvolution)
         self.alpha_norm = nn.LayerNorm(c.alpha_channels)
         self.alpha_act = SmoothLeakyReLU()
         self.alpha_dot = nn.Parameter(torch.empty(heads, c.alpha_channels))

@@ -12,7 +12,6 @@ import logging
 from typing import Any, cast
 
 import torch
-from fairchem.core.models.uma.common.quaternion.wigner_d_hybrid import axis_angle_wigner_hybrid
 from fairchem.core.models.uma.common.so3 import CoefficientMapping
 from fairchem.core.models.uma.escn_md import eSCNMDBackbone
 from fairchem.core.models.uma.nn.execution_backends import ExecutionBackend
@@ -21,7 +20,8 @@ from torch.func import functional_call
 
 from crystalsweep.architectures import EscnMdConfig
 from crystalsweep.backbones._base import Backbone, Features
-from crystalsweep.backbones._so2 import make_real
+from crystalsweep.backbones._frames import wigner_matrices
+from crystalsweep.backbones._so2 import RealConvolution, exchange
 from crystalsweep.crystal import N_SPECIES
 from crystalsweep.graph import Graph
 
@@ -125,17 +125,7 @@ class Network(eSCNMDBackbone):
         fairchem rolls each frame about its edge by a random angle. Only where the `s2` activation samples fewer orders
         than degrees does it show, so in evaluation it is 0: one input then has one output.
         """
-        roll = None if self.training else edge_distance_vecs.new_zeros(len(edge_distance_vecs))
-        with torch.autocast(edge_distance_vecs.device.type, enabled=False):
-            into, back = axis_angle_wigner_hybrid(
-                edge_distance_vecs,
-                self.lmax,
-                gamma=roll,
-                coeffs=self.wigner_data.coeffs,
-                U_blocks=self.wigner_data.U_blocks,
-                custom_kernels=self.wigner_data.custom_kernels,
-            )
-        return into, back
+        return wigner_matrices(edge_distance_vecs, self.lmax, self.wigner_data, rolled=self.training)
 
 
 class EscnMd(Backbone):
@@ -170,7 +160,7 @@ class EscnMd(Backbone):
             if hasattr(module, "backend"):
                 module.backend = frames
         if config.symmetry == "O3":
-            make_real(self.network)
+            exchange(self.network, RealConvolution)
         if config.compile:
             logger.warning("escn_md is not compiled: its blocks run as they are")
 
