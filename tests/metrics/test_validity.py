@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import ArrayLike
 
 from crystalsweep.crystal import MASK, Crystal
-from crystalsweep.metrics.validity import CompositionRules, charge_balanced, compositionally_valid, structurally_valid
+from crystalsweep.metrics.settings import CompositionRules
+from crystalsweep.metrics.validity import charge_balanced, compositionally_valid, structurally_valid
 from crystalsweep.neighbours import shortest_distance
 
 NA, CL, CU, ZN, HE = 11, 17, 29, 30, 2

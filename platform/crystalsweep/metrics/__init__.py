@@ -7,10 +7,11 @@ doi:10.1016/j.isci.2024.110672
 from crystalsweep.metrics.baselines import Baseline, ground_truth, identity, most_common_species
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference
 from crystalsweep.metrics.scoring import COLUMNS, KEYS, Row, score, score_table
+from crystalsweep.metrics.settings import CompositionRules
 from crystalsweep.metrics.similarity import aligned, displacements, mean_distance, minimum_image
 from crystalsweep.metrics.summary import METRICS, SECONDARY, Metric, by_condition, compare, flat, headline, summarise
 from crystalsweep.metrics.table import HEADERS, SHOWN, cells, footnote, rows_table
-from crystalsweep.metrics.validity import CompositionRules, compositionally_valid, structurally_valid
+from crystalsweep.metrics.validity import compositionally_valid, structurally_valid
 
 __all__ = [
     "COLUMNS",

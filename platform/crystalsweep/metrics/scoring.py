@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from crystalsweep.crystal import MASK, Crystal
+from crystalsweep.metrics.settings import DEFAULT_RULES, CompositionRules
 from crystalsweep.metrics.similarity import aligned, displacements, mean_distance
-from crystalsweep.metrics.validity import CompositionRules, compositionally_valid, structurally_valid
+from crystalsweep.metrics.validity import compositionally_valid, structurally_valid
 
 Row = dict[str, float | int | bool | str]
 
@@ -21,8 +22,6 @@ KEYS = ("parent", "mask_type", "sigma_noise", "draw")
 
 NO_NOISE = 1e-4
 """Å; noise below this is rounding (float32 coordinates reach 1e-5 Å) and a ratio to it means nothing."""
-
-DEFAULT_RULES = CompositionRules()
 
 
 def score(

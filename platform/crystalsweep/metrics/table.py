@@ -8,8 +8,8 @@ import pandas as pd
 from tabulate import tabulate
 
 from crystalsweep.metrics.bootstrap import Interval
+from crystalsweep.metrics.settings import CompositionRules
 from crystalsweep.metrics.summary import METRICS, SECONDARY, headline
-from crystalsweep.metrics.validity import CompositionRules
 
 SHOWN = (*METRICS, next(metric for metric in SECONDARY if metric.name == "masked_accuracy"))
 """Metrics of a row, in order."""

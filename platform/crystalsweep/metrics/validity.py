@@ -8,14 +8,13 @@ J. Open Source Softw. 4, 1361 (2019)). doi:10.1016/j.isci.2024.110672
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.crystal import MASK, Crystal
+from crystalsweep.metrics.settings import DEFAULT_RULES, CompositionRules
 from crystalsweep.metrics.similarity import reduced_lattice
 from crystalsweep.neighbours import neighbour_list
 
@@ -27,20 +26,6 @@ HEAVIEST = 103
 
 _ENUMERATED = 5
 """Elements up to which SMACT's product over oxidation states is tried (milliseconds; it takes seconds at nine)."""
-
-
-@dataclass(frozen=True)
-class CompositionRules:
-    """Settings of the compositional validity. Real crystals score 73–92 % depending on them: report them with it."""
-
-    oxidation_states: Literal["smact14", "icsd24"] = "smact14"
-    """`smact14`: SMACT's 2014 list (CDVAE parity). `icsd24`: SMACT 4's default, states reported three times or more."""
-
-    pauling: bool = True
-    """Ask that every cation be less electronegative than every anion."""
-
-    alloys: bool = True
-    """Accept every composition of metals only."""
 
 
 def structurally_valid(crystal: Crystal, threshold: float = 0.5) -> bool:
@@ -59,7 +44,7 @@ def structurally_valid(crystal: Crystal, threshold: float = 0.5) -> bool:
     return not (neighbour_list(reduced, frac % 1.0, threshold * (1 + 1e-9)).distance <= threshold).any()
 
 
-def compositionally_valid(species: NDArray[np.int64], rules: CompositionRules = CompositionRules()) -> bool:
+def compositionally_valid(species: NDArray[np.int64], rules: CompositionRules = DEFAULT_RULES) -> bool:
     """Whether species (N,) pass SMACT 4's `smact_validity` under `rules`; cached by reduced composition.
 
     False for empty crystals, mask tokens and Z > 103, and where SMACT has no data or fails.
