@@ -24,7 +24,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from crystalsweep.data import DataSet, absolute_source, load
 from crystalsweep.data.splitting import PARTS
-from crystalsweep.evaluation import evaluate_references
+from crystalsweep.evaluation.protocol import evaluate_references
 from crystalsweep.metrics import SHOWN, CompositionRules, by_condition, flat, headline, summarise
 from crystalsweep.provenance import environment, git_revision
 from crystalsweep.storage import default_storage

@@ -25,7 +25,7 @@ from crystalsweep.corruption import (
 )
 from crystalsweep.crystal import MASK, Crystal
 from crystalsweep.data import load_bundled
-from crystalsweep.evaluation import evaluation_chunks
+from crystalsweep.evaluation.protocol import evaluation_chunks
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig, Range, mask_fraction
 
 

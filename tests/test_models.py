@@ -13,7 +13,7 @@ from crystalsweep.batch import CrystalBatch, collate, to_fractional, wrap
 from crystalsweep.corruption import Corrupted, corrupt
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
-from crystalsweep.evaluation import restore
+from crystalsweep.evaluation.protocol import restore
 from crystalsweep.hyperparameters import CorruptionConfig
 from crystalsweep.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
 
@@ -156,7 +156,9 @@ def test_gradient_of_the_score_reaches_positions_and_species(
 @pytest.mark.parametrize("keep_known", [True, False])
 def test_visible_species_are_kept_where_asked(generator: Generator, corrupted: Corrupted, keep_known: bool) -> None:
     ids = [str(i) for i in range(len(corrupted.pristine))]
-    found = np.concatenate([crystal.species for crystal in restore(generator, corrupted, ids, keep_known)])
+    found = np.concatenate(
+        [crystal.species for crystal in restore(generator, corrupted, ids).reading(keep_known=keep_known)]
+    )
     visible = ~corrupted.masked.numpy()
     assert (found[visible] == corrupted.species.numpy()[visible]).all() == keep_known
     assert found.min() >= 1

@@ -11,9 +11,9 @@ import torch
 from crystalsweep.checkpoint import read_info
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import load
-from crystalsweep.evaluation import Chunk, evaluate_chunks, evaluate_references, evaluation_chunks
+from crystalsweep.evaluation.protocol import Chunk, evaluate_chunks, evaluate_references, evaluation_chunks
 from crystalsweep.hyperparameters import EvaluationConfig
-from crystalsweep.metrics import METRICS, SECONDARY, flat, headline, rows_table
+from crystalsweep.metrics import METRICS, SECONDARY, flat, headline, ranking_score, rows_table
 from crystalsweep.models import Generator
 from trainables.catalogue import config_from
 from trainables.config import RestorationConfig
@@ -39,8 +39,7 @@ class RestorationValidation:
         """All metrics with 95 % intervals over all conditions; the mean of the four headline ones is `val/score`."""
         self._table = evaluate_chunks(self._generator, self._chunks, self._config.keep_known, self._device)
         intervals = headline(self._table, metrics=METRICS + SECONDARY)
-        means = [intervals[metric.name].mean if intervals[metric.name].n else 0.0 for metric in METRICS]
-        return flat(intervals, prefix="val") | {SCORE: sum(means) / len(means)}
+        return flat(intervals, prefix="val") | {SCORE: ranking_score(self._table, n_resamples=1).mean}
 
     @cached_property
     def _chunks(self) -> list[Chunk]:

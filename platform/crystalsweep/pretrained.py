@@ -78,7 +78,7 @@ def read_escn_md(path: Path) -> Pretrained:
     router: a start to train from and not UMA's prediction, which weighs them by composition.
     Raises `ValueError` for another file, for one that asks for other classes, and for settings we do not have.
     """
-    checkpoint = _unpickled(path)
+    checkpoint = unpickled(path)
     settings = _settings(checkpoint["model_config"], path)
     config = _config(settings, path)
     stored = checkpoint["ema_state_dict"] or checkpoint["model_state_dict"]
@@ -214,7 +214,7 @@ _STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 """Every class that fairchem's files name, with what is built in its place."""
 
 
-def _unpickled(path: Path) -> dict[str, Any]:
+def unpickled(path: Path) -> dict[str, Any]:
     """The fields of the checkpoint, of plain dicts, lists and tensors."""
     try:
         with safe_globals(_STAND_INS):

@@ -107,6 +107,19 @@ class Tracker:
         into.mkdir(parents=True, exist_ok=True)
         return Path(self._client.download_artifacts(run, folder, str(into)))
 
+    def download_registered(self, uri: str, into: Path) -> tuple[Path, str]:
+        """The files of `models:/name@alias` or `models:/name/version`, below `into`, and the run they come from."""
+        named, _, version = uri.removeprefix("models:/").partition("/")
+        name, _, alias = named.partition("@")
+        found = (
+            self._client.get_model_version_by_alias(name, alias)
+            if alias
+            else self._client.get_model_version(name, version)
+        )
+        target = into / f"{name}-{found.version}"
+        target.mkdir(parents=True, exist_ok=True)
+        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target))), str(found.run_id)
+
     def finish(self, run: str, status: str, reason: str = "") -> None:
         """FINISHED, FAILED or KILLED, with the reason as a tag where there is one."""
         if reason:

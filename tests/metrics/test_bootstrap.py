@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference
+from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference, resampled_sums
 
 
 def clustered(
@@ -86,6 +86,17 @@ def test_long_inputs_are_drawn_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = clustered_mean(values, clusters)
     monkeypatch.setattr("crystalsweep.metrics.bootstrap._BLOCK", 6000)
     assert clustered_mean(values, clusters) == whole
+
+
+def test_resampled_sums_share_the_draws_of_the_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, clusters = clustered(np.random.default_rng(7))
+    sums = np.stack([np.bincount(clusters, values), np.bincount(clusters)], axis=1)
+    drawn = resampled_sums(sums, 1000)
+    interval = clustered_mean(values, clusters, n_resamples=1000)
+    assert np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975]) == pytest.approx([interval.low, interval.high])
+    monkeypatch.setattr("crystalsweep.metrics.bootstrap._BLOCK", 6000)
+    assert resampled_sums(sums, 1000) == pytest.approx(drawn)
+    assert resampled_sums(sums, 0).shape == (0, 2)
 
 
 def test_shapes_must_agree() -> None:

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from crystalsweep.crystal import MASK, Crystal
+from crystalsweep.metric_settings import CompositionRules, MetricConfig, StructureRules
 from crystalsweep.metrics.baselines import ground_truth, identity, most_common_species
 from crystalsweep.metrics.scoring import COLUMNS, Row, score, score_table
 from crystalsweep.metrics.summary import METRICS, SECONDARY, headline
@@ -198,3 +199,66 @@ def test_most_common_species_fills_masks_only() -> None:
     assert np.array_equal(filled.frac, CORRUPTED.frac)
     with pytest.raises(ValueError, match="no element"):
         most_common_species({MASK: 3})
+
+
+def odd_cases() -> list[tuple[Crystal, Crystal, Crystal]]:
+    """Random cases among impossible outputs, no atoms, one atom, a sheared cell and 300 atoms."""
+    sheared = np.array([[1, 0, 0], [7, 1, 0], [-5, 3, 1]])
+    original, corrupted, answer = random_case(seed=5)
+    steps = np.linalg.inv(sheared)
+    skewed = [replace(c, lattice=sheared @ c.lattice, frac=c.frac @ steps) for c in (original, corrupted, answer)]
+    empty = Crystal.of("empty", [], 4.0 * np.eye(3), np.zeros((0, 3)))
+    one = Crystal.of("po", [84], 3.3 * np.eye(3), [0, 0, 0])
+    return [
+        *(random_case(n, seed=n) for n in range(1, 9)),
+        (SALT, CORRUPTED, replace(SALT, frac=np.full((2, 3), np.nan))),
+        (SALT, CORRUPTED, replace(SALT, lattice=np.full((3, 3), np.inf))),
+        (SALT, CORRUPTED, empty),
+        (SALT, CORRUPTED, replace(SALT, species=np.array([2, 118]))),
+        (empty, empty, empty),
+        (one, moved(one, [[0.3, 0, 0]], [MASK]), one),
+        (skewed[0], skewed[1], skewed[2]),
+        random_case(300, seed=9),
+    ]
+
+
+@pytest.mark.parametrize("given_composition", [False, True])
+def test_rows_of_a_table_are_those_scored_one_by_one(given_composition: bool) -> None:
+    cases = odd_cases()
+    keys = pd.DataFrame({"parent": [case[0].id for case in cases]})
+    table = score_table(*zip(*cases, strict=True), keys, given_composition=given_composition)
+    for case, (_, values) in zip(cases, table.iterrows(), strict=True):
+        same(score(*case, given_composition=given_composition), values[list(COLUMNS)].to_dict())
+    assert table["failure"].astype(bool).sum() == 3
+
+
+def test_shear_changes_no_score() -> None:
+    same(score(*random_case(seed=5)), score(*odd_cases()[-2]))
+
+
+def test_no_atoms_have_no_distances() -> None:
+    empty = Crystal.of("empty", [], 4.0 * np.eye(3), np.zeros((0, 3)))
+    row = score(empty, empty, empty)
+    assert row["failure"] == ""
+    assert row["structural_validity"] is row["compositional_validity"] is False
+    assert np.isnan(row["distance"])
+    assert np.isnan(row["noise_aligned"])
+
+
+def test_settings_are_honoured() -> None:
+    needle = replace(SALT, lattice=np.diag([4.0, 4.0, 0.45]))
+    alloy = replace(SALT, species=np.array([29, 30]))
+    settings = MetricConfig(
+        structure=StructureRules(own_images=False), composition=CompositionRules(alloys=False, pauling=False)
+    )
+    assert score(SALT, CORRUPTED, needle)["structural_validity"] is False
+    assert score(SALT, CORRUPTED, needle, settings=settings)["structural_validity"] is True
+    assert score(SALT, CORRUPTED, alloy)["compositional_validity"] is True
+    assert score(SALT, CORRUPTED, alloy, settings=settings)["compositional_validity"] is False
+
+
+def test_a_table_of_nothing_keeps_its_columns() -> None:
+    table = score_table([], [], [], pd.DataFrame({"parent": []}))
+    assert list(table.columns) == ["parent", *COLUMNS]
+    assert len(table) == 0
+    assert table["structural_validity"].dtype == bool

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crystalsweep.crystal import Crystal
-from crystalsweep.metrics.similarity import aligned, displacements, mean_distance, minimum_image, reduced_lattice
+from crystalsweep.metrics.similarity import (
+    aligned,
+    all_aligned,
+    all_displacements,
+    all_mean_distances,
+    displacements,
+    mean_distance,
+    minimum_image,
+    reduced_lattice,
+)
 
 Triple = tuple[float, float, float]
 Array = NDArray[np.float64]
@@ -116,3 +125,68 @@ def test_alignment_in_small_cells_is_never_beaten_by_the_plain_mean() -> None:
 
 def test_one_atom_is_aligned_to_nothing() -> None:
     assert mean_distance(aligned(np.array([[0.4, -0.1, 0.2]]), CUBE)) == 0
+
+
+def several_cells(generator: np.random.Generator, sigma: float) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Fractional differences, lattices and counts (0 to 6 atoms) of ten crystals, every third one sheared."""
+    lattices = np.array([np.diag(generator.uniform(2.5, 5, 3)) + generator.normal(size=(3, 3)) / 2 for _ in range(10)])
+    lattices[::3] = (np.eye(3) + np.tril(generator.integers(-4, 5, (3, 3)), -1)) @ lattices[::3]
+    counts = np.array([3, 0, 1, 2, 6, 5, 4, 6, 2, 5])
+    noise = generator.normal(scale=sigma, size=(counts.sum(), 3))
+    return np.einsum("mi,mij->mj", noise, np.repeat(np.linalg.inv(lattices), counts, axis=0)), lattices, counts
+
+
+@given(seed=st.integers(0, 2**32 - 1), sigma=st.floats(0.05, 3.0))
+@settings(max_examples=25, deadline=None)
+def test_all_displacements_are_minimum_images(seed: int, sigma: float) -> None:
+    delta, lattices, counts = several_cells(np.random.default_rng(seed), sigma)
+    moved = all_displacements(delta, lattices, counts)
+    first = counts.cumsum()[:-1]
+    for part, lattice, image in zip(np.split(delta, first), lattices, np.split(moved, first), strict=True):
+        reduced = reduced_lattice(lattice)
+        frac = part @ lattice @ np.linalg.inv(reduced)
+        expected = brute_force((frac - np.round(frac)) @ reduced, reduced, reach=4)
+        assert np.linalg.norm(image, axis=1) == pytest.approx(expected, abs=1e-9)
+
+
+def descents(moved: Array, lattice: Array) -> Array:
+    """The best of N + 1 descents, image by image."""
+    reduced = reduced_lattice(lattice)
+    images = np.array(list(itertools.product(range(-2, 3), repeat=3))) @ reduced
+    best = np.full(moved.shape, np.inf)
+    for start in [moved.mean(axis=0), *moved]:
+        residual = moved - start
+        for _ in range(9):
+            frac = residual @ np.linalg.inv(reduced)
+            candidates = ((frac - np.round(frac)) @ reduced)[:, None] + images
+            nearest = (candidates**2).sum(axis=2).argmin(axis=1)
+            last = candidates[np.arange(len(moved)), nearest]
+            residual = last - last.mean(axis=0)
+        if (last**2).sum() < (best**2).sum() - 1e-9:
+            best = last
+    return best
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0])
+def test_all_aligned_are_the_best_of_the_descents(sigma: float) -> None:
+    plain = 0
+    for seed in range(10):
+        delta, lattices, counts = several_cells(np.random.default_rng(seed), sigma)
+        moved = all_displacements(delta, lattices, counts)
+        found = all_mean_distances(all_aligned(moved, lattices, counts), counts)
+        for distance, part, lattice in zip(found, np.split(moved, counts.cumsum()[:-1]), lattices, strict=True):
+            if not len(part):
+                assert np.isnan(distance)
+                continue
+            assert distance == pytest.approx(mean_distance(descents(part, lattice)), abs=1e-9)
+            assert distance == pytest.approx(mean_distance(aligned(part, lattice)), abs=1e-12)
+            plain += distance == pytest.approx(mean_distance(part - part.mean(axis=0)), abs=1e-9)
+    assert plain < 90 if sigma > 0.5 else plain > 60
+
+
+def test_no_crystals_and_no_atoms() -> None:
+    nothing, none = np.zeros((0, 3)), np.zeros(0, dtype=np.int64)
+    assert all_aligned(nothing, np.zeros((0, 3, 3)), none).shape == (0, 3)
+    assert all_displacements(nothing, np.zeros((0, 3, 3)), none).shape == (0, 3)
+    assert aligned(nothing, CUBE).shape == (0, 3)
+    assert np.isnan(mean_distance(nothing))

@@ -5,7 +5,18 @@ import pandas as pd
 import pytest
 
 from crystalsweep.metrics.scoring import COLUMNS
-from crystalsweep.metrics.summary import METRICS, SECONDARY, compare, flat, headline, summarise
+from crystalsweep.metrics.summary import (
+    EXTENDED,
+    METRICS,
+    SECONDARY,
+    available,
+    compare,
+    energetic,
+    flat,
+    headline,
+    ranking_score,
+    summarise,
+)
 
 NAMED = {metric.name: metric for metric in METRICS + SECONDARY}
 
@@ -115,3 +126,73 @@ def test_flat_names() -> None:
     assert named["val/structural_similarity/n"] == 16
     assert set(named) == {f"val/{metric.name}{end}" for metric in METRICS for end in ("", "/low", "/high", "/n")}
     assert all(isinstance(value, float) for value in named.values())
+
+
+def evaluated() -> pd.DataFrame:
+    """The same with what an evaluation adds; only a half has energies."""
+    half = np.arange(48) < 24
+    return table().assign(
+        matched=half,
+        rmsd=np.where(half, 0.1, np.nan),
+        unique=True,
+        novel_vs_input=0.0,
+        novel_vs_reference=np.nan,
+        delta_energy=np.where(half, -0.2, np.nan),
+        e_above_hull=np.where(half, np.arange(48) / 100, np.nan),
+        sun=np.where(half, 0.0, np.nan),
+    )
+
+
+def test_a_light_table_has_none_of_the_extended_metrics() -> None:
+    assert available(EXTENDED, table()) == ()
+    assert available(METRICS + SECONDARY, table()) == METRICS + SECONDARY
+
+
+def test_extended_metrics_are_those_that_hold_any_value() -> None:
+    found = headline(evaluated(), metrics=available(EXTENDED, evaluated()))
+    assert {name: interval.mean for name, interval in found.items()} == pytest.approx(
+        {
+            "match_rate": 0.5,
+            "rmsd": 0.1,
+            "uniqueness": 1,
+            "novel_vs_input": 0,
+            "delta_energy": -0.2,
+            "e_above_hull": 0.115,
+            "stable": 11 / 24,  # 0.00 … 0.10 of 0.00 … 0.23; rows without energy do not count as unstable
+            "sun": 0,
+        }
+    )
+    assert found["stable"].n == 24
+
+
+def test_lower_is_better_for_distances_and_energies() -> None:
+    lower = {metric.name for metric in EXTENDED if metric.direction == "lower"}
+    assert lower == {"rmsd", "delta_energy", "delta_energy_relaxed", "e_above_hull", "e_above_hull_relaxed"}
+
+
+def test_the_threshold_of_stability_can_be_another() -> None:
+    stable = next(metric for metric in energetic(0.0) if metric.name == "stable")
+    assert stable.over(evaluated()).mean == pytest.approx(1 / 24)
+    assert "at most 0 eV/atom" in stable.definition
+
+
+def test_ranking_score_is_the_mean_of_the_headline() -> None:
+    score = ranking_score(table())
+    assert score.mean == pytest.approx((1 + 0.5 + 1 / 3 + 0.5) / 4)
+    assert score.mean == pytest.approx(np.mean([interval.mean for interval in headline(table()).values()]))
+    assert score.low < score.mean < score.high
+    assert (score.n, score.clusters) == (48, 12)
+    assert ranking_score(table()) == score
+
+
+def test_never_restoring_a_composition_counts_as_zero_similarity() -> None:
+    never = table().assign(compositional_similarity=False, structural_similarity=np.nan)
+    assert ranking_score(never).mean == pytest.approx(1.5 / 4)
+    once = table().assign(structural_similarity=[1.0] + 47 * [np.nan])
+    assert ranking_score(once).low < ranking_score(once).mean - 0.2  # resamples without that parent count it as 0
+
+
+def test_ranking_score_of_nothing_and_of_one_parent() -> None:
+    nothing, one = ranking_score(table()[:0]), ranking_score(table(n_parents=1))
+    assert np.isnan([nothing.mean, nothing.low, nothing.high, one.low, one.high]).all()
+    assert one.mean == pytest.approx((1 + 1 + 1 + 0.5) / 4)

@@ -1,20 +1,39 @@
 """Scores of generated crystals and what they are held against (Liu et al., iScience 27, 110672 (2024), Fig. 4).
 
-`score_table` gives one row per crystal, `summarise` the means with intervals, `compare` the difference of two tables.
+`score_table` gives one row per crystal, `match_columns` what takes longer, `summarise` the means with intervals and
+`compare` the difference of two tables. The modules `verdicts`, `flags`, `strata`, `distributions`, `replacement` and
+`kinship` work on whole tables and are imported by name.
 doi:10.1016/j.isci.2024.110672
 """
 
+from crystalsweep.metric_settings import CompositionRules
 from crystalsweep.metrics.baselines import Baseline, ground_truth, identity, most_common_species
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference
+from crystalsweep.metrics.matching import Match, match, match_columns
+from crystalsweep.metrics.novelty import Reference, novel_vs_input
 from crystalsweep.metrics.scoring import COLUMNS, KEYS, Row, score, score_table
-from crystalsweep.metrics.settings import CompositionRules
 from crystalsweep.metrics.similarity import aligned, displacements, mean_distance, minimum_image
-from crystalsweep.metrics.summary import METRICS, SECONDARY, Metric, by_condition, compare, flat, headline, summarise
+from crystalsweep.metrics.substitution import substitution
+from crystalsweep.metrics.summary import (
+    EXTENDED,
+    METRICS,
+    SECONDARY,
+    Metric,
+    available,
+    by_condition,
+    compare,
+    flat,
+    headline,
+    ranking_score,
+    summarise,
+)
 from crystalsweep.metrics.table import HEADERS, SHOWN, cells, footnote, rows_table
+from crystalsweep.metrics.uniqueness import first_of_kind
 from crystalsweep.metrics.validity import compositionally_valid, structurally_valid
 
 __all__ = [
     "COLUMNS",
+    "EXTENDED",
     "HEADERS",
     "KEYS",
     "METRICS",
@@ -23,9 +42,12 @@ __all__ = [
     "Baseline",
     "CompositionRules",
     "Interval",
+    "Match",
     "Metric",
+    "Reference",
     "Row",
     "aligned",
+    "available",
     "by_condition",
     "cells",
     "clustered_mean",
@@ -33,18 +55,24 @@ __all__ = [
     "compare",
     "compositionally_valid",
     "displacements",
+    "first_of_kind",
     "flat",
     "footnote",
     "ground_truth",
     "headline",
     "identity",
+    "match",
+    "match_columns",
     "mean_distance",
     "minimum_image",
     "most_common_species",
+    "novel_vs_input",
     "paired_difference",
+    "ranking_score",
     "rows_table",
     "score",
     "score_table",
     "structurally_valid",
+    "substitution",
     "summarise",
 ]

@@ -5,99 +5,28 @@ Nothing is averaged here: `summary` takes the means. doi:10.1016/j.isci.2024.110
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from crystalsweep.crystal import MASK, Crystal
-from crystalsweep.metrics.settings import DEFAULT_RULES, CompositionRules
-from crystalsweep.metrics.similarity import aligned, displacements, mean_distance
-from crystalsweep.metrics.validity import compositionally_valid, structurally_valid
+from crystalsweep.metric_settings import CompositionRules, MetricConfig
+from crystalsweep.metrics.similarity import all_aligned, all_displacements, all_mean_distances, check_sites
+from crystalsweep.metrics.validity import all_structurally_valid, compositionally_valid
 
 Row = dict[str, float | int | bool | str]
+
+Column = NDArray[Any]
+"""(C,) one value per crystal."""
 
 KEYS = ("parent", "mask_type", "sigma_noise", "draw")
 """What identifies a row of a table: the parent crystal and how it was corrupted."""
 
 NO_NOISE = 1e-4
 """Å; noise below this is rounding (float32 coordinates reach 1e-5 Å) and a ratio to it means nothing."""
-
-
-def score(
-    original: Crystal,
-    corrupted: Crystal,
-    generated: Crystal,
-    *,
-    rules: CompositionRules = DEFAULT_RULES,
-    threshold: float = 0.5,
-    given_composition: bool = False,
-) -> Row:
-    """Scores of one generated crystal.
-
-    A generated crystal with non-finite coordinates or another number of atoms gives a row whose `failure` says so:
-    invalid, nothing restored, distances NaN. `failure` is empty otherwise. The structural similarities are NaN where
-    the composition was not restored and where the ratio is undefined (`similarity_undefined`: nothing was displaced,
-    as in every aligned one-atom cell).
-
-    Args:
-        original: The pristine crystal, N atoms.
-        corrupted: The same sites, some masked, all displaced.
-        generated: What a model made of `corrupted`.
-        rules: Settings of the compositional validity.
-        threshold: Shortest distance of a valid structure, Å.
-        given_composition: Take the composition as restored in the structural similarities (the identity baseline,
-            which restores none); the row keeps the flag. Every other entry ignores it.
-
-    Raises:
-        ValueError: `corrupted` does not hold the sites of `original`; there is nothing to compare site by site.
-    """
-    noise = displacements(original, corrupted)
-    masked = corrupted.species == MASK
-    row: Row = {
-        "n_atoms": len(original),
-        "n_masked": int(masked.sum()),
-        "noise": mean_distance(noise),
-        "noise_aligned": mean_distance(aligned(noise, original.lattice)),
-        "given_composition": given_composition,
-        "failure": _failure(original, generated),
-    }
-    if row["failure"]:
-        return row | _FAILED
-    row |= {
-        "structural_validity": structurally_valid(generated, threshold),
-        "compositional_validity": compositionally_valid(generated.species, rules),
-    }
-    row |= _composition(original, generated, masked)
-    displacement = displacements(original, generated)
-    row["distance"] = mean_distance(displacement)
-    row["distance_aligned"] = mean_distance(aligned(displacement, original.lattice))
-    return row | _similarity(row)
-
-
-def score_table(
-    originals: Iterable[Crystal],
-    corrupteds: Iterable[Crystal],
-    generateds: Iterable[Crystal],
-    keys: pd.DataFrame,
-    *,
-    rules: CompositionRules = DEFAULT_RULES,
-    threshold: float = 0.5,
-    given_composition: bool = False,
-) -> pd.DataFrame:
-    """The rows of `keys` (`KEYS` columns, one row per generated crystal) with their scores beside them.
-
-    Raises:
-        ValueError: The four differ in length, or a corrupted crystal lacks sites of its original.
-    """
-    rows = [
-        score(*crystals, rules=rules, threshold=threshold, given_composition=given_composition)
-        for crystals in zip(originals, corrupteds, generateds, strict=True)
-    ]
-    if len(rows) != len(keys):
-        raise ValueError(f"{len(keys)} rows of keys for {len(rows)} crystals: pass one row per generated crystal.")
-    return pd.concat([keys.reset_index(drop=True), pd.DataFrame(rows, columns=list(COLUMNS))], axis=1)
-
 
 _FAILED: Row = {
     "structural_validity": False,
@@ -117,6 +46,96 @@ _FAILED: Row = {
 COLUMNS = ("n_atoms", "n_masked", *_FAILED, "noise", "noise_aligned", "given_composition", "failure")
 """Columns of a row, in the order of a table."""
 
+_DEFAULT = MetricConfig()
+
+_ROWS = 4096
+"""Rows scored at once, which bounds the memory it takes."""
+
+
+def score(
+    original: Crystal,
+    corrupted: Crystal,
+    generated: Crystal,
+    *,
+    settings: MetricConfig = _DEFAULT,
+    given_composition: bool = False,
+) -> Row:
+    """Scores of one generated crystal.
+
+    A generated crystal with non-finite coordinates or another number of atoms gives a row whose `failure` says so:
+    invalid, nothing restored, distances NaN. `failure` is empty otherwise. The structural similarities are NaN where
+    the composition was not restored and where the ratio is undefined (`similarity_undefined`: nothing was displaced,
+    as in every aligned one-atom cell).
+
+    Args:
+        original: The pristine crystal, N atoms.
+        corrupted: The same sites, some masked, all displaced.
+        generated: What a model made of `corrupted`.
+        settings: Those of the two validities are used.
+        given_composition: Take the composition as restored in the structural similarities (the identity baseline,
+            which restores none); the row keeps the flag. Every other entry ignores it.
+
+    Raises:
+        ValueError: `corrupted` does not hold the sites of `original`; there is nothing to compare site by site.
+    """
+    columns = _columns([original], [corrupted], [generated], settings, given_composition)
+    return {name: values.tolist()[0] for name, values in columns.items()}
+
+
+def score_table(
+    originals: Iterable[Crystal],
+    corrupteds: Iterable[Crystal],
+    generateds: Iterable[Crystal],
+    keys: pd.DataFrame,
+    *,
+    settings: MetricConfig = _DEFAULT,
+    given_composition: bool = False,
+) -> pd.DataFrame:
+    """The rows of `keys` (`KEYS` columns, one row per generated crystal) with their scores beside them.
+
+    Raises:
+        ValueError: The four differ in length, or a corrupted crystal lacks sites of its original.
+    """
+    rows = list(zip(originals, corrupteds, generateds, strict=True))
+    if len(rows) != len(keys):
+        raise ValueError(f"{len(keys)} rows of keys for {len(rows)} crystals: pass one row per generated crystal.")
+    parts = []
+    for first in range(0, max(len(rows), 1), _ROWS):
+        part = rows[first : first + _ROWS]
+        true, given, made = ([row[k] for row in part] for k in range(3))
+        parts.append(pd.DataFrame(_columns(true, given, made, settings, given_composition)))
+    return pd.concat([keys.reset_index(drop=True), pd.concat(parts, ignore_index=True)], axis=1)
+
+
+def _columns(
+    originals: Sequence[Crystal],
+    corrupteds: Sequence[Crystal],
+    generateds: Sequence[Crystal],
+    settings: MetricConfig,
+    given_composition: bool,
+) -> dict[str, Column]:
+    """Every column of `COLUMNS`, in that order."""
+    for original, corrupted in zip(originals, corrupteds, strict=True):
+        check_sites(original, corrupted)
+    size, counts = len(originals), _counts(originals)
+    failure = [_failure(*pair) for pair in zip(originals, generateds, strict=True)]
+    kept = np.array([k for k, reason in enumerate(failure) if not reason], dtype=np.int64)
+    columns = {name: np.full(size, value) for name, value in _FAILED.items()}
+    columns["noise"], columns["noise_aligned"] = _distances(originals, corrupteds)
+    columns["n_atoms"] = counts
+    columns["n_masked"] = _sums(_species(corrupteds) == MASK, counts)
+    columns["given_composition"] = np.full(size, given_composition)
+    columns["failure"] = np.array(failure, dtype=object)
+    true, given, made = ([crystals[k] for k in kept] for crystals in (originals, corrupteds, generateds))
+    scores = _compositions(true, given, made, settings.composition)
+    scores["structural_validity"] = all_structurally_valid(made, settings.structure)
+    scores["distance"], scores["distance_aligned"] = _distances(true, made)
+    noise = columns["noise"][kept], columns["noise_aligned"][kept]
+    scores |= _similarities(scores, *noise, given_composition)
+    for name, values in scores.items():
+        columns[name][kept] = values
+    return {name: columns[name] for name in COLUMNS}
+
 
 def _failure(original: Crystal, generated: Crystal) -> str:
     """Why the generated crystal cannot be scored; empty if it can."""
@@ -129,31 +148,79 @@ def _failure(original: Crystal, generated: Crystal) -> str:
     return ""
 
 
-def _composition(original: Crystal, generated: Crystal, masked: np.ndarray) -> Row:
-    """Eq. 4 and its parts: atoms restored where masked and kept where visible."""
-    correct = original.species == generated.species
-    permuted = np.array_equal(np.sort(original.species), np.sort(generated.species))
+def _distances(originals: Sequence[Crystal], others: Sequence[Crystal]) -> tuple[Column, Column]:
+    """Mean distances, Å, as they are and aligned."""
+    counts = _counts(originals)
+    lattices = np.array([crystal.lattice for crystal in originals]).reshape(-1, 3, 3)
+    deltas = [other.frac - original.frac for original, other in zip(originals, others, strict=True)]
+    moved = all_displacements(np.concatenate([np.zeros((0, 3)), *deltas]), lattices, counts)
+    return all_mean_distances(moved, counts), all_mean_distances(all_aligned(moved, lattices, counts), counts)
+
+
+def _compositions(
+    originals: Sequence[Crystal],
+    corrupteds: Sequence[Crystal],
+    generateds: Sequence[Crystal],
+    rules: CompositionRules,
+) -> dict[str, Column]:
+    """Eq. 4 and its parts: atoms restored where masked and kept where visible; the validity."""
+    counts, masked = _counts(originals), _species(corrupteds) == MASK
+    true, made = _species(originals), _species(generateds)
+    crystal = np.repeat(np.arange(len(counts)), counts)
+    ordered = made[np.lexsort((made, crystal))]
+    permuted = ordered == true[np.lexsort((true, crystal))]
     return {
-        "compositional_similarity": bool(correct.all()),
-        "compositional_similarity_permuted": permuted,
-        "masked_correct": int(correct[masked].sum()),
-        "visible_correct": int(correct[~masked].sum()),
+        "compositional_validity": _balanced(ordered, counts, rules),
+        "compositional_similarity": _sums(true == made, counts) == counts,
+        "compositional_similarity_permuted": _sums(permuted, counts) == counts,
+        "masked_correct": _sums((true == made) & masked, counts),
+        "visible_correct": _sums((true == made) & ~masked, counts),
     }
 
 
-def _similarity(row: Row) -> Row:
-    """Eq. 5 of one crystal, as the paper sums it (δ d / S) and as 1 − d / S where the composition was restored."""
-    restored = bool(row["compositional_similarity"])
-    counted = restored or bool(row["given_composition"])
-    plain = _ratio(float(row["distance"]), float(row["noise"]))
-    rigid = _ratio(float(row["distance_aligned"]), float(row["noise_aligned"]))
+def _balanced(ordered: NDArray[np.int64], counts: NDArray[np.int64], rules: CompositionRules) -> Column:
+    """The compositional validity from species (M,) that ascend within each crystal; equal crystals are asked once."""
+    verdicts: dict[bytes, bool] = {}
+    found = []
+    for last, count in zip(np.cumsum(counts).tolist(), counts.tolist(), strict=True):
+        species = ordered[last - count : last]
+        key = species.tobytes()
+        if key not in verdicts:
+            verdicts[key] = compositionally_valid(species, rules)
+        found.append(verdicts[key])
+    return np.array(found, dtype=bool)
+
+
+def _similarities(
+    scores: dict[str, Column], noise: Column, noise_aligned: Column, given_composition: bool
+) -> dict[str, Column]:
+    """Eq. 5 per crystal, as the paper sums it (δ d / S) and as 1 − d / S where the composition was restored."""
+    restored = scores["compositional_similarity"]
+    counted = restored | given_composition
+    plain = _ratio(scores["distance"], noise)
+    rigid = _ratio(scores["distance_aligned"], noise_aligned)
     return {
-        "structural_similarity": 1 - rigid if counted else np.nan,
-        "structural_similarity_unaligned": 1 - plain if counted else np.nan,
-        "similarity_undefined": counted and bool(np.isnan(rigid)),
-        "paper_eq5_term": plain if restored else 0.0,
+        "structural_similarity": np.where(counted, 1 - rigid, np.nan),
+        "structural_similarity_unaligned": np.where(counted, 1 - plain, np.nan),
+        "similarity_undefined": counted & np.isnan(rigid),
+        "paper_eq5_term": np.where(restored, plain, 0.0),
     }
 
 
-def _ratio(distance: float, noise: float) -> float:
-    return distance / noise if noise > NO_NOISE else np.nan
+def _ratio(distance: Column, noise: Column) -> Column:
+    defined = noise > NO_NOISE
+    return np.where(defined, distance / np.where(defined, noise, 1), np.nan)
+
+
+def _counts(crystals: Sequence[Crystal]) -> NDArray[np.int64]:
+    return np.array([len(crystal) for crystal in crystals], dtype=np.int64)
+
+
+def _species(crystals: Sequence[Crystal]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *(crystal.species for crystal in crystals)])
+
+
+def _sums(flags: NDArray[np.bool_], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(C,) number of true flags (M,) in each crystal."""
+    crystal = np.repeat(np.arange(len(counts)), counts)
+    return np.bincount(crystal[flags], minlength=len(counts)).astype(np.int64)

@@ -2,54 +2,38 @@
 
 d_m = mean_i |x_i − x̂_i| compares the original with the generated crystal, S_m the original with the corrupted one;
 the structural similarity is 1 − d_m / S_m. A rigid translation is no difference between crystals, so the headline
-takes both distances after `aligned` (doi:10.1016/j.isci.2024.110672).
+takes both distances after `aligned`. The functions named `all_…` do the same for the atoms of C crystals one after
+another, `counts` (C,) of them each (doi:10.1016/j.isci.2024.110672).
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from crystalsweep.crystal import Crystal
+from crystalsweep.metrics.alignment import best_of_descents
+from crystalsweep.metrics.geometry import Array, Indices, cells_of, minimum_images, plane_spacings
 
-Vectors = NDArray[np.float64]
+Vectors = Array
 """(N, 3) Cartesian, Å, or a lattice (3, 3) with rows as vectors."""
-
-_ROUNDS = 8
-"""Steps of the mean on the torus; it has settled once no atom changes image, mostly after two or three."""
-
-
-class _Cell(NamedTuple):
-    """What the minimum image needs to know of a lattice."""
-
-    lattice: Vectors
-    """(3, 3) Å, reduced."""
-    inverse: Vectors
-    """(3, 3) 1/Å."""
-    images: Vectors
-    """(M, 3) Å, lattice vectors one of which leads to the minimum image; row 0 is zero."""
-    reach: float
-    """Å; half the shortest lattice vector."""
 
 
 def reduced_lattice(lattice: Vectors) -> Vectors:
-    """LLL-reduced basis (3, 3), Å, of the same lattice in the same orientation; cached."""
-    return _cell(np.ascontiguousarray(lattice, dtype=np.float64).tobytes()).lattice
+    """LLL-reduced basis (3, 3), Å, of the same lattice in the same orientation; cached.
+
+    Raises:
+        numpy.linalg.LinAlgError: The lattice is not finite.
+    """
+    cells = cells_of(lattice[None])
+    basis: Vectors = cells.basis[0] @ cells.rotation[0]
+    return basis
 
 
 def minimum_image(delta: Vectors, lattice: Vectors) -> Vectors:
-    """(..., 3) Å: the shortest vectors that differ from delta (..., 3) Å by lattice vectors.
-
-    Exact for every cell. Let v be delta wrapped into [−½, ½)³ of the reduced cell and v + t its minimum image, with
-    t = n L. Then |v + t| <= |v| <= ρ, half the longest body diagonal. By Cauchy–Schwarz component k of v + t is at
-    most ρ|b_k|, with b_k the k-th column of L⁻¹, so |n_k| <= ½ + ρ|b_k|; and |t| <= 2ρ. All such t are tried.
-    Reduction only keeps their number small (27 to about 60).
-    """
-    cell = _cell(np.ascontiguousarray(lattice, dtype=np.float64).tobytes())
-    return _minimum_image(np.asarray(delta, dtype=np.float64), cell)
+    """(..., 3) Å: the shortest vectors that differ from delta (..., 3) Å by lattice vectors; exact for every cell."""
+    flat = np.asarray(delta, dtype=np.float64).reshape(-1, 3)
+    images = minimum_images(flat, cells_of(lattice[None]), np.zeros(len(flat), dtype=np.int64))
+    return images.reshape(np.shape(delta))
 
 
 def displacements(original: Crystal, generated: Crystal) -> Vectors:
@@ -60,12 +44,39 @@ def displacements(original: Crystal, generated: Crystal) -> Vectors:
     Raises:
         ValueError: The two hold different numbers of atoms.
     """
-    if len(original) != len(generated):
+    check_sites(original, generated)
+    return all_displacements(generated.frac - original.frac, original.lattice[None], np.array([len(original)]))
+
+
+def check_sites(original: Crystal, other: Crystal) -> None:
+    """Nothing.
+
+    Raises:
+        ValueError: The two hold different numbers of atoms.
+    """
+    if len(original) != len(other):
         raise ValueError(
-            f"{original.id!r} has {len(original)} atoms and {generated.id!r} has {len(generated)}: "
+            f"{original.id!r} has {len(original)} atoms and {other.id!r} has {len(other)}: "
             "displacements are taken site by site, so pass crystals with the same sites."
         )
-    return minimum_image((generated.frac - original.frac) @ original.lattice, original.lattice)
+
+
+def all_displacements(delta: Array, lattices: Array, counts: Indices) -> Vectors:
+    """(M, 3) Å: minimum images of fractional differences delta (M, 3) in lattices (C, 3, 3), Å.
+
+    Let v be delta wrapped into [−½, ½)³ and h the least spacing of lattice planes. Where |v| <= h/2, v is the minimum
+    image: every lattice vector is at least h long, so another image is at least h − |v| >= |v| long. The others are
+    searched for, which needs the reduced cell.
+    """
+    crystal = np.repeat(np.arange(len(counts)), counts)
+    wrapped = delta - np.floor(delta + 0.5)
+    vectors: Vectors = np.einsum("mi,mij->mj", wrapped, lattices[crystal])
+    reach = plane_spacings(lattices)[0].min(axis=1, initial=np.inf) / 2
+    far = np.flatnonzero(~(_squared(vectors) <= np.square(reach)[crystal]))
+    if len(far):
+        concerned, cell = np.unique(crystal[far], return_inverse=True)
+        vectors[far] = minimum_images(vectors[far], cells_of(lattices[concerned]), cell)
+    return vectors
 
 
 def aligned(displacement: Vectors, lattice: Vectors) -> Vectors:
@@ -77,54 +88,47 @@ def aligned(displacement: Vectors, lattice: Vectors) -> Vectors:
     N + 1 descents is taken: from the plain mean and from each atom's own displacement. That found the least sum in all
     of 400 random cells at sigma_noise <= 0.2 and in 99.5 % at 0.4, where the noise of a small cell fills it.
     """
-    cell = _cell(np.ascontiguousarray(lattice, dtype=np.float64).tobytes())
-    centred = displacement - displacement.mean(axis=0)
-    if len(displacement) == 0 or np.linalg.norm(centred, axis=1).max() < cell.reach / 2:
-        return centred
-    starts = np.concatenate([displacement.mean(axis=0)[None], displacement])
-    residual = _minimum_image(displacement - starts[:, None], cell)
-    for _ in range(_ROUNDS):
-        shifted = _minimum_image(residual - residual.mean(axis=1, keepdims=True), cell)
-        settled = np.allclose(shifted, residual, atol=1e-9)
-        residual = shifted
-        if settled:
-            break
-    return residual[np.einsum("kni,kni->k", residual, residual).argmin()]
+    return all_aligned(displacement, lattice[None], np.array([len(displacement)]))
+
+
+def all_aligned(displacement: Vectors, lattices: Array, counts: Indices) -> Vectors:
+    """`aligned` of the displacements (M, 3), Å, of C crystals; lattices are reduced only where the bound h/4 fails."""
+    crystal = np.repeat(np.arange(len(counts)), counts)
+    centred = displacement - _means(displacement, crystal, counts)[crystal]
+    first = np.cumsum(counts) - counts
+    extent = np.zeros(len(counts))
+    occupied = counts > 0
+    if occupied.any():
+        extent[occupied] = np.sqrt(np.maximum.reduceat(_squared(centred), first[occupied]))
+    spacing = plane_spacings(lattices)[0].min(axis=1, initial=np.inf)
+    wide = np.flatnonzero(~(extent < spacing / 4))  # the shortest lattice vector is at least h long
+    cells = cells_of(lattices[wide])
+    still = ~(extent[wide] < cells.shortest / 4)
+    wide, cells = wide[still], cells.take(np.flatnonzero(still))
+    for number in np.unique(counts[wide]):
+        alike = np.flatnonzero(counts[wide] == number)
+        atoms = first[wide[alike], None] + np.arange(number)
+        centred[atoms] = best_of_descents(displacement[atoms], cells.take(alike))
+    return centred
 
 
 def mean_distance(displacement: Vectors) -> float:
-    """Mean length (Å) of displacement (N, 3): d_m or S_m."""
-    return float(np.sqrt(np.einsum("ni,ni->n", displacement, displacement)).mean())
+    """Mean length (Å) of displacement (N, 3): d_m or S_m. NaN for no atoms."""
+    return float(all_mean_distances(displacement, np.array([len(displacement)]))[0])
 
 
-def _minimum_image(delta: Vectors, cell: _Cell) -> Vectors:
-    frac = delta @ cell.inverse
-    wrapped = (frac - np.floor(frac + 0.5)) @ cell.lattice
-    # Within half the shortest lattice vector nothing can be shorter: most displacements end here.
-    far = np.einsum("...i,...i->...", wrapped, wrapped) > cell.reach**2
-    if far.any():
-        candidates = wrapped[far][:, None] + cell.images
-        nearest = np.einsum("nmi,nmi->nm", candidates, candidates).argmin(axis=1)
-        wrapped[far] = candidates[np.arange(len(candidates)), nearest]
-    return wrapped
+def all_mean_distances(displacement: Vectors, counts: Indices) -> Array:
+    """(C,) Å: `mean_distance` of each of C crystals from displacements (M, 3)."""
+    crystal = np.repeat(np.arange(len(counts)), counts)
+    with np.errstate(invalid="ignore"):
+        total = np.bincount(crystal, np.sqrt(_squared(displacement)), minlength=len(counts))
+        return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
 
 
-@lru_cache(maxsize=4096)
-def _cell(lattice: bytes) -> _Cell:
-    from pymatgen.core import Lattice
+def _means(vectors: Vectors, crystal: Indices, counts: Indices) -> Vectors:
+    sums = [np.bincount(crystal, column, minlength=len(counts)) for column in vectors.T]
+    return np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None]
 
-    given = np.frombuffer(lattice).reshape(3, 3)
-    # pymatgen returns the reduced vectors in the orientation of the given ones.
-    reduced = np.array(Lattice(given).get_lll_reduced_lattice().matrix)
-    inverse = np.linalg.inv(reduced)
-    widths = np.linalg.norm(inverse, axis=0)
-    signs = np.array([[1, i, j] for i in (-1, 1) for j in (-1, 1)])
-    radius = np.linalg.norm(signs @ reduced, axis=1).max() / 2
-    shortest = np.linalg.norm(reduced, axis=1).min()  # of the basis; the lattice's own may be shorter
-    limit = np.floor(np.maximum(0.5 + radius * widths, shortest * widths) + 1e-9).astype(int)
-    steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in limit), indexing="ij"), axis=-1).reshape(-1, 3)
-    images = steps @ reduced
-    length = np.linalg.norm(images, axis=1)
-    order = np.argsort(length, kind="stable")
-    order = order[length[order] <= 2 * radius + 1e-9]
-    return _Cell(reduced, inverse, images[order], float(length[order[1]]) / 2)
+
+def _squared(vectors: Vectors) -> Array:
+    return np.einsum("mi,mi->m", vectors, vectors)

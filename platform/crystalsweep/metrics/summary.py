@@ -1,6 +1,7 @@
 """From a table of scores to means with intervals (Liu et al., iScience 27, 110672 (2024), Fig. 4, Eqs. 4 and 5).
 
-The four headline metrics are `METRICS`, what explains them is `SECONDARY`. doi:10.1016/j.isci.2024.110672
+The four headline metrics are `METRICS`, what explains them is `SECONDARY`; both are in every table. `EXTENDED` needs
+the columns that an evaluation adds: matching, novelty, energies. doi:10.1016/j.isci.2024.110672
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
-from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference
+from crystalsweep.metric_settings import MetricConfig
+from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference, resampled_sums
 from crystalsweep.metrics.scoring import KEYS
 
 Column = Callable[[pd.DataFrame], pd.Series]
@@ -45,7 +48,12 @@ def _column(name: str) -> Column:
 
 
 def _per_restored(name: str) -> Column:
-    return lambda table: table[name].astype(float).where(table["compositional_similarity"] | table["given_composition"])
+    return lambda table: table[name].astype(float).where(_counted(table))
+
+
+def _counted(table: pd.DataFrame) -> pd.Series:
+    """Rows whose positions are compared: restored, or taken as if; NaN where there is no original."""
+    return (table["compositional_similarity"].astype(float) == 1) | table["given_composition"].astype(bool)
 
 
 METRICS = (
@@ -125,6 +133,120 @@ SECONDARY = (
     ),
 )
 """What explains the headline."""
+
+MATCHING = (
+    Metric(
+        name="match_rate",
+        title="Match rate",
+        definition="share of crystals that StructureMatcher matches to their parent",
+        values=_column("matched"),
+    ),
+    Metric(
+        name="rmsd",
+        title="RMSD",
+        definition="root mean square distance to the parent in units of (V/N)^(1/3); matched crystals only",
+        values=_column("rmsd"),
+        direction="lower",
+    ),
+    Metric(
+        name="uniqueness",
+        title="Uniqueness",
+        definition="share of crystals that no earlier one of the table matches",
+        values=_column("unique"),
+    ),
+    Metric(
+        name="novel_vs_input",
+        title="Novel against input",
+        definition="share of crystals that are valid both ways and of another composition than their parent",
+        values=_column("novel_vs_input"),
+    ),
+    Metric(
+        name="novel_vs_reference",
+        title="Novel against reference",
+        definition="share of crystals that match none of the training set",
+        values=_column("novel_vs_reference"),
+    ),
+)
+"""Generated crystals against their parents, each other and the training set."""
+
+
+def energetic(stable_below: float = MetricConfig().stable_below) -> tuple[Metric, ...]:
+    """Metrics of energy, before and after relaxation; `stable_below` in eV/atom above the hull."""
+    metrics = []
+    for column, title in (("", ""), ("_relaxed", ", relaxed")):
+        metrics += [
+            Metric(
+                name=f"delta_energy{column}",
+                title=f"ΔE{title}",
+                definition="energy minus that of the parent, eV/atom; crystals of the parent's composition only",
+                values=_column(f"delta_energy{column}"),
+                direction="lower",
+            ),
+            Metric(
+                name=f"e_above_hull{column}",
+                title=f"Energy above hull{title}",
+                definition="eV/atom",
+                values=_column(f"e_above_hull{column}"),
+                direction="lower",
+            ),
+            Metric(
+                name=f"stable{column}",
+                title=f"Stable{title}",
+                definition=f"share of crystals at most {stable_below:g} eV/atom above the hull",
+                values=_at_most(f"e_above_hull{column}", stable_below),
+            ),
+        ]
+    sun = Metric(
+        name="sun", title="S.U.N.", definition="share of crystals stable, unique and novel", values=_column("sun")
+    )
+    return (*metrics, sun)
+
+
+def _at_most(name: str, threshold: float) -> Column:
+    return lambda table: (table[name] <= threshold).astype(float).where(table[name].notna())
+
+
+EXTENDED = (*MATCHING, *energetic())
+"""What an evaluation adds; take what a table has with `available`."""
+
+
+def computable(metric: Metric, table: pd.DataFrame) -> bool:
+    """Whether the table has the metric's columns."""
+    try:
+        metric.values(table)
+    except KeyError:
+        return False
+    return True
+
+
+def available(metrics: Iterable[Metric], table: pd.DataFrame) -> tuple[Metric, ...]:
+    """Those of `metrics` whose columns the table has and that are defined in at least one row."""
+    return tuple(metric for metric in metrics if computable(metric, table) and metric.values(table).notna().any())
+
+
+def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
+    """Mean of the four headline means: one number to rank generators by; n counts the rows.
+
+    An undefined mean counts as 0, in every resample too, so that never restoring a composition, which leaves the
+    structural similarity undefined, gains nothing. An empty table gives NaN, one parent NaN bounds.
+    """
+    if table.empty:
+        return Interval(np.nan, np.nan, np.nan, 0, 0)
+    values = pd.DataFrame({metric.name: metric.values(table) for metric in METRICS})
+    per_parent = values.groupby(table["parent"].to_numpy()).agg(["sum", "count"])
+    tops, counts = (per_parent.xs(part, axis=1, level=1).to_numpy(float) for part in ("sum", "count"))
+    mean = float(_mean_or_zero(tops.sum(axis=0), counts.sum(axis=0)))
+    if len(tops) == 1:
+        return Interval(mean, np.nan, np.nan, len(table), 1)
+    drawn = resampled_sums(np.hstack([tops, counts]), n_resamples, seed)
+    means = _mean_or_zero(drawn[:, : len(METRICS)], drawn[:, len(METRICS) :])
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean, float(low), float(high), len(table), len(tops))
+
+
+def _mean_or_zero(tops: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of tops / counts, 0 where there is no count."""
+    return np.divide(tops, counts, out=np.zeros_like(tops), where=counts > 0).mean(axis=-1)
 
 
 def summarise(

@@ -1,4 +1,4 @@
-"""Structural and compositional validity of one crystal (Liu et al., iScience 27, 110672 (2024), Fig. 4).
+"""Structural and compositional validity of crystals (Liu et al., iScience 27, 110672 (2024), Fig. 4).
 
 Structure: the shortest periodic distance against 0.5 Å, as in CDVAE (Xie et al., ICLR 2022), whose own check misses
 an atom's images. Composition: charge neutrality with electronegativity ordering as in SMACT 4 (Davies et al.,
@@ -8,121 +8,115 @@ J. Open Source Softw. 4, 1361 (2019)). doi:10.1016/j.isci.2024.110672
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.crystal import MASK, Crystal
-from crystalsweep.metrics.settings import DEFAULT_RULES, CompositionRules
-from crystalsweep.metrics.similarity import reduced_lattice
-from crystalsweep.neighbours import neighbour_list
-
-MIN_VOLUME = 0.1
-"""Å³; a cell smaller than this is invalid whatever its distances."""
+from crystalsweep.metric_settings import DEFAULT_RULES, CompositionRules, StructureRules
+from crystalsweep.metrics.charge_balance import charge_balanced
+from crystalsweep.metrics.geometry import Array, Indices, cells_of, minimum_images, plane_spacings
 
 HEAVIEST = 103
 """Lr, the last element SMACT holds data for."""
 
-_ENUMERATED = 5
-"""Elements up to which SMACT's product over oxidation states is tried (milliseconds; it takes seconds at nine)."""
+_STRUCTURE = StructureRules()
+
+_PAIRS = 1 << 16
+"""Pairs of atoms compared at once, which bounds the memory it takes."""
+
+Verdicts = NDArray[np.bool_]
 
 
-def structurally_valid(crystal: Crystal, threshold: float = 0.5) -> bool:
-    """Whether every periodic distance, own images included, is > `threshold` (Å) and the volume >= 0.1 Å³.
+def structurally_valid(crystal: Crystal, rules: StructureRules = _STRUCTURE) -> bool:
+    """Whether every periodic distance is > `rules.min_distance` and the volume >= `rules.min_volume`.
 
-    Non-finite coordinates and empty crystals are invalid, never an error.
+    Non-finite coordinates, flat cells and empty crystals are invalid, never an error.
     """
-    finite = np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac).all()
-    if not len(crystal) or not finite or crystal.volume < MIN_VOLUME:
+    return bool(all_structurally_valid([crystal], rules)[0])
+
+
+def all_structurally_valid(crystals: Sequence[Crystal], rules: StructureRules = _STRUCTURE) -> Verdicts:
+    """(C,) `structurally_valid` of each.
+
+    Let t be the least distance and h_k the spacings of a cell's lattice planes. An image of a pair with fractional
+    components c_k is at least |c_k| h_k long. If every h_k > 2t, one within t has all |c_k| < ½: it is the difference
+    wrapped into [−½, ½), and no atom is that close to its own image. Other cells are reduced and searched.
+    """
+    valid = np.array([_well_formed(crystal) for crystal in crystals], dtype=bool)
+    lattices = np.array([c.lattice if ok else np.zeros((3, 3)) for c, ok in zip(crystals, valid, strict=True)])
+    spacings, volumes = plane_spacings(lattices.reshape(-1, 3, 3))
+    valid &= (volumes >= rules.min_volume) & (volumes > 0)
+    roomy = spacings.min(axis=1, initial=np.inf) > 2 * rules.min_distance
+    for index in np.flatnonzero(valid & ~roomy).tolist():
+        valid[index] = _searched(crystals[index], rules)
+    counts = np.array([len(crystal) for crystal in crystals], dtype=np.int64)
+    for number in np.unique(counts[valid & roomy]):
+        members = np.flatnonzero(valid & roomy & (counts == number))
+        size = max(1, 2 * _PAIRS // (number * number))
+        for part in (members[first : first + size] for first in range(0, len(members), size)):
+            frac = np.stack([crystals[index].frac for index in part])
+            valid[part] = ~_collide(frac - np.floor(frac), lattices[part], rules.min_distance)
+    return valid
+
+
+def _well_formed(crystal: Crystal) -> bool:
+    shaped = crystal.frac.shape == (len(crystal), 3) and crystal.lattice.shape == (3, 3) and len(crystal) > 0
+    return shaped and bool(np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac).all())
+
+
+def _collide(frac: Array, lattices: Array, distance: float) -> Verdicts:
+    """(B,) whether any two of N atoms (B, N, 3) are within `distance` by their wrapped differences."""
+    first, second = _pairs(frac.shape[1])
+    found = np.zeros(len(frac), dtype=bool)
+    for start in range(0, len(first), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        delta = frac[:, first[part]] - frac[:, second[part]]
+        delta -= np.rint(delta)
+        with np.errstate(over="ignore", invalid="ignore"):  # a cell of 1e200 Å
+            vectors = delta @ lattices
+            found |= (np.einsum("bpi,bpi->bp", vectors, vectors) <= distance * distance).any(axis=1)
+    return found
+
+
+def _searched(crystal: Crystal, rules: StructureRules) -> bool:
+    """The distances of any cell, from exact minimum images in its reduced form."""
+    try:
+        cell = cells_of(crystal.lattice[None])
+    except np.linalg.LinAlgError:
         return False
-    # The reduced cell holds the same crystal and bounds the search: a sheared cell has thousands of images in reach.
-    reduced = reduced_lattice(crystal.lattice)
-    if np.linalg.norm(reduced, axis=1).min() <= threshold:
+    if rules.own_images and cell.shortest[0] <= rules.min_distance:
         return False
-    frac = crystal.cart @ np.linalg.inv(reduced)
-    return not (neighbour_list(reduced, frac % 1.0, threshold * (1 + 1e-9)).distance <= threshold).any()
+    first, second = _pairs(len(crystal))
+    frac = crystal.frac - np.floor(crystal.frac)
+    for start in range(0, len(first), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        delta = (frac[first[part]] - frac[second[part]]) @ crystal.lattice
+        images = minimum_images(delta, cell, np.zeros(len(delta), dtype=np.int64))
+        if (np.linalg.norm(images, axis=1) <= rules.min_distance).any():
+            return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def _pairs(number: int) -> tuple[Indices, Indices]:
+    first, second = np.triu_indices(number, 1)
+    return first, second
 
 
 def compositionally_valid(species: NDArray[np.int64], rules: CompositionRules = DEFAULT_RULES) -> bool:
     """Whether species (N,) pass SMACT 4's `smact_validity` under `rules`; cached by reduced composition.
 
-    False for empty crystals, mask tokens and Z > 103, and where SMACT has no data or fails.
+    False for empty crystals, mask tokens and Z > 103, and where SMACT has no data.
     """
     numbers, counts = np.unique(species, return_counts=True)
     if not len(numbers) or numbers[0] <= MASK or numbers[-1] > HEAVIEST:
         return False
     divisor = np.gcd.reduce(counts)
-    return _valid(tuple(zip(numbers.tolist(), (counts // divisor).tolist(), strict=True)), rules)
+    return _balanced(tuple(numbers.tolist()), tuple((counts // divisor).tolist()), rules)
 
 
 @lru_cache(maxsize=1 << 18)
-def _valid(composition: tuple[tuple[int, int], ...], rules: CompositionRules) -> bool:
-    """The verdict for ((Z, count), ...). SMACT is imported here: it takes more than a second."""
-    from pymatgen.core import Composition, Element
-    from smact.screening import smact_validity
-
-    symbols = [Element.from_Z(z).symbol for z, _ in composition]
-    counts = [count for _, count in composition]
-    if len(symbols) > _ENUMERATED:
-        return charge_balanced(symbols, counts, rules)
-    try:
-        return bool(
-            smact_validity(
-                Composition(dict(zip(symbols, counts, strict=True))),
-                use_pauling_test=rules.pauling,
-                include_alloys=rules.alloys,
-                oxidation_states_set=_states_set(rules),
-            )
-        )
-    except (ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError):
-        return False  # SMACT holds no states or electronegativity for an element
-
-
-def charge_balanced(symbols: Sequence[str], counts: Sequence[int], rules: CompositionRules) -> bool:
-    """`smact_validity` for two or more elements without its product over oxidation states; the answer is the same.
-
-    Cations below anions in electronegativity means that one cut through the sorted electronegativities has only
-    states >= 0 below it and <= 0 from it on. Per cut, the reachable total charges are one growing set of integers.
-    """
-    from smact import Element, metals
-
-    if rules.alloys and all(symbol in metals for symbol in symbols):
-        return True
-    states = [_states(symbol, rules) for symbol in symbols]
-    if not rules.pauling:
-        return _reaches_zero(states, counts)
-    scale = [Element(symbol).pauling_eneg for symbol in symbols]
-    if None in scale:
-        return False
-    return any(
-        _reaches_zero(
-            [[q for q in qs if (q >= 0 if e < cut else q <= 0)] for qs, e in zip(states, scale, strict=True)], counts
-        )
-        for cut in [*sorted(set(scale)), np.inf]
-    )
-
-
-def _reaches_zero(states: Sequence[Sequence[int]], counts: Sequence[int]) -> bool:
-    """Whether one state per element can be chosen such that the charges, times the counts, add up to zero."""
-    charges = {0}
-    for choices, count in zip(states, counts, strict=True):
-        charges = {charge + count * state for charge in charges for state in choices}
-    return 0 in charges
-
-
-def _states_set(rules: CompositionRules) -> str | None:
-    # SMACT's set named "icsd24" keeps states seen once; its default (None) is the filtered one.
-    return None if rules.oxidation_states == "icsd24" else rules.oxidation_states
-
-
-@cache
-def _states(symbol: str, rules: CompositionRules) -> tuple[int, ...]:
-    """Oxidation states SMACT would try for one element; empty where it has none."""
-    from smact import Element
-    from smact.utils.oxidation import ICSD24OxStatesFilter
-
-    if rules.oxidation_states == "smact14":
-        return tuple(Element(symbol).oxidation_states_smact14 or ())
-    table = ICSD24OxStatesFilter().filter(consensus=3, include_zero=False, commonality="low")
-    return tuple(int(q) for text in table.loc[table["element"] == symbol, "oxidation_state"] for q in str(text).split())
+def _balanced(numbers: tuple[int, ...], counts: tuple[int, ...], rules: CompositionRules) -> bool:
+    return charge_balanced(numbers, counts, rules)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -21,10 +23,14 @@ DASHES: dict[str, Any] = {
     "ceiling": (0, (6, 3)),
     "identity": (0, (1.5, 2)),
     "most common": (0, (4, 2, 1, 2)),
+    "substitution": "-",
 }
 """Line styles of the references, by name."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+ALONE = "one parent: no interval"
+"""What the legend says of open markers."""
 
 REFERENCE = "0.45"
 """Grey of ceilings, baselines and everything else that is no result."""
@@ -41,12 +47,64 @@ def panels(n: int, *, columns: int = 2, width: float = 5.2, height: float = 3.6)
     FigureCanvasAgg(figure)
     axes = list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
     for axis in axes:
-        axis.grid(visible=True, color="0.92", linewidth=0.8)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
+        _dress(axis)
     for axis in axes[n:]:
         axis.remove()
     return figure, axes[:n]
+
+
+def grid(rows: int, columns: int, *, width: float, heights: Sequence[float]) -> tuple[Figure, list[list[Axes]]]:
+    """Rows of panels (their heights and the panels' width in inches) that share x in a column and y in a row."""
+    figure = Figure(figsize=(width * columns + 0.5, sum(heights) + 1.0), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, sharex="col", sharey="row", squeeze=False, height_ratios=list(heights))
+    for axis in axes.ravel():
+        _dress(axis)
+    return figure, [list(row) for row in axes]
+
+
+def models_of(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The rows that are models; the names of `DASHES` are references.
+
+    Raises:
+        ValueError: There is no model, or one without a row.
+    """
+    models = [name for name in tables if name not in DASHES]
+    if not models:
+        raise ValueError("Only references to draw: pass the table of at least one model.")
+    if empty := [name for name in models if tables[name].empty]:
+        raise ValueError(f"No row to draw for {', '.join(empty)}: evaluate at least one crystal.")
+    return models
+
+
+def aside(index: int, n: int, room: float = 0.7) -> float:
+    """Sideways shift of the index-th of n things that stand at one x, `room` wide altogether."""
+    return room * (index - (n - 1) / 2) / max(n, 1)
+
+
+def points(axis: Axes, x: NDArray[np.float64], rows: pd.DataFrame, index: int, label: str, small: int = 0) -> None:
+    """Means with error bars (columns mean, low, high, n) in the index-th colour and marker.
+
+    A mean without an interval (one parent crystal) is an open marker; n is printed beside a mean of fewer than `small`.
+    """
+    color, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+    style: dict[str, Any] = {"color": color, "fmt": marker, "markersize": 5, "elinewidth": 1.4, "capsize": 2.5}
+    alone = (rows["low"].isna() & rows["mean"].notna()).to_numpy()
+    axis.errorbar(x, rows["mean"].where(~alone), yerr=error_bars(rows), label=label, zorder=4, **style)
+    if alone.any():
+        axis.plot(x[alone], rows["mean"][alone], marker, color=color, mfc="white", markersize=5, zorder=4)
+        axis.plot([], [], "o", color=REFERENCE, mfc="white", markersize=5, label=ALONE)
+    for at, mean, high, n in zip(x, rows["mean"], rows["high"], rows["n"], strict=True):
+        if n < small and np.isfinite(mean):
+            top = (at, mean if np.isnan(high) else high)
+            text = axis.annotate(f"n={n}", top, (0, 4), textcoords="offset points", ha="center", zorder=5)
+            text.set(fontsize=7, color=color, path_effects=[withStroke(linewidth=2, foreground="white")])
+
+
+def _dress(axis: Axes) -> None:
+    axis.grid(visible=True, color="0.92", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def describe(axis: Axes, title: str, definition: str) -> None:
@@ -77,8 +135,9 @@ def references(axis: Axes, levels: Mapping[str, pd.Series], low: float, high: fl
     outside = [f"{name} {level.mean():.2f}" for name, level in levels.items() if len(level) and name not in inside]
     axis.set_ylim(min(shown) - (2 * pad if outside else pad), max(shown) + pad)
     if outside:
-        note = "off scale: " + ", ".join(outside)
-        axis.text(0.99, 0.02, note, transform=axis.transAxes, fontsize=8, color="0.35", ha="right", va="bottom")
+        note = fill("off scale: " + ", ".join(outside), 50)
+        text = axis.text(0.99, 0.02, note, transform=axis.transAxes, fontsize=8, color="0.35", ha="right", va="bottom")
+        text.set_in_layout(False)  # a long note must not shrink its panel
 
 
 def error_bars(rows: pd.DataFrame) -> NDArray[np.float64]:
@@ -92,7 +151,7 @@ def legend_below(figure: Figure, columns: int = 4) -> None:
     for axis in figure.axes:
         handles, labels = axis.get_legend_handles_labels()
         unique |= dict(zip(labels, handles, strict=True))
-    labels = sorted(unique, key=lambda label: label in DASHES)  # stable: the references come last
+    labels = sorted(unique, key=lambda label: label in DASHES or label == ALONE)  # stable: the references come last
     if labels:
         shown = [unique[label] for label in labels]
         figure.legend(shown, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)

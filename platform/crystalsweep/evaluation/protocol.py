@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,9 @@ CASES_PER_CHUNK = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Case:
+class Case:
+    """One corrupted input to make."""
+
     parent: Crystal
     mask_type: str
     sigma_noise: float
@@ -45,6 +48,8 @@ class Chunk:
     corrupted: Corrupted
     keys: pd.DataFrame
     """parent, mask_type, sigma_noise, draw; one row per case."""
+    masked_species: list[int]
+    """Atomic number that a `species` mask hides; 0 for random masks."""
     graphs: dict[tuple[float, int], Graph] = field(default_factory=dict, repr=False)
     """Of the corrupted inputs, by cutoff and max_neighbours; filled by `graph`."""
 
@@ -61,28 +66,47 @@ class Chunk:
         return uncollate(self.corrupted.cart, self.corrupted.species, self.corrupted.pristine, ids)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Cases that share their random draws: the unit that can be evaluated on its own, anywhere."""
+
+    start: int
+    """Number of its first case; names the stream of its draws."""
+    cases: tuple[Case, ...]
+
+
+def blocks(crystals: Sequence[Crystal], config: EvaluationConfig) -> list[Block]:
+    """The whole protocol, in order."""
+    cases = list(_cases(_sample(crystals, config), config))
+    starts = range(0, len(cases), CASES_PER_DRAW)
+    return [Block(start=start, cases=tuple(cases[start : start + CASES_PER_DRAW])) for start in starts]
+
+
+def chunks(block: Block, config: EvaluationConfig) -> Iterator[Chunk]:
+    """The corrupted inputs of a block."""
+    keys = pd.DataFrame(
+        {
+            "parent": [case.parent.id for case in block.cases],
+            "mask_type": [case.mask_type for case in block.cases],
+            "sigma_noise": [case.sigma_noise for case in block.cases],
+            "draw": [case.draw for case in block.cases],
+        }
+    )
+    corrupted = _corrupt(block.cases, config, stream(config.seed, "evaluation", block.start))
+    for first in range(0, len(block.cases), CASES_PER_CHUNK):
+        last = min(first + CASES_PER_CHUNK, len(block.cases))
+        yield Chunk(
+            originals=[case.parent for case in block.cases[first:last]],
+            corrupted=corrupted.part(first, last),
+            keys=keys.iloc[first:last].reset_index(drop=True),
+            masked_species=[case.masked_species for case in block.cases[first:last]],
+        )
+
+
 def evaluation_chunks(crystals: Sequence[Crystal], config: EvaluationConfig) -> Iterator[Chunk]:
     """The protocol's corrupted inputs; the same for every model, since they depend on crystals and config alone."""
-    cases = list(_cases(_sample(crystals, config), config))
-    for start in range(0, len(cases), CASES_PER_DRAW):
-        part = cases[start : start + CASES_PER_DRAW]
-        keys = pd.DataFrame(
-            {
-                "parent": [case.parent.id for case in part],
-                "mask_type": [case.mask_type for case in part],
-                "sigma_noise": [case.sigma_noise for case in part],
-                "draw": [case.draw for case in part],
-            }
-        )
-        generator = stream(config.seed, "evaluation", start)
-        corrupted = _corrupt(part, config, generator)
-        for first in range(0, len(part), CASES_PER_CHUNK):
-            last = min(first + CASES_PER_CHUNK, len(part))
-            yield Chunk(
-                originals=[case.parent for case in part[first:last]],
-                corrupted=corrupted.part(first, last),
-                keys=keys.iloc[first:last].reset_index(drop=True),
-            )
+    for block in blocks(crystals, config):
+        yield from chunks(block, config)
 
 
 def _sample(crystals: Sequence[Crystal], config: EvaluationConfig) -> list[Crystal]:
@@ -92,19 +116,17 @@ def _sample(crystals: Sequence[Crystal], config: EvaluationConfig) -> list[Cryst
     return [crystals[i] for i in sorted(chosen)]
 
 
-def _cases(crystals: Sequence[Crystal], config: EvaluationConfig) -> Iterator[_Case]:
+def _cases(crystals: Sequence[Crystal], config: EvaluationConfig) -> Iterator[Case]:
     for parent in crystals:
         for mask_type in config.mask_types:
             by_species = mask_fraction(mask_type) is None
             hidden = [int(z) for z in np.unique(parent.species)] if by_species else [0] * config.draws
             for sigma_noise in config.sigma_noise:
                 for draw, z in enumerate(hidden):
-                    yield _Case(
-                        parent=parent, mask_type=mask_type, sigma_noise=sigma_noise, draw=draw, masked_species=z
-                    )
+                    yield Case(parent=parent, mask_type=mask_type, sigma_noise=sigma_noise, draw=draw, masked_species=z)
 
 
-def _corrupt(cases: list[_Case], config: EvaluationConfig, generator: torch.Generator) -> Corrupted:
+def _corrupt(cases: Sequence[Case], config: EvaluationConfig, generator: torch.Generator) -> Corrupted:
     batch = collate([case.parent for case in cases])
     masked = batch.species == torch.tensor([case.masked_species for case in cases])[batch.crystal]
     for mask_type in config.mask_types:
@@ -116,17 +138,28 @@ def _corrupt(cases: list[_Case], config: EvaluationConfig, generator: torch.Gene
     return apply(batch, masked, draw_noise(batch, sigma_noise, config.center_noise, generator))
 
 
+class Restored(NamedTuple):
+    """What a generator makes of corrupted crystals, in both readings of the paper; positions are the same."""
+
+    completed: list[Crystal]
+    """Visible species as given, masked ones predicted."""
+    predicted: list[Crystal]
+    """Every species predicted."""
+
+    def reading(self, *, keep_known: bool) -> list[Crystal]:
+        """One of the two."""
+        return self.completed if keep_known else self.predicted
+
+
 @torch.no_grad()
-def restore(
-    generator: Generator, corrupted: Corrupted, ids: Sequence[str], keep_known: bool, graph: Graph | None = None
-) -> list[Crystal]:
-    """Ĝ's crystals for a corrupted batch, whose graph may be given; visible species as given where `keep_known`."""
+def restore(generator: Generator, corrupted: Corrupted, ids: Sequence[str], graph: Graph | None = None) -> Restored:
+    """Ĝ's crystals for a corrupted batch, whose graph may be given."""
     batch: CrystalBatch = corrupted.pristine
     graph = graph or graph_of(corrupted.cart, batch.lattice, batch.counts, generator.backbone.config)
     restored = generator(one_hot(corrupted.species), graph)
-    predicted = restored.species()
-    species = torch.where(corrupted.masked, predicted, corrupted.species) if keep_known else predicted
-    return uncollate(restored.cart(corrupted.cart, batch.lattice, batch.crystal), species, batch, ids)
+    cart, predicted = restored.cart(corrupted.cart, batch.lattice, batch.crystal), restored.species()
+    completed = torch.where(corrupted.masked, predicted, corrupted.species)
+    return Restored(uncollate(cart, completed, batch, ids), uncollate(cart, predicted, batch, ids))
 
 
 def evaluate_generator(
@@ -146,7 +179,7 @@ def evaluate_chunks(
     for chunk in chunks:
         ids, corrupted = [crystal.id for crystal in chunk.originals], chunk.corrupted.to(device)
         graph = chunk.graph(generator.backbone.config).to(device)
-        generated = restore(generator, corrupted, ids, keep_known, graph)
+        generated = restore(generator, corrupted, ids, graph).reading(keep_known=keep_known)
         tables.append(score_table(chunk.originals, chunk.corrupted_crystals(), generated, chunk.keys))
     generator.train(training)
     return pd.concat(tables, ignore_index=True)

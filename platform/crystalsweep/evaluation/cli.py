@@ -1,0 +1,279 @@
+"""`crystalsweep evaluate`, `rescore` and `compare`. Heavy libraries load when a command runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crystalsweep.config import leaves, override
+from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.metric_settings import PRESETS
+from crystalsweep.storage import default_storage
+
+if TYPE_CHECKING:
+    from crystalsweep.evaluation.outcome import Outcome
+    from crystalsweep.tracking import Tracker
+
+EVALUATE_EXAMPLES = """\b
+Examples:
+  crystalsweep evaluate --checkpoint runs/gan                                 the bundled test crystals
+  crystalsweep evaluate --checkpoint runs/gan --data mine.parquet --reference train.parquet --max-crystals 500
+  crystalsweep evaluate --checkpoint 3f2a…                                    a run of the local MLflow store
+  crystalsweep evaluate --checkpoint models:/crystal-generator@champion
+  crystalsweep evaluate --checkpoint identity                                 a reference row, as if it were a model
+  crystalsweep evaluate --structures generated_cifs/ --reference train.parquet
+Start the same command again to go on where it was stopped. --settings lists what --set can change.
+"""
+
+COMPARE_EXAMPLES = """\b
+Examples:
+  crystalsweep compare evaluations/gan-3f2a9c1b evaluations/control-77d01e42
+  crystalsweep compare RUN_ID OTHER_RUN_ID --all-metrics
+"""
+
+RESCORE_EXAMPLES = """\b
+Examples:
+  crystalsweep rescore evaluations/gan-3f2a9c1b --preset cdvae2022
+  crystalsweep rescore evaluations/gan-3f2a9c1b --preset smact4 --preset paper
+  crystalsweep rescore evaluations/gan-3f2a9c1b --set composition.alloys=false --name no_alloys
+"""
+
+_TRACKING = [
+    click.option("--tracking-uri", help="MLflow server or database.  [default: MLFLOW_TRACKING_URI]"),
+    click.option(
+        "--storage", type=click.Path(path_type=Path), help="Folder of the local store.  [default: ~/crystalsweep]"
+    ),
+]
+
+
+def _tracked(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_TRACKING):
+        command = option(command)
+    return command
+
+
+@click.command(epilog=EVALUATE_EXAMPLES)
+@click.option("--checkpoint", metavar="REF", help="Run folder, MLflow run id, models:/name@alias, or a reference row.")
+@click.option(
+    "--structures", type=click.Path(path_type=Path), help="Instead: crystals made by any tool, as file or folder."
+)
+@click.option(
+    "--data", "source", help="Crystals to corrupt and restore: 'bundled', a data set, or TRAIN,VAL.  [default: bundled]"
+)
+@click.option(
+    "--part", type=click.Choice(["train", "val", "test", "all"]), help="Of --data.  [default: test, else all]"
+)
+@click.option("--reference", help="Training crystals to be new against.  [default: --data's train part]")
+@click.option("--originals", help="With --structures: true crystals of the same ids.  [default: --reference]")
+@click.option("--max-crystals", type=click.IntRange(min=1), help="Evaluate a seeded sample of so many crystals.")
+@click.option("--max-atoms", type=click.IntRange(min=1), help="Leave out crystals with more atoms.")
+@click.option(
+    "--calculator", help="Energies: none, chgnet, MODULE:CLASS of an ASE calculator, uma:FILE.  [default: chgnet]"
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable.")
+@click.option("--settings", "list_settings", is_flag=True, help="List all settings and exit.")
+@click.option("--out", type=click.Path(path_type=Path), help="Result folder.  [default: evaluations/NAME-HASH]")
+@click.option("--name", help="What tables and plots call it.  [default: its stage, or the file's name]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes, on Ray if more than one.  [default: all CPUs]")
+@click.option("--device", help="cpu, cuda, …; the GPU if there is one.")
+@_tracked
+def evaluate(
+    checkpoint: str | None,
+    structures: Path | None,
+    source: str | None,
+    part: str | None,
+    reference: str | None,
+    originals: str | None,
+    max_crystals: int | None,
+    max_atoms: int | None,
+    calculator: str | None,
+    settings: tuple[str, ...],
+    list_settings: bool,
+    out: Path | None,
+    name: str | None,
+    workers: int | None,
+    device: str | None,
+    tracking_uri: str | None,
+    storage: Path | None,
+) -> None:
+    """Score restored or generated crystals, with ceiling, baselines and 95 % intervals (paper, Figs. 4 and 5).
+
+    With --checkpoint: every crystal × mask type × noise level is corrupted, restored and scored. With --structures:
+    the crystals of a file, made by any tool. The result folder holds report.html, metrics.json, structures.parquet
+    (a row per crystal) and plots/. With a tracking URI all of it goes to MLflow, to the checkpoint's own run if it has
+    one.
+    """
+    with _plainly():
+        given = {
+            "protocol.max_crystals": max_crystals,
+            "max_atoms": max_atoms,
+            "energies.calculator": calculator,
+        }
+        asked = [*(f"{key}={value}" for key, value in given.items() if value is not None), *settings]
+        config = override(EvaluationSettings(), asked)
+        if list_settings:
+            for leaf in leaves(config):
+                click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
+            return
+        if (checkpoint is None) == (structures is None):
+            raise ValueError("give either --checkpoint REF or --structures PATH")
+        if structures is not None and reference is None:
+            raise ValueError("--structures needs --reference: crystals to be new against (and the originals, by id)")
+        if structures is not None and (source or part):
+            raise ValueError(
+                "--data and --part go with --checkpoint; give --structures its --reference and --originals"
+            )
+        if checkpoint is not None and originals:
+            raise ValueError("--originals goes with --structures")
+        _evaluate(
+            checkpoint,
+            structures,
+            source or "bundled",
+            part,
+            reference,
+            originals,
+            config,
+            out,
+            name,
+            workers,
+            device,
+            tracking_uri,
+            storage,
+        )
+
+
+def _evaluate(
+    checkpoint: str | None,
+    structures: Path | None,
+    source: str,
+    part: str | None,
+    reference: str | None,
+    originals: str | None,
+    config: EvaluationSettings,
+    out: Path | None,
+    name: str | None,
+    workers: int | None,
+    device: str | None,
+    tracking_uri: str | None,
+    storage: Path | None,
+) -> None:
+    from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint, evaluate_structures
+    from crystalsweep.evaluation.publishing import log_evaluation
+
+    store, asked = storage or default_storage(), bool(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+    tracker = _tracker(tracking_uri, store)
+    machine, run = Machine(workers=workers, device=device), None
+    if checkpoint is not None:
+        folder, outcome, model = evaluate_checkpoint(
+            checkpoint, source, part, reference, config, out, machine=machine, tracker=tracker, storage=store, name=name
+        )
+        run = model.run
+    else:
+        assert structures is not None
+        assert reference is not None
+        folder, outcome = evaluate_structures(structures, reference, originals, config, out, machine=machine, name=name)
+    _show(outcome, folder)
+    if asked or run:
+        assert tracker is not None
+        logged = log_evaluation(tracker, outcome, folder, run)
+        click.echo(f"MLflow run: {logged} in {tracker.uri}")
+
+
+def _tracker(tracking_uri: str | None, storage: Path) -> Tracker | None:
+    """The store where run ids and names are looked up; None where there is none yet."""
+    from crystalsweep.tracking import Tracker, default_tracking_uri
+
+    uri = tracking_uri or default_tracking_uri(storage)
+    local = uri.removeprefix("sqlite:///")
+    return Tracker(uri) if tracking_uri or local == uri or Path(local).exists() else None
+
+
+def _show(outcome: Outcome, folder: Path) -> None:
+    from crystalsweep.evaluation.text import headline_text
+
+    click.echo(f"\n{headline_text(outcome)}\n")
+    click.echo(f"report:  {folder / 'report.html'}")
+    click.echo(f"numbers: {folder / 'metrics.json'}, a row per crystal in {folder / 'structures.parquet'}")
+
+
+@click.command(epilog=COMPARE_EXAMPLES)
+@click.argument("evaluations", nargs=-1, required=True, metavar="A B …")
+@click.option("--all-metrics", is_flag=True, help="Also what explains the headline; the correction is for all of them.")
+@click.option("--all-pairs", is_flag=True, help="Each against each; otherwise every one against the first.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the verdicts to this CSV file."
+)
+@_tracked
+def compare(
+    evaluations: tuple[str, ...],
+    all_metrics: bool,
+    all_pairs: bool,
+    out: Path | None,
+    tracking_uri: str | None,
+    storage: Path | None,
+) -> None:
+    """Say per metric whether evaluations differ: better, worse, or not resolved.
+
+    A, B, … are folders of `crystalsweep evaluate`, or MLflow runs that one was logged to; the first is the baseline.
+    Crystals are paired by parent and corruption, parents resampled, p values corrected for the number of comparisons.
+    """
+    with _plainly():
+        from crystalsweep.evaluation.comparing import compare_evaluations
+        from crystalsweep.metrics.verdicts import verdict_table
+
+        if len(evaluations) < 2:
+            raise ValueError("give two evaluations or more")
+        store = storage or default_storage()
+        frame, notes = compare_evaluations(
+            evaluations,
+            _tracker(tracking_uri, store),
+            store / "downloads",
+            all_metrics=all_metrics,
+            all_pairs=all_pairs,
+        )
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
+        click.echo(verdict_table(frame))
+        if out:
+            frame.to_csv(out, index=False)
+
+
+@click.command(epilog=RESCORE_EXAMPLES)
+@click.argument("evaluation", type=click.Path(path_type=Path), metavar="FOLDER")
+@click.option(
+    "--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), help="Settings by name; repeatable."
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Settings of your own; needs --name.")
+@click.option("--name", help="What the new columns are called after the @.  [default: the preset's]")
+def rescore(evaluation: Path, presets: tuple[str, ...], settings: tuple[str, ...], name: str | None) -> None:
+    """Compute the metrics of a finished evaluation again under other settings, from its saved crystals.
+
+    Nothing is generated and nothing overwritten: scores go to new columns `metric@preset` of structures.parquet and
+    references.parquet, means to metrics.json and the report.
+    """
+    with _plainly():
+        from crystalsweep.evaluation.rescoring import rescore_folder
+        from crystalsweep.evaluation.text import rescored_text
+
+        if not presets and not settings:
+            raise ValueError(f"give --preset ({', '.join(PRESETS)}) or --set KEY=VALUE with --name")
+        if settings and (len(presets) > 1 or not name):
+            raise ValueError("--set changes one preset (or the default) and needs --name for its columns")
+        chosen = {name or preset: override(PRESETS[preset], settings) for preset in (presets or ("default",))}
+        for each, metrics in chosen.items():
+            outcome = rescore_folder(evaluation, each, metrics)
+        click.echo(rescored_text(outcome, list(chosen)))
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Bad input ends in one line and exit code 1, never in a traceback."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from error

@@ -1,0 +1,225 @@
+"""One evaluation from its request to its folder: a checkpoint under the paper's protocol, or crystals from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from crystalsweep.data import DataError, fingerprint, read
+from crystalsweep.evaluation.energy_rows import Energies
+from crystalsweep.evaluation.inputs import Inputs, read_inputs
+from crystalsweep.evaluation.models import REFERENCES, Evaluated, find_model, reference_rows
+from crystalsweep.evaluation.outcome import Outcome, read_outcome
+from crystalsweep.evaluation.protocol import blocks
+from crystalsweep.evaluation.results import finish, whole_table_columns
+from crystalsweep.evaluation.run import ROWS, open_folder, run
+from crystalsweep.evaluation.scoring import Protocol, crystal_systems, energy_sample
+from crystalsweep.evaluation.settings import EvaluationSettings, versions
+from crystalsweep.evaluation.spread import available_workers
+from crystalsweep.evaluation.submitted import Submitted, pair, parts_of
+from crystalsweep.metrics.novelty import Reference
+from crystalsweep.tracking import Tracker
+
+FEW = 1000
+"""Crystals below which starting Ray takes longer than it saves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where an evaluation runs."""
+
+    workers: int | None = None
+    """Processes; by default one for few crystals, else one per CPU of the cluster or machine."""
+    device: str | None = None
+    """Of the networks; the GPU if there is one."""
+
+    def for_crystals(self, n: int) -> int:
+        """Processes for this many crystals."""
+        return self.workers or (1 if n < FEW else available_workers())
+
+    @property
+    def torch_device(self) -> str:
+        """As torch names it."""
+        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def evaluate_checkpoint(
+    checkpoint: str,
+    source: str,
+    part: str | None,
+    reference: str | None,
+    settings: EvaluationSettings,
+    out: Path | None,
+    *,
+    machine: Machine,
+    tracker: Tracker | None,
+    storage: Path,
+    name: str | None = None,
+) -> tuple[Path, Outcome, Evaluated]:
+    """The whole protocol on one model; continues where an earlier start ended. Returns its folder too."""
+    inputs = read_inputs(source, part, reference, settings)
+    model = find_model(checkpoint, tracker, storage / "downloads", inputs.counts())
+    if not inputs.reference and model.info:
+        inputs = read_inputs(source, part, reference, settings, trained_on=model.info.data_sha256)
+    model = replace(model, name=name or model.name)
+    energies = _energies(settings, inputs, machine)
+    parts = blocks(inputs.parents, settings.protocol)
+    request = _request("checkpoint", model.name, _model_record(model), inputs.record(), settings)
+    folder = out or Path("evaluations") / f"{model.name.replace(' ', '-')}-{_short(request)}"
+    open_folder(folder, request)
+    if (folder / "metrics.json").exists() and not (folder / ROWS).exists():
+        return folder, read_outcome(folder), model
+    evaluated = list({case.parent.id: case.parent for each in parts for case in each.cases}.values())
+    n = sum(len(each.cases) for each in parts)
+    workers = machine.for_crystals(n)
+    task = Protocol(
+        restorer=model.restorer,
+        references=reference_rows(inputs.counts()),
+        settings=settings,
+        reference=Reference(inputs.reference) if inputs.reference else None,
+        train_counts=inputs.counts(),
+        crystal_systems=crystal_systems(evaluated),
+        with_energies=energy_sample(parts, settings.energies.max_parents, settings.protocol.seed),
+        energies=energies,
+        device=machine.torch_device,
+    )
+    gpu = workers > 1 and machine.torch_device.startswith("cuda")
+    tables = run(task, parts, [len(each.cases) for each in parts], folder, workers=workers, gpu=gpu)
+    tables = whole_table_columns(tables, settings.metrics, evaluated)
+    outcome = finish(
+        folder,
+        tables,
+        name=model.name,
+        kind="checkpoint",
+        model=request["model"],
+        data=request["data"],
+        settings=settings,
+        true_crystals=evaluated,
+        energies=energies.record() if energies else {},
+        trained_at=_trained_at(model),
+    )
+    shutil.rmtree(folder / ROWS)
+    return folder, outcome, model
+
+
+def evaluate_structures(
+    structures: Path,
+    reference: str,
+    originals: str | None,
+    settings: EvaluationSettings,
+    out: Path | None,
+    *,
+    machine: Machine,
+    name: str | None = None,
+) -> tuple[Path, Outcome]:
+    """Scores of crystals from a file; every row of it is a row of the result, readable or not."""
+    inputs = read_inputs(reference, "all", reference, replace_filters(settings))
+    paired_with = (
+        read_inputs(originals, "all", None, replace_filters(settings)).parents if originals else inputs.parents
+    )
+    reading = read(structures, progress=True)
+    if not reading.n_rows:
+        raise DataError(f"{structures}: no rows; give a file or folder with crystals")
+    submissions = pair(reading.crystals, reading.rejects, {crystal.id: crystal for crystal in paired_with})
+    energies = _energies(settings, inputs, machine)
+    data = inputs.record() | {
+        "source": str(structures),
+        "part": "all",
+        "parents": len(submissions),
+        "data_sha256": fingerprint(reading.crystals) if reading.crystals else "",
+        "with_original": sum(each.original is not None for each in submissions),
+        "unreadable": len(reading.rejects),
+        "originals": originals or reference,
+    }
+    title = name or structures.stem
+    request = _request("structures", title, {"structures": str(structures)}, data, settings)
+    folder = out or Path("evaluations") / f"{title}-{_short(request)}"
+    open_folder(folder, request)
+    if (folder / "metrics.json").exists() and not (folder / ROWS).exists():
+        return folder, read_outcome(folder)
+    generator = np.random.default_rng(settings.protocol.seed)
+    sampled = generator.permutation(len(submissions))[: settings.energies.max_parents]
+    task = Submitted(
+        settings=settings,
+        reference=Reference(inputs.reference),
+        energies=energies,
+        with_energies=frozenset(submissions[i].id for i in sampled),
+    )
+    parts = parts_of(submissions)
+    tables = run(task, parts, [len(each) for each in parts], folder, workers=machine.for_crystals(len(submissions)))
+    truth = [each.original for each in submissions if each.original] or inputs.reference
+    distinct = list({crystal.id: crystal for crystal in truth}.values())
+    tables = whole_table_columns(tables, settings.metrics, distinct)
+    outcome = finish(
+        folder,
+        tables,
+        name=title,
+        kind="structures",
+        model=request["model"],
+        data=data,
+        settings=settings,
+        true_crystals=distinct,
+        energies=energies.record() if energies else {},
+    )
+    shutil.rmtree(folder / ROWS)
+    return folder, outcome
+
+
+def replace_filters(settings: EvaluationSettings) -> EvaluationSettings:
+    """The settings without their filters on parents: a reference is taken whole."""
+    return settings.model_copy(update={"max_atoms": None, "stable_only": False})
+
+
+def _energies(settings: EvaluationSettings, inputs: Inputs, machine: Machine) -> Energies | None:
+    if settings.energies.calculator == "none":
+        return None
+    energies = Energies(settings.energies, inputs.labelled, machine.torch_device)
+    _ = energies.calculator  # a name that means nothing is better told before work starts
+    return energies
+
+
+def _request(
+    kind: str, name: str, model: Mapping[str, Any], data: Mapping[str, Any], settings: EvaluationSettings
+) -> dict[str, Any]:
+    """What decides every figure; the same request finds its folder again."""
+    return {
+        "kind": kind,
+        "name": name,
+        "model": dict(model),
+        "data": dict(data),
+        "settings": settings.model_dump(mode="json"),
+        "versions": versions(),
+        "references": list(REFERENCES),
+    }
+
+
+def _short(request: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _model_record(model: Evaluated) -> dict[str, Any]:
+    if model.info is None:
+        return {"reference_row": model.name}
+    info = model.info
+    weights = {"run": model.run} if model.run else {}
+    return weights | {
+        "stage": info.stage,
+        "epoch": info.epoch,
+        "weights_sha256": model.weights_sha256,
+        "trained_on": info.data_sha256,
+        "split": info.split_sha256,
+        "config": info.config,
+    }
+
+
+def _trained_at(model: Evaluated) -> float | None:
+    sigma = model.info.config.get("corruption", {}).get("sigma_noise") if model.info else None
+    return float(sigma) if isinstance(sigma, int | float) else None

@@ -1,0 +1,66 @@
+"""Energies for the sampled rows of a table; each process makes its own calculator and hull when it first needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.energies import COLUMNS, EnergyCalculator, Limits, ReferenceHull, energy_calculator, energy_columns
+from crystalsweep.energies.hull import LABEL
+from crystalsweep.evaluation.settings import EnergyConfig
+
+
+class Energies:
+    """A calculator with the hull of the crystals whose formation energy is known. Picklable: only these travel."""
+
+    def __init__(self, config: EnergyConfig, labelled: Sequence[Crystal], device: str) -> None:
+        self.config, self.labelled, self.device = config, labelled, device
+
+    def __reduce__(self) -> tuple[type[Energies], tuple[EnergyConfig, Sequence[Crystal], str]]:
+        return Energies, (self.config, self.labelled, self.device)
+
+    @cached_property
+    def calculator(self) -> EnergyCalculator:
+        """By its name. Raises `ValueError` with the remedy where there is none."""
+        limits = Limits(max_atoms=self.config.max_atoms)
+        return energy_calculator(self.config.calculator, device=self.device, limits=limits)
+
+    @cached_property
+    def hull(self) -> ReferenceHull | None:
+        """None where no crystal carries a formation energy."""
+        return ReferenceHull(self.labelled) if self.labelled else None
+
+    def columns(
+        self, originals: Sequence[Crystal], generated: Sequence[Crystal], chosen: NDArray[np.bool_]
+    ) -> pd.DataFrame:
+        """Energy columns (n rows); NaN, without a reason, in the rows that are not `chosen` (n,)."""
+        table = pd.DataFrame(np.nan, index=range(len(generated)), columns=list(COLUMNS[:-1]), dtype=np.float64)
+        table["energy_failure"] = ""
+        rows = np.flatnonzero(chosen).tolist()
+        if rows:
+            found = energy_columns(
+                [originals[i] for i in rows],
+                [generated[i] for i in rows],
+                self.calculator,
+                self.hull,
+                relax_steps=self.config.relax_steps,
+            )
+            table.loc[rows, list(COLUMNS)] = found[list(COLUMNS)].to_numpy()
+            table[list(COLUMNS[:-1])] = table[list(COLUMNS[:-1])].astype(np.float64)
+        return table
+
+    def record(self) -> dict[str, Any]:
+        """What the figures rest on."""
+        n = len(self.labelled)
+        relaxed = f"at most {self.config.relax_steps} steps" if self.config.relax_steps else "no"
+        return {
+            "calculator": self.config.calculator,
+            "relaxed": relaxed,
+            "hull": f"{n:,} crystals of data and reference with {LABEL}" if n else f"none: no crystal has {LABEL}",
+        }

@@ -1,0 +1,147 @@
+"""`metrics.json`: the figures of an evaluation with what they were measured with; refused where it does not fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import ValidationError
+
+from crystalsweep.config import Config
+from crystalsweep.evaluation.scoring import ALL_ATOMS
+from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.metric_settings import MetricConfig
+from crystalsweep.metrics.bootstrap import Interval
+from crystalsweep.metrics.summary import MATCHING, METRICS, SECONDARY, Metric, available, energetic, ranking_score
+
+FORMAT = 1
+FILE = "metrics.json"
+
+
+class Figure(Config):
+    """A mean with its 95 % interval; null where it is undefined."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    """Rows it rests on."""
+    clusters: int
+    """Parent crystals it rests on."""
+
+    @classmethod
+    def of(cls, interval: Interval) -> Figure:
+        """From an interval."""
+        return cls.model_validate(plain(interval))
+
+
+class Outcome(Config):
+    """Everything a reader of an evaluation needs beside the tables. No times and no paths of output: the same
+    evaluation twice on a CPU gives the same file."""
+
+    format: Literal[1] = 1
+    kind: Literal["checkpoint", "structures"]
+    name: str
+    """Row name of the model."""
+    model: dict[str, Any]
+    """What was evaluated."""
+    data: dict[str, Any]
+    """On which crystals, new against which."""
+    settings: EvaluationSettings
+    versions: dict[str, str]
+    metrics_lock: str
+    """Sha256 of metric settings and versions; figures under different locks need not agree."""
+    rows: dict[str, dict[str, Figure]]
+    """Means by row name and metric."""
+    conditions: dict[str, dict[str, dict[str, Figure]]] = {}
+    """By row name, `mask_type/sigma_noise` and metric."""
+    strata: dict[str, list[dict[str, Any]]] = {}
+    """The model's headline by stratum."""
+    distributions: dict[str, dict[str, Any]] = {}
+    """Distances of the generated from the true crystals, by quantity."""
+    replacement: dict[str, Any] = {}
+    """Rank correlations of what replaces what."""
+    energies: dict[str, Any] = {}
+    """Of calculator and hull."""
+    flags: dict[str, list[str]] = {}
+    """By row name, what makes its figures hollow."""
+    failures: dict[str, dict[str, int]] = {}
+    """By column, how often which reason."""
+    rescored: dict[str, Rescored] = {}
+    """By preset, the figures that other settings give."""
+
+
+class Rescored(Config):
+    """Figures under other metric settings."""
+
+    settings: MetricConfig
+    metrics_lock: str
+    rows: dict[str, dict[str, Figure]]
+
+
+def metrics_of(settings: MetricConfig) -> tuple[Metric, ...]:
+    """Every metric that an evaluation can report, under these settings."""
+    return (*METRICS, *SECONDARY, *MATCHING, *energetic(settings.stable_below))
+
+
+def figures(table: pd.DataFrame, metrics: Iterable[Metric], *, seed: int = 0) -> dict[str, Figure]:
+    """Score and every metric that the table can tell."""
+    known = {metric.name: Figure.of(metric.over(table, seed=seed)) for metric in available(metrics, table)}
+    whole = all(metric.name in known or metric.name == "structural_similarity" for metric in METRICS)
+    return ({"score": Figure.of(ranking_score(table))} if whole else {}) | known
+
+
+def figures_by_condition(table: pd.DataFrame, metrics: Iterable[Metric]) -> dict[str, dict[str, Figure]]:
+    """The same per mask type and sigma."""
+    groups = table.groupby(["mask_type", "sigma_noise"], sort=True)
+    chosen = available(metrics, table)
+    return {f"{mask}/{sigma:g}": figures(group, chosen) for (mask, sigma), group in groups}
+
+
+def variant(table: pd.DataFrame, name: str = ALL_ATOMS) -> pd.DataFrame:
+    """The table with the columns `…@name` in place of those they are a variant of."""
+    suffix = f"@{name}"
+    changed = [column for column in table.columns if column.endswith(suffix)]
+    return table.assign(**{column.removesuffix(suffix): table[column] for column in changed})
+
+
+def has_variant(table: pd.DataFrame, name: str = ALL_ATOMS) -> bool:
+    """Whether a table was scored under that variant."""
+    return any(column.endswith(f"@{name}") for column in table.columns)
+
+
+def reasons(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """How often each reason stands in the columns that hold reasons."""
+    columns = [name for name in table.columns if name == "failure" or name.endswith("_failure")]
+    counted = {name: table[name].replace("", None).dropna().value_counts() for name in columns}
+    return {name: {str(k): int(v) for k, v in found.items()} for name, found in counted.items() if len(found)}
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types; NaN becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, Interval):
+        return plain(asdict(value))
+    if hasattr(value, "item"):  # numpy scalars
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_outcome(folder: Path) -> Outcome:
+    """Of a finished evaluation. Raises `ValueError` where there is none, or it is no such file."""
+    file = folder / FILE
+    if not file.exists():
+        raise ValueError(f"{folder} holds no {FILE}: give the folder of a finished `crystalsweep evaluate`")
+    try:
+        return Outcome.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{file}: not of format {FORMAT} ({where}: {first['msg']}); evaluate again") from error

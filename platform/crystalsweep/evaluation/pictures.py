@@ -1,0 +1,156 @@
+"""The plots of an evaluation, with what a reader needs to know beside each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.data.abundance import plot_abundance
+from crystalsweep.evaluation.report import Picture
+from crystalsweep.metrics.strata import STRATA
+from crystalsweep.plots.distributions import plot_distributions
+from crystalsweep.plots.energies import plot_energies
+from crystalsweep.plots.extrapolation import plot_extrapolation
+from crystalsweep.plots.grids import plot_similarity, plot_validity
+from crystalsweep.plots.periodic import plot_replacement_table
+from crystalsweep.plots.replacement import (
+    plot_mined_correlation,
+    plot_replacement_matrix,
+)
+from crystalsweep.plots.replacement_rates import plot_replacement_rates
+from crystalsweep.plots.strata import plot_strata
+
+Tables = Mapping[str, pd.DataFrame]
+
+
+def draw(
+    tables: Tables,
+    name: str,
+    folder: Path,
+    true_crystals: Sequence[Crystal],
+    distances: Mapping[str, Mapping[str, Any]],
+    trained_at: float | None,
+) -> dict[str, list[Picture]]:
+    """Every plot that the tables have rows for, as PNG in `folder` and as pictures by section of the report."""
+    folder.mkdir(exist_ok=True)
+    own, drawn = tables[name], _Drawn(folder)
+    if (own["sigma_noise"] > 0).any():
+        drawn.add(
+            "Validity and similarity",
+            "fig4a_validity",
+            lambda path: plot_validity(tables, path),
+            "Validity (paper, Fig. 4A).",
+            "Columns: what was masked. A model above the ceiling is not better than real crystals, only more uniform.",
+        )
+        drawn.add(
+            "Validity and similarity",
+            "fig4b_similarity",
+            lambda path: plot_similarity(tables, path),
+            "Similarity to the original (Fig. 4B).",
+            "Structural similarity counts crystals with restored species only: 1 is the original, 0 is as far off as "
+            "the input, below 0 farther.",
+        )
+        drawn.add(
+            "Validity and similarity",
+            "extrapolation",
+            lambda path: plot_extrapolation(tables, path, trained_at=trained_at),
+            "Beyond the training noise.",
+            "Mean over mask types; the number is the mean over the sigmas tested.",
+        )
+    drawn.add(
+        "Energies",
+        "fig4c_energies",
+        lambda path: plot_energies(tables, path),
+        "Energy relative to the original (Fig. 4C).",
+        "Same composition only, from the calculator named in the table above; the paper used DFT.",
+    )
+    for by, stratum in STRATA.items():
+        drawn.add(
+            "Strata",
+            f"fig4de_{by}",
+            partial(plot_strata, {name: own}, by=by),
+            f"{stratum.title} (Figs. 4D and 4E).",
+            "Bins with fewer than 10 crystals are not drawn.",
+        )
+    if "species_corrupted" in own:
+        _draw_replacement(drawn, {name: own})
+    drawn.add(
+        "Distributions",
+        "distributions",
+        lambda path: plot_distributions(tables, path, _distances_by_column(distances, name)),
+        "The generated crystals as a set.",
+        "Restoring every original exactly would give the true crystals' own distributions.",
+    )
+    if true_crystals:
+        drawn.add(
+            "Distributions",
+            "fig1a_abundance",
+            lambda path: _abundance(true_crystals, path),
+            "Elements of the evaluated crystals (Fig. 1A).",
+            "Share of atoms by rank, with the power law of the paper.",
+        )
+    return drawn.pictures
+
+
+def _draw_replacement(drawn: _Drawn, tables: Tables) -> None:
+    (table,) = tables.values()
+    section = "Replacement of species"
+    drawn.add(
+        section,
+        "fig5a_replacement",
+        lambda path: plot_replacement_matrix(table, path),
+        "What replaces what (Fig. 5A).",
+        "Valid crystals of another composition than their original. Ordered by chemical family.",
+    )
+    drawn.add(
+        section,
+        "fig5b_periodic_table",
+        lambda path: plot_replacement_table(table, path),
+        "The commonest replacements in the periodic table (Fig. 5B).",
+        "Dashed: the replaced element; blocks: its three commonest replacements with their share.",
+    )
+    drawn.add(
+        section,
+        "figs16_mined",
+        lambda path: plot_mined_correlation(table, path),
+        "Against substitution probabilities mined from known crystals (Fig. S16).",
+        "Mined: Hautier et al., doi:10.1021/ic102031h, as pymatgen has them.",
+    )
+    drawn.add(
+        section,
+        "figs17_rates",
+        lambda path: plot_replacement_rates(tables, path),
+        "How often elements are replaced and replace (Fig. S17, Eq. 7).",
+        "Ordered by how often they occur.",
+    )
+
+
+def _distances_by_column(found: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, dict[str, float]]:
+    columns = {"density": "density", "n_elements": "n_elements", "crystal_systems": "space_group"}
+    columns["elements"] = "species_after"
+    return {columns[each]: {name: row["distance"]} for each, row in found.items() if each in columns}
+
+
+def _abundance(crystals: Sequence[Crystal], path: Path) -> Path:
+    plot_abundance(crystals, path)
+    return path
+
+
+class _Drawn:
+    """Pictures by section; of those there are too few crystals for, the reason."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pictures: dict[str, list[Picture]] = {}
+
+    def add(self, section: str, stem: str, plot: Callable[[Path], Path], title: str, caption: str) -> None:
+        try:
+            picture = Picture.of(plot(self.folder / f"{stem}.png"), title, caption)
+        except ValueError as error:  # the plots say so when there is nothing to draw
+            picture = Picture(title=title, caption=f"Not drawn. {error}", data="")
+        self.pictures.setdefault(section, []).append(picture)

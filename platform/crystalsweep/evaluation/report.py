@@ -1,0 +1,266 @@
+"""`report.html`: one page that opens offline and can be read by someone who has only the paper."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+
+from crystalsweep.evaluation.outcome import Figure, Outcome, metrics_of
+
+FILE = "report.html"
+
+HEADLINE = (
+    "score",
+    "structural_validity",
+    "compositional_validity",
+    "compositional_similarity",
+    "structural_similarity",
+    "masked_accuracy",
+    "match_rate",
+)
+"""Columns of the first table."""
+
+SCORE_TEXT = "mean of the two validities and the two similarities; an undefined one counts as 0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Cells are text, or a `Figure` as a dict."""
+
+    cells: list[Any]
+    highlighted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a section."""
+
+    heads: list[str]
+    rows: list[Row]
+    title: str = ""
+    note: str = ""
+    folded: str = ""
+    """Text to click on, where the table is hidden at first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A plot with its caption."""
+
+    title: str
+    caption: str
+    data: str
+    """PNG in base64; empty where it was not drawn."""
+
+    @classmethod
+    def of(cls, path: Path, title: str, caption: str) -> Picture:
+        """From a file."""
+        return cls(title=title, caption=caption, data=base64.b64encode(path.read_bytes()).decode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A heading and what is below it."""
+
+    title: str
+    text: str = ""
+    tables: list[Table] = field(default_factory=list)
+    figures: list[Picture] = field(default_factory=list)
+
+
+def render(outcome: Outcome, verdicts: pd.DataFrame, pictures: Mapping[str, Sequence[Picture]], folder: Path) -> Path:
+    """Write the page.
+
+    Args:
+        outcome: All figures.
+        verdicts: Of the model against the references, as `metrics.verdicts` gives them; may be empty.
+        pictures: By section title, in order.
+        folder: Where it goes.
+    """
+    sections = [_headline(outcome, verdicts)]
+    for title, shown in pictures.items():
+        sections.append(Section(title=title, tables=_tables(title, outcome), figures=list(shown)))
+    missing = [title for title in _TABLES if title not in pictures]
+    sections += [Section(title=title, tables=tables) for title in missing if (tables := _tables(title, outcome))]
+    sections.append(Section(title="All metrics", tables=[_all(outcome), _definitions(outcome)]))
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page = template.from_string(files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
+    told = outcome.model_dump(mode="json", include={"model", "data", "settings", "versions", "metrics_lock"})
+    text = page.render(
+        title=f"Evaluation: {outcome.name}",
+        lead=_lead(outcome),
+        sections=sections,
+        flags={name: sentences for name, sentences in outcome.flags.items() if sentences},
+        outcome=outcome,
+        settings=json.dumps(told, indent=2),
+        footer="Protocol and figures after Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672.",
+    )
+    target = folder / FILE
+    target.write_text(text, encoding="utf-8")
+    return target
+
+
+def _lead(outcome: Outcome) -> str:
+    data = outcome.data
+    n = outcome.rows[outcome.name].get("structural_validity")
+    crystals, parents = (n.n, n.clusters) if n else (0, 0)
+    reference = data.get("reference")
+    known = f"new against {data.get('reference_crystals'):,} crystals of {reference}" if reference else "no reference"
+    if outcome.kind == "structures":
+        return f"{crystals:,} crystals from {data['source']}; {known}. Brackets are 95 % intervals."
+    return (
+        f"{crystals:,} restored crystals of {parents:,} parents from {data['source']} ({data['part']}); {known}. "
+        "Brackets are 95 % intervals from a bootstrap over parents."
+    )
+
+
+def _headline(outcome: Outcome, verdicts: pd.DataFrame) -> Section:
+    titles = {metric.name: metric.title for metric in metrics_of(outcome.settings.metrics)} | {"score": "Score"}
+    shown = [name for name in HEADLINE if any(name in row for row in outcome.rows.values())]
+    rows = [
+        Row(
+            cells=[name, *(_cell(found.get(metric)) for metric in shown)],
+            highlighted=name == outcome.name,
+        )
+        for name, found in outcome.rows.items()
+    ]
+    first = Table(heads=["", *(titles[name] for name in shown)], rows=rows, note=_reading(outcome))
+    tables = [first]
+    if len(verdicts):
+        tables.append(_verdicts(verdicts, titles))
+    return Section(title="Headline", tables=tables)
+
+
+def _reading(outcome: Outcome) -> str:
+    rules = outcome.settings.metrics.composition
+    text = (
+        f"Score: {SCORE_TEXT}. Compositional validity: SMACT 4, {rules.oxidation_states} oxidation states, "
+        f"{'alloys and elements valid' if rules.alloys else 'alloys not exempt'}. "
+    )
+    if outcome.kind == "structures":
+        return text + "Similarities and match rate: against the original with the same id, where there is one."
+    return text + (
+        "ceiling: the true crystals. identity: the input, unrestored (its structural similarity is scored on positions "
+        "alone and is 0 by construction). most common: every masked atom becomes the commonest element. substitution: "
+        "told the true element, replaces it by its likeliest mined substitute of the same charge. "
+        "“all atoms”: visible species are predicted too, the paper's reading; above it they are kept as given."
+    )
+
+
+def _verdicts(verdicts: pd.DataFrame, titles: Mapping[str, str]) -> Table:
+    rows = [
+        Row(
+            cells=[
+                titles.get(row["metric"], row["metric"]),
+                f"{row['a']} − {row['b']}",
+                {"mean": row["difference"], "low": row["low"], "high": row["high"]},
+                f"{row['p_adjusted']:.4f}",
+                f"{row['n']:,} / {row['clusters']:,}",
+                row["verdict"],
+            ]
+        )
+        for row in verdicts.to_dict("records")
+        if row["n"]
+    ]
+    tested = int(verdicts["p"].notna().sum())
+    return Table(
+        title="Is the difference real?",
+        heads=["Metric", "", "Difference", "corrected p", "rows / parents", "Verdict"],
+        rows=rows,
+        note=f"Paired by corrupted crystal, bootstrap over parents, p corrected by Holm's method for {tested} "
+        "comparisons; intervals are not corrected. One model: spread between training seeds is not in these intervals.",
+    )
+
+
+def _tables(title: str, outcome: Outcome) -> list[Table]:
+    return [table for make in _TABLES.get(title, ()) for table in make(outcome)]
+
+
+def _strata(outcome: Outcome) -> list[Table]:
+    tables = []
+    for name, rows in outcome.strata.items():
+        metrics = [metric for metric in HEADLINE if any(row["metric"] == metric for row in rows)]
+        bins = list(dict.fromkeys(row["stratum"] for row in rows))
+        found = {(row["stratum"], row["metric"]): row for row in rows}
+        lines = [
+            Row(cells=[str(each), *(found.get((each, metric), _UNDEFINED) for metric in metrics)]) for each in bins
+        ]
+        tables.append(Table(folded=f"by {name}: the figures", heads=[name, *metrics], rows=lines))
+    return tables
+
+
+def _distributions(outcome: Outcome) -> list[Table]:
+    if not outcome.distributions:
+        return []
+    rows = [
+        Row(cells=[name, each["measure"], _of(each), f"{each['floor']:.3f}", f"{each['floor_high']:.3f}"])
+        for name, each in outcome.distributions.items()
+    ]
+    note = (
+        "Distance of the generated from the true crystals as sets. Two samples of one population are never at zero: "
+        "the floor is the mean and the 95 % point of the distance between two resamples of the true crystals."
+    )
+    return [Table(heads=["Quantity", "measure", "distance", "floor", "95 % of floor"], rows=rows, note=note)]
+
+
+def _energy(outcome: Outcome) -> list[Table]:
+    if not outcome.energies:
+        return []
+    rows = [Row(cells=[name, str(value)]) for name, value in outcome.energies.items()]
+    return [Table(heads=["", ""], rows=rows)]
+
+
+def _failures(outcome: Outcome) -> list[Table]:
+    rows = [
+        Row(cells=[column, reason, f"{n:,}"])
+        for column, found in outcome.failures.items()
+        for reason, n in found.items()
+    ]
+    return [Table(heads=["Score", "Reason", "Crystals"], rows=rows)] if rows else []
+
+
+def _replacement(outcome: Outcome) -> list[Table]:
+    rows = [Row(cells=[name, str(value)]) for name, value in outcome.replacement.items()]
+    return [Table(heads=["", ""], rows=rows)] if rows else []
+
+
+_TABLES = {
+    "Energies": (_energy,),
+    "Strata": (_strata,),
+    "Replacement of species": (_replacement,),
+    "Distributions": (_distributions,),
+    "What could not be computed": (_failures,),
+}
+
+
+def _all(outcome: Outcome) -> Table:
+    names = list(outcome.rows)
+    metrics = list(dict.fromkeys(metric for found in outcome.rows.values() for metric in found))
+    rows = [Row(cells=[metric, *(_cell(outcome.rows[name].get(metric)) for name in names)]) for metric in metrics]
+    return Table(heads=["", *names], rows=rows, folded="every metric of every row")
+
+
+def _definitions(outcome: Outcome) -> Table:
+    metrics = metrics_of(outcome.settings.metrics)
+    rows = [Row(cells=["score", SCORE_TEXT, "higher"])]
+    rows += [Row(cells=[metric.name, metric.definition, metric.direction]) for metric in metrics]
+    return Table(heads=["Metric", "Definition", "better"], rows=rows, folded="what each metric means")
+
+
+_UNDEFINED = {"mean": None, "low": None, "high": None}
+
+
+def _cell(figure: Figure | None) -> Any:
+    return figure.model_dump() if figure else _UNDEFINED
+
+
+def _of(distance: Mapping[str, Any]) -> dict[str, Any]:
+    return {"mean": distance["distance"], "low": distance["low"], "high": distance["high"]}

@@ -1,0 +1,178 @@
+"""From the rows of an evaluation to its results: what needs all rows at once, `metrics.json`, plots, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.energies import sun
+from crystalsweep.evaluation.outcome import (
+    FILE,
+    Outcome,
+    figures,
+    figures_by_condition,
+    has_variant,
+    metrics_of,
+    plain,
+    reasons,
+    variant,
+)
+from crystalsweep.evaluation.pictures import draw
+from crystalsweep.evaluation.report import render
+from crystalsweep.evaluation.run import write_tables, write_text
+from crystalsweep.evaluation.scoring import MODEL
+from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock, versions
+from crystalsweep.evaluation.spread import Tables
+from crystalsweep.evaluation.structures import crystals_of
+from crystalsweep.metric_settings import MetricConfig
+from crystalsweep.metrics.distributions import distances, generated_frame, reference_frame
+from crystalsweep.metrics.flags import flags
+from crystalsweep.metrics.kinship import kin_share, mined_correlation
+from crystalsweep.metrics.replacement import novel_rows, replacement_matrix
+from crystalsweep.metrics.strata import STRATA, strata_table
+from crystalsweep.metrics.summary import METRICS, available
+from crystalsweep.metrics.uniqueness import first_of_kind
+from crystalsweep.metrics.verdicts import verdicts
+
+PLOTS = "plots"
+
+
+def whole_table_columns(tables: Tables, settings: MetricConfig, parents: Sequence[Crystal]) -> Tables:
+    """The tables with `unique` and `sun`, which depend on all rows; references only where it means something."""
+    model = tables[MODEL]
+    made = {MODEL: model.assign(unique=first_of_kind(crystals_of(model, "after"), settings.duplicate))}
+    if "ceiling" in tables:
+        ceiling, first = tables["ceiling"], first_of_kind(parents, settings.duplicate)
+        kinds = {crystal.id for crystal, new in zip(parents, first, strict=True) if new}
+        unique = ceiling["parent"].isin(kinds) & ~ceiling["parent"].duplicated()
+        made["ceiling"] = ceiling.assign(unique=unique)
+    for name, table in made.items():
+        if "e_above_hull" in table:
+            made[name] = table.assign(sun=_sun(table, settings.stable_below))
+    return tables | made
+
+
+def _sun(table: pd.DataFrame, stable_below: float) -> pd.Series:
+    """S.U.N. of the rows with energies; 0 where the generated crystal is none that a potential can be asked about."""
+    found = pd.Series(
+        sun(table["e_above_hull"], table["unique"], table["novel_vs_reference"], stable_below), table.index
+    )
+    return found.mask(table["energy_failure"].str.startswith("generated:"), 0.0)
+
+
+def finish(
+    folder: Path,
+    tables: Tables,
+    *,
+    name: str,
+    kind: Literal["checkpoint", "structures"],
+    model: Mapping[str, Any],
+    data: Mapping[str, Any],
+    settings: EvaluationSettings,
+    true_crystals: Sequence[Crystal],
+    energies: Mapping[str, Any],
+    trained_at: float | None = None,
+) -> Outcome:
+    """Write everything that an evaluation leaves in its folder, and return the figures.
+
+    Args:
+        folder: Where it goes.
+        tables: Rows by name, the model's as `MODEL`, with `whole_table_columns`.
+        name: Row name of the model.
+        kind: `checkpoint` or `structures`.
+        model: What was evaluated, for the record.
+        data: On what, for the record.
+        settings: All settings.
+        true_crystals: What the generated ones are compared with as a set.
+        energies: Of calculator and hull, for the record.
+        trained_at: Noise level the model was trained at, where known.
+    """
+    write_tables(folder, tables[MODEL], {row: table for row, table in tables.items() if row != MODEL})
+    measured_with, metrics = versions(), metrics_of(settings.metrics)
+    shown = named(tables, name)
+    own = shown[name]
+    outcome = Outcome(
+        kind=kind,
+        name=name,
+        model=plain(model),
+        data=plain(data),
+        settings=settings,
+        versions=measured_with,
+        metrics_lock=metrics_lock(settings.metrics, measured_with),
+        rows={row: figures(table, metrics) for row, table in shown.items()},
+        conditions={row: figures_by_condition(table, metrics) for row, table in shown.items()},
+        strata={by: _stratum(own, by) for by in STRATA if _has_stratum(own, by)},
+        distributions=_distributions(own, true_crystals),
+        replacement=_replacement(own),
+        energies=plain(energies),
+        flags={row: found for row, found in flags(shown).items() if found},
+        failures=reasons(own),
+    )
+    write_text(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
+    told = _verdicts(shown, name)
+    pictures = draw(shown, name, folder / PLOTS, true_crystals, outcome.distributions, trained_at)
+    render(outcome, told, pictures, folder)
+    return outcome
+
+
+def named(tables: Tables, name: str) -> Tables:
+    """Tables by the names that readers see: the model, the model in the paper's reading, the references."""
+    model = tables[MODEL]
+    both = {f"{name}, all atoms": variant(model)} if has_variant(model) else {}
+    return {name: model} | both | {row: table for row, table in tables.items() if row != MODEL}
+
+
+def _verdicts(tables: Tables, name: str) -> pd.DataFrame:
+    """The model against every reference that does not know the truth."""
+    against = [row for row in ("most common", "substitution") if row in tables]
+    if not against or tables[name]["parent"].nunique() < 2:
+        return pd.DataFrame()
+    return verdicts(tables, available(METRICS, tables[name]), pairs=[(name, row) for row in against])
+
+
+def _has_stratum(table: pd.DataFrame, by: str) -> bool:
+    columns = list(STRATA[by].columns)
+    if not set(columns) <= set(table):
+        return False
+    return bool(table[columns].replace("", np.nan).notna().to_numpy().any())
+
+
+def _stratum(table: pd.DataFrame, by: str) -> list[dict[str, Any]]:
+    rows = strata_table(table, by).rename(columns={"bin": "label"}).to_dict("records")
+    return [
+        {"stratum": str(row["label"]), "metric": row["metric"]}
+        | plain({key: row[key] for key in ("mean", "low", "high", "n", "clusters")})
+        for row in rows
+    ]
+
+
+def _distributions(table: pd.DataFrame, true_crystals: Sequence[Crystal]) -> dict[str, dict[str, Any]]:
+    found = distances(generated_frame(table), reference_frame(true_crystals))
+    return {row.pop("quantity"): plain(row) for row in found.to_dict("records")}
+
+
+def _replacement(table: pd.DataFrame) -> dict[str, Any]:
+    if "species_corrupted" not in table:
+        return {}
+    found: dict[str, Any] = {"novel_crystals": len(novel_rows(table))}
+    try:
+        replacement = replacement_matrix(table)
+        for by in ("group", "family"):
+            kin = kin_share(replacement, by=by)
+            found[f"same_{by}"] = {"share": kin.share, "expected": kin.expected, "p": kin.p, "n": kin.n}
+        mined = mined_correlation(replacement)
+        found["mined"] = {
+            "rho": mined.rho,
+            "p": mined.p,
+            "rho_specific": mined.rho_specific,
+            "p_specific": mined.p_specific,
+        }
+        found["mined"]["cells"] = len(mined.cells)
+    except ValueError as error:
+        found["not_computed"] = str(error)
+    return found

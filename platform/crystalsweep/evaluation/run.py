@@ -1,0 +1,138 @@
+"""A whole evaluation into a folder: part by part, so that a second start goes on where the first one ended."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from tqdm import tqdm
+
+from crystalsweep.evaluation.spread import Tables, Task, here, on_ray
+
+P = TypeVar("P")
+
+REQUEST = "request.json"
+"""What was asked for; another request in the same folder is refused."""
+
+ROWS = "rows"
+"""Folder of finished parts; removed once the tables are whole."""
+
+STRUCTURES = "structures.parquet"
+"""The model's rows, with crystals."""
+
+REFERENCES = "references.parquet"
+"""Rows of the references, told apart by the column `row`."""
+
+
+def open_folder(folder: Path, request: dict[str, Any]) -> None:
+    """Make `folder` for this request, or find it begun or finished by the same one.
+
+    Raises `ValueError`, naming what differs, where it holds another evaluation.
+    """
+    file = folder / REQUEST
+    if file.exists():
+        found = json.loads(file.read_text())
+        if different := sorted(_differences(found, request)):
+            raise ValueError(
+                f"{folder} holds another evaluation (different: {', '.join(different)}); choose another --out, or "
+                "remove that folder"
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} holds other files; choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(file, json.dumps(request, indent=2, sort_keys=True) + "\n")
+
+
+def _differences(found: Any, asked: Any, path: str = "") -> list[str]:
+    if isinstance(found, dict) and isinstance(asked, dict):
+        return [
+            name
+            for key in sorted(found.keys() | asked.keys())
+            for name in _differences(found.get(key), asked.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if found == asked else [path]
+
+
+def run(
+    task: Task[P], parts: Sequence[P], sizes: Sequence[int], folder: Path, *, workers: int, gpu: bool = False
+) -> Tables:
+    """Rows of all parts by name, in order; parts already in `folder` are not computed again.
+
+    Args:
+        task: What is done to a part.
+        parts: All of them, the same on every start.
+        sizes: Crystals in each, for the progress bar.
+        folder: An opened folder.
+        workers: 1 works in this process, more on Ray.
+        gpu: Give every Ray worker a GPU.
+    """
+    rows = folder / ROWS
+    rows.mkdir(exist_ok=True)
+    missing = {index: part for index, part in enumerate(parts) if not (rows / f"{index:05d}").is_dir()}
+    with tqdm(total=sum(sizes), desc="crystals", unit="", smoothing=0.1) as bar:
+        bar.update(sum(size for index, size in enumerate(sizes) if index not in missing))
+        done = on_ray(task, missing, workers, gpu=gpu) if workers > 1 and len(missing) > 1 else here(task, missing)
+        for index, tables in done:
+            _keep(rows / f"{index:05d}", tables)
+            bar.update(sizes[index])
+    return _read(rows, len(parts))
+
+
+def _keep(target: Path, tables: Tables) -> None:
+    """A part's tables, all or none."""
+    incomplete = target.with_suffix(".incomplete")
+    shutil.rmtree(incomplete, ignore_errors=True)
+    incomplete.mkdir()
+    for name, table in tables.items():
+        table.to_parquet(incomplete / f"{name}.parquet", index=False, compression="zstd")
+    incomplete.rename(target)
+
+
+def _read(rows: Path, n: int) -> Tables:
+    folders = [rows / f"{index:05d}" for index in range(n)]
+    names = [path.stem for path in sorted(folders[0].glob("*.parquet"))]
+    return {
+        name: pd.concat([pd.read_parquet(folder / f"{name}.parquet") for folder in folders], ignore_index=True)
+        for name in names
+    }
+
+
+def write_tables(folder: Path, model: pd.DataFrame, references: Mapping[str, pd.DataFrame]) -> None:
+    """The two result tables."""
+    write_parquet(folder / STRUCTURES, model)
+    if references:
+        named = [table.assign(row=name) for name, table in references.items()]
+        write_parquet(folder / REFERENCES, pd.concat(named, ignore_index=True))
+
+
+def read_tables(folder: Path) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Model's table and those of the references. Raises `ValueError` where the folder has none."""
+    if not (folder / STRUCTURES).exists():
+        raise ValueError(f"{folder} holds no {STRUCTURES}: it is no finished evaluation")
+    model, file = pd.read_parquet(folder / STRUCTURES), folder / REFERENCES
+    if not file.exists():
+        return model, {}
+    named = pd.read_parquet(file)
+    return model, {
+        str(name): table.drop(columns="row").dropna(axis="columns", how="all").reset_index(drop=True)
+        for name, table in named.groupby("row", sort=False)
+    }
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Whole or not at all."""
+    incomplete = path.with_suffix(".incomplete")
+    table.to_parquet(incomplete, index=False, compression="zstd")
+    incomplete.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    incomplete = path.with_name(path.name + ".incomplete")
+    incomplete.write_text(text, encoding="utf-8")
+    incomplete.replace(path)

@@ -1,0 +1,179 @@
+"""From corrupted inputs to rows of a table: what a model and the reference rows make of them, with every score."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.data.elements import element_symbol
+from crystalsweep.evaluation.energy_rows import Energies
+from crystalsweep.evaluation.protocol import Block, Chunk, chunks, restore
+from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.evaluation.spread import Tables
+from crystalsweep.evaluation.structures import structure_columns
+from crystalsweep.metrics.baselines import Baseline
+from crystalsweep.metrics.distributions import describe_crystals
+from crystalsweep.metrics.matching import match_columns
+from crystalsweep.metrics.novelty import Reference, novel_vs_input
+from crystalsweep.metrics.scoring import KEYS, score_table
+from crystalsweep.models import Generator
+
+Key = tuple[str, str, float, int]
+"""parent, mask_type, sigma_noise, draw: one row of a table."""
+
+MODEL = "model"
+"""Name of the evaluated model's rows until a report gives them its own."""
+
+ALL_ATOMS = "all_atoms"
+"""Variant: scores of the same crystals with visible species predicted too, the paper's reading."""
+
+_BOTH_READINGS = (
+    "structural_validity",
+    "compositional_validity",
+    "compositional_similarity",
+    "compositional_similarity_permuted",
+    "masked_correct",
+    "visible_correct",
+    "structural_similarity",
+    "structural_similarity_unaligned",
+    "similarity_undefined",
+    "paper_eq5_term",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Protocol:
+    """The paper's protocol on one model; what a worker needs for a block of it."""
+
+    restorer: Generator | Baseline
+    references: Mapping[str, Baseline]
+    settings: EvaluationSettings
+    reference: Reference | None = None
+    """Training crystals, for novelty."""
+    train_counts: Mapping[int, int] = field(default_factory=dict)
+    """Their atoms by atomic number."""
+    crystal_systems: Mapping[str, str] = field(default_factory=dict)
+    """Of the parents, by id."""
+    with_energies: frozenset[Key] = frozenset()
+    """Rows that get energies."""
+    energies: Energies | None = None
+    device: str = "cpu"
+
+    def score(self, part: Block) -> Tables:
+        """Rows of the model and of every reference, in the protocol's order."""
+        scored = [self._chunk(chunk) for chunk in chunks(part, self.settings.protocol)]
+        return {name: pd.concat([tables[name] for tables in scored], ignore_index=True) for name in scored[0]}
+
+    def _chunk(self, chunk: Chunk) -> Tables:
+        corrupted = chunk.corrupted_crystals()
+        generated, predicted = self._restored(chunk, corrupted)
+        rows = self._rows(chunk, corrupted, generated)
+        table = [rows, described(generated), structure_columns(chunk.originals, corrupted, generated, predicted)]
+        if predicted is not None:
+            scored = score_table(chunk.originals, corrupted, predicted, chunk.keys, settings=self.settings.metrics)
+            table.append(scored[list(_BOTH_READINGS)].add_suffix(f"@{ALL_ATOMS}"))
+        tables = {MODEL: pd.concat([*table, self._energies(chunk, generated)], axis=1)}
+        for name, baseline in self.references.items():
+            made = [baseline(o, c) for o, c in zip(chunk.originals, corrupted, strict=True)]
+            rows = self._rows(chunk, corrupted, made, given_composition=name == "identity")
+            rows = rows.assign(species_after=pd.Series([crystal.species for crystal in made], dtype=object))
+            extra = [described(made), self._energies(chunk, made)] if name == "ceiling" else []
+            tables[name] = pd.concat([rows, *extra], axis=1)
+        return tables
+
+    def _restored(self, chunk: Chunk, corrupted: list[Crystal]) -> tuple[list[Crystal], list[Crystal] | None]:
+        """Generated crystals under the config's reading; those with every species predicted where they differ."""
+        if not isinstance(self.restorer, Generator):
+            return [self.restorer(o, c) for o, c in zip(chunk.originals, corrupted, strict=True)], None
+        generator = self._generator
+        graph = chunk.graph(generator.backbone.config).to(self.device)
+        ids = [crystal.id for crystal in chunk.originals]
+        restored = restore(generator, chunk.corrupted.to(self.device), ids, graph)
+        if self.settings.protocol.keep_known:
+            return restored.completed, restored.predicted
+        return restored.predicted, None
+
+    @cached_property
+    def _generator(self) -> Generator:
+        assert isinstance(self.restorer, Generator)
+        return self.restorer.to(torch.device(self.device)).eval()
+
+    def _rows(
+        self,
+        chunk: Chunk,
+        corrupted: Sequence[Crystal],
+        generated: Sequence[Crystal],
+        *,
+        given_composition: bool = False,
+    ) -> pd.DataFrame:
+        originals = chunk.originals
+        scores = score_table(
+            originals,
+            corrupted,
+            generated,
+            chunk.keys,
+            settings=self.settings.metrics,
+            given_composition=given_composition,
+        )
+        matching = match_columns(originals, generated, self.settings.metrics, self.reference)
+        return pd.concat([scores, novelty(scores, originals, generated), matching, self._strata(chunk)], axis=1)
+
+    def _strata(self, chunk: Chunk) -> pd.DataFrame:
+        total = sum(self.train_counts.values())
+        masked = [int(z) for z in chunk.masked_species]
+        shares = [self.train_counts.get(z, 0) / total if z and total else float("nan") for z in masked]
+        return pd.DataFrame(
+            {
+                "crystal_system": [self.crystal_systems.get(crystal.id, "unknown") for crystal in chunk.originals],
+                "masked_element": [element_symbol(z) if z else "" for z in masked],
+                "masked_frequency": shares,
+            }
+        )
+
+    def _energies(self, chunk: Chunk, generated: Sequence[Crystal]) -> pd.DataFrame:
+        """Energy columns; NaN in rows that were not sampled."""
+        if self.energies is None:
+            return pd.DataFrame(index=range(len(generated)))
+        keys = chunk.keys[list(KEYS)].itertuples(index=False, name=None)
+        chosen = np.array([key in self.with_energies for key in keys])
+        return self.energies.columns(chunk.originals, generated, chosen)
+
+
+def novelty(scores: pd.DataFrame, originals: Sequence[Crystal], generated: Sequence[Crystal]) -> pd.Series:
+    """`novel_vs_input`, the paper's novelty: valid both ways and another reduced composition than the parent's."""
+    return novel_vs_input(
+        scores.assign(
+            species_before=pd.Series([c.species for c in originals], dtype=object),
+            species_after=pd.Series([c.species for c in generated], dtype=object),
+        )
+    ).rename("novel_vs_input")
+
+
+def described(crystals: Sequence[Crystal]) -> pd.DataFrame:
+    """density, n_elements and space_group of generated crystals."""
+    return describe_crystals(crystals).drop(columns="crystal_system")  # a table's crystal_system is the parent's
+
+
+def energy_sample(parts: Sequence[Block], max_parents: int, seed: int) -> frozenset[Key]:
+    """Rows that get energies: of a seeded sample of parents, one draw of each mask type and sigma."""
+    cases = [case for part in parts for case in part.cases]
+    parents = list(dict.fromkeys(case.parent.id for case in cases))
+    generator = np.random.default_rng(seed)
+    chosen = {parents[i] for i in generator.permutation(len(parents))[:max_parents]}
+    draws: dict[tuple[str, str, float], list[int]] = defaultdict(list)
+    for case in cases:
+        if case.parent.id in chosen:
+            draws[case.parent.id, case.mask_type, case.sigma_noise].append(case.draw)
+    return frozenset((*condition, int(generator.choice(found))) for condition, found in sorted(draws.items()))
+
+
+def crystal_systems(crystals: Sequence[Crystal]) -> dict[str, str]:
+    """By id, as spglib finds them."""
+    return dict(zip([c.id for c in crystals], describe_crystals(crystals)["crystal_system"], strict=True))

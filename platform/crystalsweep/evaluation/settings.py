@@ -1,0 +1,83 @@
+"""What an evaluation can be told, and the lock that says whether two evaluations measured the same thing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from crystalsweep.config import Config
+from crystalsweep.hyperparameters import EvaluationConfig
+from crystalsweep.metric_settings import MetricConfig
+
+MEASURING = ("pymatgen", "pymatgen-core", "smact", "spglib", "chgnet", "scipy", "numpy")
+"""Libraries whose version can change a metric."""
+
+_SOURCES = (
+    *("metrics", "energies", "evaluation/protocol.py", "evaluation/scoring.py", "evaluation/submitted.py"),
+    *("neighbours.py", "corruption.py", "crystal.py"),
+)
+"""Of this library, what decides the figures of a given set of generated crystals and how inputs are corrupted."""
+
+
+class EnergyConfig(Config):
+    """Energies of generated crystals, which are computed for a sample: they take longest."""
+
+    calculator: str = "chgnet"
+    """`none`, `chgnet`, the import path of an ASE calculator (`module:Class`), or `uma:FILE`."""
+    max_parents: Annotated[int, Field(gt=0)] = 40
+    """Parents whose crystals get energies, a seeded sample; of each mask type and sigma the first draw."""
+    relax_steps: Annotated[int, Field(gt=0)] | None = None
+    """Also relax cell and positions, for at most so many steps; none leaves it at single points."""
+    max_atoms: Annotated[int, Field(gt=0)] = 200
+    """Crystals with more atoms get a reason instead of an energy."""
+
+
+class EvaluationSettings(Config):
+    """Everything that decides the numbers of an evaluation, apart from model and data."""
+
+    protocol: EvaluationConfig = EvaluationConfig()
+    """Which corrupted inputs: crystals × mask types × sigmas × draws."""
+    metrics: MetricConfig = MetricConfig()
+    """Thresholds and switches of the scores."""
+    energies: EnergyConfig = EnergyConfig()
+    """Energies of generated crystals."""
+    max_atoms: Annotated[int, Field(gt=0)] | None = None
+    """Leave out parents with more atoms per cell."""
+    stable_only: bool = False
+    """Leave out parents that are not labelled e_above_hull ≤ 0 eV/atom."""
+    nominal_sigma: Annotated[float, Field(gt=0, le=2)] = 0.1
+    """Crystals given as a file come without their inputs: their distances are divided by the mean displacement that
+    noise of this sigma (in units of min_edge) makes."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that measure, and a hash of our own measuring code."""
+    return {name: _version(name) for name in MEASURING} | {"measuring_code": _measuring_code()}
+
+
+def metrics_lock(metrics: MetricConfig, measured_with: dict[str, str]) -> str:
+    """Sha256 of metric settings and versions: figures under different locks need not agree."""
+    text = json.dumps({"settings": metrics.model_dump(mode="json"), "versions": measured_with}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _measuring_code() -> str:
+    library, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for name in _SOURCES:
+        path = library / name
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(f"{source.relative_to(library)}".encode())
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

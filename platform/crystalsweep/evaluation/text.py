@@ -1,0 +1,46 @@
+"""What an evaluation says on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from crystalsweep.evaluation.outcome import Figure, Outcome, metrics_of
+from crystalsweep.evaluation.report import HEADLINE
+
+
+def headline_text(outcome: Outcome) -> str:
+    """The headline table with its warnings; the report has the rest."""
+    titles = {metric.name: metric.title for metric in metrics_of(outcome.settings.metrics)} | {"score": "Score"}
+    shown = [name for name in HEADLINE if any(name in row for row in outcome.rows.values())]
+    rows = [[row, *(cell(found.get(name)) for name in shown)] for row, found in outcome.rows.items()]
+    lines = [tabulate(rows, headers=["", *(titles[name].lower() for name in shown)], disable_numparse=True)]
+    lines += [f"! {row}: {sentence}" for row, found in outcome.flags.items() for sentence in found]
+    for column, found in outcome.failures.items():
+        lines.append(f"! {column}: " + "; ".join(f"{reason} ({n:,})" for reason, n in list(found.items())[:5]))
+    return "\n".join(lines)
+
+
+def rescored_text(outcome: Outcome, presets: Sequence[str]) -> str:
+    """Model and references under the evaluation's own settings and under others."""
+    metrics = list(
+        dict.fromkeys(name for preset in presets for row in outcome.rescored[preset].rows.values() for name in row)
+    )
+    rows = []
+    for row, found in outcome.rows.items():
+        if not any(row in outcome.rescored[preset].rows for preset in presets):
+            continue
+        rows.append([row, "as evaluated", *(cell(found.get(name)) for name in metrics)])
+        rows += [
+            ["", preset, *(cell(outcome.rescored[preset].rows.get(row, {}).get(name)) for name in metrics)]
+            for preset in presets
+        ]
+    return tabulate(rows, headers=["", "settings", *metrics], disable_numparse=True)
+
+
+def cell(figure: Figure | None) -> str:
+    """Mean with its interval."""
+    if figure is None or figure.mean is None:
+        return "n = 0"
+    return f"{figure.mean:.3f}" + (f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None else "")

@@ -1,0 +1,84 @@
+"""Which generated crystals are new: beside their own input, and beside a reference such as the training crystals.
+
+`novel_vs_input` is the novelty of Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672;
+`Reference` that of the field (MatterGen, doi:10.1038/s41586-025-08628-5): no duplicate in the reference.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from crystalsweep.crystal import Crystal
+from crystalsweep.metric_settings import MatcherTolerances
+from crystalsweep.metrics.duplicates import LARGEST, Comparable, fits, largest_gaps, unscorable
+
+
+class Reference:
+    """Crystals that a generated one is looked up in, by reduced composition; can be pickled.
+
+    Nothing is computed when it is built: a crystal is checked and reduced when one of its composition is asked for, and
+    what was found is kept (and left behind by pickling).
+    """
+
+    def __init__(self, crystals: Iterable[Crystal], largest: int = LARGEST) -> None:
+        """Reference crystals of more than `largest` atoms, or otherwise unscorable, are never found."""
+        self.largest = largest
+        self._crystals: dict[str, list[Crystal]] = defaultdict(list)
+        for crystal in crystals:
+            if len(crystal):
+                self._crystals[crystal.reduced_formula].append(crystal)
+        self._known: dict[str, list[Comparable]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._crystals.values()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_known": {}}
+
+    def find(self, crystal: Crystal, tolerances: MatcherTolerances) -> str:
+        """Id of a reference crystal that is the same one; empty if there is none or `crystal` is unscorable.
+
+        Of several, the nearest on the same sites, else the first in the order they were given.
+        """
+        if unscorable(crystal, self.largest):
+            return ""
+        known = self._of_composition(crystal.reduced_formula)
+        new = Comparable(crystal)
+        gaps = largest_gaps(known, crystal)
+        if (gaps < tolerances.stol).any():
+            return known[int(gaps.argmin())].crystal.id
+        return next((other.crystal.id for other in known if fits(other, new, tolerances)), "")
+
+    def contains(self, crystal: Crystal, tolerances: MatcherTolerances) -> bool | None:
+        """Whether a reference crystal is the same one; None if `crystal` is unscorable."""
+        return None if unscorable(crystal, self.largest) else bool(self.find(crystal, tolerances))
+
+    def _of_composition(self, formula: str) -> list[Comparable]:
+        if formula not in self._known:
+            crystals = self._crystals.get(formula, [])
+            self._known[formula] = [Comparable(c) for c in crystals if not unscorable(c, self.largest)]
+        return self._known[formula]
+
+
+def novel_vs_input(table: pd.DataFrame) -> pd.Series:
+    """(n,) 1.0 where a crystal is valid both ways and its reduced composition is not its parent's, else 0.0.
+
+    Reads structural_validity, compositional_validity, species_before and species_after (arrays of atomic numbers).
+    """
+    pairs = zip(table["species_before"], table["species_after"], strict=True)
+    other = np.array([_composition(before) != _composition(after) for before, after in pairs], dtype=bool)
+    valid = table["structural_validity"].astype(bool) & table["compositional_validity"].astype(bool)
+    return (valid & other).astype(float).rename("novel_vs_input")
+
+
+def _composition(species: ArrayLike) -> tuple[tuple[int, int], ...]:
+    """((Z, share), ...) with the shares in lowest terms; empty for no atoms."""
+    numbers, counts = np.unique(np.asarray(species, dtype=np.int64), return_counts=True)
+    divisor = np.gcd.reduce(counts) if len(counts) else 1
+    return tuple(zip(numbers.tolist(), (counts // divisor).tolist(), strict=True))
