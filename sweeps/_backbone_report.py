@@ -11,10 +11,10 @@ import pandas as pd
 from tabulate import tabulate
 
 from crystalsweep.checkpoint import load_generator
-from crystalsweep.metrics import HEADERS, KEYS, SHOWN, cells, footnote, headline
+from crystalsweep.metrics import HEADERS, KEYS, cells, footnote, headline
 from crystalsweep.plots import plot_budget
 from sweeps._engine import Outcome
-from sweeps._report import Evaluated, Finished, Told, difference
+from sweeps._report import Evaluated, Finished, Told, comparison
 from trainables.restoration import SCORE
 
 _HISTORY = ("epoch", "loss", "loss/species", "loss/position", SCORE)
@@ -81,18 +81,13 @@ def results_table(trials: Sequence[BackboneTrial], references: Mapping[str, pd.D
 def versus_table(trials: Sequence[BackboneTrial]) -> str:
     """Each backbone minus each one before it, paired by corrupted crystal and seed; empty for one backbone."""
     pooled = {backbone: _pooled(group) for backbone, group in _by_backbone(trials).items()}
-    rows = [
-        [later, earlier, metric.title, *difference(pooled[later], pooled[earlier], metric, keys=(*KEYS, "seed"))]
-        for earlier, later in combinations(pooled, 2)
-        for metric in SHOWN
-    ]
-    if not rows:
+    pairs = {(later, earlier): (later, earlier) for earlier, later in combinations(pooled, 2)}
+    if not pairs:
         return ""
-    table = tabulate(rows, headers=["backbone", "minus", "metric", "difference", "verdict"], disable_numparse=True)
+    table = comparison(pooled, pairs, ("backbone", "minus", "metric", "difference"), keys=(*KEYS, "seed"))
     seeds = len({trial.seed for trial in trials})
     return (
         f"What the backbone changed: one minus another after the same minutes, paired by restored crystal\n{table}\n"
-        f"{len(rows)} comparisons at 95 %: about {0.05 * len(rows):.0f} would look resolved by chance.\n"
         f"{'One training seed' if seeds == 1 else f'{seeds} training seeds'} per backbone: "
         "the intervals hold for these trained models, without the spread between seeds."
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from crystalsweep.metrics import HEADERS, SHOWN, cells, footnote, headline
+from crystalsweep.metrics import HEADERS, cells, footnote, headline
 from crystalsweep.plots import plot_training, plot_trials
 from sweeps._engine import Outcome
-from sweeps._report import Evaluated, Finished, Told, difference, history
+from sweeps._report import Evaluated, Finished, Told, comparison, history
 from trainables.restoration import SCORE
 
 SIGMA, W = "corruption.sigma_noise", "adversarial.w_wasserstein"
@@ -71,24 +71,18 @@ def results_table(trials: Sequence[GanTrial], references: dict[str, pd.DataFrame
 def adversary_table(trials: Sequence[GanTrial]) -> str:
     """Each trial minus the control arm (w_W = 0) of its sigma, paired by corrupted crystal; empty without controls."""
     controls = {trial.sigma_noise: trial for trial in trials if trial.w_wasserstein == 0}
-    rows = [
-        [
-            f"{trial.sigma_noise:g}",
-            f"{trial.w_wasserstein:g}",
-            metric.title,
-            *difference(trial.table, control.table, metric),
-        ]
+    pairs = {
+        (trial.outcome.trial, control.outcome.trial): (f"{trial.sigma_noise:g}", f"{trial.w_wasserstein:g}")
         for trial in trials
         if (control := controls.get(trial.sigma_noise)) and trial is not control
-        for metric in SHOWN
-    ]
-    if not rows:
+    }
+    if not pairs:
         return ""
-    table = tabulate(rows, headers=["σ_noise", "w_W", "metric", "minus control", "verdict"], disable_numparse=True)
+    tables = {trial.outcome.trial: trial.table for trial in trials}
     return (
         "What the adversary did: each trial minus the control arm at its σ_noise (the same training without the\n"
-        f"adversary), paired by restored crystal\n{table}\n"
-        f"{len(rows)} comparisons at 95 %: about {0.05 * len(rows):.0f} would look resolved by chance.\n"
+        "adversary), paired by restored crystal\n"
+        f"{comparison(tables, pairs, ('σ_noise', 'w_W', 'metric', 'minus control'))}\n"
         "One training seed per arm: the intervals hold for these trained models, without the spread between seeds."
     )
 

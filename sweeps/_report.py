@@ -5,15 +5,18 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
-from crystalsweep.metrics import KEYS, Metric, compare, summarise
-from crystalsweep.plots import plot_conditions, plot_training
+from crystalsweep.metrics import KEYS, SHOWN, summarise
+from crystalsweep.metrics.verdicts import n_comparisons, verdicts
+from crystalsweep.plots import plot_similarity, plot_training, plot_validity
 from crystalsweep.tracking import sqlite_uri
 from sweeps._engine import Outcome
 from trainables.restoration import TABLE
@@ -67,14 +70,44 @@ class Told:
     """Metrics that are drawn over each trial's epochs."""
 
 
-def difference(
-    table: pd.DataFrame, baseline: pd.DataFrame, metric: Metric, keys: Sequence[str] = KEYS
-) -> tuple[str, str]:
-    """Metric of `table` minus that of `baseline`, paired by `keys`: interval and verdict."""
-    interval = compare(table, baseline, metric, keys=keys)
-    if not interval.n:
-        return "n = 0", ""
-    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]", interval.verdict
+def comparison(
+    tables: Mapping[str, pd.DataFrame],
+    pairs: Mapping[tuple[str, str], Sequence[str]],
+    headers: Sequence[str],
+    keys: Sequence[str] = KEYS,
+) -> str:
+    """What pairs of tables differ by, a row per pair and metric, and below it what the verdicts are corrected for.
+
+    Args:
+        tables: Per-structure tables by name.
+        pairs: (a, b) by name for a minus b, with the cells that its rows begin with.
+        headers: Of those cells, of the metric and of the difference.
+        keys: Columns that pair rows.
+    """
+    compared = [(a, b) for a, b in pairs if _shared(tables[a], tables[b], keys) > 1]
+    frame = verdicts(tables, SHOWN, pairs=compared, keys=keys)
+    rows = [[*pairs[row["a"], row["b"]], *_verdict(row)] for row in frame.to_dict("records")]
+    rows += [[*pairs[pair], "", "too few crystals in common", "", ""] for pair in pairs if pair not in compared]
+    n, notes = n_comparisons(frame), [note for note in frame["note"].unique() if note]
+    lines = [
+        tabulate(rows, headers=[*headers, "corrected p", "verdict"], disable_numparse=True),
+        f"Verdicts: p, after Holm's correction for {n} comparisons, below 0.05. Intervals: 95 % each, uncorrected.",
+    ]
+    return "\n".join(lines + notes)
+
+
+def _shared(a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str]) -> int:
+    """Parent crystals of the rows whose keys both tables hold: none where the trials of a seed failed."""
+    return a[list(keys)].merge(b[list(keys)], on=list(keys))["parent"].nunique()
+
+
+def _verdict(row: Mapping[Hashable, Any]) -> list[str]:
+    """Metric, difference with its interval, corrected p and verdict."""
+    title = next(metric.title for metric in SHOWN if metric.name == row["metric"])
+    if pd.isna(row["p"]):
+        return [title, "one crystal: no interval" if row["n"] else "n = 0", "", ""]
+    effect = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    return [title, effect, f"{row['p_adjusted']:.4f}", row["verdict"]]
 
 
 def history(trial: Evaluated, columns: Sequence[str]) -> pd.DataFrame:
@@ -84,13 +117,13 @@ def history(trial: Evaluated, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def draw_trial(
-    trial: Evaluated, columns: Sequence[str], summaries: Mapping[str, pd.DataFrame], folder: Path
+    trial: Evaluated, columns: Sequence[str], references: Mapping[str, pd.DataFrame], folder: Path
 ) -> list[Path]:
-    """One trial's plots: metrics over test noise and mask type, and its epochs."""
-    drawn = {trial.name: trial.summary, "ground truth": summaries["ceiling"], "identity": summaries["identity"]}
-    folder.mkdir(parents=True, exist_ok=True)
+    """One trial's plots: metrics over test noise and mask type beside the references' tables, and its epochs."""
+    tables = {trial.name: trial.table, **references}
     return [
-        plot_conditions(drawn, folder / "conditions.png"),
+        plot_validity(tables, folder / "validity.png"),
+        plot_similarity(tables, folder / "similarity.png"),
         plot_training(history(trial, columns), folder / "training.png"),
     ]
 

@@ -191,7 +191,7 @@ def _report(spec: SweepSpec, plan: Plan, bench: Bench, crystals: DataSet, outcom
     told = spec.report(Finished(outcomes=done, references=references, structures=len(train), folder=bench.storage))
     summaries = {name: summarise(table) for name, table in references.items()}
     for trial in told.trials:
-        for plot in draw_trial(trial, told.history, summaries, bench.storage / "plots" / trial.outcome.trial):
+        for plot in draw_trial(trial, told.history, references, bench.storage / "plots" / trial.outcome.trial):
             bench.tracker.upload(trial.outcome.run, plot, "plots")
     (bench.storage / "results.txt").write_text(f"{told.text}\n")
     tidy(told.trials, summaries).to_csv(bench.storage / "results.csv", index=False)

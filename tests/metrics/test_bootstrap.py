@@ -57,7 +57,6 @@ def test_nothing_and_one_cluster() -> None:
     one = clustered_mean([1.0, 2.0], ["a", "a"])
     assert (one.mean, one.n, one.clusters) == (1.5, 2, 1)
     assert np.isnan([one.low, one.high]).all()
-    assert one.verdict == "not resolved"
 
 
 def test_ratio_of_sums_is_no_mean_of_ratios() -> None:
@@ -70,14 +69,13 @@ def test_paired_difference_of_identical_inputs_is_exactly_zero() -> None:
     values, clusters = clustered(np.random.default_rng(4))
     interval = paired_difference(values, values, clusters)
     assert (interval.mean, interval.low, interval.high) == (0, 0, 0)
-    assert interval.verdict == "not resolved"
 
 
 def test_pairing_resolves_what_the_means_do_not() -> None:
     values, clusters = clustered(np.random.default_rng(5))
     interval = paired_difference(values + 0.05, values, clusters)
-    assert interval.verdict == "better"
-    assert paired_difference(values, values + 0.05, clusters).verdict == "worse"
+    assert interval.low > 0
+    assert paired_difference(values, values + 0.05, clusters).high < 0
     assert clustered_mean(values + 0.05, clusters).low < clustered_mean(values, clusters).high
 
 

@@ -106,7 +106,8 @@ def test_compare_pairs_rows_by_key() -> None:
     better, worse = table(similarity=0.6), table(similarity=0.5).sample(frac=1, random_state=0)
     difference = compare(better, worse, NAMED["structural_similarity"])
     assert difference.mean == pytest.approx(0.1)
-    assert (difference.n, difference.verdict) == (16, "better")
+    assert difference.n == 16
+    assert difference.low > 0
     assert compare(better, better, NAMED["compositional_validity"]).mean == 0
 
 

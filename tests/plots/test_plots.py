@@ -9,19 +9,9 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.image import imread
 
 from crystalsweep.metrics import METRICS
-from crystalsweep.plots import plot_budget, plot_conditions, plot_training, plot_trials
+from crystalsweep.plots import plot_budget, plot_training, plot_trials
 
 NAMES = [metric.name for metric in METRICS]
-
-
-def summary(level: float, width: float = 0.02) -> pd.DataFrame:
-    rows = [
-        {"metric": name, "mask_type": mask, "sigma_noise": sigma, "mean": level, "low": level - width, "high": level}
-        for name in NAMES
-        for mask in ("species", "random15")
-        for sigma in (0.1, 0.2, 0.4)
-    ]
-    return pd.DataFrame(rows).assign(n=10, clusters=5)
 
 
 def trials() -> pd.DataFrame:
@@ -43,27 +33,8 @@ def shows_something(path: Path) -> bool:
     return min(image.shape[:2]) > 300 and image[..., :3].std() > 0.01
 
 
-@pytest.mark.parametrize("models", [("pretrained",), ("pretrained", "gan")])
-def test_conditions(tmp_path: Path, models: tuple[str, ...]) -> None:
-    summaries = {model: summary(0.6) for model in models} | {"ground truth": summary(1.0), "identity": summary(0.0)}
-    assert shows_something(plot_conditions(summaries, tmp_path / "made" / "conditions.png"))
-
-
-def test_conditions_with_metrics_that_have_no_value(tmp_path: Path) -> None:
-    empty = summary(0.6)
-    empty.loc[empty["metric"] == "structural_similarity", ["mean", "low", "high"]] = np.nan
-    empty.loc[empty["mask_type"] == "species", ["low", "high"]] = np.nan
-    summaries = {"model": empty, "ground truth": empty}
-    assert shows_something(plot_conditions(summaries, tmp_path / "conditions.png"))
-
-
-def test_conditions_needs_a_model(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least one model"):
-        plot_conditions({"identity": summary(0.0)}, tmp_path / "x.png")
-
-
 def test_trials(tmp_path: Path) -> None:
-    assert shows_something(plot_trials(trials(), tmp_path / "trials.png"))
+    assert shows_something(plot_trials(trials(), tmp_path / "made" / "trials.png"))
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
@@ -117,5 +88,5 @@ def test_budget_needs_an_epoch(tmp_path: Path) -> None:
 
 
 def test_no_pyplot_state_is_made(tmp_path: Path) -> None:
-    plot_conditions({"model": summary(0.6)}, tmp_path / "conditions.png")
+    plot_trials(trials(), tmp_path / "trials.png")
     assert not Gcf.figs

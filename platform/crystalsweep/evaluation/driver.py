@@ -104,7 +104,6 @@ def evaluate_checkpoint(
         settings=settings,
         true_crystals=evaluated,
         energies=energies.record() if energies else {},
-        trained_at=_trained_at(model),
     )
     shutil.rmtree(folder / ROWS)
     return folder, outcome, model
@@ -218,8 +217,3 @@ def _model_record(model: Evaluated) -> dict[str, Any]:
         "split": info.split_sha256,
         "config": info.config,
     }
-
-
-def _trained_at(model: Evaluated) -> float | None:
-    sigma = model.info.config.get("corruption", {}).get("sigma_noise") if model.info else None
-    return float(sigma) if isinstance(sigma, int | float) else None

@@ -36,7 +36,10 @@ def draw(
     distances: Mapping[str, Mapping[str, Any]],
     trained_at: float | None,
 ) -> dict[str, list[Picture]]:
-    """Every plot that the tables have rows for, as PNG in `folder` and as pictures by section of the report."""
+    """Every plot that the tables have rows for, as PNG in `folder` and as pictures by section of the report.
+
+    A PNG that is there already is taken as it is.
+    """
     folder.mkdir(exist_ok=True)
     own, drawn = tables[name], _Drawn(folder)
     if (own["sigma_noise"] > 0).any():
@@ -150,7 +153,8 @@ class _Drawn:
 
     def add(self, section: str, stem: str, plot: Callable[[Path], Path], title: str, caption: str) -> None:
         try:
-            picture = Picture.of(plot(self.folder / f"{stem}.png"), title, caption)
+            target = self.folder / f"{stem}.png"
+            picture = Picture.of(target if target.exists() else plot(target), title, caption)
         except ValueError as error:  # the plots say so when there is nothing to draw
             picture = Picture(title=title, caption=f"Not drawn. {error}", data="")
         self.pictures.setdefault(section, []).append(picture)

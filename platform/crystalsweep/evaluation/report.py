@@ -90,6 +90,8 @@ def render(outcome: Outcome, verdicts: pd.DataFrame, pictures: Mapping[str, Sequ
         sections.append(Section(title=title, tables=_tables(title, outcome), figures=list(shown)))
     missing = [title for title in _TABLES if title not in pictures]
     sections += [Section(title=title, tables=tables) for title in missing if (tables := _tables(title, outcome))]
+    if outcome.rescored:
+        sections.append(Section(title="Under other settings", tables=[_rescored(outcome)]))
     sections.append(Section(title="All metrics", tables=[_all(outcome), _definitions(outcome)]))
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page = template.from_string(files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
@@ -239,6 +241,19 @@ _TABLES = {
     "Distributions": (_distributions,),
     "What could not be computed": (_failures,),
 }
+
+
+def _rescored(outcome: Outcome) -> Table:
+    metrics = list(dict.fromkeys(m for each in outcome.rescored.values() for row in each.rows.values() for m in row))
+    rows = []
+    for row, found in outcome.rows.items():
+        own = [_cell(found.get(metric)) for metric in metrics]
+        rows.append(Row(cells=[row, "as evaluated", *own], highlighted=row == outcome.name))
+        for name, each in outcome.rescored.items():
+            if row in each.rows:
+                rows.append(Row(cells=["", name, *(_cell(each.rows[row].get(metric)) for metric in metrics)]))
+    note = "The same crystals, scored again by `crystalsweep rescore`; the settings are in metrics.json."
+    return Table(heads=["", "settings", *metrics], rows=rows, note=note)
 
 
 def _all(outcome: Outcome) -> Table:

@@ -21,8 +21,9 @@ from crystalsweep.evaluation.outcome import (
     read_outcome,
     variant,
 )
+from crystalsweep.evaluation.results import BOTH_READINGS, named, present
 from crystalsweep.evaluation.run import read_tables, write_tables, write_text
-from crystalsweep.evaluation.scoring import ALL_ATOMS, novelty
+from crystalsweep.evaluation.scoring import ALL_ATOMS, MODEL, novelty
 from crystalsweep.evaluation.settings import metrics_lock, versions
 from crystalsweep.evaluation.structures import crystals_of
 from crystalsweep.metric_settings import MetricConfig
@@ -66,7 +67,12 @@ def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Outcome:
     )
     outcome = outcome.model_copy(update={"rescored": outcome.rescored | {name: rescored}})
     write_text(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
+    present(folder, outcome, named({MODEL: model} | references, outcome.name), _parents(model))
     return outcome
+
+
+def _parents(model: pd.DataFrame) -> list[Crystal]:
+    return crystals_of(model.drop_duplicates("parent"), "before")
 
 
 def _with_scores(
@@ -126,6 +132,6 @@ def _rows(
     chosen = [metric for metric in metrics_of(metrics) if metric.name in wanted]
     shown = {outcome.name: variant(model, name)}
     if has_variant(model, f"{name}@{ALL_ATOMS}"):
-        shown[f"{outcome.name}, all atoms"] = variant(variant(model, ALL_ATOMS), name)
+        shown[f"{outcome.name}{BOTH_READINGS}"] = variant(variant(model, ALL_ATOMS), name)
     shown |= {row: variant(table, name) for row, table in references.items()}
     return {row: {k: v for k, v in figures(table, chosen).items() if k in wanted} for row, table in shown.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,9 @@ from crystalsweep.metrics.verdicts import verdicts
 
 PLOTS = "plots"
 
+BOTH_READINGS = ", all atoms"
+"""What is added to a model's name for its crystals with visible species predicted too; tables show it, plots do not."""
+
 
 def whole_table_columns(tables: Tables, settings: MetricConfig, parents: Sequence[Crystal]) -> Tables:
     """The tables with `unique` and `sun`, which depend on all rows; references only where it means something."""
@@ -76,7 +80,6 @@ def finish(
     settings: EvaluationSettings,
     true_crystals: Sequence[Crystal],
     energies: Mapping[str, Any],
-    trained_at: float | None = None,
 ) -> Outcome:
     """Write everything that an evaluation leaves in its folder, and return the figures.
 
@@ -90,7 +93,6 @@ def finish(
         settings: All settings.
         true_crystals: What the generated ones are compared with as a set.
         energies: Of calculator and hull, for the record.
-        trained_at: Noise level the model was trained at, where known.
     """
     write_tables(folder, tables[MODEL], {row: table for row, table in tables.items() if row != MODEL})
     measured_with, metrics = versions(), metrics_of(settings.metrics)
@@ -114,16 +116,24 @@ def finish(
         failures=reasons(own),
     )
     write_text(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
-    told = _verdicts(shown, name)
-    pictures = draw(shown, name, folder / PLOTS, true_crystals, outcome.distributions, trained_at)
-    render(outcome, told, pictures, folder)
+    shutil.rmtree(folder / PLOTS, ignore_errors=True)  # of an earlier start
+    present(folder, outcome, shown, true_crystals)
     return outcome
+
+
+def present(folder: Path, outcome: Outcome, tables: Tables, true_crystals: Sequence[Crystal]) -> None:
+    """Plots and report of an evaluation, from its figures and its tables by the names that readers see."""
+    own = {row: table for row, table in tables.items() if not row.endswith(BOTH_READINGS)}
+    trained_at = outcome.model.get("config", {}).get("corruption", {}).get("sigma_noise")
+    known = float(trained_at) if isinstance(trained_at, int | float) else None
+    pictures = draw(own, outcome.name, folder / PLOTS, true_crystals, outcome.distributions, known)
+    render(outcome, _verdicts(tables, outcome.name), pictures, folder)
 
 
 def named(tables: Tables, name: str) -> Tables:
     """Tables by the names that readers see: the model, the model in the paper's reading, the references."""
     model = tables[MODEL]
-    both = {f"{name}, all atoms": variant(model)} if has_variant(model) else {}
+    both = {f"{name}{BOTH_READINGS}": variant(model)} if has_variant(model) else {}
     return {name: model} | both | {row: table for row, table in tables.items() if row != MODEL}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +43,7 @@ def open_folder(folder: Path, request: dict[str, Any]) -> None:
                 "remove that folder"
             )
         return
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path != _incomplete(file) for path in folder.iterdir()):
         raise ValueError(f"{folder} holds other files; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(file, json.dumps(request, indent=2, sort_keys=True) + "\n")
@@ -76,10 +77,12 @@ def run(
     missing = {index: part for index, part in enumerate(parts) if not (rows / f"{index:05d}").is_dir()}
     with tqdm(total=sum(sizes), desc="crystals", unit="", smoothing=0.1) as bar:
         bar.update(sum(size for index, size in enumerate(sizes) if index not in missing))
-        done = on_ray(task, missing, workers, gpu=gpu) if workers > 1 and len(missing) > 1 else here(task, missing)
-        for index, tables in done:
-            _keep(rows / f"{index:05d}", tables)
-            bar.update(sizes[index])
+        spread = workers > 1 and len(missing) > 1
+        # Closed, so that Ray ends also where a part cannot be kept.
+        with closing(on_ray(task, missing, workers, gpu=gpu) if spread else here(task, missing)) as done:
+            for index, tables in done:
+                _keep(rows / f"{index:05d}", tables)
+                bar.update(sizes[index])
     return _read(rows, len(parts))
 
 
@@ -119,8 +122,7 @@ def read_tables(folder: Path) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
         return model, {}
     named = pd.read_parquet(file)
     return model, {
-        str(name): table.drop(columns="row").dropna(axis="columns", how="all").reset_index(drop=True)
-        for name, table in named.groupby("row", sort=False)
+        str(name): table.drop(columns="row").reset_index(drop=True) for name, table in named.groupby("row", sort=False)
     }
 
 
@@ -133,6 +135,10 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
-    incomplete = path.with_name(path.name + ".incomplete")
+    incomplete = _incomplete(path)
     incomplete.write_text(text, encoding="utf-8")
     incomplete.replace(path)
+
+
+def _incomplete(path: Path) -> Path:
+    return path.with_name(path.name + ".incomplete")

@@ -30,7 +30,7 @@ class EnergyConfig(Config):
     calculator: str = "chgnet"
     """`none`, `chgnet`, the import path of an ASE calculator (`module:Class`), or `uma:FILE`."""
     max_parents: Annotated[int, Field(gt=0)] = 40
-    """Parents whose crystals get energies, a seeded sample; of each mask type and sigma the first draw."""
+    """Parents whose crystals get energies, a seeded sample; one draw of each mask type and sigma."""
     relax_steps: Annotated[int, Field(gt=0)] | None = None
     """Also relax cell and positions, for at most so many steps; none leaves it at single points."""
     max_atoms: Annotated[int, Field(gt=0)] = 200

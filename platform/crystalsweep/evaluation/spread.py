@@ -6,8 +6,10 @@ The only file of the library that knows Ray.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Generator, Mapping, Sequence
+from itertools import islice
+from math import ceil
+from typing import Any, Generic, Protocol, TypeVar
 
 import pandas as pd
 
@@ -20,6 +22,9 @@ Tables = dict[str, pd.DataFrame]
 IN_FLIGHT = 2
 """Parts handed to each worker at once: it never waits for the driver, and little is lost when it dies."""
 
+DEATHS = 3
+"""Of a worker, or on a part, that are made good."""
+
 
 class Task(Protocol[P_contra]):
     """What is done to a part; picklable, for it travels to workers once."""
@@ -30,65 +35,109 @@ class Task(Protocol[P_contra]):
 
 
 class Worker(Generic[P]):
-    """A task on a worker, which keeps its caches from part to part."""
+    """A task on a worker, which keeps its caches from part to part.
 
-    def __init__(self, task: Task[P], code_sha256: str) -> None:
-        from crystalsweep.provenance import code_sha256 as own
+    It complains when it is asked, not when it is made: what `__init__` raises reaches the driver as a dead actor. The
+    task comes with every call, as a reference in a list (Ray would fetch a bare one each time), so that a worker that
+    was started again has it too.
+    """
 
-        if own() != code_sha256:
+    def __init__(self, code_sha256: str) -> None:
+        self._code = code_sha256
+        self._task: Task[P] | None = None
+
+    def ready(self, task: Sequence[Any]) -> None:
+        """Returns once parts can be given to it."""
+        self._fetched(task)
+
+    def score(self, task: Sequence[Any], part: P) -> Tables:
+        """Rows for a part."""
+        return self._fetched(task).score(part)
+
+    def _fetched(self, task: Sequence[Any]) -> Task[P]:
+        import ray
+
+        from crystalsweep.provenance import code_sha256
+
+        if code_sha256() != self._code:
             raise RuntimeError(
                 f"this worker runs other code ({__file__}) than the process that started the evaluation: "
                 "install the same version on every node, or submit with --working-dir"
             )
-        self._task = task
-
-    def score(self, part: P) -> Tables:
-        """Rows for a part."""
-        return self._task.score(part)
+        if self._task is None:
+            self._task = ray.get(task[0])
+        return self._task
 
 
-def here(task: Task[P], parts: Mapping[int, P]) -> Iterator[tuple[int, Tables]]:
+def here(task: Task[P], parts: Mapping[int, P]) -> Generator[tuple[int, Tables]]:
     """One part after the other."""
     for index, part in parts.items():
         yield index, task.score(part)
 
 
-def on_ray(task: Task[P], parts: Mapping[int, P], workers: int, *, gpu: bool) -> Iterator[tuple[int, Tables]]:
+def on_ray(task: Task[P], parts: Mapping[int, P], workers: int, *, gpu: bool) -> Generator[tuple[int, Tables]]:
     """Parts as they are done, in any order.
 
     Joins the cluster of RAY_ADDRESS, else starts one on this machine. A part whose worker dies is given to another,
-    three times at most.
+    three times at most. With `gpu`, workers share the GPUs there are. An exception of the task is raised as it is,
+    with the worker's traceback as a note.
     """
     import ray
 
     from crystalsweep.provenance import code_sha256
 
-    ray.init(
-        os.environ.get("RAY_ADDRESS", "local"), log_to_driver=False, logging_level="ERROR", include_dashboard=False
-    )
+    address = os.environ.get("RAY_ADDRESS", "local")
+    cpus = workers if address == "local" else None  # as many as asked for, or the rest would wait for ever
+    ray.init(address, num_cpus=cpus, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     try:
-        shared = ray.put(task)
-        remote = ray.remote(num_cpus=1, num_gpus=1 if gpu else 0, max_restarts=3, max_task_retries=3)(Worker)
-        pool = [remote.remote(shared, code_sha256()) for _ in range(min(workers, len(parts)))]
-        waiting, running = iter(parts.items()), {}
-        queue = [actor for _ in range(IN_FLIGHT) for actor in pool]
-        while True:
-            for actor in queue:
-                if (following := next(waiting, None)) is not None:
-                    running[actor.score.remote(following[1])] = (following[0], actor)
-            if not running:
-                return
-            done, _ = ray.wait(list(running), num_returns=1)
-            queue = []
-            for reference in done:
-                index, actor = running.pop(reference)
-                queue.append(actor)
-                try:
-                    yield index, ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    raise error.as_instanceof_cause() from None
+        n = min(workers, len(parts))
+        share = _share(ray.cluster_resources().get("GPU", 0), n) if gpu else 0
+        remote = ray.remote(num_cpus=1, num_gpus=share, max_restarts=DEATHS, max_task_retries=DEATHS)(Worker)
+        yield from _handed_out([ray.put(task)], parts, [remote.remote(code_sha256()) for _ in range(n)])
     finally:
         ray.shutdown()
+
+
+def _handed_out(task: Sequence[Any], parts: Mapping[int, P], pool: Sequence[Any]) -> Generator[tuple[int, Tables]]:
+    """Parts to workers that run, which on a busy cluster may be some of them."""
+    import ray
+
+    starting = {actor.ready.remote(task): actor for actor in pool}
+    at_once = min(IN_FLIGHT, ceil(len(parts) / len(pool)))
+    waiting, left = iter(parts.items()), len(parts)
+    running: dict[Any, tuple[int, Any]] = {}
+    while left:
+        reference = ray.wait([*running, *starting], num_returns=1)[0][0]
+        result = _get(reference)
+        index, actor = running.pop(reference) if reference in running else (None, starting.pop(reference))
+        for following, part in islice(waiting, at_once if index is None else 1):
+            running[actor.score.remote(task, part)] = following, actor
+        if index is not None:
+            left -= 1
+            yield index, result
+
+
+def _share(gpus: float, workers: int) -> float:
+    """Of a GPU for each worker. Raises `RuntimeError` where there is none."""
+    if gpus < 1:
+        raise RuntimeError("the Ray cluster has no GPU: give --device cpu, or --workers 1 to use this machine's")
+    return 1 / ceil(workers / gpus)
+
+
+def _get(reference: Any) -> Any:
+    """What a worker returned, or an exception that says in one line what happened."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        error.cause.add_note(str(error))
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(
+            f"a worker died more than {DEATHS} times ({str(error).splitlines()[0]}); start again to go on, with fewer "
+            "--workers if memory ran out"
+        ) from error
 
 
 def available_workers() -> int:

@@ -1,7 +1,7 @@
 """Scores of generated crystals and what they are held against (Liu et al., iScience 27, 110672 (2024), Fig. 4).
 
-`score_table` gives one row per crystal, `match_columns` what takes longer, `summarise` the means with intervals and
-`compare` the difference of two tables. The modules `verdicts`, `flags`, `strata`, `distributions`, `replacement` and
+`score_table` gives one row per crystal, `match_columns` what takes longer, `summarise` the means with intervals. The
+modules `verdicts`, `flags`, `strata`, `distributions`, `replacement` and
 `kinship` work on whole tables and are imported by name.
 doi:10.1016/j.isci.2024.110672
 """
@@ -21,7 +21,6 @@ from crystalsweep.metrics.summary import (
     Metric,
     available,
     by_condition,
-    compare,
     flat,
     headline,
     ranking_score,
@@ -52,7 +51,6 @@ __all__ = [
     "cells",
     "clustered_mean",
     "clustered_ratio",
-    "compare",
     "compositionally_valid",
     "displacements",
     "first_of_kind",

@@ -33,13 +33,6 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
-    @property
-    def verdict(self) -> str:
-        """Of a difference (higher is better): `better`, `worse`, or `not resolved` if the interval holds zero."""
-        if self.low > 0:
-            return "better"
-        return "worse" if self.high < 0 else "not resolved"
-
 
 def clustered_mean(
     values: ArrayLike, clusters: ArrayLike, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0

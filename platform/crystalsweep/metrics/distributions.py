@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -43,8 +44,21 @@ def crystal_system_of(space_group: int) -> str:
     return CRYSTAL_SYSTEMS[int(np.searchsorted(_LAST_GROUP, space_group))]
 
 
+_groups: WeakKeyDictionary[Crystal, dict[float, int]] = WeakKeyDictionary()
+
+
 def space_group_of(crystal: Crystal, symprec: float = SYMPREC) -> int:
-    """spglib's space group 1…230; 0 where there is none to find (NaN, no volume, no atoms, atoms on each other)."""
+    """spglib's space group 1…230; 0 where there is none to find (NaN, no volume, no atoms, atoms on each other).
+
+    Found once per crystal object.
+    """
+    known = _groups.setdefault(crystal, {})
+    if symprec not in known:
+        known[symprec] = _space_group(crystal, symprec)
+    return known[symprec]
+
+
+def _space_group(crystal: Crystal, symprec: float) -> int:
     import spglib
 
     if not _has_cell(crystal) or crystal.frac.shape != (len(crystal), 3) or not np.isfinite(crystal.frac).all():

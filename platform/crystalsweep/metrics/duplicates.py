@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +36,21 @@ MATCHER_ERRORS = (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeE
 """What pymatgen raises on cells that cannot be reduced; numpy's LinAlgError is a ValueError."""
 
 
+_asked: WeakKeyDictionary[Crystal, dict[int, str]] = WeakKeyDictionary()
+
+
 def unscorable(crystal: Crystal, largest: int = LARGEST) -> str:
-    """Why a crystal cannot be compared with any other; empty if it can. Cheap, so that no matcher meets such a cell."""
+    """Why a crystal cannot be compared with any other; empty if it can. Cheap, so that no matcher meets such a cell.
+
+    Found out once per crystal object: matching, novelty and uniqueness all ask.
+    """
+    known = _asked.setdefault(crystal, {})
+    if largest not in known:
+        known[largest] = _unscorable(crystal, largest)
+    return known[largest]
+
+
+def _unscorable(crystal: Crystal, largest: int) -> str:
     n = len(crystal)
     if not n:
         return "no atoms"

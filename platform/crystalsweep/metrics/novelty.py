@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ class Reference:
     """Crystals that a generated one is looked up in, by reduced composition; can be pickled.
 
     Nothing is computed when it is built: a crystal is checked and reduced when one of its composition is asked for, and
-    what was found is kept (and left behind by pickling).
+    what was found is kept (and left behind by pickling), for each crystal object that was looked up too.
     """
 
     def __init__(self, crystals: Iterable[Crystal], largest: int = LARGEST) -> None:
@@ -34,20 +35,28 @@ class Reference:
             if len(crystal):
                 self._crystals[crystal.reduced_formula].append(crystal)
         self._known: dict[str, list[Comparable]] = {}
+        self._found: WeakKeyDictionary[Crystal, dict[MatcherTolerances, str]] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return sum(map(len, self._crystals.values()))
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_known": {}}
+        return self.__dict__ | {"_known": {}, "_found": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_found": WeakKeyDictionary()}
 
     def find(self, crystal: Crystal, tolerances: MatcherTolerances) -> str:
         """Id of a reference crystal that is the same one; empty if there is none or `crystal` is unscorable.
 
         Of several, the nearest on the same sites, else the first in the order they were given.
         """
-        if unscorable(crystal, self.largest):
-            return ""
+        found = self._found.setdefault(crystal, {})
+        if tolerances not in found:
+            found[tolerances] = "" if unscorable(crystal, self.largest) else self._search(crystal, tolerances)
+        return found[tolerances]
+
+    def _search(self, crystal: Crystal, tolerances: MatcherTolerances) -> str:
         known = self._of_composition(crystal.reduced_formula)
         new = Comparable(crystal)
         gaps = largest_gaps(known, crystal)

@@ -1,7 +1,6 @@
 """Figures of the reports, each from tidy frames or tables of scores to one file."""
 
 from crystalsweep.plots.budget import plot_budget
-from crystalsweep.plots.conditions import plot_conditions
 from crystalsweep.plots.distributions import plot_distributions
 from crystalsweep.plots.energies import plot_energies
 from crystalsweep.plots.extrapolation import plot_extrapolation
@@ -15,7 +14,6 @@ from crystalsweep.plots.trials import plot_trials
 
 __all__ = [
     "plot_budget",
-    "plot_conditions",
     "plot_distributions",
     "plot_energies",
     "plot_extrapolation",

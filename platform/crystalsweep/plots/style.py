@@ -19,7 +19,6 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's colours: told apart with every common colour vision deficiency."""
 
 DASHES: dict[str, Any] = {
-    "ground truth": (0, (6, 3)),
     "ceiling": (0, (6, 3)),
     "identity": (0, (1.5, 2)),
     "most common": (0, (4, 2, 1, 2)),
