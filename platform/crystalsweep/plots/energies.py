@@ -26,6 +26,9 @@ COLUMNS = {"delta_energy": "single point", "delta_energy_relaxed": "relaxed"}
 LINEAR = 0.01
 """eV/atom; the axis is linear up to here and logarithmic beyond."""
 
+_FAILED = "generated: |parent: "
+"""In a row's reason where an energy of ΔE failed; that of the hull may fail besides."""
+
 _SHAPELESS = 10
 """Fewer crystals than this are drawn one by one."""
 
@@ -102,7 +105,8 @@ def _count(table: pd.DataFrame, column: str, n: int, *, several: bool) -> str:
     lines = [COLUMNS[column].replace(" ", "\n")] if several else []
     lines.append(f"n = {n:,}")
     if column == "delta_energy" and "energy_failure" in table:
-        lines.append(f"{int((table['energy_failure'].fillna('') != '').sum()):,} failed")
+        failed = table["energy_failure"].fillna("").str.contains(_FAILED)
+        lines.append(f"{int(failed.sum()):,} failed")
     return "\n".join(lines)
 
 
