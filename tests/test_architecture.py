@@ -85,6 +85,11 @@ def test_training_loops_know_neither_ray_nor_mlflow(path: Path) -> None:
     assert [name for name in imports(path) if name.split(".")[0] in {"ray", "mlflow", "optuna"}] == []
 
 
+def test_one_file_of_the_library_knows_ray() -> None:
+    found = {entry.split(" imports ")[0] for entry in importers("crystalsweep", {"ray"})}
+    assert found == {"platform/crystalsweep/evaluation/spread.py"}
+
+
 def test_every_stage_has_a_loop() -> None:
     assert {path.parent.name for path in LOOPS} >= {"pretrain", "finetune", "gan"}
 

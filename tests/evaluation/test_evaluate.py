@@ -13,6 +13,7 @@ import pytest
 from click.testing import Result
 
 from crystalsweep.crystal import Crystal
+from crystalsweep.data import write
 from crystalsweep.evaluation.models import reference_rows
 from crystalsweep.evaluation.outcome import Outcome, read_outcome
 from crystalsweep.evaluation.protocol import blocks
@@ -221,3 +222,19 @@ def test_reference_rows_can_be_fed_as_models(
     found = outcome.rows[outcome.name].get("structural_similarity")
     assert (found.mean if found else None) == similarity
     assert outcome.rows[outcome.name]["compositional_validity"] == outcome.rows[row]["compositional_validity"]
+
+
+# Leakage
+
+
+def test_evaluated_crystals_that_were_trained_on_are_named(
+    run_evaluate: Evaluate, crystals: dict[str, list[Crystal]], data: dict[str, Path], tmp_path: Path
+) -> None:
+    leaked = [Crystal.of(f"new-{c.id}", c.species, c.lattice, c.frac + 0.3) for c in crystals["test"][:2]]
+    write([*crystals["train"], *leaked], tmp_path / "train.parquet")
+    options = ["--data", data["test"], "--reference", tmp_path / "train.parquet", "--out", tmp_path / "out"]
+    ran = run_evaluate("--checkpoint", "most-common", *options, source=False)
+    assert ran.exit_code == 0, ran.output
+    (told,) = read_outcome(tmp_path / "out").flags["data"]
+    assert told.startswith("2 of 12 evaluated crystals are among the training crystals")
+    assert all(f"{crystal.id.removeprefix('new-')} is {crystal.id}" in told for crystal in leaked)

@@ -193,6 +193,17 @@ def test_never_restoring_a_composition_counts_as_zero_similarity() -> None:
     assert ranking_score(once).low < ranking_score(once).mean - 0.2  # resamples without that parent count it as 0
 
 
+def test_validity_of_a_crystal_that_dropped_what_was_given_counts_as_zero_in_the_score() -> None:
+    kept = table()
+    visible = kept["n_atoms"] - kept["n_masked"]
+    assert (visible > 0).all()
+    changed = kept.assign(visible_correct=visible - 1)
+    lost = ranking_score(kept.assign(visible_correct=visible)).mean - ranking_score(changed).mean
+    assert lost == pytest.approx((1 + 0.5) / 4)
+    assert headline(changed)["structural_validity"].mean == 1
+    assert ranking_score(kept.assign(visible_correct=np.nan)).mean == pytest.approx(ranking_score(kept).mean)
+
+
 def test_ranking_score_of_nothing_and_of_one_parent() -> None:
     nothing, one = ranking_score(table()[:0]), ranking_score(table(n_parents=1))
     assert np.isnan([nothing.mean, nothing.low, nothing.high, one.low, one.high]).all()

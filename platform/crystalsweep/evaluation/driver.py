@@ -153,7 +153,9 @@ def evaluate_structures(
         with_energies=frozenset(submissions[i].id for i in sampled),
     )
     parts = parts_of(submissions)
-    tables = run(task, parts, [len(each) for each in parts], folder, workers=machine.for_crystals(len(submissions)))
+    workers = machine.for_crystals(len(submissions))
+    gpu = workers > 1 and machine.torch_device.startswith("cuda")
+    tables = run(task, parts, [len(each) for each in parts], folder, workers=workers, gpu=gpu)
     truth = [each.original for each in submissions if each.original] or inputs.reference
     distinct = list({crystal.id: crystal for crystal in truth}.values())
     tables = whole_table_columns(tables, settings.metrics, distinct)

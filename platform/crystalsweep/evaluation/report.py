@@ -28,7 +28,10 @@ HEADLINE = (
 )
 """Columns of the first table."""
 
-SCORE_TEXT = "mean of the two validities and the two similarities; an undefined one counts as 0"
+SCORE_TEXT = (
+    "mean of the two validities, of crystals that kept the visible atoms, and the two similarities; an undefined one "
+    "counts as 0"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

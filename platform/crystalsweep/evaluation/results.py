@@ -112,7 +112,7 @@ def finish(
         distributions=_distributions(own, true_crystals),
         replacement=_replacement(own),
         energies=plain(energies),
-        flags={row: found for row, found in flags(shown).items() if found},
+        flags={row: found for row, found in (_leakage(tables, kind) | flags(shown)).items() if found},
         failures=reasons(own),
     )
     write_text(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
@@ -128,6 +128,20 @@ def present(folder: Path, outcome: Outcome, tables: Tables, true_crystals: Seque
     known = float(trained_at) if isinstance(trained_at, int | float) else None
     pictures = draw(own, outcome.name, folder / PLOTS, true_crystals, outcome.distributions, known)
     render(outcome, _verdicts(tables, outcome.name), pictures, folder)
+
+
+def _leakage(tables: Tables, kind: str) -> dict[str, list[str]]:
+    """Evaluated crystals that the training set holds."""
+    if kind == "structures" or "ceiling" not in tables:
+        return {}
+    parents = tables["ceiling"].drop_duplicates("parent")
+    known = parents[parents["reference_match"] != ""]
+    if known.empty:
+        return {}
+    pairs = ", ".join(f"{a} is {b}" for a, b in known[["parent", "reference_match"]].head(5).to_numpy())
+    return {
+        "data": [f"{len(known):,} of {len(parents):,} evaluated crystals are among the training crystals: {pairs}."]
+    }
 
 
 def named(tables: Tables, name: str) -> Tables:

@@ -70,7 +70,7 @@ def run(
         sizes: Crystals in each, for the progress bar.
         folder: An opened folder.
         workers: 1 works in this process, more on Ray.
-        gpu: Give every Ray worker a GPU.
+        gpu: Let Ray workers share the GPUs.
     """
     rows = folder / ROWS
     rows.mkdir(exist_ok=True)

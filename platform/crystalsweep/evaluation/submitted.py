@@ -36,8 +36,6 @@ ONE_OF_SEVERAL = "__"
 _PAIRED = (
     "compositional_similarity",
     "compositional_similarity_permuted",
-    "masked_correct",
-    "visible_correct",
     "distance",
     "distance_aligned",
     "structural_similarity",
@@ -129,6 +127,7 @@ class Submitted:
         )
         for name in _PAIRED:
             table[name] = table[name].astype(float).where(paired)
+        table[["masked_correct", "visible_correct"]] = np.nan  # what was masked is not known
         problems = np.array([each.problem for each in part], dtype=object)
         table["failure"] = table["failure"].where(problems == "", problems)
         return table.drop(columns=["species_corrupted", "frac_corrupted"])

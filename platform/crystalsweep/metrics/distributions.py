@@ -7,6 +7,7 @@ Restoration is judged crystal by crystal (Liu et al., doi:10.1016/j.isci.2024.11
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from crystalsweep.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.metric_settings import StructureRules
+
+os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its library would print each failure; here they are values
 
 SYMPREC = 0.1
 """Å; spglib's tolerance for generated crystals, whose positions carry noise."""

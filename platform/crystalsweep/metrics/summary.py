@@ -227,12 +227,16 @@ def available(metrics: Iterable[Metric], table: pd.DataFrame) -> tuple[Metric, .
 def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
     """Mean of the four headline means: one number to rank generators by; n counts the rows.
 
-    An undefined mean counts as 0, in every resample too, so that never restoring a composition, which leaves the
+    A crystal whose visible atoms were not kept counts as not valid here: it is no completion of its input, and all
+    metals, one good crystal for every input or copies of the training set would be valid without restoring anything. An
+    undefined mean counts as 0, in every resample too, so that never restoring a composition, which leaves the
     structural similarity undefined, gains nothing. An empty table gives NaN, one parent NaN bounds.
     """
     if table.empty:
         return Interval(np.nan, np.nan, np.nan, 0, 0)
     values = pd.DataFrame({metric.name: metric.values(table) for metric in METRICS})
+    changed = table["visible_correct"].astype(float) < table["n_atoms"] - table["n_masked"]  # False where unknown
+    values[["structural_validity", "compositional_validity"]] *= (~changed).astype(float).to_numpy()[:, None]
     per_parent = values.groupby(table["parent"].to_numpy()).agg(["sum", "count"])
     tops, counts = (per_parent.xs(part, axis=1, level=1).to_numpy(float) for part in ("sum", "count"))
     mean = float(_mean_or_zero(tops.sum(axis=0), counts.sum(axis=0)))

@@ -60,7 +60,7 @@ def _rates(axis: Axes, rows: pd.DataFrame, order: list[str], masks: list[str]) -
     place = {element: i for i, element in enumerate(order)}
     for i, mask in enumerate(masks):
         drawn = rows[(rows["mask_type"] == mask) & rows["element"].isin(order)]
-        x = drawn["element"].map(place) + 0.27 * (i - (len(masks) - 1) / 2)
+        x = drawn["element"].map(place).astype(float) + 0.27 * (i - (len(masks) - 1) / 2)
         color, marker = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
         axis.errorbar(
             x,
