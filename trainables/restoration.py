@@ -23,7 +23,7 @@ TABLE = "evaluation.parquet"
 """A row per restored crystal, in every checkpoint."""
 
 SCORE = "val/score"
-"""Mean of the four headline metrics, an undefined one counting as 0: what a sweep maximises."""
+"""`metrics.ranking_score`: what a sweep maximises."""
 
 
 class RestorationValidation:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from crystalsweep.evaluation.cli import compare
+from crystalsweep.config import override
+from crystalsweep.evaluation.cli import compare, rescore
+from crystalsweep.evaluation.results import BOTH_READINGS
+from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock
 from crystalsweep.tracking import Tracker, sqlite_uri
 
 Evaluate = Callable[..., Result]
@@ -55,7 +60,8 @@ def test_other_metric_settings_are_refused(
     assert run_evaluate("--checkpoint", checkpoint, "--out", other, *strict).exit_code == 0
     ran = compared(evaluation, other)
     assert ran.exit_code == 1
-    assert "different settings" in ran.output
+    assert "different settings (composition.alloys)" in ran.output
+    assert "compare --preset NAME" in ran.output
 
 
 def test_other_versions_are_told(evaluation: Path, tmp_path: Path) -> None:
@@ -81,24 +87,193 @@ def test_what_is_no_evaluation_is_refused(evaluation: Path, tmp_path: Path) -> N
     assert "crystalsweep evaluate" in ran.output
 
 
-def test_runs_in_mlflow_are_compared_as_their_folders_are(
-    checkpoint: Path, evaluation: Path, run_evaluate: Evaluate, tmp_path: Path
+# What is the same
+
+
+def edited(evaluation: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of an evaluation with another metrics.json."""
+    shutil.copytree(evaluation, folder)
+    content = json.loads((folder / "metrics.json").read_text())
+    change(content)
+    (folder / "metrics.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_the_same_parents_among_others_are_other_inputs(
+    evaluation: Path, run_evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    storage = tmp_path / "store"
-    storage.mkdir()
-    uri = sqlite_uri(storage)
-    runs = []
-    for reference in (checkpoint, "ceiling"):
-        folder = tmp_path / Path(str(reference)).name
-        ran = run_evaluate("--checkpoint", reference, "--out", folder, "--tracking-uri", uri)
-        assert ran.exit_code == 0, ran.output
-        runs.append(ran.output.split("MLflow run: ")[1].split()[0])
-    ran = compared(*runs, "--tracking-uri", uri, "--storage", storage)
+    fewer = tmp_path / "fewer"
+    assert run_evaluate("--checkpoint", "ceiling", "--out", fewer, "--max-crystals", 8).exit_code == 0
+    ran = compared(evaluation, fewer)
+    assert ran.exit_code == 1
+    assert "none of the same corrupted crystal" in ran.output
+
+
+def test_rows_with_other_inputs_are_counted_and_left_out(evaluation: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(evaluation, tmp_path / "copy"))
+    table = pd.read_parquet(copy / "structures.parquet")
+    table.loc[:2, "frac_corrupted"] = table.loc[:2, "frac_corrupted"].map(lambda frac: frac + 0.01)
+    table.to_parquet(copy / "structures.parquet", index=False)
+    ran = compared(evaluation, copy, "--out", tmp_path / "verdicts.csv")
     assert ran.exit_code == 0, ran.output
-    assert "better" in ran.output
-    logged = Tracker(uri).client.get_run(runs[0])
+    assert "3 rows of the same crystal, mask and noise were corrupted otherwise" in ran.output
+    frame = pd.read_csv(tmp_path / "verdicts.csv").set_index("metric")
+    assert frame.loc["compositional_similarity", "n"] == len(table) - 3
+
+
+def test_novelty_against_other_training_crystals_is_not_compared(evaluation: Path, tmp_path: Path) -> None:
+    copy = edited(evaluation, tmp_path / "copy", lambda content: content["data"].update(reference_sha256="other"))
+    ran = compared(evaluation, copy, "--all-metrics", "--out", tmp_path / "verdicts.csv")
+    assert ran.exit_code == 0, ran.output
+    assert re.search("differ in the training crystals to be new against: novel_vs_reference", ran.output)
+    assert not pd.read_csv(tmp_path / "verdicts.csv")["metric"].eq("novel_vs_reference").any()
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "dropped"),
+    [
+        ("energies", {"calculator": "uma:x"}, {"delta_energy", "e_above_hull", "stable", "delta_energy_relaxed"}),
+        ("energies", {"relax_steps": 9}, {"delta_energy_relaxed"}),
+        ("energies", {"max_parents": 9}, set()),
+        ("data", {"hull_sha256": "other"}, {"e_above_hull", "stable"}),
+    ],
+)
+def test_energies_that_mean_something_else_are_not_compared(
+    evaluation: Path, tmp_path: Path, section: str, change: dict[str, Any], dropped: set[str]
+) -> None:
+    columns = ("delta_energy", "e_above_hull", "delta_energy_relaxed")
+    first = edited(evaluation, tmp_path / "first", lambda _: None)
+    table = pd.read_parquet(first / "structures.parquet").assign(**dict.fromkeys(columns, 0.1))
+    table.to_parquet(first / "structures.parquet", index=False)
+
+    def changed(content: dict[str, Any]) -> None:
+        (content["settings"] if section == "energies" else content)[section].update(change)
+
+    second = edited(first, tmp_path / "second", changed)
+    ran = compared(first, second, "--all-metrics", "--out", tmp_path / "verdicts.csv")
+    assert ran.exit_code == 0, ran.output
+    found = set(pd.read_csv(tmp_path / "verdicts.csv")["metric"])
+    assert {*columns, "stable"} - found == dropped
+    assert ("not compared" in ran.output) == bool(dropped)
+
+
+def test_the_lock_covers_what_a_figure_means_and_not_what_it_is_of() -> None:
+    lock = metrics_lock(EvaluationSettings(), {})
+    for meaning in ("energies.calculator=none", "nominal_sigma=0.2", "metrics.stable_below=0.05"):
+        assert metrics_lock(override(EvaluationSettings(), [meaning]), {}) != lock
+    assert metrics_lock(override(EvaluationSettings(), ["protocol.max_crystals=5"]), {}) == lock
+
+
+# Names
+
+
+def test_evaluations_are_called_as_they_were_given(evaluation: Path, tmp_path: Path) -> None:
+    copies = [shutil.copytree(evaluation, tmp_path / name) for name in ("first", "a/same", "b/same")]
+    ran = compared(*copies, "--out", tmp_path / "verdicts.csv")
+    assert ran.exit_code == 0, ran.output
+    frame = pd.read_csv(tmp_path / "verdicts.csv")
+    assert set(frame["b"]) == {"first"}
+    assert set(frame["a"]) == {str(copy) for copy in copies[1:]}
+    ran = compared(evaluation, evaluation)
+    assert ran.exit_code == 1
+    assert "given twice" in ran.output
+
+
+@pytest.mark.parametrize("name", ["ceiling", "most common", "model", f"gan{BOTH_READINGS}"])
+def test_a_model_cannot_take_the_name_of_another_row(run_evaluate: Evaluate, tmp_path: Path, name: str) -> None:
+    ran = run_evaluate("--checkpoint", "identity", "--name", name, "--out", tmp_path / "out")
+    assert ran.exit_code == 1
+    assert "--name" in ran.output
+    file = tmp_path / f"{name}.cif"
+    ran = run_evaluate("--structures", file, "--reference", file, "--out", tmp_path / "out", source=False)
+    assert ran.exit_code == 1
+    assert "--name" in ran.output
+    assert not (tmp_path / "out").exists()
+
+
+# Rescored
+
+
+def test_columns_of_a_preset_are_compared(evaluation: Path, truth: Path, tmp_path: Path) -> None:
+    copies = [Path(shutil.copytree(each, tmp_path / each.name)) for each in (evaluation, truth)]
+    ran = compared(*copies, "--preset", "smact4")
+    assert ran.exit_code == 1
+    assert "crystalsweep rescore" in ran.output
+    for copy in copies:
+        assert CliRunner().invoke(rescore, [str(copy), "--preset", "smact4"]).exit_code == 0
+    ran = compared(*copies, "--preset", "smact4", "--out", tmp_path / "verdicts.csv")
+    assert ran.exit_code == 0, ran.output
+    frame = pd.read_csv(tmp_path / "verdicts.csv").set_index("metric")
+    assert set(frame.index) == {"structural_validity", "compositional_validity"}
+    means = [pd.read_parquet(copy / "structures.parquet")["compositional_validity@smact4"].mean() for copy in copies]
+    assert frame.loc["compositional_validity", "difference"] == pytest.approx(means[1] - means[0])
+
+
+# MLflow
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An empty store."""
+    return sqlite_uri(tmp_path_factory.mktemp("store"))
+
+
+def logged_run(ran: Result) -> str:
+    assert ran.exit_code == 0, ran.output
+    return ran.output.split("MLflow run: ")[1].split()[0]
+
+
+def test_runs_in_mlflow_are_compared_as_their_folders_are(
+    checkpoint: Path, evaluation: Path, truth: Path, run_evaluate: Evaluate, uri: str, tmp_path: Path
+) -> None:
+    runs = []
+    for reference, finished in ((checkpoint, evaluation), ("ceiling", truth)):
+        folder = shutil.copytree(finished, tmp_path / finished.name)
+        options = ("--checkpoint", reference, "--out", folder, "--tracking-uri", uri)
+        runs.append(logged_run(run_evaluate(*options)))
+        assert logged_run(run_evaluate(*options)) == runs[-1], "what is logged is not logged again"
+    client = Tracker(uri).client
+    logged = client.get_run(runs[0])
+    assert len(client.search_runs([logged.info.experiment_id])) == 2
+    ran = compared(*runs, "--tracking-uri", uri, "--storage", tmp_path, "--out", tmp_path / "verdicts.csv")
+    assert ran.exit_code == 0, ran.output
+    frame = pd.read_csv(tmp_path / "verdicts.csv").astype({"a": str, "b": str})
+    assert (set(frame["a"]), set(frame["b"])) == ({runs[1][:8]}, {runs[0][:8]})
+    assert frame["verdict"].eq("better").any()
     assert logged.info.status == "FINISHED"
     expected = json.loads((evaluation / "metrics.json").read_text())["rows"]["pretrain"]["structural_validity"]["mean"]
     assert logged.data.metrics["evaluation/structural_validity"] == expected
-    paths = {entry.path for entry in Tracker(uri).client.list_artifacts(runs[0], "evaluation")}
-    assert {"evaluation/report.html", "evaluation/structures.parquet", "evaluation/plots"} <= paths
+    paths = {Path(entry.path).name for entry in client.list_artifacts(runs[0], f"evaluation/{evaluation.name}")}
+    assert {"report.html", "structures.parquet", "plots"} <= paths
+
+
+def test_evaluations_of_one_run_lie_beside_each_other(
+    checkpoint: Path, run_evaluate: Evaluate, uri: str, tmp_path: Path
+) -> None:
+    tracker = Tracker(uri)
+    run = tracker.start(tracker.experiment("training", tmp_path / "artifacts"), "pretrain", kind="pretrain")
+    tracker.upload(run, checkpoint, "checkpoint")
+    given = ("--checkpoint", run, "--tracking-uri", uri, "--storage", tmp_path, "--max-crystals", 2)
+    assert logged_run(run_evaluate(*given, "--out", tmp_path / "first")) == run
+    alone = compared(run, tmp_path / "first", "--tracking-uri", uri, "--storage", tmp_path)
+    assert alone.exit_code == 0, alone.output
+    assert logged_run(run_evaluate(*given, "--out", tmp_path / "second", "--set", "protocol.draws=2")) == run
+    ran = compared(run, tmp_path / "first", "--tracking-uri", uri, "--storage", tmp_path)
+    assert ran.exit_code == 1
+    assert f"{run}/first, {run}/second" in ran.output
+    ran = compared(f"{run}/first", tmp_path / "first", "--tracking-uri", uri, "--storage", tmp_path)
+    assert ran.exit_code == 0, ran.output
+    ran = compared(f"{run}/third", tmp_path / "first", "--tracking-uri", uri, "--storage", tmp_path)
+    assert "only first, second" in ran.output
+    tags = tracker.client.get_run(run).data.tags
+    assert sorted(v for k, v in tags.items() if k.startswith("crystalsweep.evaluation.")) == ["first", "second"]
+
+
+@pytest.mark.parametrize("address", ["foo://x", "http://127.0.0.1:9", "sqlite:////dev/null/mlflow.db"])
+def test_a_tracking_server_that_is_not_there_is_noticed_first(
+    run_evaluate: Evaluate, tmp_path: Path, address: str
+) -> None:
+    ran = run_evaluate("--checkpoint", "ceiling", "--out", tmp_path / "out", "--tracking-uri", address)
+    assert ran.exit_code == 1
+    assert address in ran.output
+    assert not (tmp_path / "out").exists()

@@ -173,7 +173,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(crystals: dict[str, list
         (["--checkpoint", "identity", "--set", "protocol.sigmas=[1]"], "sigma_noise"),
         (["--checkpoint", "identity", "--reference", "no_such_file.parquet"], "no_such_file.parquet"),
         ([], "--checkpoint REF or --structures PATH"),
-        (["--structures", "x.cif"], "--data and --part go with --checkpoint"),
+        (["--structures", "x.cif"], "go with --checkpoint"),
     ],
 )
 def test_bad_requests_end_in_one_line_before_work_starts(

@@ -173,9 +173,10 @@ def test_an_honest_model_is_told_only_that_it_restores_few(honest: Tables) -> No
     assert all("restores the composition of" in sentence for sentence in found["honest"]), found["honest"]
 
 
-def test_one_crystal_for_all_is_unique_once(gamed: dict[Baseline, Tables]) -> None:
+def test_one_crystal_for_all_is_unique_once_under_each_condition(gamed: dict[Baseline, Tables]) -> None:
     for cheat in (always_the_same, cube):
-        assert gamed[cheat][cheat.__name__]["unique"].sum() == 1
+        table = gamed[cheat][cheat.__name__]
+        assert table.groupby(["mask_type", "sigma_noise"])["unique"].sum().eq(1).all()
 
 
 def test_copies_are_not_new(gamed: dict[Baseline, Tables], honest: Tables) -> None:

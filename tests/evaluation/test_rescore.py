@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from crystalsweep.crystal import Crystal
+from crystalsweep.data import write
 from crystalsweep.evaluation.cli import rescore
 from crystalsweep.evaluation.outcome import read_outcome
 from crystalsweep.evaluation.run import read_tables
@@ -76,12 +80,51 @@ def test_alloys_can_be_held_to_charge_neutrality(folder: Path) -> None:
         (["--set", "match.stol=9", "--name", "x"], "stol"),
         (["--set", "match.stool=9", "--name", "x"], "match.stol"),
         (["--preset", "paper", "--name", "a@b"], "cannot name columns"),
+        (["--set", "stable_below=0.2", "--name", "x"], "metrics.stable_below=0.2"),
     ],
 )
 def test_bad_requests_are_refused(folder: Path, options: list[str], told: str) -> None:
     ran = rescored(folder, *options)
     assert ran.exit_code == 1
     assert told in ran.output
+
+
+def test_duplicates_and_pairs_of_crystals_from_a_file(
+    run_evaluate: Callable[..., Result], data: dict[str, Path], crystals: dict[str, list[Crystal]], tmp_path: Path
+) -> None:
+    """Three noisy copies of each of three crystals with an original and one without; one copy in another cell."""
+    generator = np.random.default_rng(0)
+    named = {crystal.id: crystal for crystal in crystals["test"][:3]} | {"unknown": crystals["train"][0]}
+    made = [
+        Crystal.of(f"{name}__{i}", c.species, c.lattice, c.frac + 0.01 * generator.standard_normal(c.frac.shape))
+        for name, c in named.items()
+        for i in range(3)
+    ]
+    made[0] = Crystal.of(
+        made[0].id,
+        np.tile(made[0].species, 2),
+        made[0].lattice * np.array([[2], [1], [1]]),
+        np.concatenate([(made[0].frac + np.array([i, 0, 0])) * np.array([0.5, 1, 1]) for i in range(2)]),
+    )
+    write(made, tmp_path / "made.parquet")
+    files = ("--structures", tmp_path / "made.parquet", "--reference", data["test"])
+    assert run_evaluate(*files, "--out", tmp_path / "out", source=False).exit_code == 0
+    tight = [f"{kind}.{key}" for kind in ("match", "duplicate") for key in ("stol=1e-4", "ltol=1e-4", "angle_tol=0.01")]
+    ran = rescored(tmp_path / "out", *(word for each in tight for word in ("--set", each)), "--name", "tight")
+    assert ran.exit_code == 0, ran.output
+    model, references = read_tables(tmp_path / "out")
+    lone = model["parent"].str.startswith("unknown")
+    assert model.loc[lone, ["matched@tight", "rmsd@tight", "novel_vs_input@tight"]].isna().all(axis=None)
+    assert model.loc[~lone, "matched"].eq(1).all()
+    assert model.loc[~lone & (model["n_atoms"] > 1), "matched@tight"].eq(0).all()
+    for column in ("structural_validity", "compositional_validity", "novel_vs_input"):
+        assert model[f"{column}@tight"].astype(float).equals(model[column].astype(float)), column
+    assert model["unique"].sum() == 4
+    assert model["unique@tight"].sum() > 4
+    assert references["ceiling"]["unique@tight"].sum() == 3
+    outcome = read_outcome(tmp_path / "out")
+    assert outcome.rescored["tight"].rows[outcome.name]["match_rate"].n == 9
+    assert outcome.rescored["tight"].rows[outcome.name]["uniqueness"].n == 12
 
 
 def test_a_name_keeps_its_settings(folder: Path) -> None:

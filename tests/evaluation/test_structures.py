@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,14 @@ import pandas as pd
 import pytest
 from click.testing import Result
 
+from crystalsweep.config import override
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import write
+from crystalsweep.evaluation.driver import Machine, evaluate_structures
 from crystalsweep.evaluation.outcome import Outcome, read_outcome
 from crystalsweep.evaluation.run import read_tables
+from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.evaluation.submitted import Submission, Submitted
 
 Evaluate = Callable[..., Result]
 
@@ -70,6 +75,60 @@ def test_several_crystals_of_one_original_are_paired_by_the_first_part_of_their_
     assert table["structural_similarity"].between(-3, 1).all()
 
 
+def doubled(crystal: Crystal) -> Crystal:
+    """The same crystal as a 2×1×1 supercell."""
+    halves = [np.column_stack([(crystal.frac[:, 0] + i) / 2, crystal.frac[:, 1:]]) for i in range(2)]
+    lattice = crystal.lattice * np.array([[2], [1], [1]])
+    return Crystal.of(crystal.id, np.tile(crystal.species, 2), lattice, np.concatenate(halves))
+
+
+def test_true_crystals_in_another_cell_are_as_good_as_the_ceiling(
+    scored: Scored, data: dict[str, Path], crystals: dict[str, list[Crystal]], tmp_path: Path
+) -> None:
+    wrong = Crystal.of(f"{crystals['test'][0].id}__other", [26], 3 * np.eye(3), [0, 0, 0])
+    write([*map(doubled, crystals["test"]), wrong], tmp_path / "made.parquet")
+    table, outcome = scored(tmp_path / "made.parquet", data["test"])
+    own, ceiling = table.iloc[:-1], read_tables(tmp_path / "out")[1]["ceiling"].iloc[:-1]
+    for column in ("structural_validity", "compositional_validity", "density"):
+        assert own[column].to_numpy(float) == pytest.approx(ceiling[column].to_numpy(float)), column
+    assert own[["matched", "compositional_similarity_permuted"]].eq(1).all(axis=None)
+    assert own["rmsd"].max() < 1e-3
+    assert (table["failure"] == "").all()
+    assert own["n_atoms"].tolist() == [len(crystal) for crystal in crystals["test"]]
+    site_by_site = ["compositional_similarity", "structural_similarity", "distance", "paper_eq5_term"]
+    assert own[site_by_site].isna().all(axis=None)
+    assert table.iloc[-1][["compositional_similarity", "compositional_similarity_permuted", "matched"]].eq(0).all()
+    cells = [sentence for sentence in outcome.flags[outcome.name] if "another cell" in sentence]
+    assert all(sentence.startswith("1 of 13") for sentence in cells), "only the wrong one"
+    assert outcome.rows[outcome.name]["failed"].mean == 0
+
+
+@pytest.mark.parametrize("originals_first", [True, False])
+def test_a_ceiling_of_those_rows_that_have_originals(
+    scored: Scored,
+    data: dict[str, Path],
+    crystals: dict[str, list[Crystal]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    originals_first: bool,
+) -> None:
+    monkeypatch.setattr("crystalsweep.evaluation.submitted.PER_PART", 3)
+    known, unknown = crystals["test"][:4], [replace(c, id=f"new-{i}") for i, c in enumerate(crystals["train"][:4])]
+    write([*known, *unknown] if originals_first else [*unknown, *known], tmp_path / "made.parquet")
+    table, outcome = scored(tmp_path / "made.parquet", data["test"])
+    assert read_tables(tmp_path / "out")[1]["ceiling"]["parent"].tolist() == [crystal.id for crystal in known]
+    assert outcome.data["with_original"] == 4
+    lone = table[table["parent"].str.startswith("new-")]
+    assert len(lone) == 4
+    assert lone[["compositional_similarity", "matched", "rmsd", "novel_vs_input", "noise"]].isna().all(axis=None)
+    for column in ("species_before", "lattice_before", "frac_before"):
+        assert lone[column].map(len).eq(0).all()
+        assert table.drop(lone.index)[column].map(len).gt(0).all()
+    assert set(lone["crystal_system"]) == {"unknown"}
+    assert "unknown" not in set(table.drop(lone.index)["crystal_system"])
+    assert outcome.rows[outcome.name]["match_rate"].n == 4
+
+
 def impossible() -> pd.DataFrame:
     """Structures that no matcher, potential or rule was made for, beside one that is fine."""
     cube = [5.0, 0, 0, 0, 5.0, 0, 0, 0, 5.0]
@@ -96,6 +155,8 @@ def test_impossible_structures_are_rows_with_a_reason(scored: Scored, data: dict
     assert outcome.data["unreadable"] == 2
     assert rows.loc["rocksalt", ["structural_validity", "compositional_validity"]].all()
     assert rows.loc["rocksalt", "energy"] < -2
+    assert rows[["energy_before", "delta_energy"]].isna().all(axis=None), "no original"
+    assert not rows["energy_failure"].str.contains("parent").any()
     for name in ("nan", "empty"):
         assert "not readable" in rows.loc[name, "failure"]
         assert not rows.loc[name, "structural_validity"]
@@ -141,3 +202,30 @@ def test_bad_requests_are_refused(
     assert ran.exit_code == 1
     assert told in ran.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("asked", ["protocol.max_crystals=5", "max_atoms=5", "stable_only=true"])
+def test_a_file_is_scored_whole(data: dict[str, Path], tmp_path: Path, asked: str) -> None:
+    settings, file = override(EvaluationSettings(), [asked]), data["test"]
+    with pytest.raises(ValueError, match=f"{asked.partition('=')[0]} go with --checkpoint"):
+        evaluate_structures(file, str(file), None, settings, tmp_path / "out", machine=Machine(workers=1))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_what_no_reader_lets_through_is_a_row_too(crystals: dict[str, list[Crystal]], paired: bool) -> None:
+    good = crystals["test"][0]
+    n = len(good)
+    bad = [
+        replace(good, frac=np.full((n, 3), np.nan)),
+        replace(good, lattice=np.full((3, 3), np.nan)),
+        replace(good, lattice=np.zeros((3, 3))),
+        replace(good, species=np.full(3 * n, 11), lattice=np.full((3, 3), np.nan), frac=np.zeros((3 * n, 3))),
+    ]
+    part = [
+        Submission(id=f"x{i}", generated=each, original=good if paired else None, draw=i) for i, each in enumerate(bad)
+    ]
+    table = Submitted(settings=EvaluationSettings(), with_ceiling=paired).score(part)["model"]
+    assert not table["structural_validity"].any()
+    assert (table["failure"] != "").tolist() == [True, True, False, True]
+    assert (table["matched"] == 0).all() if paired else table["matched"].isna().all()

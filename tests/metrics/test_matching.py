@@ -131,16 +131,35 @@ def impossible() -> dict[str, Crystal]:
     salt = sodium_chloride()
     return {
         "no atoms": Crystal.of("", [], CUBE, []),
-        "300 atoms, more than 200": Crystal.of("", [29] * 300, 30 * CUBE, np.random.default_rng(0).random((300, 3))),
         "masked species": replace(salt, species=np.array([11, 0])),
         "species outside 1…118": replace(salt, species=np.array([11, 119])),
         "non-finite coordinates or lattice": replace(salt, frac=np.full((2, 3), np.nan)),
         "volume of 0 Å³": replace(salt, lattice=np.zeros((3, 3))),
         "volume of inf Å³": replace(salt, lattice=1e150 * np.eye(3)),
-        "cell too elongated": replace(salt, lattice=np.diag([3.0, 3.0, 1000.0])),
         "atoms within 0.1 Å of each other": replace(salt, frac=np.zeros((2, 3))),
         "2 species and coordinates of shape (1, 3)": replace(salt, frac=np.zeros((1, 3))),
     }
+
+
+def large() -> dict[str, Crystal]:
+    crowd = np.random.default_rng(0).random((300, 3))
+    return {
+        "300 atoms, more than 200": Crystal.of("", [29] * 300, 30 * CUBE, crowd),
+        "cell too elongated": replace(sodium_chloride(), lattice=np.diag([3.0, 3.0, 1000.0])),
+    }
+
+
+@pytest.mark.parametrize("reason", large())
+def test_a_large_cell_is_matched_site_by_site_or_not_at_all(reason: str) -> None:
+    crystal = large()[reason]
+    shuffled = replace(crystal, frac=(crystal.frac + 0.5 * np.random.default_rng(1).random(crystal.frac.shape)) % 1)
+    assert match(crystal, replace(crystal), SETTINGS.match) == (True, 0.0, "")
+    assert match(crystal, replace(crystal, frac=crystal.frac + 1e-5), SETTINGS.match).matched
+    found = match(crystal, shuffled, SETTINGS.match)
+    assert (found.matched, found.reason) == (False, reason)
+    reference = Reference([replace(crystal, id="known")])
+    assert reference.contains(replace(crystal), SETTINGS.duplicate)
+    assert not reference.contains(shuffled, SETTINGS.duplicate)
 
 
 @pytest.mark.parametrize("reason", impossible())

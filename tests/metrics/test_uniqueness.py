@@ -70,12 +70,10 @@ def test_crystals_that_cannot_be_compared_are_not_unique() -> None:
         replace(parent, frac=np.full_like(parent.frac, np.nan)),
         replace(parent, species=np.zeros_like(parent.species)),
         Crystal.of("", [], np.eye(3), []),
-        Crystal.of("", [29] * 300, 100 * np.eye(3), np.random.default_rng(0).random((300, 3))),
-        replace(parent, lattice=np.diag([1.0, 1.0, 1e6])),
         parent,
         Crystal.of("", [2], 4 * np.eye(3), [[0, 0, 0]]),
     ]
-    assert representatives(rows, DUPLICATE).tolist() == [-1] * 5 + [5, 6]
+    assert representatives(rows, DUPLICATE).tolist() == [-1] * 3 + [3, 4]
     assert first_of_kind([], DUPLICATE).tolist() == []
 
 

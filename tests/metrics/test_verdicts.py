@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from crystalsweep.metrics.bootstrap import paired_difference
+from crystalsweep.metrics.pairing import other_inputs, same_inputs
 from crystalsweep.metrics.summary import METRICS, Metric
 from crystalsweep.metrics.verdicts import COLUMNS, holm, n_comparisons, verdict_table, verdicts
 
@@ -156,6 +157,35 @@ def test_tables_that_cannot_be_paired_are_refused() -> None:
 def test_float32_noise_levels_still_pair() -> None:
     a = table(noise(0))
     assert verdicts({"a": a, "b": a.astype({"sigma_noise": "float32"})}, [X])["n"].item() == 200
+
+
+def with_inputs(frame: pd.DataFrame, n_atoms: int = 5, seed: int = 0) -> pd.DataFrame:
+    """With what the rows were restored from."""
+    generator, n = np.random.default_rng(seed), len(frame)
+    frac, species = generator.random((n, 3 * n_atoms)), generator.integers(0, 90, (n, n_atoms))
+    return frame.assign(frac_corrupted=list(frac), species_corrupted=list(species))
+
+
+def test_rows_that_were_corrupted_otherwise_are_no_pairs() -> None:
+    a, b = with_inputs(table(noise(0))), with_inputs(table(noise(1)))
+    assert verdicts({"a": a, "b": b}, [X])["n"].item() == 200
+    b["frac_corrupted"] = [row + (0.01 if i < 10 else 1 + 1e-7) for i, row in enumerate(b["frac_corrupted"])]
+    b["species_corrupted"] = [0 * row if 10 <= i < 15 else row for i, row in enumerate(b["species_corrupted"])]
+    b["frac_corrupted"] = [row[:-3] if i == 15 else row for i, row in enumerate(b["frac_corrupted"])]
+    assert verdicts({"a": a, "b": b}, [X])["n"].item() == 184
+    assert other_inputs(a, b) == 16
+    assert other_inputs(a, b.drop(columns=["frac_corrupted", "species_corrupted"])) == 0
+    with pytest.raises(
+        ValueError, match="200 rows of the same crystal, mask and noise, but none of the same corrupted"
+    ):
+        verdicts({"a": a, "b": with_inputs(b, seed=1)}, [X])
+
+
+def test_inputs_of_a_full_evaluation_are_compared_in_a_second() -> None:
+    a = with_inputs(table(noise(0, 20_000)), n_atoms=30)
+    start = time.perf_counter()
+    assert same_inputs(a, a.copy()).all()
+    assert time.perf_counter() - start < 3  # about 0.2 s on one core
 
 
 def test_losing_more_than_half_of_the_rows_is_said() -> None:

@@ -57,6 +57,7 @@ def scores(seed: int, skill: float, parents: int = 12, sigmas: tuple[float, ...]
         structural_similarity=np.where(restored, generator.normal(0.7 - table["sigma_noise"], 0.1), np.nan),
         delta_energy=energy,
         delta_energy_relaxed=energy / 5,
+        compositional_similarity_permuted=True,
         energy_failure=generator.choice(["generated: atoms 0.3 Å apart", "hull: no Xe", ""], n, p=[0.1, 0.1, 0.8]),
         crystal_system=[CRYSTAL_SYSTEMS[int(parent[1:]) % 7] for parent in table["parent"]],
         masked_element=np.where(by_species, [element_symbol(int(number)) for number in z], ""),

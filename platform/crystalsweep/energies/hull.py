@@ -5,10 +5,10 @@ into: the x_i >= 0 with the least Σ x_i E_i (Ong et al., Chem. Mater. 20, 1798 
 e_above_hull = E(generated) − Σ x_i E(phase i), all by the calculator, so that its zero of energy cancels.
 
 Elements are end members at zero whether the reference holds their crystals or not. Polymorphs of the generated
-composition take part like any other phase; a crystal's own parent does only if the reference holds it, which is
-normally the training split. A reference that lacks phases has a hull that is too high, and energies above it too low:
-against the bundled training split alone, held-out crystals come out 0.6 eV/atom too low and most lack an element. Give
-the largest labelled set there is, whatever a model was trained on.
+composition take part like any other phase, and so does a crystal's own parent if the reference holds it. A reference
+that lacks phases has a hull that is too high, and energies above it too low: against the bundled training split alone,
+held-out crystals come out 0.6 eV/atom too low and most lack an element. Give the largest labelled set there is,
+whatever a model was trained on.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class _Pairs:
     def __init__(self, originals: Sequence[Crystal], generated: Sequence[Crystal], hull: ReferenceHull | None) -> None:
         self.originals, self.generated, self.hull = originals, generated, hull
         self.same = np.array(
-            [np.array_equal(np.sort(a.species), np.sort(b.species)) for a, b in zip(originals, generated, strict=True)],
+            [len(b) > 0 and a.reduced_formula == b.reduced_formula for a, b in zip(originals, generated, strict=True)],
             dtype=bool,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ COMPARE_EXAMPLES = """\b
 Examples:
   crystalsweep compare evaluations/gan-3f2a9c1b evaluations/control-77d01e42
   crystalsweep compare RUN_ID OTHER_RUN_ID --all-metrics
+  crystalsweep compare RUN_ID/gan-3f2a9c1b RUN_ID/gan-0b77e42a                two evaluations of one run
+  crystalsweep compare evaluations/a evaluations/b --preset cdvae2022         as rescored by `crystalsweep rescore`
 """
 
 RESCORE_EXAMPLES = """\b
@@ -66,7 +69,9 @@ def _tracked(command: Callable[..., Any]) -> Callable[..., Any]:
     "--data", "source", help="Crystals to corrupt and restore: 'bundled', a data set, or TRAIN,VAL.  [default: bundled]"
 )
 @click.option(
-    "--part", type=click.Choice(["train", "val", "test", "all"]), help="Of --data.  [default: test, else all]"
+    "--part",
+    type=click.Choice(["train", "val", "test", "all"]),
+    help="Of --data.  [default: test, else val, else all]",
 )
 @click.option("--reference", help="Training crystals to be new against.  [default: --data's train part]")
 @click.option("--originals", help="With --structures: true crystals of the same ids.  [default: --reference]")
@@ -124,30 +129,33 @@ def evaluate(
             raise ValueError("give either --checkpoint REF or --structures PATH")
         if structures is not None and reference is None:
             raise ValueError("--structures needs --reference: crystals to be new against (and the originals, by id)")
-        if structures is not None and (source or part):
+        filtered = config.max_atoms or config.stable_only or config.protocol.max_crystals
+        if structures is not None and (source or part or filtered):
             raise ValueError(
-                "--data and --part go with --checkpoint; give --structures its --reference and --originals"
+                "--data, --part, --max-crystals, --max-atoms and stable_only go with --checkpoint; --structures are "
+                "scored all, against --reference and --originals"
             )
         if checkpoint is not None and originals:
             raise ValueError("--originals goes with --structures")
         _evaluate(
-            checkpoint,
-            structures,
-            source or "bundled",
-            part,
-            reference,
-            originals,
-            config,
-            out,
-            name,
-            workers,
-            device,
-            tracking_uri,
-            storage,
+            checkpoint=checkpoint,
+            structures=structures,
+            source=source or "bundled",
+            part=part,
+            reference=reference,
+            originals=originals,
+            config=config,
+            out=out,
+            name=name,
+            workers=workers,
+            device=device,
+            tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
+            storage=storage or default_storage(),
         )
 
 
 def _evaluate(
+    *,
     checkpoint: str | None,
     structures: Path | None,
     source: str,
@@ -160,26 +168,40 @@ def _evaluate(
     workers: int | None,
     device: str | None,
     tracking_uri: str | None,
-    storage: Path | None,
+    storage: Path,
 ) -> None:
     from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint, evaluate_structures
-    from crystalsweep.evaluation.publishing import log_evaluation
+    from crystalsweep.evaluation.inputs import normalised
+    from crystalsweep.evaluation.models import allowed_name
+    from crystalsweep.evaluation.publishing import connect, log_evaluation
 
-    store, asked = storage or default_storage(), bool(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    tracker = _tracker(tracking_uri, store)
+    if name or structures:
+        allowed_name(name or (structures.stem if structures else ""))
+    tracker = connect(tracking_uri) if tracking_uri else _tracker(None, storage)
     machine, run = Machine(workers=workers, device=device), None
     if checkpoint is not None:
         folder, outcome, model = evaluate_checkpoint(
-            checkpoint, source, part, reference, config, out, machine=machine, tracker=tracker, storage=store, name=name
+            checkpoint,
+            source,
+            part,
+            reference,
+            config,
+            out,
+            machine=machine,
+            tracker=tracker,
+            storage=storage,
+            name=name,
         )
         run = model.run
     else:
         assert structures is not None
         assert reference is not None
-        folder, outcome = evaluate_structures(structures, reference, originals, config, out, machine=machine, name=name)
+        originals = normalised(originals) if originals else None
+        folder, outcome = evaluate_structures(
+            structures, normalised(reference), originals, config, out, machine=machine, name=name
+        )
     _show(outcome, folder)
-    if asked or run:
-        assert tracker is not None
+    if tracker and (tracking_uri or run):
         logged = log_evaluation(tracker, outcome, folder, run)
         click.echo(f"MLflow run: {logged} in {tracker.uri}")
 
@@ -204,6 +226,7 @@ def _show(outcome: Outcome, folder: Path) -> None:
 @click.command(epilog=COMPARE_EXAMPLES)
 @click.argument("evaluations", nargs=-1, required=True, metavar="A B …")
 @click.option("--all-metrics", is_flag=True, help="Also what explains the headline; the correction is for all of them.")
+@click.option("--preset", metavar="NAME", help="Compare the scores that `rescore` has added as metric@NAME.")
 @click.option("--all-pairs", is_flag=True, help="Each against each; otherwise every one against the first.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the verdicts to this CSV file."
@@ -212,6 +235,7 @@ def _show(outcome: Outcome, folder: Path) -> None:
 def compare(
     evaluations: tuple[str, ...],
     all_metrics: bool,
+    preset: str | None,
     all_pairs: bool,
     out: Path | None,
     tracking_uri: str | None,
@@ -219,7 +243,8 @@ def compare(
 ) -> None:
     """Say per metric whether evaluations differ: better, worse, or not resolved.
 
-    A, B, … are folders of `crystalsweep evaluate`, or MLflow runs that one was logged to; the first is the baseline.
+    A, B, … are folders of `crystalsweep evaluate`, or MLflow runs that one was logged to, as RUN_ID or, where a run has
+    several, RUN_ID/NAME; the first is the baseline.
     Crystals are paired by parent and corruption, parents resampled, p values corrected for the number of comparisons.
     """
     with _plainly():
@@ -231,10 +256,11 @@ def compare(
         store = storage or default_storage()
         frame, notes = compare_evaluations(
             evaluations,
-            _tracker(tracking_uri, store),
+            _tracker(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"), store),
             store / "downloads",
             all_metrics=all_metrics,
             all_pairs=all_pairs,
+            preset=preset,
         )
         for note in notes:
             click.echo(f"note: {note}", err=True)
@@ -275,5 +301,11 @@ def _plainly() -> Iterator[None]:
     """Bad input ends in one line and exit code 1, never in a traceback."""
     try:
         yield
-    except (ValueError, OSError, RuntimeError) as error:
+    except _foreseen() as error:
         raise click.ClickException(" ".join(str(error).split())) from error
+
+
+def _foreseen() -> tuple[type[Exception], ...]:
+    """MLflow's errors too, without loading it for commands that do not use it."""
+    mlflow = sys.modules.get("mlflow.exceptions")
+    return (ValueError, OSError, RuntimeError, ModuleNotFoundError, *([mlflow.MlflowException] if mlflow else []))

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 
-from crystalsweep.evaluation.outcome import Outcome, metrics_of, read_outcome
-from crystalsweep.evaluation.publishing import ARTIFACTS
+from crystalsweep.config import Config, as_parameters
+from crystalsweep.evaluation.outcome import Outcome, metrics_of, read_outcome, variant
+from crystalsweep.evaluation.publishing import fetch_evaluation
 from crystalsweep.evaluation.run import read_tables
-from crystalsweep.metrics.summary import METRICS, available
+from crystalsweep.metrics.pairing import other_inputs
+from crystalsweep.metrics.summary import METRICS, Metric, available, energetic
 from crystalsweep.metrics.verdicts import verdicts
 from crystalsweep.tracking import Tracker
 
 HEADLINE = (*(metric.name for metric in METRICS), "masked_accuracy", "match_rate", "delta_energy")
 """What is compared unless more is asked for; fewer comparisons resolve smaller differences."""
+
+_RUN = re.compile(r"([0-9a-f]{32})(?:/(.+))?")
+_NOMINAL = {"structural_similarity", "structural_similarity_unaligned", "paper_eq5"}
+"""Of crystals from files, what is divided by the displacement that `nominal_sigma` makes."""
+_ENERGIES = {metric.name for metric in energetic()}
+_HULL = {name for name in _ENERGIES if not name.startswith("delta_energy")}
 
 
 def compare_evaluations(
@@ -26,70 +35,148 @@ def compare_evaluations(
     *,
     all_metrics: bool = False,
     all_pairs: bool = False,
+    preset: str | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Verdicts as `metrics.verdicts` gives them, and what a reader must know of the evaluations.
 
     Args:
-        references: Folders of evaluations, or MLflow run ids; the first is the baseline.
+        references: Folders of evaluations, or MLflow runs as RUN_ID or RUN_ID/NAME; the first is the baseline.
         tracker: Where run ids are looked up.
         downloads: Folder for what is fetched from there.
         all_metrics: Every metric that the tables have.
         all_pairs: Each against each before it.
+        preset: Compare the columns that `rescore` has added under this name.
 
     Raises:
-        ValueError: One is no finished evaluation, or they were scored under different settings.
+        ValueError: One is no finished evaluation, they were scored under different settings, or have no metric or no
+            corrupted crystal in common.
     """
-    folders = [_folder(reference, tracker, downloads) for reference in references]
-    outcomes = [read_outcome(folder) for folder in folders]
-    notes = _notes(outcomes, references)
-    names = _distinct([outcome.name for outcome in outcomes], folders)
-    tables = {name: read_tables(folder)[0] for name, folder in zip(names, folders, strict=True)}
-    known = metrics_of(outcomes[0].settings.metrics)
+    folders = dict(zip(_labels(references), [_folder(each, tracker, downloads) for each in references], strict=True))
+    outcomes = {label: read_outcome(folder) for label, folder in folders.items()}
+    tables = {label: read_tables(folder)[0] for label, folder in folders.items()}
+    known: Sequence[Metric]
+    if preset:
+        known = _rescored(outcomes, folders, preset)
+        tables = {label: variant(table, preset) for label, table in tables.items()}
+    else:
+        _require_same_settings(outcomes)
+        known = metrics_of(next(iter(outcomes.values())).settings.metrics)
     chosen = known if all_metrics else [metric for metric in known if metric.name in HEADLINE]
     shared = [metric for metric in chosen if all(available([metric], table) for table in tables.values())]
-    return verdicts(tables, shared, pairs="all" if all_pairs else "first"), notes
+    kept, notes = _comparable(shared, outcomes)
+    if not kept:
+        raise ValueError("; ".join(["the evaluations have no metric that can be compared", *notes]))
+    pairs = list(combinations(tables, 2)) if all_pairs else [(next(iter(tables)), b) for b in list(tables)[1:]]
+    notes += [note for a, b in pairs if (note := _other_inputs(tables, a, b))]
+    return verdicts(tables, kept, pairs=[(b, a) for a, b in pairs]), notes
+
+
+def _labels(references: Sequence[str]) -> list[str]:
+    """Short names: of a folder its own, of a run the first eight digits; as typed where two would be the same."""
+    if len(set(references)) < len(references):
+        raise ValueError(f"one evaluation is given twice: {' '.join(references)}")
+    short = []
+    for reference in references:
+        run = None if Path(reference).exists() else _RUN.fullmatch(reference)
+        short.append(run[1][:8] if run else Path(reference).resolve().name)
+    return [each if short.count(each) == 1 else typed for each, typed in zip(short, references, strict=True)]
 
 
 def _folder(reference: str, tracker: Tracker | None, downloads: Path) -> Path:
     if Path(reference).exists():
         return Path(reference)
-    if tracker is None or not re.fullmatch(r"[0-9a-f]{32}", reference):
+    run = _RUN.fullmatch(reference)
+    if tracker is None or run is None:
         raise ValueError(
-            f"{reference!r} is neither a folder of `crystalsweep evaluate` nor an MLflow run id (32 hex digits)"
+            f"{reference!r} is neither a folder of `crystalsweep evaluate` nor an MLflow run id (32 hex digits, with "
+            "/NAME for one of several evaluations)"
         )
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return tracker.download(reference, ARTIFACTS, downloads / reference)
-    except (MlflowException, OSError) as error:
-        raise ValueError(
-            f"run {reference} in {tracker.uri} has no evaluation ({error}); log one with `crystalsweep evaluate "
-            f"--checkpoint {reference} --tracking-uri {tracker.uri}`"
-        ) from error
+    return fetch_evaluation(tracker, run[1], run[2], downloads)
 
 
-def _notes(outcomes: Sequence[Outcome], references: Sequence[str]) -> list[str]:
-    """What differs between the evaluations. Raises `ValueError` where their figures mean different things."""
-    first, notes = outcomes[0], []
-    for outcome, reference in zip(outcomes[1:], references[1:], strict=True):
-        if outcome.settings.metrics != first.settings.metrics:
+def _require_same_settings(outcomes: Mapping[str, Outcome]) -> None:
+    """Raises `ValueError`, naming what differs, where figures mean different things."""
+    first, *others = outcomes
+    for other in others:
+        if different := _different(outcomes[first].settings.metrics, outcomes[other].settings.metrics):
             raise ValueError(
-                f"{references[0]} and {reference} were scored under different settings; evaluate one of them again, or "
-                "rescore both under one preset and compare the columns"
+                f"{first} and {other} were scored under different settings ({', '.join(different)}); rescore both "
+                "under one preset (`crystalsweep rescore FOLDER --preset NAME`) and compare those columns "
+                "(`crystalsweep compare --preset NAME`), or evaluate one of them again"
             )
-        different = sorted(k for k in first.versions if first.versions[k] != outcome.versions.get(k))
-        if different:
-            notes.append(f"{reference} was measured with other versions than {references[0]}: {', '.join(different)}")
-        if outcome.data["data_sha256"] != first.data["data_sha256"]:
-            notes.append(f"{reference} was evaluated on other crystals; only those that both have are compared")
-        if outcome.settings.protocol != first.settings.protocol:
-            notes.append(f"{reference} has other corruptions; only those that both have are compared")
+
+
+def _rescored(outcomes: Mapping[str, Outcome], folders: Mapping[str, Path], preset: str) -> list[Metric]:
+    """Metrics that all have under this preset. Raises `ValueError` where one has none, or under other settings."""
+    for label, outcome in outcomes.items():
+        if preset not in outcome.rescored:
+            raise ValueError(
+                f"{label} was not rescored as {preset!r} (it has {', '.join(outcome.rescored) or 'none'}); "
+                f"`crystalsweep rescore {folders[label]} --preset NAME` does"
+            )
+    first, *others = (outcome.rescored[preset].settings for outcome in outcomes.values())
+    for label, other in zip(list(outcomes)[1:], others, strict=True):
+        if different := _different(first, other):
+            raise ValueError(f"{label} was rescored as {preset!r} under different settings ({', '.join(different)})")
+    rows = [outcome.rescored[preset].rows[outcome.name] for outcome in outcomes.values()]
+    return [metric for metric in metrics_of(first) if all(metric.name in row for row in rows)]
+
+
+def _comparable(metrics: Sequence[Metric], outcomes: Mapping[str, Outcome]) -> tuple[list[Metric], list[str]]:
+    """Those of the metrics that mean the same in all evaluations, and notes of what differs."""
+    first, *others = outcomes
+    names, dropped, notes = [metric.name for metric in metrics], set(), []
+    for other in others:
+        for why, affected in _other_meaning(outcomes[first], outcomes[other]):
+            if lost := [name for name in names if name in affected]:
+                dropped.update(lost)
+                notes.append(f"not compared, as {first} and {other} differ in {why}: {', '.join(lost)}")
+        notes += _notes(first, other, outcomes[first], outcomes[other])
+    return [metric for metric in metrics if metric.name not in dropped], notes
+
+
+def _other_meaning(a: Outcome, b: Outcome) -> list[tuple[str, set[str]]]:
+    """What differs between two evaluations, with the metrics that it decides."""
+    energies = _different(a.settings.energies, b.settings.energies)
+    found = [
+        (f"energies.{name}", {each for each in _ENERGIES if each.endswith("_relaxed") or name != "relax_steps"})
+        for name in energies
+        if name != "max_parents"  # says which crystals have energies; those that both have are compared
+    ]
+    if _hull(a) != _hull(b):
+        found.append(("the crystals of the convex hull", _HULL))
+    if a.data.get("reference_sha256") != b.data.get("reference_sha256"):
+        found.append(("the training crystals to be new against", {"novel_vs_reference", "sun"}))
+    nominal = [outcome.settings.nominal_sigma if outcome.kind == "structures" else None for outcome in (a, b)]
+    if nominal[0] != nominal[1]:
+        found.append(("nominal_sigma", _NOMINAL))
+    return found
+
+
+def _hull(outcome: Outcome) -> object:
+    return outcome.data.get("hull_sha256", outcome.energies.get("hull"))
+
+
+def _notes(first: str, other: str, a: Outcome, b: Outcome) -> list[str]:
+    notes = []
+    if versions := sorted(k for k in {*a.versions, *b.versions} if a.versions.get(k) != b.versions.get(k)):
+        notes.append(f"{other} was measured with other versions than {first}: {', '.join(versions)}")
+    if a.data["data_sha256"] != b.data["data_sha256"]:
+        notes.append(f"{other} was evaluated on other crystals than {first}; only what both have is compared")
+    if protocol := _different(a.settings.protocol, b.settings.protocol):
+        notes.append(
+            f"{other} has another protocol than {first} ({', '.join(protocol)}); only equal inputs are compared"
+        )
     return notes
 
 
-def _distinct(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """Names, by folder where two evaluations have the same."""
-    if len(set(names)) == len(names):
-        return list(names)
-    stems = [folder.resolve().name for folder in folders]
-    return stems if len(set(stems)) == len(stems) else [f"{stem} ({i + 1})" for i, stem in enumerate(stems)]
+def _other_inputs(tables: Mapping[str, pd.DataFrame], a: str, b: str) -> str:
+    if n := other_inputs(tables[a], tables[b], (a, b)):
+        return f"{a} and {b}: {n:,} rows of the same crystal, mask and noise were corrupted otherwise and are left out"
+    return ""
+
+
+def _different(a: Config, b: Config) -> list[str]:
+    """Dotted names of the settings that differ."""
+    values, others = as_parameters(a), as_parameters(b)
+    return [name for name in values if values[name] != others[name]]

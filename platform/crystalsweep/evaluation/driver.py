@@ -16,7 +16,7 @@ import torch
 from crystalsweep.data import DataError, fingerprint, read
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, read_inputs
-from crystalsweep.evaluation.models import REFERENCES, Evaluated, find_model, reference_rows
+from crystalsweep.evaluation.models import REFERENCES, Evaluated, allowed_name, find_model, reference_rows
 from crystalsweep.evaluation.outcome import Outcome, read_outcome
 from crystalsweep.evaluation.protocol import blocks
 from crystalsweep.evaluation.results import finish, whole_table_columns
@@ -65,11 +65,12 @@ def evaluate_checkpoint(
     name: str | None = None,
 ) -> tuple[Path, Outcome, Evaluated]:
     """The whole protocol on one model; continues where an earlier start ended. Returns its folder too."""
+    chosen = allowed_name(name) if name else None
     inputs = read_inputs(source, part, reference, settings)
     model = find_model(checkpoint, tracker, storage / "downloads", inputs.counts())
-    if not inputs.reference and model.info:
-        inputs = read_inputs(source, part, reference, settings, trained_on=model.info.data_sha256)
-    model = replace(model, name=name or model.name)
+    if model.info:
+        inputs = inputs.for_model(model.info.data_sha256)
+    model = replace(model, name=chosen or model.name)
     energies = _energies(settings, inputs, machine)
     parts = blocks(inputs.parents, settings.protocol)
     request = _request("checkpoint", model.name, _model_record(model), inputs.record(), settings)
@@ -119,7 +120,19 @@ def evaluate_structures(
     machine: Machine,
     name: str | None = None,
 ) -> tuple[Path, Outcome]:
-    """Scores of crystals from a file; every row of it is a row of the result, readable or not."""
+    """Scores of crystals from a file; every row of it is a row of the result, readable or not.
+
+    Raises:
+        DataError: Something cannot be read, or holds no crystal.
+        ValueError: The settings choose parents, which a file has none of.
+    """
+    filters = {
+        "max_atoms": settings.max_atoms is not None,
+        "protocol.max_crystals": settings.protocol.max_crystals is not None,
+        "stable_only": settings.stable_only,
+    }
+    if chosen := [key for key, asked in filters.items() if asked]:
+        raise ValueError(f"{', '.join(chosen)} go with --checkpoint: every crystal of --structures is scored")
     inputs = read_inputs(reference, "all", reference, replace_filters(settings))
     paired_with = (
         read_inputs(originals, "all", None, replace_filters(settings)).parents if originals else inputs.parents
@@ -138,7 +151,7 @@ def evaluate_structures(
         "unreadable": len(reading.rejects),
         "originals": originals or reference,
     }
-    title = name or structures.stem
+    title = allowed_name(name or structures.stem)
     request = _request("structures", title, {"structures": str(structures)}, data, settings)
     folder = out or Path("evaluations") / f"{title}-{_short(request)}"
     open_folder(folder, request)
@@ -151,6 +164,7 @@ def evaluate_structures(
         reference=Reference(inputs.reference),
         energies=energies,
         with_energies=frozenset(submissions[i].id for i in sampled),
+        with_ceiling=any(each.original for each in submissions),
     )
     parts = parts_of(submissions)
     workers = machine.for_crystals(len(submissions))

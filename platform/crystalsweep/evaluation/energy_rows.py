@@ -37,23 +37,34 @@ class Energies:
         return ReferenceHull(self.labelled) if self.labelled else None
 
     def columns(
-        self, originals: Sequence[Crystal], generated: Sequence[Crystal], chosen: NDArray[np.bool_]
+        self,
+        originals: Sequence[Crystal],
+        generated: Sequence[Crystal],
+        sampled: NDArray[np.bool_],
+        relative_only: NDArray[np.bool_] | None = None,
     ) -> pd.DataFrame:
-        """Energy columns (n rows); NaN, without a reason, in the rows that are not `chosen` (n,)."""
+        """Energy columns (n rows), and `energy_sampled`; NaN, without a reason, where none is asked for.
+
+        Args:
+            originals: Parents.
+            generated: What became of them.
+            sampled: (n,) rows with all energies: a fair sample, which hull and S.U.N. are averaged over.
+            relative_only: (n,) further rows with the energy relative to the parent and none above the hull.
+        """
         table = pd.DataFrame(np.nan, index=range(len(generated)), columns=list(COLUMNS[:-1]), dtype=np.float64)
-        table["energy_failure"] = ""
-        rows = np.flatnonzero(chosen).tolist()
-        if rows:
-            found = energy_columns(
-                [originals[i] for i in rows],
-                [generated[i] for i in rows],
-                self.calculator,
-                self.hull,
-                relax_steps=self.config.relax_steps,
-            )
-            table.loc[rows, list(COLUMNS)] = found[list(COLUMNS)].to_numpy()
-            table[list(COLUMNS[:-1])] = table[list(COLUMNS[:-1])].astype(np.float64)
-        return table
+        table = table.assign(energy_failure="", energy_sampled=sampled)
+        further = np.zeros(len(generated), dtype=bool) if relative_only is None else relative_only
+        for rows, hull in ((np.flatnonzero(sampled).tolist(), self.hull), (np.flatnonzero(further).tolist(), None)):
+            if rows:
+                found = energy_columns(
+                    [originals[i] for i in rows],
+                    [generated[i] for i in rows],
+                    self.calculator,
+                    hull,
+                    relax_steps=self.config.relax_steps,
+                )
+                table.loc[rows, list(COLUMNS)] = found[list(COLUMNS)].to_numpy()
+        return table.astype(dict.fromkeys(COLUMNS[:-1], np.float64))
 
     def record(self) -> dict[str, Any]:
         """What the figures rest on."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crystalsweep.batch import is_stable
@@ -29,13 +30,23 @@ class Inputs:
     reference: list[Crystal]
     """Training crystals; empty where none are known."""
     reference_source: str
-    labelled: list[Crystal]
-    """Every crystal of source and reference with a formation energy: the hull, of all phases that are known."""
+    reference_parts: dict[str, list[Crystal]]
+    """The data set that the reference belongs to, by part; empty where none is known."""
+    everything: list[Crystal]
+    """All crystals of the source."""
     rejects: tuple[Reject, ...] = ()
     """Rows of the source that could not be read."""
+    reference_is_training_set: bool | None = None
+    """Whether the model was trained on the data set that the reference belongs to; None where that is not known."""
+
+    @property
+    def labelled(self) -> list[Crystal]:
+        """Every crystal of source and reference with a formation energy: the hull, of all phases that are known."""
+        return [c for c in {c.id: c for c in [*self.everything, *self.reference]}.values() if LABEL in c.labels]
 
     def record(self) -> dict[str, object]:
         """What identifies the data in a result."""
+        labelled = self.labelled
         return {
             "source": self.source,
             "part": self.part,
@@ -44,8 +55,34 @@ class Inputs:
             "reference": self.reference_source,
             "reference_crystals": len(self.reference),
             "reference_sha256": fingerprint(self.reference) if self.reference else "",
+            "reference_is_training_set": self.reference_is_training_set,
+            "counts_from": "reference" if self.reference else "evaluated crystals",
+            "hull_sha256": fingerprint(labelled) if labelled else "",
             "rejected_rows": len(self.rejects),
         }
+
+    def for_model(self, trained_on: str) -> Inputs:
+        """The same for a model whose checkpoint has this `data_sha256`.
+
+        Without a reference, a model that was trained on the bundled crystals is new against those.
+        """
+        if not self.reference:
+            if trained_on != bundled_fingerprint():
+                return self
+            known = load_bundled("train")
+            return replace(self, reference=known, reference_source="bundled (train)", reference_is_training_set=True)
+        return replace(self, reference_is_training_set=self._is_training_set(trained_on))
+
+    def _is_training_set(self, trained_on: str) -> bool | None:
+        """A model may have been trained without the data set's test part; and a single file may be one part of the
+        training data, whose other parts are in the source or nowhere."""
+        parts = self.reference_parts
+        if trained_on in (fingerprint(parts["all"]), fingerprint([*parts.get("train", []), *parts.get("val", [])])):
+            return True
+        if "train" in parts:
+            return False
+        united = {crystal.id: crystal for crystal in [*parts["all"], *self.everything]}
+        return True if fingerprint(united.values()) == trained_on else None
 
     def counts(self) -> dict[int, int]:
         """Atoms by atomic number of the reference, or of the parents where there is none."""
@@ -55,38 +92,48 @@ class Inputs:
         return dict(sorted(counted.items()))
 
 
-def read_inputs(
-    source: str, part: str | None, reference: str | None, settings: EvaluationSettings, *, trained_on: str | None = None
-) -> Inputs:
+def read_inputs(source: str, part: str | None, reference: str | None, settings: EvaluationSettings) -> Inputs:
     """Parents and reference of an evaluation.
 
     Args:
         source: `bundled`, a file or folder, or files of the parts joined by commas.
-        part: One of `PARTS`; by default `test` where the source has parts, else all of it.
-        reference: The crystals to be new against; by default the source's own train part, and the bundled one for a
-            model that was trained on the bundled crystals.
+        part: One of `PARTS`; by default `test` where the source has parts, else `val`, else all of it.
+        reference: The crystals to be new against; by default the source's own train part.
         settings: Its filters.
-        trained_on: `data_sha256` of the model's checkpoint.
 
     Raises:
         DataError: Something cannot be read, or no crystal is left.
     """
+    source, reference = normalised(source), normalised(reference) if reference is not None else None
     parts, rejects = _parts(source)
     chosen = part or ("test" if "test" in parts else "val" if "val" in parts else "all")
     if chosen not in parts:
         raise DataError(f"{source} has no part {chosen!r}; it has {', '.join(parts)}")
     parents = _filtered(parts[chosen], settings, f"{source} ({chosen})")
-    known, named = _reference(parts, chosen, reference, source, trained_on)
+    found: dict[str, list[Crystal]] = {}
+    if reference is not None:
+        found = parts if reference == source else _parts(reference)[0]
+    elif "train" in parts and chosen in ("val", "test"):
+        found = parts
+    of = "train" if "train" in found else "all"
     return Inputs(
         parents=parents,
         source=source,
         part=chosen,
         data_sha256=fingerprint(parents),
-        reference=known,
-        reference_source=named,
-        labelled=[c for c in {c.id: c for c in [*parts["all"], *known]}.values() if LABEL in c.labels],
+        reference=found.get(of, []),
+        reference_source=f"{reference or source} ({of})" if found else "",
+        reference_parts=found,
+        everything=parts["all"],
         rejects=rejects,
     )
+
+
+def normalised(source: str) -> str:
+    """The same source however its paths were typed: `./a.cif` is `a.cif`; relative paths stay relative."""
+    paths = [source] if Path(source).exists() else [path.strip() for path in source.split(",")]
+    plain = ",".join(os.path.normpath(path) if path else path for path in paths)
+    return plain if plain != "bundled" or source == "bundled" else f"{os.curdir}{os.sep}{plain}"
 
 
 def _parts(source: str) -> tuple[dict[str, list[Crystal]], tuple[Reject, ...]]:
@@ -105,20 +152,6 @@ def _parts(source: str) -> tuple[dict[str, list[Crystal]], tuple[Reject, ...]]:
 
 def _split_file(source: str) -> Path:
     return Path(f"{source}.split.json")
-
-
-def _reference(
-    parts: dict[str, list[Crystal]], chosen: str, reference: str | None, source: str, trained_on: str | None
-) -> tuple[list[Crystal], str]:
-    if reference is not None:
-        found, _ = _parts(reference)
-        part = "train" if "train" in found else "all"
-        return found[part], f"{reference} ({part})"
-    if "train" in parts and chosen in ("val", "test"):
-        return parts["train"], f"{source} (train)"
-    if trained_on == bundled_fingerprint():
-        return load_bundled("train"), "bundled (train)"
-    return [], ""
 
 
 def _filtered(crystals: Sequence[Crystal], settings: EvaluationSettings, named: str) -> list[Crystal]:

@@ -18,6 +18,9 @@ from crystalsweep.tracking import Tracker
 REFERENCES = ("ceiling", "identity", "most common", "substitution")
 """The rows beside every model."""
 
+_ENDINGS = (", all atoms",)
+"""Of row names that are made from a model's name (`results.BOTH_READINGS`)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
@@ -37,6 +40,15 @@ def reference_rows(train_counts: Mapping[int, int]) -> dict[str, Baseline]:
     """Restorers of the reference rows; `train_counts` are atoms of the training set by atomic number."""
     rows = (ground_truth, identity, most_common_species(train_counts), substitution())
     return dict(zip(REFERENCES, rows, strict=True))
+
+
+def allowed_name(name: str) -> str:
+    """The name, if a row of tables and plots can have it. Raises `ValueError` where it is another row's."""
+    if name in (*REFERENCES, "model") or name.endswith(_ENDINGS):
+        raise ValueError(
+            f"{name!r} is what a row beside every model is called, or ends like one; choose another --name"
+        )
+    return name
 
 
 def find_model(reference: str, tracker: Tracker | None, downloads: Path, train_counts: Mapping[int, int]) -> Evaluated:

@@ -16,6 +16,7 @@ from crystalsweep.evaluation.scoring import ALL_ATOMS
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.metric_settings import MetricConfig
 from crystalsweep.metrics.bootstrap import Interval
+from crystalsweep.metrics.scoring import KEYS
 from crystalsweep.metrics.summary import MATCHING, METRICS, SECONDARY, Metric, available, energetic, ranking_score
 
 FORMAT = 1
@@ -102,11 +103,15 @@ def figures_by_condition(table: pd.DataFrame, metrics: Iterable[Metric]) -> dict
     return {f"{mask}/{sigma:g}": figures(group, chosen) for (mask, sigma), group in groups}
 
 
+_SHARED = (*KEYS, "n_atoms", "n_masked", "given_composition", "noise", "noise_aligned", "failure")
+"""Columns that hold for every variant."""
+
+
 def variant(table: pd.DataFrame, name: str = ALL_ATOMS) -> pd.DataFrame:
-    """The table with the columns `…@name` in place of those they are a variant of."""
+    """The scores of the columns `…@name`, under their plain names; what was not scored so is left out."""
     suffix = f"@{name}"
-    changed = [column for column in table.columns if column.endswith(suffix)]
-    return table.assign(**{column.removesuffix(suffix): table[column] for column in changed})
+    scored = {column.removesuffix(suffix): table[column] for column in table.columns if column.endswith(suffix)}
+    return table[[column for column in _SHARED if column in table]].assign(**scored)
 
 
 def has_variant(table: pd.DataFrame, name: str = ALL_ATOMS) -> bool:
@@ -115,10 +120,14 @@ def has_variant(table: pd.DataFrame, name: str = ALL_ATOMS) -> bool:
 
 
 def reasons(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """How often each reason stands in the columns that hold reasons."""
+    """How often each reason stands in the columns that hold reasons, whatever its numbers."""
     columns = [name for name in table.columns if name == "failure" or name.endswith("_failure")]
-    counted = {name: table[name].replace("", None).dropna().value_counts() for name in columns}
+    told = {name: table[name].replace("", None).dropna().astype(str) for name in columns}
+    counted = {name: rows.str.replace(_NUMBER, "…", regex=True).value_counts() for name, rows in told.items()}
     return {name: {str(k): int(v) for k, v in found.items()} for name, found in counted.items() if len(found)}
+
+
+_NUMBER = r"(?<![A-Za-z])\d[\d.,]*(?:e[+-]?\d+)?"
 
 
 def plain(value: Any) -> Any:

@@ -27,6 +27,9 @@ from crystalsweep.plots.strata import plot_strata
 
 Tables = Mapping[str, pd.DataFrame]
 
+_PAPERS = {"n_atoms": " (Fig. 4D)", "masked_element": " (Fig. 4E)"}
+"""Strata that the paper draws."""
+
 
 def draw(
     tables: Tables,
@@ -63,7 +66,7 @@ def draw(
             "extrapolation",
             lambda path: plot_extrapolation(tables, path, trained_at=trained_at),
             "Beyond the training noise.",
-            "Mean over mask types; the number is the mean over the sigmas tested.",
+            "All mask types together; the number is the area under the curve over the range of sigma.",
         )
     drawn.add(
         "Energies",
@@ -77,7 +80,7 @@ def draw(
             "Strata",
             f"fig4de_{by}",
             partial(plot_strata, {name: own}, by=by),
-            f"{stratum.title} (Figs. 4D and 4E).",
+            f"{stratum.title}{_PAPERS.get(by, '')}.",
             "Bins with fewer than 10 crystals are not drawn.",
         )
     if "species_corrupted" in own:
@@ -89,7 +92,7 @@ def draw(
         "The generated crystals as a set.",
         "Restoring every original exactly would give the true crystals' own distributions.",
     )
-    if true_crystals:
+    if true_crystals or (folder / "fig1a_abundance.png").exists():
         drawn.add(
             "Distributions",
             "fig1a_abundance",

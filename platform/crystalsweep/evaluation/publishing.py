@@ -2,35 +2,122 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from crystalsweep.config import as_parameters
 from crystalsweep.evaluation.outcome import Outcome
+from crystalsweep.evaluation.run import REQUEST
 from crystalsweep.provenance import environment
 from crystalsweep.tracking import Tracker
 
 ARTIFACTS = "evaluation"
-"""Artifact folder, and first part of every metric's name."""
+"""Artifact folder of a run, with a folder for each of its evaluations, and first part of every metric's name. The
+metrics are those of the latest evaluation."""
 
 EXPERIMENT = "evaluations"
 """Of evaluations without a run of their own."""
 
+LOGGED = "crystalsweep.evaluation"
+"""Tag: hash of the request of a run's latest evaluation; `LOGGED.<hash>` is the artifact folder of each."""
+
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+
+
+def connect(uri: str) -> Tracker:
+    """The tracking server, asked for something, so that a wrong address is noticed before hours of work.
+
+    Raises `ValueError` with what it answers.
+    """
+    try:
+        tracker = Tracker(uri)
+        with _impatient():
+            tracker.client.search_experiments(max_results=1)
+    except Exception as error:  # of MLflow, of SQLAlchemy, or of a driver that is missing
+        raise ValueError(f"{uri} cannot be used as an MLflow tracking server: {error}") from error
+    return tracker
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """MLflow repeats a failed request for minutes unless the environment says otherwise."""
+    if _RETRIES in os.environ:
+        yield
+        return
+    os.environ[_RETRIES] = "2"
+    try:
+        yield
+    finally:
+        del os.environ[_RETRIES]
+
 
 def log_evaluation(tracker: Tracker, outcome: Outcome, folder: Path, run: str | None) -> str:
-    """Log to `run`, or to a new run where there is none; returns its id."""
-    chosen = run or tracker.start(
-        tracker.experiment(EXPERIMENT, folder.resolve().parent / "mlflow-artifacts"),
-        outcome.name,
-        kind="evaluation",
-        params=as_parameters(outcome.settings),
-        tags=environment(),
-    )
-    tracker.log(chosen, _metrics(outcome), 0)
-    tracker.tag(chosen, {"crystalsweep.metrics_lock": outcome.metrics_lock})
-    tracker.upload(chosen, folder, ARTIFACTS)
+    """Log to `run`, or to a new run where there is none; returns its id. What was logged before is not logged again."""
+    request = hashlib.sha256((folder / REQUEST).read_bytes()).hexdigest()[:16]
     if run is None:
-        tracker.finish(chosen, "FINISHED")
-    return chosen
+        return _log_alone(tracker, outcome, folder, request)
+    tags = tracker.client.get_run(run).data.tags
+    if f"{LOGGED}.{request}" not in tags:
+        _log(tracker, run, outcome, folder, request, tags)
+    return run
+
+
+def _log_alone(tracker: Tracker, outcome: Outcome, folder: Path, request: str) -> str:
+    experiment = tracker.experiment(EXPERIMENT, folder.resolve().parent / "mlflow-artifacts")
+    if found := tracker.finished_with(experiment, LOGGED, request):
+        return str(found.info.run_id)
+    made = tracker.start(
+        experiment, outcome.name, kind="evaluation", params=as_parameters(outcome.settings), tags=environment()
+    )
+    _log(tracker, made, outcome, folder, request, {})
+    tracker.finish(made, "FINISHED")
+    return made
+
+
+def _log(tracker: Tracker, run: str, outcome: Outcome, folder: Path, request: str, tags: Mapping[str, str]) -> None:
+    """Tags come last: an evaluation that was cut off in uploading is logged again."""
+    name = folder.resolve().name
+    if name in (value for tag, value in tags.items() if tag.startswith(f"{LOGGED}.")):  # of another request
+        name = f"{name}-{request[:8]}"
+    tracker.log(run, _metrics(outcome), 0)
+    tracker.upload(run, folder, f"{ARTIFACTS}/{name}")
+    lock = {"crystalsweep.metrics_lock": outcome.metrics_lock}
+    tracker.tag(run, lock | {LOGGED: request, f"{LOGGED}.{request}": name})
+
+
+def fetch_evaluation(tracker: Tracker, run: str, name: str | None, into: Path) -> Path:
+    """An evaluation of a run, copied below `into`.
+
+    Args:
+        tracker: Where the run is.
+        run: Its id.
+        name: Artifact folder of the evaluation; may be left out where there is one.
+        into: Where to.
+
+    Raises:
+        ValueError: The run or the evaluation is not there, or there are several and no name.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        entries = tracker.client.list_artifacts(run, ARTIFACTS)
+        names = sorted(Path(entry.path).name for entry in entries if entry.is_dir)
+        if len(names) > 1 and name is None:
+            raise ValueError(
+                f"run {run} has {len(names)} evaluations; give one: {', '.join(f'{run}/{n}' for n in names)}"
+            )
+        if names and (name is None or name in names):
+            return tracker.download(run, f"{ARTIFACTS}/{name or names[0]}", into / run)
+    except (MlflowException, OSError) as error:
+        raise ValueError(f"run {run} cannot be read in {tracker.uri}: {error}") from error
+    found = f"only {', '.join(names)}" if names else "none"
+    raise ValueError(
+        f"run {run} in {tracker.uri} has no evaluation {name or ''} ({found}); log one with `crystalsweep evaluate "
+        f"--checkpoint {run} --tracking-uri {tracker.uri}`"
+    )
 
 
 def _metrics(outcome: Outcome) -> dict[str, float]:

@@ -29,9 +29,15 @@ HEADLINE = (
 """Columns of the first table."""
 
 SCORE_TEXT = (
-    "mean of the two validities, of crystals that kept the visible atoms, and the two similarities; an undefined one "
-    "counts as 0"
+    "mean of the two validities, of crystals that kept the visible atoms, the compositional similarity, and the "
+    "structural similarity over all crystals, unrestored ones counting as 0"
 )
+
+NOVELTY = (
+    *("uniqueness", "novel_vs_input", "novel_vs_reference", "delta_energy", "delta_energy_relaxed"),
+    *("e_above_hull", "e_above_hull_relaxed", "stable", "stable_relaxed", "sun"),
+)
+"""Columns of the second table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,26 +144,58 @@ def _headline(outcome: Outcome, verdicts: pd.DataFrame) -> Section:
         for name, found in outcome.rows.items()
     ]
     first = Table(heads=["", *(titles[name] for name in shown)], rows=rows, note=_reading(outcome))
-    tables = [first]
+    tables = [first, *_novelty(outcome, titles)]
     if len(verdicts):
         tables.append(_verdicts(verdicts, titles))
+    if outcome.kind == "checkpoint":
+        tables.insert(1, _rows_explained(outcome))
     return Section(title="Headline", tables=tables)
+
+
+def _novelty(outcome: Outcome, titles: Mapping[str, str]) -> list[Table]:
+    """New crystals and their energies, of the rows that have them."""
+    shown = [name for name in NOVELTY if any(name in row for row in outcome.rows.values())]
+    if not shown:
+        return []
+    rows = [
+        Row(cells=[name, *(_cell(found[m]) if m in found else "–" for m in shown)], highlighted=name == outcome.name)
+        for name, found in outcome.rows.items()
+        if any(metric in found for metric in shown)
+    ]
+    note = (
+        "Uniqueness and novelty: StructureMatcher with pymatgen's defaults, within one mask type and sigma, and "
+        "against the training crystals. Energies (eV/atom): a sample; ΔE where the composition was restored."
+    )
+    return [
+        Table(title="New crystals and energies", heads=["", *(titles[name] for name in shown)], rows=rows, note=note)
+    ]
 
 
 def _reading(outcome: Outcome) -> str:
     rules = outcome.settings.metrics.composition
-    text = (
-        f"Score: {SCORE_TEXT}. Compositional validity: SMACT 4, {rules.oxidation_states} oxidation states, "
-        f"{'alloys and elements valid' if rules.alloys else 'alloys not exempt'}. "
-    )
+    exempt = "alloys and elements valid" if rules.alloys else "alloys not exempt"
+    text = f"Score: {SCORE_TEXT}. Compositional validity: SMACT 4, {rules.oxidation_states} oxidation states, {exempt}."
     if outcome.kind == "structures":
-        return text + "Similarities and match rate: against the original with the same id, where there is one."
-    return text + (
-        "ceiling: the true crystals. identity: the input, unrestored (its structural similarity is scored on positions "
-        "alone and is 0 by construction). most common: every masked atom becomes the commonest element. substitution: "
-        "told the true element, replaces it by its likeliest mined substitute of the same charge. "
-        "“all atoms”: visible species are predicted too, the paper's reading; above it they are kept as given."
-    )
+        return f"{text} Similarities and match rate: against the original with the same id, where there is one."
+    return text
+
+
+_ROWS = {
+    "all atoms": "the same model, with visible species predicted too, which is the paper's reading; above it they are "
+    "kept as given. Positions are the same.",
+    "ceiling": "the true crystals: the best that any model can score.",
+    "identity": "the input as it is, masked atoms masked. Its structural similarity is scored on positions alone and "
+    "is 0 by construction.",
+    "most common": "every masked atom becomes the commonest element of the training crystals, positions as corrupted.",
+    "substitution": "told the true element, it replaces it by the likeliest other one of the same charge, mined from "
+    "known crystals (Hautier et al., doi:10.1021/ic102031h): what validity costs without restoring anything.",
+}
+"""What the rows are, for a reader who has only the paper."""
+
+
+def _rows_explained(outcome: Outcome) -> Table:
+    rows = [Row(cells=[name, text]) for name, text in _ROWS.items() if any(name in row for row in outcome.rows)]
+    return Table(heads=["Row", ""], rows=rows, title="What the rows are")
 
 
 def _verdicts(verdicts: pd.DataFrame, titles: Mapping[str, str]) -> Table:
@@ -233,8 +271,29 @@ def _failures(outcome: Outcome) -> list[Table]:
 
 
 def _replacement(outcome: Outcome) -> list[Table]:
-    rows = [Row(cells=[name, str(value)]) for name, value in outcome.replacement.items()]
-    return [Table(heads=["", ""], rows=rows)] if rows else []
+    found = outcome.replacement
+    if not found:
+        return []
+    rows = [Row(cells=["novel crystals (valid, another composition)", f"{found['novel_crystals']:,}", "", ""])]
+    for by in ("group", "family"):
+        if kin := found.get(f"same_{by}"):
+            text = f"replacements within one {by} of the periodic table" if by == "group" else "within one family"
+            rows.append(Row(cells=[text, f"{kin['share']:.3f}", f"{kin['expected']:.3f}", f"{kin['p']:.3f}"]))
+    if mined := found.get("mined"):
+        rows.append(
+            Row(
+                cells=[
+                    f"ρ with mined P(A→B), {mined['cells']:,} pairs",
+                    f"{mined['rho']:.3f}",
+                    "0",
+                    f"{mined['p']:.3f}",
+                ]
+            )
+        )
+        specific = [f"{mined['rho_specific']:.3f}", "0", f"{mined['p_specific']:.3f}"]
+        rows.append(Row(cells=["the same without the popularity of B", *specific]))
+    note = found.get("not_computed", "By chance and p: elements relabelled at random, 999 times.")
+    return [Table(heads=["", "value", "by chance", "p"], rows=rows, note=note)]
 
 
 _TABLES = {

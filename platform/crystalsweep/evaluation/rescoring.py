@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from tqdm import tqdm
@@ -21,7 +23,7 @@ from crystalsweep.evaluation.outcome import (
     read_outcome,
     variant,
 )
-from crystalsweep.evaluation.results import BOTH_READINGS, named, present
+from crystalsweep.evaluation.results import BOTH_READINGS, named, present, unique_within_conditions
 from crystalsweep.evaluation.run import read_tables, write_tables, write_text
 from crystalsweep.evaluation.scoring import ALL_ATOMS, MODEL, novelty
 from crystalsweep.evaluation.settings import metrics_lock, versions
@@ -39,31 +41,37 @@ MATCHING = ["matched", "rmsd"]
 def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Outcome:
     """Add the columns `…@name` to the tables in `folder` and their means to its metrics.json.
 
-    Validity and the paper's novelty always; match rate and RMSD where their tolerances differ. Novelty against the
-    reference and uniqueness stay as they were evaluated: the reference is not in the folder.
+    Validity and the paper's novelty always; match rate and RMSD where their tolerances differ, and uniqueness where its
+    own do. Novelty against the reference, which is not in the folder, and S.U.N. have no such column.
 
     Raises:
-        ValueError: The folder holds no finished evaluation, the name is none, or it is taken by other settings.
+        ValueError: The folder holds no finished evaluation, the name is none, or it is taken by other settings; or
+            `stable_below` is another one, which would need S.U.N. and so the reference again.
     """
     outcome = read_outcome(folder)
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name == ALL_ATOMS:
         raise ValueError(f"{name!r} cannot name columns: use letters, digits, '_', '.' and '-', and not {ALL_ATOMS!r}")
     if name in outcome.rescored and outcome.rescored[name].settings != metrics:
         raise ValueError(f"{folder} already has scores called {name!r} under other settings; choose another --name")
-    matching = metrics.match != outcome.settings.metrics.match
+    evaluated = outcome.settings.metrics
+    if metrics.stable_below != evaluated.stable_below:
+        raise ValueError(
+            f"rescore cannot compute S.U.N. under another stable_below: the reference is not in {folder}; evaluate "
+            f"again with --set metrics.stable_below={metrics.stable_below:g}, or keep --set "
+            f"stable_below={evaluated.stable_below:g}"
+        )
+    asked = _Asked(metrics, metrics.match != evaluated.match, metrics.duplicate != evaluated.duplicate)
     model, references = read_tables(folder)
-    model = _with_scores(model, model, "after", name, metrics, matching)
+    model = _with_scores(model, model, "after", name, asked)
     if has_variant(model):
-        predicted = _scores(model, crystals_of(model, "predicted"), metrics, matching=False)
+        predicted = _scores(model, crystals_of(model, "predicted"), _Asked(metrics))
         model = model.assign(**{f"{column}@{name}@{ALL_ATOMS}": predicted[column] for column in predicted})
-    references = {
-        row: _reference_scores(row, table, model, name, metrics, matching) for row, table in references.items()
-    }
+    references = {row: _reference_scores(row, table, model, name, asked) for row, table in references.items()}
     write_tables(folder, model, references)
     rescored = Rescored(
         settings=metrics,
         metrics_lock=metrics_lock(metrics, versions()),
-        rows=_rows(outcome, model, references, name, metrics, matching),
+        rows=_rows(outcome, model, references, name, asked),
     )
     outcome = outcome.model_copy(update={"rescored": outcome.rescored | {name: rescored}})
     write_text(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
@@ -71,65 +79,90 @@ def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Outcome:
     return outcome
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is computed again."""
+
+    metrics: MetricConfig
+    matching: bool = False
+    uniqueness: bool = False
+
+
 def _parents(model: pd.DataFrame) -> list[Crystal]:
-    return crystals_of(model.drop_duplicates("parent"), "before")
+    known = model[_has_parent(model)]
+    return crystals_of(known.drop_duplicates("parent"), "before")
+
+
+def _has_parent(table: pd.DataFrame) -> pd.Series:
+    """(n,) False for a crystal from a file without an original."""
+    return table["species_before"].map(len) > 0
 
 
 def _with_scores(
-    table: pd.DataFrame, crystals: pd.DataFrame, state: str, name: str, metrics: MetricConfig, matching: bool
+    table: pd.DataFrame, crystals: pd.DataFrame, state: Literal["before", "after"], name: str, asked: _Asked
 ) -> pd.DataFrame:
-    scores = _scores(crystals, crystals_of(crystals, state), metrics, matching=matching)  # type: ignore[arg-type]
+    scores = _scores(crystals, crystals_of(crystals, state), asked)
     return table.assign(**{f"{column}@{name}": scores[column].to_numpy() for column in scores})
 
 
-def _reference_scores(
-    row: str, table: pd.DataFrame, model: pd.DataFrame, name: str, metrics: MetricConfig, matching: bool
-) -> pd.DataFrame:
+def _reference_scores(row: str, table: pd.DataFrame, model: pd.DataFrame, name: str, asked: _Asked) -> pd.DataFrame:
     """A reference row puts its species on the true positions (the ceiling) or on the corrupted ones."""
     inputs = model[[*KEYS, "species_before", "lattice_before", "frac_before", *_inputs(model)]]
-    crystals = table[[*KEYS]].merge(inputs, on=list(KEYS), how="left", validate="one_to_one")
+    evaluated = [column for column in ("failure", "novel_vs_input", "matched", "unique") if column in table]
+    crystals = table[[*KEYS, *evaluated]].merge(inputs, on=list(KEYS), how="left", validate="one_to_one")
     if row == "ceiling":
-        return _with_scores(table, crystals, "before", name, metrics, matching)
+        return _with_scores(table, crystals, "before", name, asked)
     crystals = crystals.assign(
         species_after=table["species_after"].to_numpy(),
         lattice_after=crystals["lattice_before"],
         frac_after=crystals["frac_corrupted"],
     )
-    return _with_scores(table, crystals, "after", name, metrics, matching)
+    return _with_scores(table, crystals, "after", name, asked)
 
 
 def _inputs(model: pd.DataFrame) -> list[str]:
     return [column for column in ("species_corrupted", "frac_corrupted") if column in model]
 
 
-def _scores(
-    table: pd.DataFrame, generated: Sequence[Crystal], metrics: MetricConfig, *, matching: bool
-) -> pd.DataFrame:
-    originals = crystals_of(table, "before")
+def _scores(table: pd.DataFrame, generated: Sequence[Crystal], asked: _Asked) -> pd.DataFrame:
+    """Scores (n rows) of the generated crystals; NaN where the evaluation had nothing to compare with."""
+    originals = _originals(table, generated)
+    # Validity needs neither input nor original; one that failed does so beside its original, which stands in for both.
+    failed = table["failure"].fillna("") != ""
+    beside = [o if bad else g for o, g, bad in zip(originals, generated, failed, strict=True)]
     made = []
     for start in tqdm(range(0, len(generated), PER_PART), desc="rescoring", unit="part"):
         part = slice(start, start + PER_PART)
         keys = table[list(KEYS)].iloc[part].reset_index(drop=True)
-        # Validity needs no input: the original stands in for it.
-        scores = score_table(originals[part], originals[part], generated[part], keys, settings=metrics)
+        scores = score_table(beside[part], beside[part], generated[part], keys, settings=asked.metrics)
         columns = scores[VALIDITY[:2]].assign(novel_vs_input=novelty(scores, originals[part], generated[part]))
-        if matching:
-            matched = match_columns(originals[part], generated[part], metrics, None)
+        if asked.matching:
+            matched = match_columns(originals[part], generated[part], asked.metrics, None)
             columns = columns.join(matched[MATCHING])
         made.append(columns)
-    return pd.concat(made, ignore_index=True)
+    scores = pd.concat(made, ignore_index=True)
+    for column, evaluated in (("novel_vs_input", "novel_vs_input"), ("matched", "matched"), ("rmsd", "matched")):
+        if column in scores:
+            scores[column] = scores[column].astype(float).where(table[evaluated].notna().to_numpy())
+    if asked.uniqueness and "unique" in table and table["unique"].notna().all():  # as evaluated: not of every row
+        scores["unique"] = unique_within_conditions(table, generated, asked.metrics.duplicate)
+    return scores
+
+
+def _originals(table: pd.DataFrame, generated: Sequence[Crystal]) -> list[Crystal]:
+    """The parents; where there is none, the crystal itself."""
+    known = _has_parent(table)
+    parents = iter(crystals_of(table[known], "before"))
+    return [next(parents) if has else crystal for crystal, has in zip(generated, known, strict=True)]
 
 
 def _rows(
-    outcome: Outcome,
-    model: pd.DataFrame,
-    references: dict[str, pd.DataFrame],
-    name: str,
-    metrics: MetricConfig,
-    matching: bool,
+    outcome: Outcome, model: pd.DataFrame, references: dict[str, pd.DataFrame], name: str, asked: _Asked
 ) -> dict[str, dict[str, Figure]]:
-    wanted = {*VALIDITY, *(("match_rate", "rmsd") if matching else ())}
-    chosen = [metric for metric in metrics_of(metrics) if metric.name in wanted]
+    wanted = {*VALIDITY}
+    wanted |= {"match_rate", "rmsd"} if asked.matching else set()
+    wanted |= {"uniqueness"} if asked.uniqueness else set()
+    chosen = [metric for metric in metrics_of(asked.metrics) if metric.name in wanted]
     shown = {outcome.name: variant(model, name)}
     if has_variant(model, f"{name}@{ALL_ATOMS}"):
         shown[f"{outcome.name}{BOTH_READINGS}"] = variant(variant(model, ALL_ATOMS), name)

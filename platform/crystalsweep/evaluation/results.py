@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
 
 from crystalsweep.crystal import Crystal
 from crystalsweep.energies import sun
@@ -30,13 +32,13 @@ from crystalsweep.evaluation.scoring import MODEL
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock, versions
 from crystalsweep.evaluation.spread import Tables
 from crystalsweep.evaluation.structures import crystals_of
-from crystalsweep.metric_settings import MetricConfig
+from crystalsweep.metric_settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.distributions import distances, generated_frame, reference_frame
 from crystalsweep.metrics.flags import flags
 from crystalsweep.metrics.kinship import kin_share, mined_correlation
 from crystalsweep.metrics.replacement import novel_rows, replacement_matrix
 from crystalsweep.metrics.strata import STRATA, strata_table
-from crystalsweep.metrics.summary import METRICS, available
+from crystalsweep.metrics.summary import METRICS, available, impossible
 from crystalsweep.metrics.uniqueness import first_of_kind
 from crystalsweep.metrics.verdicts import verdicts
 
@@ -47,26 +49,41 @@ BOTH_READINGS = ", all atoms"
 
 
 def whole_table_columns(tables: Tables, settings: MetricConfig, parents: Sequence[Crystal]) -> Tables:
-    """The tables with `unique` and `sun`, which depend on all rows; references only where it means something."""
+    """The tables with `unique` and `sun`, which depend on other rows too; references only where it means something."""
     model = tables[MODEL]
-    made = {MODEL: model.assign(unique=first_of_kind(crystals_of(model, "after"), settings.duplicate))}
+    kinds = {MODEL: crystals_of(model, "after")}
     if "ceiling" in tables:
-        ceiling, first = tables["ceiling"], first_of_kind(parents, settings.duplicate)
-        kinds = {crystal.id for crystal, new in zip(parents, first, strict=True) if new}
-        unique = ceiling["parent"].isin(kinds) & ~ceiling["parent"].duplicated()
-        made["ceiling"] = ceiling.assign(unique=unique)
-    for name, table in made.items():
-        if "e_above_hull" in table:
-            made[name] = table.assign(sun=_sun(table, settings.stable_below))
+        by_id = {crystal.id: crystal for crystal in parents}
+        kinds["ceiling"] = [by_id[name] for name in tables["ceiling"]["parent"]]
+    made = {}
+    for name, crystals in kinds.items():
+        table = tables[name].assign(unique=unique_within_conditions(tables[name], crystals, settings.duplicate))
+        made[name] = table.assign(sun=_sun(table, crystals, settings)) if "e_above_hull" in table else table
     return tables | made
 
 
-def _sun(table: pd.DataFrame, stable_below: float) -> pd.Series:
-    """S.U.N. of the rows with energies; 0 where the generated crystal is none that a potential can be asked about."""
-    found = pd.Series(
-        sun(table["e_above_hull"], table["unique"], table["novel_vs_reference"], stable_below), table.index
-    )
-    return found.mask(table["energy_failure"].str.startswith("generated:"), 0.0)
+def unique_within_conditions(
+    table: pd.DataFrame, crystals: Sequence[Crystal], tolerances: MatcherTolerances
+) -> NDArray[np.bool_]:
+    """(n,) whether no earlier row of the same mask type and sigma holds the same crystal."""
+    unique = np.zeros(len(table), dtype=bool)
+    groups = table.reset_index(drop=True).groupby(["mask_type", "sigma_noise"]).indices
+    for rows in tqdm(groups.values(), desc="uniqueness", unit="condition", disable=len(table) < 1000):
+        unique[rows] = first_of_kind([crystals[i] for i in rows], tolerances)
+    return unique
+
+
+def _sun(table: pd.DataFrame, crystals: Sequence[Crystal], settings: MetricConfig) -> pd.Series:
+    """S.U.N. of the energy sample, unique within it; 0 for an impossible crystal, NaN where hull or reference lack."""
+    found = np.full(len(table), np.nan)
+    sampled = np.flatnonzero(table["energy_sampled"].to_numpy(bool)).tolist()
+    rows = table.iloc[sampled]
+    if rows["e_above_hull"].isna().all() or rows["novel_vs_reference"].isna().all():
+        return pd.Series(found, table.index)
+    unique = unique_within_conditions(rows, [crystals[i] for i in sampled], settings.duplicate)
+    values = sun(rows["e_above_hull"], unique, rows["novel_vs_reference"], settings.stable_below)
+    found[sampled] = np.where(impossible(rows), 0.0, values)
+    return pd.Series(found, table.index)
 
 
 def finish(
@@ -105,14 +122,14 @@ def finish(
         data=plain(data),
         settings=settings,
         versions=measured_with,
-        metrics_lock=metrics_lock(settings.metrics, measured_with),
+        metrics_lock=metrics_lock(settings, measured_with),
         rows={row: figures(table, metrics) for row, table in shown.items()},
         conditions={row: figures_by_condition(table, metrics) for row, table in shown.items()},
         strata={by: _stratum(own, by) for by in STRATA if _has_stratum(own, by)},
         distributions=_distributions(own, true_crystals),
         replacement=_replacement(own),
         energies=plain(energies),
-        flags={row: found for row, found in (_leakage(tables, kind) | flags(shown)).items() if found},
+        flags={row: found for row, found in ({"data": _about(data, tables, kind)} | flags(shown)).items() if found},
         failures=reasons(own),
     )
     write_text(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
@@ -130,18 +147,27 @@ def present(folder: Path, outcome: Outcome, tables: Tables, true_crystals: Seque
     render(outcome, _verdicts(tables, outcome.name), pictures, folder)
 
 
-def _leakage(tables: Tables, kind: str) -> dict[str, list[str]]:
-    """Evaluated crystals that the training set holds."""
-    if kind == "structures" or "ceiling" not in tables:
-        return {}
-    parents = tables["ceiling"].drop_duplicates("parent")
-    known = parents[parents["reference_match"] != ""]
-    if known.empty:
-        return {}
-    pairs = ", ".join(f"{a} is {b}" for a, b in known[["parent", "reference_match"]].head(5).to_numpy())
-    return {
-        "data": [f"{len(known):,} of {len(parents):,} evaluated crystals are among the training crystals: {pairs}."]
-    }
+def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
+    """What a reader must know of the crystals: whether the training set is known, and holds what is evaluated."""
+    told = []
+    if data.get("counts_from") == "evaluated crystals":
+        told.append(
+            "No training crystals are known (--reference): nothing is said about novelty, and the most common element "
+            "and the frequencies are those of the evaluated crystals."
+        )
+    if data.get("reference_is_training_set") is False:
+        told.append(
+            "The reference is not the data set that the model was trained on: novelty is against the reference."
+        )
+    if kind == "checkpoint" and "ceiling" in tables:
+        parents = tables["ceiling"].drop_duplicates("parent")
+        known = parents[parents["reference_match"] != ""]
+        if len(known):
+            pairs = ", ".join(f"{a} is {b}" for a, b in known[["parent", "reference_match"]].head(5).to_numpy())
+            told.append(
+                f"{len(known):,} of {len(parents):,} evaluated crystals are among the training crystals: {pairs}."
+            )
+    return told
 
 
 def named(tables: Tables, name: str) -> Tables:

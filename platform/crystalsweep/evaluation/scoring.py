@@ -45,6 +45,7 @@ _BOTH_READINGS = (
     "structural_similarity_unaligned",
     "similarity_undefined",
     "paper_eq5_term",
+    "novel_vs_input",
 )
 
 
@@ -68,6 +69,7 @@ class Protocol:
 
     def score(self, part: Block) -> Tables:
         """Rows of the model and of every reference, in the protocol's order."""
+        torch.set_num_threads(1)  # the same bits in any process; the work is in many processes, not in many threads
         scored = [self._chunk(chunk) for chunk in chunks(part, self.settings.protocol)]
         return {name: pd.concat([tables[name] for tables in scored], ignore_index=True) for name in scored[0]}
 
@@ -78,6 +80,7 @@ class Protocol:
         table = [rows, described(generated), structure_columns(chunk.originals, corrupted, generated, predicted)]
         if predicted is not None:
             scored = score_table(chunk.originals, corrupted, predicted, chunk.keys, settings=self.settings.metrics)
+            scored = scored.assign(novel_vs_input=novelty(scored, chunk.originals, predicted))
             table.append(scored[list(_BOTH_READINGS)].add_suffix(f"@{ALL_ATOMS}"))
         tables = {MODEL: pd.concat([*table, self._energies(chunk, generated)], axis=1)}
         for name, baseline in self.references.items():
@@ -138,12 +141,18 @@ class Protocol:
         )
 
     def _energies(self, chunk: Chunk, generated: Sequence[Crystal]) -> pd.DataFrame:
-        """Energy columns; NaN in rows that were not sampled."""
+        """Energy columns: of the sample with the hull, of restored crystals of its parents without."""
         if self.energies is None:
             return pd.DataFrame(index=range(len(generated)))
-        keys = chunk.keys[list(KEYS)].itertuples(index=False, name=None)
-        chosen = np.array([key in self.with_energies for key in keys])
-        return self.energies.columns(chunk.originals, generated, chosen)
+        keys = list(chunk.keys[list(KEYS)].itertuples(index=False, name=None))
+        sampled = np.array([key in self.with_energies for key in keys])
+        parents = {key[0] for key in self.with_energies}
+        same = [
+            np.array_equal(np.sort(a.species), np.sort(b.species))
+            for a, b in zip(chunk.originals, generated, strict=True)
+        ]
+        restored = np.array([key[0] in parents for key in keys]) & np.array(same)
+        return self.energies.columns(chunk.originals, generated, sampled, restored & ~sampled)
 
 
 def novelty(scores: pd.DataFrame, originals: Sequence[Crystal], generated: Sequence[Crystal]) -> pd.Series:

@@ -14,14 +14,20 @@ from crystalsweep.config import Config
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metric_settings import MetricConfig
 
-MEASURING = ("pymatgen", "pymatgen-core", "smact", "spglib", "chgnet", "scipy", "numpy")
+MEASURING = ("pymatgen", "pymatgen-core", "smact", "spglib", "chgnet", "ase", "torch", "scipy", "numpy")
 """Libraries whose version can change a metric."""
 
 _SOURCES = (
-    *("metrics", "energies", "evaluation/protocol.py", "evaluation/scoring.py", "evaluation/submitted.py"),
-    *("neighbours.py", "corruption.py", "crystal.py"),
+    *("metrics", "energies", "metric_settings.py", "hyperparameters.py"),
+    *("evaluation/protocol.py", "evaluation/scoring.py", "evaluation/submitted.py", "evaluation/results.py"),
+    *("evaluation/energy_rows.py", "evaluation/inputs.py"),
+    *("neighbours.py", "corruption.py", "crystal.py", "batch.py", "seeding.py"),
 )
 """Of this library, what decides the figures of a given set of generated crystals and how inputs are corrupted."""
+
+
+_MEANING = ("metrics", "energies", "nominal_sigma")
+"""Of the settings, those that decide what a figure means; the others decide which crystals it is of."""
 
 
 class EnergyConfig(Config):
@@ -60,9 +66,12 @@ def versions() -> dict[str, str]:
     return {name: _version(name) for name in MEASURING} | {"measuring_code": _measuring_code()}
 
 
-def metrics_lock(metrics: MetricConfig, measured_with: dict[str, str]) -> str:
-    """Sha256 of metric settings and versions: figures under different locks need not agree."""
-    text = json.dumps({"settings": metrics.model_dump(mode="json"), "versions": measured_with}, sort_keys=True)
+def metrics_lock(settings: EvaluationSettings | MetricConfig, measured_with: dict[str, str]) -> str:
+    """Sha256 of versions and of the settings that decide what a figure means: figures under different locks need not
+    agree. Of an evaluation these are the settings of metrics and energies and `nominal_sigma`."""
+    whole = isinstance(settings, EvaluationSettings)
+    told = settings.model_dump(mode="json", include=set(_MEANING) if whole else None)
+    text = json.dumps({"settings": told, "versions": measured_with}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,17 +1,24 @@
 """Scoring crystals that come as a file, made by any tool: validity, novelty, similarity to originals of the same id.
 
+Validity, density and novelty against the reference are asked of the crystal alone. An original may be in another cell,
+with another number of atoms: then composition and StructureMatcher compare the two, and nothing is compared site by
+site. A crystal without an original has no such score, and no original in the table.
+
 The input that a crystal was restored from is not in such a file. Its distance to the original is divided by the mean
 displacement that noise of `nominal_sigma` makes, so that 1 is the original and 0 is as far off as such noise.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import Reject
@@ -33,20 +40,32 @@ FILE = "file"
 ONE_OF_SEVERAL = "__"
 """What separates an original's id from a counter where a tool made several crystals of it: `mp-149__3`."""
 
-_PAIRED = (
-    "compositional_similarity",
-    "compositional_similarity_permuted",
+_SITE_BY_SITE = (
     "distance",
     "distance_aligned",
+    "noise",
+    "noise_aligned",
     "structural_similarity",
     "structural_similarity_unaligned",
     "similarity_undefined",
     "paper_eq5_term",
+)
+"""Scores against an original with as many atoms."""
+
+_PAIRED = (
+    *_SITE_BY_SITE,
+    "compositional_similarity",
+    "compositional_similarity_permuted",
     "novel_vs_input",
     "matched",
     "rmsd",
 )
 """Scores against the original."""
+
+_OF_ORIGINAL = ("species_before", "lattice_before", "frac_before")
+
+_SAME_REASON = re.compile(r"generated: (.*?); (?:relaxed )?parent: \1(?=; |$)")
+"""Of an energy that was asked for twice, of the crystal and of itself in place of its original."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,25 +116,25 @@ class Submitted:
     energies: Energies | None = None
     with_energies: frozenset[str] = frozenset()
     """Ids of the crystals that get energies."""
+    with_ceiling: bool = False
+    """Also score the originals; asked of the whole file, since every part must give the same tables."""
 
     def score(self, part: Sequence[Submission]) -> Tables:
-        """Rows of a piece; those of the originals as `ceiling`, where every row has one."""
+        """Rows of a piece; those of its originals as `ceiling`, which may be none."""
         tables = {MODEL: self._rows(part)}
-        if all(each.original for each in part):
-            truth = [Submission(id=s.id, generated=s.original, original=s.original, draw=s.draw) for s in part]
-            tables["ceiling"] = self._rows(truth).filter(regex="^(?!species_|lattice_|frac_)")
+        if self.with_ceiling:
+            truth = [replace(each, generated=each.original, problem="") for each in part if each.original]
+            rows = self._rows(truth) if truth else tables[MODEL].iloc[:0]
+            tables["ceiling"] = rows.filter(regex="^(?!species_|lattice_|frac_)")
         return tables
 
     def _rows(self, part: Sequence[Submission]) -> pd.DataFrame:
         generated = [each.crystal for each in part]
         originals = [each.original or each.crystal for each in part]
-        paired = np.array([each.original is not None and each.generated is not None for each in part])
-        scores = score_table(originals, originals, generated, _keys(part), settings=self.settings.metrics)
-        scores = self._similarity(scores, originals)
+        known = np.array([each.original is not None for each in part])
         table = pd.concat(
             [
-                scores,
-                novelty(scores, originals, generated),
+                self._scores(part, originals, generated),
                 match_columns(originals, generated, self.settings.metrics, self.reference),
                 described(generated),
                 describe_crystals(originals)[["crystal_system"]],
@@ -125,17 +144,38 @@ class Submitted:
             ],
             axis=1,
         )
+        paired = known & np.array([each.generated is not None for each in part])
         for name in _PAIRED:
             table[name] = table[name].astype(float).where(paired)
         table[["masked_correct", "visible_correct"]] = np.nan  # what was masked is not known
         problems = np.array([each.problem for each in part], dtype=object)
         table["failure"] = table["failure"].where(problems == "", problems)
-        return table.drop(columns=["species_corrupted", "frac_corrupted"])
+        return _without_stand_ins(table.drop(columns=["species_corrupted", "frac_corrupted"]), known)
 
-    def _similarity(self, scores: pd.DataFrame, originals: Sequence[Crystal]) -> pd.DataFrame:
+    def _scores(
+        self, part: Sequence[Submission], originals: Sequence[Crystal], generated: Sequence[Crystal]
+    ) -> pd.DataFrame:
+        """Scores of `score_table` and `novel_vs_input`; without an original of as many atoms, none site by site."""
+        pairs = list(zip(originals, generated, strict=True))
+        sites = np.array([each.original is not None and len(each.original) == len(each.crystal) for each in part])
+        same = np.array([original.reduced_formula == made.reduced_formula for original, made in pairs])
+        beside = [original if fits else _any_sites(made) for (original, made), fits in zip(pairs, sites, strict=True)]
+        scores = score_table(beside, beside, generated, _keys(part), settings=self.settings.metrics)
+        scores = self._similarity(scores, beside, sites)
+        for name in _SITE_BY_SITE:
+            scores[name] = scores[name].astype(float).where(sites)
+        restored, composed = scores["compositional_similarity"], scores["compositional_similarity_permuted"]
+        return scores.assign(
+            n_atoms=[len(original) for original in originals],
+            compositional_similarity=restored.astype(float).where(sites, np.where(same, np.nan, 0.0)),
+            compositional_similarity_permuted=composed.where(sites, same),
+            novel_vs_input=novelty(scores, originals, generated),
+        )
+
+    def _similarity(self, scores: pd.DataFrame, originals: Sequence[Crystal], sites: NDArray[np.bool_]) -> pd.DataFrame:
         """Distances over the mean displacement of noise of `nominal_sigma`, with and without its mean removed."""
         n = scores["n_atoms"].to_numpy(float)
-        edges = np.array([crystal.min_edge if len(crystal) else np.nan for crystal in originals])
+        edges = np.array([each.min_edge if fits else np.nan for each, fits in zip(originals, sites, strict=True)])
         noise = self.settings.nominal_sigma * edges * np.sqrt(8 / np.pi)  # mean length of a 3D normal vector
         rigid = noise * np.sqrt(np.where(n > 1, 1 - 1 / np.maximum(n, 1), np.nan))
         restored = scores["compositional_similarity"].astype(bool)
@@ -156,6 +196,28 @@ class Submitted:
             return pd.DataFrame(index=range(len(part)))
         chosen = np.array([each.id in self.with_energies for each in part])
         return self.energies.columns(originals, generated, chosen)
+
+
+def _any_sites(crystal: Crystal) -> Crystal:
+    """As many atoms of its species in a cell that every score can be asked of; validity does not depend on it."""
+    return replace(crystal, lattice=np.eye(3), frac=np.zeros((len(crystal), 3)))
+
+
+def _without_stand_ins(table: pd.DataFrame, known: NDArray[np.bool_]) -> pd.DataFrame:
+    """The table without what a crystal that has no original (n,) says of itself in its place."""
+    columns: dict[str, Any] = {
+        name: pd.Series([row if has else row[:0] for row, has in zip(table[name], known, strict=True)], dtype=object)
+        for name in _OF_ORIGINAL
+    }
+    columns["crystal_system"] = table["crystal_system"].where(known, "unknown")
+    columns["match_failure"] = table["match_failure"].where(known, "")
+    for name in ("energy_before", "delta_energy", "delta_energy_relaxed"):
+        if name in table:
+            columns[name] = table[name].where(known)
+    if "energy_failure" in table:
+        own = table["energy_failure"].str.replace(_SAME_REASON, r"generated: \1", regex=True)
+        columns["energy_failure"] = table["energy_failure"].where(known, own)
+    return table.assign(**columns)
 
 
 def _keys(part: Sequence[Submission]) -> pd.DataFrame:

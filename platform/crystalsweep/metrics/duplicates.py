@@ -36,28 +36,32 @@ MATCHER_ERRORS = (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeE
 """What pymatgen raises on cells that cannot be reduced; numpy's LinAlgError is a ValueError."""
 
 
-_asked: WeakKeyDictionary[Crystal, dict[int, str]] = WeakKeyDictionary()
+_asked: WeakKeyDictionary[Crystal, str] = WeakKeyDictionary()
 
 
-def unscorable(crystal: Crystal, largest: int = LARGEST) -> str:
-    """Why a crystal cannot be compared with any other; empty if it can. Cheap, so that no matcher meets such a cell.
+def unscorable(crystal: Crystal) -> str:
+    """Why a crystal cannot be compared with any other; empty if it can.
 
     Found out once per crystal object: matching, novelty and uniqueness all ask.
     """
-    known = _asked.setdefault(crystal, {})
-    if largest not in known:
-        known[largest] = _unscorable(crystal, largest)
-    return known[largest]
+    if crystal not in _asked:
+        _asked[crystal] = _unscorable(crystal)
+    return _asked[crystal]
 
 
-def _unscorable(crystal: Crystal, largest: int) -> str:
+def too_large(crystal: Crystal) -> str:
+    """Why a scorable crystal is not given to the matcher, which would take minutes; empty if it is."""
+    if len(crystal) > LARGEST:
+        return f"{len(crystal)} atoms, more than {LARGEST}"
+    return "cell too elongated" if _lattice_points(crystal) > ELONGATED else ""
+
+
+def _unscorable(crystal: Crystal) -> str:
     n = len(crystal)
     if not n:
         return "no atoms"
     if crystal.frac.shape != (n, 3):
         return f"{n} species and coordinates of shape {crystal.frac.shape}"
-    if n > largest:
-        return f"{n} atoms, more than {largest}"
     if (crystal.species == MASK).any():
         return "masked species"
     if crystal.species.min() < MASK or crystal.species.max() > N_ELEMENTS:
@@ -66,8 +70,6 @@ def _unscorable(crystal: Crystal, largest: int) -> str:
         return "non-finite coordinates or lattice"
     if not APART.min_volume <= crystal.volume < np.inf:
         return f"volume of {crystal.volume:.3g} Å³"
-    if _lattice_points(crystal) > ELONGATED:
-        return "cell too elongated"
     return "" if structurally_valid(crystal, APART) else f"atoms within {APART.min_distance} Å of each other"
 
 
@@ -130,11 +132,13 @@ def largest_gaps(known: list[Comparable], crystal: Crystal) -> NDArray[np.float6
 
 
 def fits(known: Comparable, crystal: Comparable, tolerances: MatcherTolerances) -> bool:
-    """`StructureMatcher.fit(known, crystal)`; False where pymatgen fails. Both must have the same reduced composition.
+    """`StructureMatcher.fit(known, crystal)`; False where pymatgen fails or one is too large.
 
-    Reduced cells with different numbers of sites never fit, so the matcher is not asked. Its answer may depend on
-    which of the two comes first; here it is always the one known before.
+    Both must have the same reduced composition. Reduced cells with different numbers of sites never fit, so the matcher
+    is not asked. Its answer may depend on which of the two comes first; here it is always the one known before.
     """
+    if too_large(known.crystal) or too_large(crystal.crystal):
+        return False
     a, b = known.reduced, crystal.reduced
     if a is None or b is None or len(a) != len(b):
         return False

@@ -27,7 +27,7 @@ FAILED = 0.01
 VISIBLE_KEPT = 0.9
 """Visible accuracy below this; the visible atoms are in the input."""
 CELL_CHANGED = 0.05
-"""Relative change of volume. Distances are measured in the parent's cell and do not see it."""
+"""Relative change of volume per atom. Distances are measured in the parent's cell and do not see it."""
 CELLS_CHANGED = 0.01
 """Share of crystals whose cell changed."""
 RARELY_RESTORED = 0.05
@@ -84,10 +84,15 @@ def _variety(table: pd.DataFrame, _: pd.DataFrame | None) -> Iterator[str]:
 
 
 def _alloys(table: pd.DataFrame, ceiling: pd.DataFrame | None) -> Iterator[str]:
-    true = table.get("species_before", None if ceiling is None else ceiling.get("species_after"))
-    if true is None or "species_after" not in table:
+    if "species_after" not in table:
         return
-    share, share_of_true = _exempt(table["species_after"]), _exempt(true)
+    made, true = table["species_after"], None if ceiling is None else ceiling.get("species_after")
+    if "species_before" in table:
+        known = _sizes(table["species_before"]) > 0  # none without an original
+        made, true = made[known], table.loc[known, "species_before"]
+    if true is None:
+        return
+    share, share_of_true = _exempt(made), _exempt(true)
     if share > share_of_true + ALLOY_EXCESS:
         yield (
             f"{share:.0%} of its crystals are alloys or elements, which compositional validity accepts whatever their "
@@ -102,12 +107,17 @@ def _visible_atoms(table: pd.DataFrame, _: pd.DataFrame | None) -> Iterator[str]
 
 
 def _cells(table: pd.DataFrame, _: pd.DataFrame | None) -> Iterator[str]:
-    if not {"lattice_before", "lattice_after"} <= set(table):
+    names = ("lattice_before", "lattice_after"), ("species_before", "species_after")
+    if not {*names[0], *names[1]} <= set(table):
         return
-    before, after = (_volumes(table[name]) for name in ("lattice_before", "lattice_after"))
+    # Per atom: crystals from a file may be in another cell than their original.
+    before, after = (_volumes(table[cell]) / _sizes(table[atoms]) for cell, atoms in zip(*names, strict=True))
     changed = int((np.abs(after - before) > CELL_CHANGED * before).sum())
     if changed > CELLS_CHANGED * len(table):
-        yield f"{_of(changed, table)} have another cell than their input (volume off by more than {CELL_CHANGED:.0%})."
+        yield (
+            f"{_of(changed, table)} have another cell than their input (volume per atom off by more than "
+            f"{CELL_CHANGED:.0%})."
+        )
 
 
 def _restoration(table: pd.DataFrame, _: pd.DataFrame | None) -> Iterator[str]:
@@ -212,6 +222,11 @@ def _metals() -> frozenset[int]:
     from smact import metals
 
     return frozenset(Element(symbol).Z for symbol in metals)
+
+
+def _sizes(species: pd.Series) -> np.ndarray:
+    """(n,) atoms in lists of atomic numbers; NaN where there are none."""
+    return np.array([len(row) if row is not None and len(row) else np.nan for row in species], dtype=float)
 
 
 def _volumes(lattices: pd.Series) -> np.ndarray:

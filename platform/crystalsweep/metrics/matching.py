@@ -20,12 +20,12 @@ import pandas as pd
 from crystalsweep.crystal import Crystal
 from crystalsweep.metric_settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.duplicates import (
-    LARGEST,
     MATCHER_ERRORS,
     free_length,
     matcher,
     same_lattice,
     structure,
+    too_large,
     unscorable,
 )
 from crystalsweep.metrics.novelty import Reference
@@ -48,27 +48,26 @@ class Match(NamedTuple):
     """Why the two could not be compared; empty if they were, matched or not."""
 
 
-def match(original: Crystal, generated: Crystal, tolerances: MatcherTolerances, largest: int = LARGEST) -> Match:
+def match(original: Crystal, generated: Crystal, tolerances: MatcherTolerances) -> Match:
     """Whether the two are one crystal within the tolerances, and how far apart.
 
-    Cells of more than `largest` atoms, and those no matcher can read, are not matched, with the reason.
+    What no matcher can read is not matched, with the reason; nor is a large cell unless its sites match as they stand.
     """
     for whose, crystal in (("parent: ", original), ("", generated)):
-        failure = unscorable(crystal, largest)
-        if failure:
+        if failure := unscorable(crystal):
             return Match(False, np.nan, whose + failure)
     if original.reduced_formula != generated.reduced_formula:
         return Match(False, np.nan, "")
     as_they_stand = _site_by_site(original, generated, tolerances.stol)
     if as_they_stand == 0:
         return Match(True, 0.0, "")
-    reason = ""
-    searched = np.nan
-    try:
-        found = matcher(tolerances).get_rms_dist(structure(original), structure(generated))
-        searched = np.nan if found is None else float(found[0])
-    except MATCHER_ERRORS as error:
-        reason = f"matcher: {type(error).__name__}: {error}"
+    reason, searched = too_large(generated) or too_large(original), np.nan
+    if not reason:
+        try:
+            found = matcher(tolerances).get_rms_dist(structure(original), structure(generated))
+            searched = np.nan if found is None else float(found[0])
+        except MATCHER_ERRORS as error:
+            reason = f"matcher: {type(error).__name__}: {error}"
     rmsd = float(np.fmin(as_they_stand, searched))
     return Match(False, np.nan, reason) if np.isnan(rmsd) else Match(True, rmsd, "")
 
@@ -97,7 +96,7 @@ def _novelty(crystal: Crystal, tolerances: MatcherTolerances, reference: Referen
     if reference is None:
         return np.nan, ""
     name = reference.find(crystal, tolerances)
-    return float(not name and not unscorable(crystal, reference.largest)), name
+    return float(not name and not unscorable(crystal)), name
 
 
 def _site_by_site(original: Crystal, generated: Crystal, stol: float) -> float:

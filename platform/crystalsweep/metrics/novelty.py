@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from crystalsweep.crystal import Crystal
 from crystalsweep.metric_settings import MatcherTolerances
-from crystalsweep.metrics.duplicates import LARGEST, Comparable, fits, largest_gaps, unscorable
+from crystalsweep.metrics.duplicates import Comparable, fits, largest_gaps, unscorable
 
 
 class Reference:
@@ -27,9 +27,7 @@ class Reference:
     what was found is kept (and left behind by pickling), for each crystal object that was looked up too.
     """
 
-    def __init__(self, crystals: Iterable[Crystal], largest: int = LARGEST) -> None:
-        """Reference crystals of more than `largest` atoms, or otherwise unscorable, are never found."""
-        self.largest = largest
+    def __init__(self, crystals: Iterable[Crystal]) -> None:
         self._crystals: dict[str, list[Crystal]] = defaultdict(list)
         for crystal in crystals:
             if len(crystal):
@@ -53,7 +51,7 @@ class Reference:
         """
         found = self._found.setdefault(crystal, {})
         if tolerances not in found:
-            found[tolerances] = "" if unscorable(crystal, self.largest) else self._search(crystal, tolerances)
+            found[tolerances] = "" if unscorable(crystal) else self._search(crystal, tolerances)
         return found[tolerances]
 
     def _search(self, crystal: Crystal, tolerances: MatcherTolerances) -> str:
@@ -66,12 +64,12 @@ class Reference:
 
     def contains(self, crystal: Crystal, tolerances: MatcherTolerances) -> bool | None:
         """Whether a reference crystal is the same one; None if `crystal` is unscorable."""
-        return None if unscorable(crystal, self.largest) else bool(self.find(crystal, tolerances))
+        return None if unscorable(crystal) else bool(self.find(crystal, tolerances))
 
     def _of_composition(self, formula: str) -> list[Comparable]:
         if formula not in self._known:
             crystals = self._crystals.get(formula, [])
-            self._known[formula] = [Comparable(c) for c in crystals if not unscorable(c, self.largest)]
+            self._known[formula] = [Comparable(c) for c in crystals if not unscorable(c)]
         return self._known[formula]
 
 

@@ -10,8 +10,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from crystalsweep.metrics.scoring import KEYS
+
+INPUT = {
+    "species_before": (0.0, False),
+    "species_corrupted": (0.0, False),
+    "lattice_before": (1e-3, False),
+    "frac_corrupted": (1e-4, True),
+}
+"""Columns that say what a row was restored from, with the difference that is none and whether whole numbers are.
+
+Noise displaces by tenths of an Å, which is far above the tolerances (Å and fractions of a cell)."""
 
 
 def pairing_keys(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
@@ -25,10 +36,62 @@ def paired_rows(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of two tables whose `keys` both hold, in the same order; `names` are for messages.
 
+    Without `keys`, they are those of `pairing_keys`, and rows with other inputs are left out where tables hold inputs.
+
     Raises:
-        ValueError: Keys repeat within a table, or no row of one has its keys in the other.
+        ValueError: Keys repeat within a table, or no row of one has its keys, or its input, in the other.
     """
-    columns = list(keys or pairing_keys(a, b))
+    left, right = _with_keys(a, b, names, keys or pairing_keys(a, b))
+    if keys is not None:
+        return left, right
+    same = same_inputs(left, right)
+    if not same.any():
+        raise ValueError(
+            f"{names[0]!r} and {names[1]!r} have {len(same):,} rows of the same crystal, mask and noise, but none of "
+            "the same corrupted crystal: random masks and displacements depend on all crystals that are evaluated. "
+            "Evaluate both on the same crystals with the same protocol settings."
+        )
+    return left[same], right[same]
+
+
+def other_inputs(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("a", "b")) -> int:
+    """Number of rows that have the same keys in both tables, but other inputs; raises as `paired_rows` for the keys."""
+    return int((~same_inputs(*_with_keys(a, b, names, pairing_keys(a, b)))).sum())
+
+
+def same_inputs(a: pd.DataFrame, b: pd.DataFrame) -> NDArray[np.bool_]:
+    """(n,) whether rows of equal position restore the same corrupted crystal, by those of `INPUT` that both have.
+
+    Compared as numbers, since the same draws differ in their last digits between machines.
+    """
+    same = np.ones(len(a), dtype=bool)
+    for column, (tolerance, periodic) in INPUT.items():
+        if len(a) and column in a and column in b:
+            same &= _same(a[column].to_numpy(), b[column].to_numpy(), tolerance, periodic=periodic)
+    return same
+
+
+def _same(a: NDArray[np.object_], b: NDArray[np.object_], tolerance: float, *, periodic: bool) -> NDArray[np.bool_]:
+    """(n,) whether arrays agree in length and, within `tolerance`, in every number."""
+    left, right = ([np.ravel(np.asarray(row, dtype=float)) for row in rows] for rows in (a, b))
+    lengths, others = (np.array([len(row) for row in rows]) for rows in (left, right))
+    same = lengths == others
+    compared = np.flatnonzero(same & (lengths > 0))
+    if not len(compared):
+        return same
+    difference = np.concatenate([left[i] for i in compared]) - np.concatenate([right[i] for i in compared])
+    if periodic:
+        difference -= np.round(difference)
+    starts = np.r_[0, np.cumsum(lengths[compared])[:-1]]
+    same[compared] = np.logical_and.reduceat(np.abs(difference) <= tolerance, starts)
+    return same
+
+
+def _with_keys(
+    a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str], keys: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows whose keys both tables hold, in the order of `a`."""
+    columns = list(keys)
     left, right = (_numbered(table, columns, name) for table, name in zip((a, b), names, strict=True))
     both = left.merge(right, on=columns, suffixes=("_a", "_b"))
     if both.empty:

@@ -151,7 +151,7 @@ MATCHING = (
     Metric(
         name="uniqueness",
         title="Uniqueness",
-        definition="share of crystals that no earlier one of the table matches",
+        definition="share of crystals that no earlier one of the same mask type and sigma matches",
         values=_column("unique"),
     ),
     Metric(
@@ -192,18 +192,37 @@ def energetic(stable_below: float = MetricConfig().stable_below) -> tuple[Metric
             Metric(
                 name=f"stable{column}",
                 title=f"Stable{title}",
-                definition=f"share of crystals at most {stable_below:g} eV/atom above the hull",
+                definition=f"share of crystals at most {stable_below:g} eV/atom above the hull; impossible ones count",
                 values=_at_most(f"e_above_hull{column}", stable_below),
             ),
         ]
     sun = Metric(
-        name="sun", title="S.U.N.", definition="share of crystals stable, unique and novel", values=_column("sun")
+        name="sun",
+        title="S.U.N.",
+        definition="share of the energy sample that is stable, unique among its mask type and sigma, and novel",
+        values=_column("sun"),
     )
     return (*metrics, sun)
 
 
 def _at_most(name: str, threshold: float) -> Column:
-    return lambda table: (table[name] <= threshold).astype(float).where(table[name].notna())
+    def values(table: pd.DataFrame) -> pd.Series:
+        stable = (table[name] <= threshold).astype(float).where(table[name].notna())
+        return stable.mask(impossible(table), 0.0) if stable.notna().any() else stable
+
+    return values
+
+
+def impossible(table: pd.DataFrame) -> pd.Series:
+    """Rows of the energy sample whose generated crystal is none: atoms on each other, no volume, NaN.
+
+    They are neither stable nor S.U.N. What is only beyond the calculator's limits is not among them.
+    """
+    if "energy_failure" not in table or "energy_sampled" not in table:
+        return pd.Series(False, table.index)
+    reasons = table["energy_failure"].fillna("")
+    refused = reasons.str.startswith("generated: ") & ~reasons.str.contains("more than the limit|beyond the calculator")
+    return refused & table["energy_sampled"].astype(bool)
 
 
 EXTENDED = (*MATCHING, *energetic())
@@ -225,18 +244,20 @@ def available(metrics: Iterable[Metric], table: pd.DataFrame) -> tuple[Metric, .
 
 
 def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """Mean of the four headline means: one number to rank generators by; n counts the rows.
+    """One number to rank generators by, 0…1: the mean of four shares that restoring nothing cannot raise.
 
-    A crystal whose visible atoms were not kept counts as not valid here: it is no completion of its input, and all
-    metals, one good crystal for every input or copies of the training set would be valid without restoring anything. An
-    undefined mean counts as 0, in every resample too, so that never restoring a composition, which leaves the
-    structural similarity undefined, gains nothing. An empty table gives NaN, one parent NaN bounds.
+    The two validities, of crystals that kept their visible atoms (what dropped them is no completion of its input), the
+    compositional similarity, and the structural similarity over all crystals, where one that was not restored counts as
+    0 and so does one farther off than its input. n counts the rows. An empty table gives NaN, one parent NaN bounds.
     """
     if table.empty:
         return Interval(np.nan, np.nan, np.nan, 0, 0)
     values = pd.DataFrame({metric.name: metric.values(table) for metric in METRICS})
     changed = table["visible_correct"].astype(float) < table["n_atoms"] - table["n_masked"]  # False where unknown
     values[["structural_validity", "compositional_validity"]] *= (~changed).astype(float).to_numpy()[:, None]
+    restored = values["compositional_similarity"] == 1
+    positions = values["structural_similarity"].clip(lower=0).where(restored, 0.0)
+    values["structural_similarity"] = positions.where(values["compositional_similarity"].notna())  # has an original
     per_parent = values.groupby(table["parent"].to_numpy()).agg(["sum", "count"])
     tops, counts = (per_parent.xs(part, axis=1, level=1).to_numpy(float) for part in ("sum", "count"))
     mean = float(_mean_or_zero(tops.sum(axis=0), counts.sum(axis=0)))

@@ -13,21 +13,19 @@ from numpy.typing import NDArray
 
 from crystalsweep.crystal import Crystal
 from crystalsweep.metric_settings import MatcherTolerances
-from crystalsweep.metrics.duplicates import LARGEST, Comparable, fits, largest_gaps, unscorable
+from crystalsweep.metrics.duplicates import Comparable, fits, largest_gaps, unscorable
 
 ASKED = 8
 """Representatives that the matcher compares one crystal with, nearest first."""
 
 
-def first_of_kind(
-    crystals: Sequence[Crystal], tolerances: MatcherTolerances, largest: int = LARGEST
-) -> NDArray[np.bool_]:
+def first_of_kind(crystals: Sequence[Crystal], tolerances: MatcherTolerances) -> NDArray[np.bool_]:
     """(n,): True where no earlier crystal of the sequence is the same one; see `representatives`."""
-    return representatives(crystals, tolerances, largest) == np.arange(len(crystals))
+    return representatives(crystals, tolerances) == np.arange(len(crystals))
 
 
 def representatives(
-    crystals: Sequence[Crystal], tolerances: MatcherTolerances, largest: int = LARGEST, asked: int | None = ASKED
+    crystals: Sequence[Crystal], tolerances: MatcherTolerances, asked: int | None = ASKED
 ) -> NDArray[np.int64]:
     """(n,): index of the earlier crystal that each is a copy of; its own if it is the first, −1 if it is unscorable.
 
@@ -42,7 +40,7 @@ def representatives(
     kinds: dict[str, list[Comparable]] = defaultdict(list)
     indices: dict[str, list[int]] = defaultdict(list)
     for i, crystal in enumerate(crystals):
-        if unscorable(crystal, largest):
+        if unscorable(crystal):
             continue
         formula = crystal.reduced_formula
         new = Comparable(crystal)

@@ -105,7 +105,8 @@ def _count(table: pd.DataFrame, column: str, n: int, *, several: bool) -> str:
     lines = [COLUMNS[column].replace(" ", "\n")] if several else []
     lines.append(f"n = {n:,}")
     if column == "delta_energy" and "energy_failure" in table:
-        failed = table["energy_failure"].fillna("").str.contains(_FAILED)
+        same = table["compositional_similarity_permuted"].astype(float) == 1
+        failed = same & table["energy_failure"].fillna("").str.contains(_FAILED)
         lines.append(f"{int(failed.sum()):,} failed")
     return "\n".join(lines)
 
