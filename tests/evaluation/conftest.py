@@ -20,6 +20,10 @@ SMALL = (
 """Few corruptions, no energies, one process."""
 
 
+NO_SERVER = {"MLFLOW_TRACKING_URI": None}
+"""mlflow leaves the address of an earlier test in the environment."""
+
+
 @pytest.fixture(scope="session")
 def crystals() -> dict[str, list[Crystal]]:
     """Small bundled crystals: sixty to train on, twelve to evaluate."""
@@ -68,7 +72,8 @@ def run_evaluate(data: dict[str, Path]) -> Evaluate:
 
     def run(*options: object, source: bool = True) -> Result:
         where = ["--data", str(data["test"]), "--reference", str(data["train"])] if source else []
-        return CliRunner().invoke(evaluate, [*where, *SMALL, *map(str, options)], catch_exceptions=False)
+        command = [*where, *SMALL, *map(str, options)]
+        return CliRunner().invoke(evaluate, command, catch_exceptions=False, env=NO_SERVER)
 
     return run
 
