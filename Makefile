@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test style checks format clean
+.PHONY: help setup sweep test long style checks format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +24,11 @@ $(INSTALLED): pyproject.toml
 sweep: $(INSTALLED)  ## The main job: a GAN noise sweep on the bundled crystals (10 minutes on 2 cores)
 	$(BIN)/python sweeps/gan_noise.py --preset demo
 
-test: $(INSTALLED)  ## All tests, also those that start Ray clusters
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+test: $(INSTALLED)  ## Tests, also those that start Ray clusters (25 minutes on 2 cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long"
+
+long: $(INSTALLED)  ## The tests that `make test` leaves out: more ways for workers to die (10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 
 style: $(INSTALLED)  ## Style and types
 	$(BIN)/ruff check .

@@ -161,6 +161,7 @@ def test_a_killed_worker_does_not_lose_the_evaluation(
     assert running.leaves_nothing()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
 def test_a_stopped_evaluation_leaves_no_process_and_goes_on_without_ray(
     data: dict[str, Path], alone: Path, begin: Begin, tmp_path: Path, by: signal.Signals
@@ -234,6 +235,7 @@ def line(started: Started, word: str) -> str:
     return found[0].removeprefix(word).strip()
 
 
+@pytest.mark.long
 def test_an_exception_in_a_worker_is_told_as_it_is(spread_script: Script) -> None:
     ran = spread_script("if part == 4: raise ValueError('crystal mp-7 has no atoms')")
     assert line(ran, "TOLD") == "crystal mp-7 has no atoms"
@@ -241,12 +243,14 @@ def test_an_exception_in_a_worker_is_told_as_it_is(spread_script: Script) -> Non
     assert "ray::Worker.score()" in line(ran, "NOTES")
 
 
+@pytest.mark.long
 def test_a_part_that_kills_every_worker_ends_in_one_line(spread_script: Script) -> None:
     ran = spread_script("if part == 4: os.kill(os.getpid(), 9)")
     assert line(ran, "TOLD").startswith("a worker died more than 3 times")
     assert "start again to go on" in line(ran, "TOLD")
 
 
+@pytest.mark.long
 def test_workers_with_other_code_refuse(spread_script: Script, tmp_path: Path) -> None:
     library = tmp_path / "library"
     for folder in ("platform/crystalsweep", "trainables"):
@@ -258,6 +262,7 @@ def test_workers_with_other_code_refuse(spread_script: Script, tmp_path: Path) -
     assert "finished" not in ran.output
 
 
+@pytest.mark.long
 def test_without_a_gpu_that_is_said(spread_script: Script) -> None:
     ran = spread_script(before="os.environ['CUDA_VISIBLE_DEVICES'] = ''", gpu=True)
     assert "the Ray cluster has no GPU: give --device cpu" in line(ran, "TOLD")
