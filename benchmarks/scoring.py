@@ -151,8 +151,8 @@ def structures(number: int, sample: int) -> None:
         largest = max(largest, float(np.abs(distance[:: picks.step] - measured).max()))
     rows: list[list[object]] = []
     for name, seconds in ours.items():
-        scaled = theirs.get(name, np.nan) / sampled * number
-        rows.append([name, seconds, scaled, scaled / seconds])
+        scaled = theirs[name] / sampled * number if name in theirs else None
+        rows.append([name, seconds, scaled, scaled / seconds if scaled else None])
     print(f"{number} generated crystals of {len(crystals)} parents; one at a time: {sampled} of them, scaled up")
     print(tabulate(rows, headers=["", "ours, s", "one at a time, s", "ratio"], floatfmt=".1f"))
     print("distances: of the noise and of the generated crystal; ours include both alignments, pymatgen's none")

@@ -21,6 +21,8 @@ from crystalsweep.tracking import Tracker
 HEADLINE = (*(metric.name for metric in METRICS), "masked_accuracy", "match_rate", "delta_energy")
 """What is compared unless more is asked for; fewer comparisons resolve smaller differences."""
 
+_OF_THE_SET = {"uniqueness"}
+"""Whether a crystal is the first of its kind depends on the others: its rows cannot be paired."""
 _RUN = re.compile(r"([0-9a-f]{32})(?:/(.+))?")
 _NOMINAL = {"structural_similarity", "structural_similarity_unaligned", "paper_eq5"}
 """Of crystals from files, what is divided by the displacement that `nominal_sigma` makes."""
@@ -61,6 +63,7 @@ def compare_evaluations(
     else:
         _require_same_settings(outcomes)
         known = metrics_of(next(iter(outcomes.values())).settings.metrics)
+    known = [metric for metric in known if metric.name not in _OF_THE_SET]
     chosen = known if all_metrics else [metric for metric in known if metric.name in HEADLINE]
     shared = [metric for metric in chosen if all(available([metric], table) for table in tables.values())]
     kept, notes = _comparable(shared, outcomes)
