@@ -5,28 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataError, fingerprint, read
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, read_inputs
 from crystalsweep.evaluation.models import REFERENCES, Evaluated, allowed_name, find_model, reference_rows
+from crystalsweep.evaluation.outcome import FILE as METRICS
 from crystalsweep.evaluation.outcome import Outcome, read_outcome
 from crystalsweep.evaluation.protocol import blocks
 from crystalsweep.evaluation.results import finish, whole_table_columns
 from crystalsweep.evaluation.run import ROWS, open_folder, run
 from crystalsweep.evaluation.scoring import Protocol, crystal_systems, energy_sample
 from crystalsweep.evaluation.settings import EvaluationSettings, versions
-from crystalsweep.evaluation.spread import available_workers
+from crystalsweep.evaluation.spread import Task, available_workers
 from crystalsweep.evaluation.submitted import Submitted, pair, parts_of
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.tracking import Tracker
+
+P = TypeVar("P")
 
 FEW = 1000
 """Crystals below which starting Ray takes longer than it saves."""
@@ -75,39 +79,23 @@ def evaluate_checkpoint(
     parts = blocks(inputs.parents, settings.protocol)
     request = _request("checkpoint", model.name, _model_record(model), inputs.record(), settings)
     folder = out or Path("evaluations") / f"{model.name.replace(' ', '-')}-{_short(request)}"
-    open_folder(folder, request)
-    if (folder / "metrics.json").exists() and not (folder / ROWS).exists():
-        return folder, read_outcome(folder), model
     evaluated = list({case.parent.id: case.parent for each in parts for case in each.cases}.values())
-    n = sum(len(each.cases) for each in parts)
-    workers = machine.for_crystals(n)
-    task = Protocol(
-        restorer=model.restorer,
-        references=reference_rows(inputs.counts()),
-        settings=settings,
-        reference=Reference(inputs.reference) if inputs.reference else None,
-        train_counts=inputs.counts(),
-        crystal_systems=crystal_systems(evaluated),
-        with_energies=energy_sample(parts, settings.energies.max_parents, settings.protocol.seed),
-        energies=energies,
-        device=machine.torch_device,
-    )
-    gpu = workers > 1 and machine.torch_device.startswith("cuda")
-    tables = run(task, parts, [len(each.cases) for each in parts], folder, workers=workers, gpu=gpu)
-    tables = whole_table_columns(tables, settings.metrics, evaluated)
-    outcome = finish(
-        folder,
-        tables,
-        name=model.name,
-        kind="checkpoint",
-        model=request["model"],
-        data=request["data"],
-        settings=settings,
-        true_crystals=evaluated,
-        energies=energies.record() if energies else {},
-    )
-    shutil.rmtree(folder / ROWS)
-    return folder, outcome, model
+
+    def task() -> Protocol:
+        return Protocol(
+            restorer=model.restorer,
+            references=reference_rows(inputs.counts()),
+            settings=settings,
+            reference=Reference(inputs.reference) if inputs.reference else None,
+            train_counts=inputs.counts(),
+            crystal_systems=crystal_systems(evaluated),
+            with_energies=energy_sample(parts, settings.energies.max_parents, settings.protocol.seed),
+            energies=energies,
+            device=machine.torch_device,
+        )
+
+    sizes = [len(each.cases) for each in parts]
+    return folder, _carry_out(folder, request, settings, task, parts, sizes, evaluated, energies, machine), model
 
 
 def evaluate_structures(
@@ -133,10 +121,8 @@ def evaluate_structures(
     }
     if chosen := [key for key, asked in filters.items() if asked]:
         raise ValueError(f"{', '.join(chosen)} go with --checkpoint: every crystal of --structures is scored")
-    inputs = read_inputs(reference, "all", reference, replace_filters(settings))
-    paired_with = (
-        read_inputs(originals, "all", None, replace_filters(settings)).parents if originals else inputs.parents
-    )
+    inputs = read_inputs(reference, "all", reference, settings)
+    paired_with = read_inputs(originals, "all", None, settings).parents if originals else inputs.parents
     reading = read(structures, progress=True)
     if not reading.n_rows:
         raise DataError(f"{structures}: no rows; give a file or folder with crystals")
@@ -154,43 +140,56 @@ def evaluate_structures(
     title = allowed_name(name or structures.stem)
     request = _request("structures", title, {"structures": str(structures)}, data, settings)
     folder = out or Path("evaluations") / f"{title}-{_short(request)}"
-    open_folder(folder, request)
-    if (folder / "metrics.json").exists() and not (folder / ROWS).exists():
-        return folder, read_outcome(folder)
-    generator = np.random.default_rng(settings.protocol.seed)
-    sampled = generator.permutation(len(submissions))[: settings.energies.max_parents]
-    task = Submitted(
-        settings=settings,
-        reference=Reference(inputs.reference),
-        energies=energies,
-        with_energies=frozenset(submissions[i].id for i in sampled),
-        with_ceiling=any(each.original for each in submissions),
-    )
-    parts = parts_of(submissions)
-    workers = machine.for_crystals(len(submissions))
-    gpu = workers > 1 and machine.torch_device.startswith("cuda")
-    tables = run(task, parts, [len(each) for each in parts], folder, workers=workers, gpu=gpu)
     truth = [each.original for each in submissions if each.original] or inputs.reference
     distinct = list({crystal.id: crystal for crystal in truth}.values())
-    tables = whole_table_columns(tables, settings.metrics, distinct)
+    generator = np.random.default_rng(settings.protocol.seed)
+    sampled = generator.permutation(len(submissions))[: settings.energies.max_parents]
+
+    def task() -> Submitted:
+        return Submitted(
+            settings=settings,
+            reference=Reference(inputs.reference),
+            energies=energies,
+            with_energies=frozenset(submissions[i].id for i in sampled),
+            with_ceiling=any(each.original for each in submissions),
+        )
+
+    parts = parts_of(submissions)
+    sizes = [len(each) for each in parts]
+    return folder, _carry_out(folder, request, settings, task, parts, sizes, distinct, energies, machine)
+
+
+def _carry_out(
+    folder: Path,
+    request: dict[str, Any],
+    settings: EvaluationSettings,
+    make_task: Callable[[], Task[P]],
+    parts: Sequence[P],
+    sizes: Sequence[int],
+    true_crystals: Sequence[Crystal],
+    energies: Energies | None,
+    machine: Machine,
+) -> Outcome:
+    """The figures of a request: those in its folder if it is finished there, else computed, from where it was left."""
+    open_folder(folder, request)
+    if (folder / METRICS).exists() and not (folder / ROWS).exists():
+        return read_outcome(folder)
+    workers = machine.for_crystals(sum(sizes))
+    gpu = workers > 1 and machine.torch_device.startswith("cuda")
+    tables = run(make_task(), parts, sizes, folder, workers=workers, gpu=gpu)
     outcome = finish(
         folder,
-        tables,
-        name=title,
-        kind="structures",
+        whole_table_columns(tables, settings.metrics, true_crystals),
+        name=request["name"],
+        kind=request["kind"],
         model=request["model"],
-        data=data,
+        data=request["data"],
         settings=settings,
-        true_crystals=distinct,
+        true_crystals=true_crystals,
         energies=energies.record() if energies else {},
     )
     shutil.rmtree(folder / ROWS)
-    return folder, outcome
-
-
-def replace_filters(settings: EvaluationSettings) -> EvaluationSettings:
-    """The settings without their filters on parents: a reference is taken whole."""
-    return settings.model_copy(update={"max_atoms": None, "stable_only": False})
+    return outcome
 
 
 def _energies(settings: EvaluationSettings, inputs: Inputs, machine: Machine) -> Energies | None:
