@@ -81,13 +81,15 @@ def evaluate_checkpoint(
     folder = out or Path("evaluations") / f"{model.name.replace(' ', '-')}-{_short(request)}"
     evaluated = list({case.parent.id: case.parent for each in parts for case in each.cases}.values())
 
+    counts = inputs.counts()
+
     def task() -> Protocol:
         return Protocol(
             restorer=model.restorer,
-            references=reference_rows(inputs.counts()),
+            references=reference_rows(counts),
             settings=settings,
             reference=Reference(inputs.reference) if inputs.reference else None,
-            train_counts=inputs.counts(),
+            train_counts=counts,
             crystal_systems=crystal_systems(evaluated),
             with_energies=energy_sample(parts, settings.energies.max_parents, settings.protocol.seed),
             energies=energies,

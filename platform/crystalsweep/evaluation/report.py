@@ -133,9 +133,19 @@ def _lead(outcome: Outcome) -> str:
     )
 
 
+def metric_titles(outcome: Outcome) -> dict[str, str]:
+    """By metric name, the score among them."""
+    return {metric.name: metric.title for metric in metrics_of(outcome.settings.metrics)} | {"score": "Score"}
+
+
+def headline_metrics(outcome: Outcome) -> list[str]:
+    """Those of `HEADLINE` that some row has."""
+    return [name for name in HEADLINE if any(name in row for row in outcome.rows.values())]
+
+
 def _headline(outcome: Outcome, verdicts: pd.DataFrame) -> Section:
-    titles = {metric.name: metric.title for metric in metrics_of(outcome.settings.metrics)} | {"score": "Score"}
-    shown = [name for name in HEADLINE if any(name in row for row in outcome.rows.values())]
+    titles = metric_titles(outcome)
+    shown = headline_metrics(outcome)
     rows = [
         Row(
             cells=[name, *(_cell(found.get(metric)) for metric in shown)],

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from crystalsweep.evaluation.outcome import Figure, Outcome, metrics_of
-from crystalsweep.evaluation.report import HEADLINE
+from crystalsweep.evaluation.outcome import Figure, Outcome
+from crystalsweep.evaluation.report import headline_metrics, metric_titles
 
 
 def headline_text(outcome: Outcome) -> str:
     """The headline table with its warnings; the report has the rest."""
-    titles = {metric.name: metric.title for metric in metrics_of(outcome.settings.metrics)} | {"score": "Score"}
-    shown = [name for name in HEADLINE if any(name in row for row in outcome.rows.values())]
+    titles, shown = metric_titles(outcome), headline_metrics(outcome)
     rows = [[row, *(cell(found.get(name)) for name in shown)] for row, found in outcome.rows.items()]
     lines = [tabulate(rows, headers=["", *(titles[name].lower() for name in shown)], disable_numparse=True)]
     lines += [f"! {row}: {sentence}" for row, found in outcome.flags.items() for sentence in found]

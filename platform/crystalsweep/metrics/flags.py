@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
+from crystalsweep.metrics.novelty import reduced_composition
 from crystalsweep.metrics.pairing import pairing_keys
 from crystalsweep.metrics.summary import METRICS, SECONDARY, available, compare
 
@@ -196,13 +197,7 @@ def _mean(name: str, table: pd.DataFrame) -> float:
 
 def _compositions(species: pd.Series) -> pd.Series:
     """Reduced compositions of lists of atomic numbers, comparable; rows without atoms are left out."""
-    return pd.Series([_reduced(tuple(sorted(row))) for row in species if row is not None and len(row)], dtype=object)
-
-
-@cache
-def _reduced(species: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    numbers, counts = np.unique(species, return_counts=True)
-    return tuple(zip(numbers.tolist(), (counts // np.gcd.reduce(counts)).tolist(), strict=True))
+    return pd.Series([reduced_composition(row) for row in species if row is not None and len(row)], dtype=object)
 
 
 def _exempt(species: pd.Series) -> float:

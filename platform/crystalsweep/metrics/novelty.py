@@ -79,12 +79,12 @@ def novel_vs_input(table: pd.DataFrame) -> pd.Series:
     Reads structural_validity, compositional_validity, species_before and species_after (arrays of atomic numbers).
     """
     pairs = zip(table["species_before"], table["species_after"], strict=True)
-    other = np.array([_composition(before) != _composition(after) for before, after in pairs], dtype=bool)
+    other = np.array([reduced_composition(before) != reduced_composition(after) for before, after in pairs], dtype=bool)
     valid = table["structural_validity"].astype(bool) & table["compositional_validity"].astype(bool)
     return (valid & other).astype(float).rename("novel_vs_input")
 
 
-def _composition(species: ArrayLike) -> tuple[tuple[int, int], ...]:
+def reduced_composition(species: ArrayLike) -> tuple[tuple[int, int], ...]:
     """((Z, share), ...) with the shares in lowest terms; empty for no atoms."""
     numbers, counts = np.unique(np.asarray(species, dtype=np.int64), return_counts=True)
     divisor = np.gcd.reduce(counts) if len(counts) else 1
