@@ -12,25 +12,24 @@ to itself.
 
     python sweeps/backbones.py --preset demo                 ten minutes on two cores, bundled crystals
     python sweeps/backbones.py --preset demo --seeds 3 --backbones painn,escn_md
-    python sweeps/backbones.py --preset base --data train.parquet,val.parquet --minutes 600 --gpu
+    python sweeps/backbones.py --preset base --data train.parquet,val.parquet --minutes 600 --gpus-per-worker 1
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import click
-import optuna
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.architectures import SIZES
 from crystalsweep.config import override
-from sweeps._backbone_report import report
-from sweeps._options import sweep_command
-from sweeps._run import run
-from sweeps._spec import Resolved, SweepSpec
+from sweeps.plan.options import sweep_command
+from sweeps.report.backbones import report
+from sweeps.space.parameters import Parameter
+from sweeps.space.spec import Resolved, SweepSpec
 from trainables.catalogue import preset
 
 ENDED_BY_MINUTES = ("schedule=constant", "epochs=99999")
@@ -58,14 +57,8 @@ def resolve(backbones: Sequence[str], minutes: float | None, name: str, settings
         backbone: {"backbone": config.backbone.model_dump(mode="json"), "learning_rate": config.learning_rate}
         for backbone, config in configs.items()
     }
-    return Resolved(stages={"pretrain": base}, choices={"backbone": networks})
-
-
-def space(backbones: Sequence[str], seeds: int, trial: optuna.Trial) -> dict[str, Any]:
-    """Search space; its points are all among the first trials."""
-    trial.suggest_categorical("backbone", backbones)
-    trial.suggest_categorical("seed", range(seeds))
-    return {}
+    compared = Parameter(key="backbone", title="backbone", values=tuple(backbones))
+    return Resolved(stages={"pretrain": base}, parameters=(compared,), choices={"backbone": networks})
 
 
 def known(context: click.Context, parameter: click.Parameter, text: str) -> list[str]:
@@ -77,36 +70,26 @@ def known(context: click.Context, parameter: click.Parameter, text: str) -> list
     return names
 
 
-@sweep_command(
+def spec_of(own: Mapping[str, Any]) -> SweepSpec:
+    """The sweep, with the options that it alone has."""
+    resolved = partial(resolve, own["backbones"], own["minutes"])
+    return SweepSpec(name="backbones", question=__doc__ or "", resolve=resolved, report=report)
+
+
+main = sweep_command(
     __doc__ or "",
+    spec_of,
     click.option(
         "--backbones", default=",".join(SIZES), show_default=True, callback=known, help="Networks to compare."
     ),
     click.option(
         "--minutes",
         type=click.FloatRange(min=0, min_open=True),
-        help="Wall-clock budget of a trial.  [default: 2.5 for demo, 30 for small, 240 for base]",
+        help="Wall-clock budget of a training.  [default: 2.5 for demo, 30 for small, 240 for base]",
     ),
-    click.option(
-        "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trials of each backbone, by seed."
-    ),
-    presets="smoke, demo, small or base.",
-    changes="Change a setting of all trials",
     max_concurrent=1,
+    presets="smoke, demo, small or base.",
 )
-def main(*, backbones: list[str], minutes: float | None, seeds: int, **options: Any) -> None:
-    """Read the options and run."""
-    spec = SweepSpec(
-        name="backbones",
-        question=__doc__ or "",
-        resolve=partial(resolve, backbones, minutes),
-        points=[{"backbone": backbone, "seed": seed} for seed in range(seeds) for backbone in backbones],
-        space=partial(space, backbones, seeds),
-        label="{backbone} seed {seed}",
-        report=report,
-    )
-    run(spec, num_samples=len(spec.points), **options)
-
 
 if __name__ == "__main__":
     main()

@@ -76,6 +76,9 @@ LOOPS = [
     ROOT / "trainables" / "stage.py",
     ROOT / "trainables" / "session.py",
     ROOT / "trainables" / "local.py",
+    ROOT / "trainables" / "stored.py",
+    ROOT / "trainables" / "alone.py",
+    ROOT / "trainables" / "job.py",
     *sorted((ROOT / "trainables").glob("*/train.py")),
 ]
 
@@ -177,7 +180,7 @@ def test_trainables_imported_first_bring_their_own_library(first: str, tmp_path:
     assert Path(ran.stdout.strip()).resolve().is_relative_to(PACKAGES["crystalsweep"])
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in SOURCES["sweeps"] if not path.stem.startswith("_")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in PACKAGES["sweeps"].glob("[a-z]*.py")))
 def test_sweeps_run_with_the_library_beside_them(name: str, tmp_path: Path) -> None:
     """As a submitted job does, where another copy is installed."""
     path = PACKAGES["sweeps"] / f"{name}.py"

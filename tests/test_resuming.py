@@ -13,6 +13,7 @@ from trainables.catalogue import preset, stage_builder
 from trainables.cli import train
 from trainables.local import LocalSession, train_here
 from trainables.loop import epoch_batches, fit
+from trainables.records import mend, record_epoch, recorded
 
 SMOKE = preset("pretrain", "smoke")
 
@@ -60,3 +61,23 @@ def test_another_backbone_than_the_checkpoint_is_refused_on_the_command_line(tmp
     refused = CliRunner().invoke(train, [*asked, "--set", "backbone.width=99"])
     assert refused.exit_code == 1
     assert "backbone.width is 16 in" in refused.output
+
+
+def epoch(number: int, loss: float) -> dict[str, float]:
+    return {"epoch": number, "loss": loss, "time/epoch_s": 2.0 * number}
+
+
+def test_a_record_is_mended_from_the_history_of_the_last_checkpoint(tmp_path: Path) -> None:
+    """Line 2 was lost with the worker that reported it, line 4 has no checkpoint."""
+    for number in (1, 3, 4):
+        record_epoch(tmp_path, epoch(number, loss=0.5))
+    mend(tmp_path, [epoch(number, loss=0.5) for number in (1, 2, 3)])
+    assert recorded(tmp_path) == [epoch(number, loss=0.5) for number in (1, 2, 3)]
+
+
+def test_a_record_is_left_alone_where_no_checkpoint_tells_more(tmp_path: Path) -> None:
+    """Nor are lines of epochs that the history does not reach back to given up."""
+    record_epoch(tmp_path, epoch(1, loss=0.5))
+    mend(tmp_path, [])
+    mend(tmp_path, [epoch(2, loss=0.25)])
+    assert recorded(tmp_path) == [epoch(1, loss=0.5), epoch(2, loss=0.25)]

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from crystalsweep.data import DataSet, load
 from crystalsweep.promotion import promote, register
 from crystalsweep.tracking import Tracker, default_tracking_uri
-from sweeps import _prerequisites
-from sweeps._prerequisites import Prerequisite, key_of
-from sweeps._run import PROCESS, _bury_the_dead
+from sweeps.engine import prerequisites
+from sweeps.engine.prerequisites import Prerequisite, key_of
+from sweeps.engine.run import PROCESS, _bury_the_dead
 from trainables.catalogue import preset
 from trainables.local import LocalSession, train_here
 
@@ -108,7 +108,7 @@ def test_a_prerequisite_is_another_when_anything_it_depends_on_is(
         key_of("pretrain", config, data, {"generator": given}),
         key_of("pretrain", config, data, {"generator": replace(given, key="0")}),
     }
-    monkeypatch.setattr(_prerequisites, "code_sha256", lambda: "changed")
+    monkeypatch.setattr(prerequisites, "code_sha256", lambda: "changed")
     others.add(key_of("pretrain", config, data, {}))
     assert len(others | {key}) == 8
 

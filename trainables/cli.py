@@ -17,10 +17,13 @@ from crystalsweep.config import leaves, override, resolve
 from crystalsweep.storage import checkpoint_folder
 from trainables.catalogue import PRESETS, preset
 from trainables.config import RestorationConfig, StageConfig
-from trainables.records import METRICS, epoch_line, recorded
+from trainables.records import METRICS, epoch_line, mend, recorded
 
 INPUTS = {"pretrain": (), "finetune": ("generator",), "gan": ("generator", "discriminator")}
 """Checkpoints that each stage can start from."""
+
+KEPT_ON_RAY = 2
+"""Checkpoints that a run with several workers keeps in its folder, the last ones."""
 
 
 @click.group()
@@ -182,25 +185,30 @@ def _on_ray(
     import torch
 
     from crystalsweep.data import absolute_source
-    from trainables.cluster import Record, Resources, explaining, job_for, trainer
+    from trainables.cluster import Record, explaining, trainer
+    from trainables.job import Resources, job_for
 
     if (folder / "checkpoint").exists():
         raise ValueError(f"{folder} was trained alone; resume it without --workers, or choose another --out")
-    if (folder / METRICS).exists() and not resume:
+    gpus = float(torch.cuda.is_available() and device != "cpu")
+    refusal = folder / "refused.txt"
+    described = job_for(stage, config, absolute_source(source), inputs)
+    job = replace(described, checkpoints=str(folder), keep_last=KEPT_ON_RAY, refusal=str(refusal))
+    store = job.store()
+    if (store.epochs() or (folder / METRICS).exists()) and not resume:
         raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    use_gpu = torch.cuda.is_available() and device != "cpu"
+    mend(folder, store.history())
     ray.init(
         os.environ.get("RAY_ADDRESS", "local"), log_to_driver=False, logging_level="ERROR", include_dashboard=False
     )
     try:
-        refusal = folder / "refused.txt"
         refusal.unlink(missing_ok=True)
-        job = replace(job_for(stage, config, absolute_source(source), inputs), refusal=str(refusal))
-        resources = Resources(workers=workers, use_gpu=use_gpu)
+        resources = Resources(workers=workers, gpus_per_worker=gpus)
         run = trainer(job, resources=resources, name=folder.name, storage=folder.parent, callbacks=[Record(folder)])
         with _showing(folder), explaining(refusal):
             run.fit()
+            mend(folder, store.history())
     finally:
         ray.shutdown()
     return checkpoint_folder(folder)
@@ -212,13 +220,13 @@ def _showing(folder: Path) -> Iterator[None]:
     ended = Event()
 
     def show() -> None:
-        shown = len(recorded(folder))
+        shown = {row["epoch"] for row in recorded(folder)}
         while True:
             last = ended.wait(1.0)
-            rows = recorded(folder)
-            for row in rows[shown:]:
-                click.echo(epoch_line(row))
-            shown = len(rows)
+            for row in recorded(folder):
+                if row["epoch"] not in shown:
+                    click.echo(epoch_line(row))
+                shown.add(row["epoch"])
             if last:
                 return
 

@@ -17,12 +17,12 @@ from trainables.catalogue import stage_builder
 from trainables.config import StageConfig
 from trainables.loop import fit
 from trainables.records import METRICS, epoch_line, record_epoch, recorded
-from trainables.session import WriteCheckpoint
+from trainables.session import Session, WriteCheckpoint
 
 T = TypeVar("T")
 
 
-class LocalSession:
+class LocalSession(Session):
     """One process on one device, reporting into a folder.
 
     The folder holds `metrics.jsonl` (a line per epoch; the same for the same seed on the CPU), `timing.jsonl`
@@ -58,12 +58,17 @@ class LocalSession:
             record_epoch(self.folder, info.metrics)
         return checkpoint
 
+    def history(self) -> list[dict[str, float]]:
+        """The folder's record."""
+        return recorded(self.folder) if self._resume else []
+
     def steps(self, batches: Iterable[T], total: int, epoch: int) -> Iterator[T]:
         """A bar per epoch on stderr."""
         return iter(tqdm(batches, total=total, desc=f"epoch {epoch + 1}", leave=False, disable=not self._progress))
 
-    def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint) -> None:
+    def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint, last: bool) -> None:
         """Checkpoint first, then the metrics line, so that a metrics line always has its checkpoint."""
+        del last
         fresh = self.folder / "incomplete"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()

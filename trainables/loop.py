@@ -34,6 +34,9 @@ def fit(stage: Stage, session: Session) -> None:
     """Train `stage` to its last epoch, from the session's checkpoint if it has one, reporting after every epoch."""
     began = time.monotonic()
     info = _resume(stage, session.resume_from())
+    before = sum(row.get("time/epoch_s", 0.0) for row in session.history()) if info else 0.0
+    if _agreed(_time_is_over(stage, before), session):
+        return
     step = info.step if info else 0
     for epoch in range(info.epoch if info else 0, stage.config.epochs):
         started = time.monotonic()
@@ -45,10 +48,15 @@ def fit(stage: Stage, session: Session) -> None:
         metrics = {**averages, **(stage.validate() if session.rank == 0 else {}), "epoch": epoch + 1, "step": step}
         timing = {"time/structures_per_s": len(stage.train) / trained, "time/epoch_s": time.monotonic() - started}
         _require_finite(stage, metrics, epoch)
-        session.report({**metrics, **timing}, partial(_save, stage, metrics))
-        limit = stage.config.max_minutes
-        if _agreed(limit is not None and time.monotonic() - began > 60 * limit, session):
+        over = _agreed(_time_is_over(stage, before + time.monotonic() - began), session)
+        session.report({**metrics, **timing}, partial(_save, stage, metrics), over or epoch + 1 == stage.config.epochs)
+        if over:
             break
+
+
+def _time_is_over(stage: Stage, seconds: float) -> bool:
+    limit = stage.config.max_minutes
+    return limit is not None and seconds > 60 * limit
 
 
 def _require_finite(stage: Stage, metrics: Metrics, epoch: int) -> None:
@@ -56,7 +64,9 @@ def _require_finite(stage: Stage, metrics: Metrics, epoch: int) -> None:
     bad = [name for name, model in stage.models.items() if not all(p.isfinite().all() for p in model.parameters())]
     if bad or not math.isfinite(metrics.get("val/loss", 0.0)) or metrics.get("val/failed") == 1.0:
         what = f"weights of the {bad[0]}" if bad else "outputs on the validation split"
-        raise DivergedError(f"{what} are not finite after epoch {epoch + 1}; lower learning_rate")
+        raise DivergedError(
+            f"{what} are not finite after epoch {epoch + 1}, step {metrics['step']:.0f}; lower learning_rate"
+        )
 
 
 def epoch_batches(stage: Stage, session: Session, epoch: int) -> list[list[Crystal]]:
@@ -148,8 +158,16 @@ def _resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
         model.load_state_dict(read_weights(folder, name))
     training = read_training_state(folder)
     for name, optimizer in stage.optimizers.items():
-        optimizer.load_state_dict(training[name])
+        _load_all_but_rates(optimizer, training[name])
     return info
+
+
+def _load_all_but_rates(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Learning rates stay those of the config in hand, which may not be that of the checkpoint's training."""
+    rates = [(group["initial_lr"], group["lr"]) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, (initial, rate) in zip(optimizer.param_groups, rates, strict=True):
+        group["initial_lr"], group["lr"] = initial, rate
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
 
+_FILES = ((TIMING, True), (METRICS, False))
+
 _SHOWN = (
     "val/structural_validity",
     "val/compositional_validity",
@@ -20,10 +22,20 @@ _SHOWN = (
 
 def record_epoch(folder: Path, metrics: dict[str, float]) -> None:
     """Add an epoch's line to both files, timing first; lines of this epoch or later, left by a crash, are dropped."""
-    epoch = int(metrics["epoch"])
-    for name, timed in ((TIMING, True), (METRICS, False)):
-        chosen = {key: value for key, value in metrics.items() if key.startswith("time/") == timed}
-        _append(folder / name, {**chosen, "epoch": epoch})
+    for name, timed in _FILES:
+        _write(
+            folder / name, [row for row in _rows(folder / name) if row["epoch"] < metrics["epoch"]], [metrics], timed
+        )
+
+
+def mend(folder: Path, history: list[dict[str, float]]) -> None:
+    """Make the record agree with the `history` in a run's last checkpoint, where a crash lost lines or left some."""
+    if not history:
+        return
+    told = {row["epoch"] for row in history}
+    for name, timed in _FILES:
+        kept = [row for row in _rows(folder / name) if row["epoch"] < history[-1]["epoch"] and row["epoch"] not in told]
+        _write(folder / name, kept, history, timed)
 
 
 def recorded(folder: Path) -> list[dict[str, float]]:
@@ -43,8 +55,10 @@ def _rows(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _append(path: Path, row: dict[str, float]) -> None:
-    kept = [json.dumps(old, sort_keys=True) for old in _rows(path) if old["epoch"] < row["epoch"]]
+def _write(path: Path, kept: list[dict[str, float]], added: list[dict[str, float]], timed: bool) -> None:
+    chosen = [{key: value for key, value in row.items() if key.startswith("time/") == timed} for row in added]
+    epochs = [int(row["epoch"]) for row in added]
+    rows = [*kept, *({**row, "epoch": epoch} for row, epoch in zip(chosen, epochs, strict=True))]
     partial = path.with_suffix(".partial")
-    partial.write_text("\n".join([*kept, json.dumps(row, sort_keys=True)]) + "\n")
+    partial.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
     partial.replace(path)

@@ -13,7 +13,7 @@ from crystalsweep.crystal import Crystal
 from crystalsweep.data import load
 from crystalsweep.evaluation.protocol import Chunk, evaluate_chunks, evaluate_references, evaluation_chunks
 from crystalsweep.hyperparameters import EvaluationConfig
-from crystalsweep.metrics import METRICS, SECONDARY, flat, headline, ranking_score, rows_table
+from crystalsweep.metrics import EXTENDED, METRICS, SECONDARY, flat, headline, ranking_score, rows_table
 from crystalsweep.models import Generator
 from trainables.catalogue import config_from
 from trainables.config import RestorationConfig
@@ -26,6 +26,12 @@ SCORE = "val/score"
 """`metrics.ranking_score`: what a sweep maximises."""
 
 
+NOVELTY = next(metric for metric in EXTENDED if metric.name == "novel_vs_input")
+
+HIGH_NOISE = "val/high_noise"
+"""Begins the names of what is told of the highest test noise alone."""
+
+
 class RestorationValidation:
     """Evaluates a generator and keeps the per-structure table of the last time."""
 
@@ -36,10 +42,13 @@ class RestorationValidation:
         self._table: pd.DataFrame | None = None
 
     def run(self) -> Metrics:
-        """All metrics with 95 % intervals over all conditions; the mean of the four headline ones is `val/score`."""
+        """All metrics with 95 % intervals over all conditions; the mean of the four headline ones is `val/score`.
+
+        Also the share of new compositions, and the structural validity at the highest test noise.
+        """
         self._table = evaluate_chunks(self._generator, self._chunks, self._config.keep_known, self._device)
-        intervals = headline(self._table, metrics=METRICS + SECONDARY)
-        return flat(intervals, prefix="val") | {SCORE: ranking_score(self._table, n_resamples=1).mean}
+        score = {SCORE: ranking_score(self._table, n_resamples=1).mean}
+        return flat(headline(self._table, metrics=METRICS + SECONDARY)) | score | _what_sweeps_ask(self._table)
 
     @cached_property
     def _chunks(self) -> list[Chunk]:
@@ -50,6 +59,24 @@ class RestorationValidation:
         """The table of the last run, as Parquet."""
         if self._table is not None:
             self._table.to_parquet(folder / TABLE, index=False)
+
+
+def _what_sweeps_ask(table: pd.DataFrame) -> Metrics:
+    """Novelty, and structural validity at the highest test noise, with intervals."""
+    noisiest = table[table["sigma_noise"] == table["sigma_noise"].max()]
+    structural = [metric for metric in METRICS if metric.name == "structural_validity"]
+    novelty = headline(table.assign(novel_vs_input=novel_composition(table)), metrics=[NOVELTY])
+    return flat(novelty) | flat(headline(noisiest, metrics=structural), prefix=HIGH_NOISE)
+
+
+def novel_composition(table: pd.DataFrame) -> pd.Series:
+    """(n,) what `metrics.novel_vs_input` gives, from scores alone: valid both ways, and of another composition.
+
+    No species are needed: restored crystals have as many atoms as their parents, so that the reduced composition is the
+    parent's only where the composition is.
+    """
+    valid = table["structural_validity"].astype(bool) & table["compositional_validity"].astype(bool)
+    return (valid & ~table["compositional_similarity_permuted"].astype(bool)).astype(float)
 
 
 class RestorationStage(Stage):

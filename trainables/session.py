@@ -16,7 +16,7 @@ WriteCheckpoint = Callable[[Path], None]
 
 
 class Session(Protocol):
-    """What a loop knows of the process group it runs in; implemented alone (`local`) and on Ray Train (`cluster`)."""
+    """What a loop knows of the process group it runs in; implemented in `local`, `stored` and `cluster`."""
 
     rank: int
     world_size: int
@@ -30,10 +30,17 @@ class Session(Protocol):
         """Checkpoint of this same run to continue from."""
         ...
 
+    def history(self) -> list[dict[str, float]]:
+        """What was reported of the epochs up to that checkpoint; on rank 0, others may give none."""
+        ...
+
     def steps(self, batches: Iterable[T], total: int, epoch: int) -> Iterator[T]:
         """`batches`, shown as progress where somebody watches."""
         ...
 
-    def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint) -> None:
-        """Once per epoch on every rank: metrics of rank 0 and its checkpoint. Names under `time/` are wall-clock."""
+    def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint, last: bool) -> None:
+        """Once per epoch on every rank: metrics of rank 0 and its checkpoint, and whether the run ends with it.
+
+        Names under `time/` are wall-clock.
+        """
         ...

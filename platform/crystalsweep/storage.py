@@ -17,7 +17,11 @@ def default_storage() -> Path:
 
 def checkpoint_folder(path: Path) -> Path:
     """The checkpoint in a run folder, or the folder itself. Raises `ValueError` where there is none."""
-    for candidate in (path, path / "checkpoint", *sorted(path.glob("epoch_*"), reverse=True)):
+    for candidate in (path, path / "checkpoint", *sorted(path.glob("epoch_*"), key=_epoch, reverse=True)):
         if (candidate / "checkpoint.json").exists():
             return candidate.resolve()
     raise ValueError(f"{path} holds no checkpoint; train one with `crystalsweep train … --out {path}`")
+
+
+def _epoch(folder: Path) -> tuple[int, str]:
+    return len(folder.name), folder.name

@@ -6,21 +6,28 @@ Everything is written by the process that runs the sweep; workers hold no creden
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # after 0, 2, 4, 8 and 16 s: half a minute, not four
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial database tables…"
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # logs the traceback of what it raises too
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
 PARENT = "mlflow.parentRunId"
 KIND = "crystalsweep.kind"
@@ -28,6 +35,45 @@ KIND = "crystalsweep.kind"
 _PARAM_LIMIT = 6000
 _MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Opens the experiment in the UI's view for training runs, not the one for language models."""
+REASON = "crystalsweep.reason"
+"""Tag: why a run did not finish."""
+METRICS_PER_BATCH = 1000
+"""What MLflow takes in one request."""
+_PARAMS_PER_BATCH = 100
+_PASSING = {429, 500, 502, 503, 504}
+_ANSWER_TIMEOUT_S = 10
+
+Item = TypeVar("Item")
+
+
+def now_ms() -> int:
+    """MLflow's clock: milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether a write failed since the server or its database cannot take writes now: the same write may pass later.
+
+    No connection, a timeout, HTTP 429 or 5xx, a locked database. MLflow gives what its own retries end with as
+    INTERNAL_ERROR, which its table calls 500.
+    """
+    if isinstance(error, MlflowException):
+        return error.get_http_status_code() in _PASSING and error.error_code != "INVALID_STATE"
+    return any(isinstance(each, (ConnectionError, TimeoutError)) for each in _with_causes(error))
+
+
+def root_reason(error: BaseException) -> str:
+    """What lies under an error, in a line: `[Errno 111] Connection refused`, `database is locked`."""
+    *_, deepest = _with_causes(error)
+    lines = str(deepest).strip().splitlines()
+    return (lines[0] if lines else type(deepest).__name__)[:300]
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def default_tracking_uri(storage: Path) -> str:
@@ -79,23 +125,41 @@ class Tracker:
         parent: str | None = None,
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        at: int | None = None,
     ) -> str:
-        """A new run; returns its id."""
+        """A new run, begun `at` (ms since 1970) or now; returns its id."""
         linked = {PARENT: parent} if parent else {}
-        run = self._client.create_run(experiment, run_name=name, tags={KIND: kind, **linked, **(tags or {})})
-        logged = [Param(key, value[:_PARAM_LIMIT]) for key, value in (params or {}).items()]
-        if logged:
-            self._client.log_batch(run.info.run_id, params=logged)
+        run = self._client.create_run(
+            experiment, run_name=name, start_time=at, tags={KIND: kind, **linked, **(tags or {})}
+        )
+        self.parameters(str(run.info.run_id), params or {})
         return str(run.info.run_id)
 
-    def log(self, run: str, metrics: Mapping[str, float], step: int) -> None:
-        """Metrics of one step; NaN is kept, since an undefined number is a result too."""
-        now = int(time.time() * 1000)
-        self._client.log_batch(run, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
+    def reopen(self, run: Run, tags: Mapping[str, str] | None = None) -> None:
+        """RUNNING again, with these tags, and without the reason of an earlier end."""
+        self._client.update_run(run.info.run_id, status="RUNNING")
+        if REASON in run.data.tags:
+            self._client.delete_tag(run.info.run_id, REASON)
+        self.tag(run.info.run_id, tags or {})
+
+    def parameters(self, run: str, params: Mapping[str, str]) -> None:
+        """Parameters, each cut at 6000 characters; MLflow refuses to change one that is there."""
+        for part in _parts(params.items(), _PARAMS_PER_BATCH):
+            self._client.log_batch(run, params=[Param(name, stored(value)) for name, value in part])
+
+    def log(self, run: str, metrics: Mapping[str, float], step: int, at: int | None = None) -> None:
+        """Metrics of one step, measured `at` (ms since 1970) or now; NaN is kept: an undefined number is a result."""
+        self.log_points(run, points(metrics, step, at))
+
+    def log_points(self, run: str, metrics: Sequence[Metric]) -> None:
+        """Metrics of any steps. The same points twice are stored once by every database, though not by file stores."""
+        for part in _parts(metrics, METRICS_PER_BATCH):
+            self._client.log_batch(run, metrics=part)
 
     def tag(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
-        self._client.log_batch(run, tags=[RunTag(key, value[:_PARAM_LIMIT]) for key, value in tags.items()])
+        for part in _parts(tags.items(), _PARAMS_PER_BATCH):
+            self._client.log_batch(run, tags=[RunTag(name, stored(value)) for name, value in part])
 
     def upload(self, run: str, path: Path, folder: str | None = None) -> None:
         """A file or the contents of a folder, under the artifact folder `folder`."""
@@ -120,11 +184,49 @@ class Tracker:
         target.mkdir(parents=True, exist_ok=True)
         return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target))), str(found.run_id)
 
-    def finish(self, run: str, status: str, reason: str = "") -> None:
-        """FINISHED, FAILED or KILLED, with the reason as a tag where there is one."""
+    def finish(self, run: str, status: str, reason: str = "", at: int | None = None) -> None:
+        """FINISHED, FAILED or KILLED `at` (ms since 1970) or now, with the reason as a tag where there is one."""
         if reason:
-            self.tag(run, {"crystalsweep.reason": reason})
-        self._client.set_terminated(run, status=status)
+            self.tag(run, {REASON: reason})
+        self._client.set_terminated(run, status=status, end_time=at)
+
+    def require_answer(self) -> None:
+        """Ask a server, at once and only once, whether it is there. A database is not asked.
+
+        Raises:
+            MlflowException: `is_away` is true of it.
+        """
+        if self.uri.startswith("http"):
+            self._ask("/health", retries=0)
+
+    def reads(self) -> bool:
+        """Whether the database answers: a server may be there without it."""
+        try:
+            if self.uri.startswith("http"):  # once more where the failed write broke the connection
+                self._ask("/api/2.0/mlflow/experiments/search", retries=1, max_results=1)
+            else:
+                self._client.search_experiments(max_results=1)
+        except Exception as error:  # what is refused is answered too
+            return not is_away(error)
+        return True
+
+    def _ask(self, path: str, *, retries: int, **params: int) -> None:
+        answer = http_request(
+            get_default_host_creds(self.uri),
+            path,
+            "GET",
+            params=params,
+            max_retries=retries,
+            timeout=_ANSWER_TIMEOUT_S,
+            raise_on_status=False,
+        )
+        if answer.status_code in _PASSING:
+            raise MlflowException(f"HTTP {answer.status_code}")  # error_code INTERNAL_ERROR
+
+    def tagged(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
+        """Runs that carry all these tags, the first one first."""
+        query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        return list(self._client.search_runs([experiment], query, order_by=["attributes.start_time ASC"]))
 
     def finished_with(self, experiment: str, tag: str, value: str) -> Run | None:
         """The latest FINISHED run that carries this tag."""
@@ -136,3 +238,20 @@ class Tracker:
         """Runs still marked RUNNING, with this tag where one is given."""
         query = "attributes.status = 'RUNNING'" + (f" and tags.`{tag[0]}` = '{tag[1]}'" if tag else "")
         return list(self._client.search_runs([experiment], query))
+
+
+def stored(value: str) -> str:
+    """A parameter's or tag's value as far as MLflow keeps it."""
+    return value[:_PARAM_LIMIT]
+
+
+def points(metrics: Mapping[str, float], step: int, at: int | None = None) -> list[Metric]:
+    """MLflow's metrics of one step, measured `at` (ms since 1970) or now."""
+    moment = now_ms() if at is None else at
+    return [Metric(name, float(value), moment, step) for name, value in metrics.items()]
+
+
+def _parts(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while part := list(itertools.islice(iterator, size)):
+        yield part

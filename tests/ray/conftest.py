@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ PATIENCE = 300
 
 @dataclass
 class Sweep:
-    """A running `sweeps/gan_noise.py` and what it has left in its store."""
+    """A running sweep file and what it leaves in its storage."""
 
     storage: Path
     process: subprocess.Popen[str]
@@ -33,6 +34,20 @@ class Sweep:
     @property
     def output(self) -> str:
         return self.log.read_text()
+
+    @property
+    def folder(self) -> Path:
+        """Of the sweep that was begun last in this storage."""
+        return max(self.storage.glob("sweeps/*/sweep.json"), key=lambda found: found.parent.name[-15:]).parent
+
+    def below(self, title: str) -> list[int]:
+        """Processes of this sweep whose title contains `title`, by age."""
+        return sorted(pid for pid, command in descendants(self.process.pid).items() if title in command)
+
+    def reached(self, key: str, epoch: int) -> bool:
+        """Whether the training has told an epoch that is no earlier."""
+        told = re.findall(rf"^ .*\b{key}\b.* epoch (\d+)/", self.output, flags=re.MULTILINE)
+        return any(int(found) >= epoch for found in told)
 
 
 def query(storage: Path, sql: str) -> list[tuple[object, ...]]:
@@ -80,7 +95,7 @@ def descendants(pid: int) -> dict[int, str]:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One storage for all tests, so that prerequisites are trained once."""
+    """One storage for all tests that need prerequisites, so that these are trained once."""
     return tmp_path_factory.mktemp("store")
 
 
@@ -89,30 +104,50 @@ def _heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.fixture
-def sweep(store: Path, tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
-    """Starts sweeps with the smoke preset; stops what a failed test leaves running."""
-    started: list[Sweep] = []
+class Starter:
+    """Starts sweep files with the smoke preset, each in a process of its own."""
 
-    def start(*options: str) -> Sweep:
-        log = tmp_path / f"sweep{len(started)}.log"
-        command = [sys.executable, str(ROOT / "sweeps" / "gan_noise.py"), "--preset", "smoke", "--storage", str(store)]
-        environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self.started: list[Sweep] = []
+
+    def __call__(self, file: str | Path, storage: Path | str, *options: str, **environment: str) -> Sweep:
+        """A sweep file by its name in `sweeps/`, or by its path."""
+        path = file if isinstance(file, Path) else ROOT / "sweeps" / f"{file}.py"
+        asked = [] if "--resume" in options else ["--preset", "smoke"]
+        command = [sys.executable, str(path), *asked, "--storage", str(storage), *options]
+        log = self._logs / f"sweep{len(self.started)}.log"
+        alone = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
         with log.open("w") as output:
             process = subprocess.Popen(
-                [*command, *options],
+                command,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
-                cwd=tmp_path,
-                env=environment,
+                cwd=self._logs,
+                env=alone | environment,
                 preexec_fn=_heed_ctrl_c,
             )
-        started.append(Sweep(storage=store, process=process, log=log))
-        return started[-1]
+        self.started.append(Sweep(storage=Path(storage), process=process, log=log))
+        return self.started[-1]
 
-    yield start
-    for running in started:
-        if running.process.poll() is None:
-            running.process.send_signal(signal.SIGINT)
-            running.process.wait(60)
+    def stop(self) -> None:
+        """What a failed test leaves running."""
+        for running in self.started:
+            if running.process.poll() is None:
+                running.process.send_signal(signal.SIGINT)
+                running.process.wait(60)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[Starter]:
+    """Starts sweeps for one test."""
+    starter = Starter(tmp_path)
+    yield starter
+    starter.stop()
+
+
+def end_of(below: Iterable[int]) -> None:
+    """Wait until these processes are gone."""
+    pids = list(below)
+    until(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "processes to end")

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from sweeps._engine import connect, ray
+from sweeps.engine.trainings import connect, ray
 
 
 def library() -> str:

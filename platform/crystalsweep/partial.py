@@ -1,0 +1,78 @@
+"""Names of folders that are being written or freed. Each tells which process is at it, and so whether it still is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PARTIAL = "partial-"
+"""Begins such a name: `partial-epoch_00002-4711-0f3a…`, with the process id, and a host and a number of 8 digits."""
+
+_NAME = re.compile(PARTIAL + r"(?P<target>.+)-(?P<pid>\d+)-(?P<host>[0-9a-f]{8})[0-9a-f]{8}")
+_UNTOUCHED_S = 3600.0
+"""How long a writer on another host may write nothing before it counts as dead."""
+
+_under_way: set[str] = set()
+
+
+@contextmanager
+def partial_name(target: str) -> Iterator[str]:
+    """A name that no other writer has, for what becomes `target`; at the end of the block this process is done."""
+    name = f"{PARTIAL}{target}-{os.getpid()}-{_host()}{secrets.token_hex(4)}"
+    _under_way.add(name)
+    try:
+        yield name
+    finally:
+        _under_way.discard(name)
+
+
+def target_of(name: str) -> str | None:
+    """What a partial folder was to become; None for a name that is no partial's."""
+    match = _NAME.fullmatch(name)
+    return match["target"] if match else None
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether the writer of a partial folder is no more: by its process id on this host, by age on another."""
+    match = _NAME.fullmatch(folder.name)
+    if match is None:
+        return False
+    if match["host"] != _host():
+        return time.time() - _touched(folder) > _UNTOUCHED_S
+    if int(match["pid"]) == os.getpid():
+        return folder.name not in _under_way
+    return not _lives(int(match["pid"]))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _touched(folder: Path) -> float:
+    """When anything was last written there, in seconds since 1970."""
+    times = [0.0]
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):  # freed meanwhile
+            times.append(path.stat().st_mtime)
+    return max(times)
+
+
+def _host() -> str:
+    """Of this host and, in a container, of its own process ids."""
+    processes = ""
+    with suppress(OSError):
+        processes = str(Path("/proc/self/ns/pid").readlink())
+    return hashlib.sha256(f"{socket.gethostname()} {processes}".encode()).hexdigest()[:8]

@@ -1,0 +1,1 @@
+"""Running trainings, and going on with them whatever happens."""

@@ -1,0 +1,248 @@
+"""Running trainings under Ray Tune: the same for one prerequisite as for a whole sweep."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from pyarrow.fs import FileSystem, LocalFileSystem
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher
+
+from crystalsweep.provenance import ROOT
+from sweeps.engine.training import Training
+from sweeps.engine.trial import KEY, Assignment, resources_of, run_trial
+from sweeps.engine.watch import Cap, Watch
+from sweeps.plan.plan import asha
+from sweeps.plan.request import Scheduler
+from sweeps.space.objectives import Objective
+from sweeps.space.parameters import Parameter
+from trainables.job import Resources
+
+WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+"""Ray Train hands a report on at each poll of its workers, by default every 2 s; short epochs need it sooner."""
+
+RETRIES = 3
+"""Attempts beyond the first that a training whose process or node dies is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Which trainings are cut, or changed, while they run."""
+
+    kind: Scheduler
+    objective: Objective
+    """The one scalar it goes by."""
+    epochs: int
+    parameters: tuple[Parameter, ...] = ()
+
+
+def connect() -> None:
+    """Attach to the cluster that RAY_ADDRESS names, as in a submitted job, else start one on this machine.
+
+    Outside a job, workers run a snapshot of the checkout, as they do inside one: editing the code while trials run
+    does not reach them. The dashboard is on, since Ray Train frees the workers of a dead trial through its State API.
+    """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials' errors are told once, in one line
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own boxes and tables, which the display replaces
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C comes here as KeyboardInterrupt
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a refusal is a result without metrics
+    in_checkout = (ROOT / "trainables").is_dir() and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
+    own = {"dashboard_host": "127.0.0.1", "include_dashboard": True} if "RAY_ADDRESS" not in os.environ else {}
+    ray.init(
+        os.environ.get("RAY_ADDRESS", "local"),  # never a cluster that Ray remembers and that may be long gone
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": WORKER_ENVIRONMENT, **({"working_dir": str(ROOT)} if in_checkout else {})},
+        **own,
+    )
+
+
+def check_resources(resources: Resources, max_concurrent: int) -> int:
+    """Trainings that can run at once. Raises `ValueError` if the cluster cannot run one: Tune would wait for ever."""
+    asked = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    workers = sum(_fit(node, asked) for node in nodes)
+    if workers < resources.workers:
+        largest = " and ".join(f"{max((node.get(kind, 0) for node in nodes), default=0):g} {kind}s" for kind in asked)
+        raise ValueError(
+            f"a trial needs {resources.workers} worker(s) with {asked['CPU']:g} CPUs and {asked['GPU']:g} GPUs each; "
+            f"of {len(nodes)} node(s), with at most {largest}, there is room for {workers}: lower --workers-per-trial, "
+            "--cpus-per-worker or --gpus-per-worker, or add nodes"
+        )
+    return min(max_concurrent, workers // resources.workers)
+
+
+def _fit(node: Mapping[str, float], asked: Mapping[str, float]) -> int:
+    """Workers that a node has room for."""
+    return int(min((node.get(kind, 0.0) / each + 1e-9 for kind, each in asked.items() if each), default=0))
+
+
+def run_trainings(watch: Watch, take: Callable[[], Training | None], schedule: Schedule, max_concurrent: int) -> None:
+    """Train all that `take` gives, `max_concurrent` at once. What a cap or a failing storage cut short is `stopped`."""
+    assignment, planned = watch.assignment, watch.planned
+    watch.cutting = schedule.kind == "asha"
+    watch.check_caps()
+    search, samples, space = _search(_expected(watch, take), schedule, max_concurrent, planned)
+    if samples == 0:
+        return
+    filesystem, path = _tune_folder(assignment, watch.folder / "tune")
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(run_trial, assignment=assignment), resources_of(assignment.resources)),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            num_samples=samples,
+            scheduler=_scheduler(schedule, watch),
+            reuse_actors=assignment.resources.workers == 1,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            name=f"{datetime.now():%Y%m%d-%H%M%S-%f}",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            verbose=0,
+            stop=Cap(watch),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[watch],
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        watch.settle()
+
+
+class Issue(Searcher):
+    """Hands the source's trainings to Tune, at each call the next one."""
+
+    def __init__(self, take: Callable[[], Training | None]) -> None:
+        super().__init__()
+        self._take = take
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Settings of a training, under `key` its name."""
+        del trial_id
+        training = self._take()
+        return Searcher.FINISHED if training is None else _config(training)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The ledger hears of it from the watch."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is on disk already."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a resumed sweep reads the study."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing of the ledger, whose database stays with this process."""
+        return {}
+
+
+def _expected(watch: Watch, take: Callable[[], Training | None]) -> Callable[[], Training | None]:
+    """`take`, of which the watch hears first."""
+
+    def next_one() -> Training | None:
+        training = None if watch.halted else take()
+        if training is not None:
+            watch.expect(training)
+        return training
+
+    return next_one
+
+
+def _search(
+    take: Callable[[], Training | None], schedule: Schedule, max_concurrent: int, planned: int
+) -> tuple[Any, int, dict[str, Any]]:
+    """What proposes trials to Tune, how many, and with which keys.
+
+    A population is known from the start and shares the resources by turns; other trials come one by one.
+    """
+    if schedule.kind != "pbt":
+        return ConcurrencyLimiter(Issue(take), max_concurrent=max_concurrent), planned, {}
+    points = [_config(training) for training in iter(take, None)]
+    keys: dict[str, Any] = dict.fromkeys(key for point in points for key in point)
+    return BasicVariantGenerator(points_to_evaluate=points), len(points), keys
+
+
+def _scheduler(schedule: Schedule, watch: Watch) -> TrialScheduler | None:
+    metric, mode = schedule.objective.metric, schedule.objective.mode
+    if schedule.kind == "asha":
+        grace, reduction = asha(schedule.epochs)
+        halving = ASHAScheduler(
+            time_attr="epoch",
+            metric=metric,
+            mode=mode,
+            max_t=schedule.epochs,
+            grace_period=grace,
+            reduction_factor=reduction,
+        )
+        _recall(halving, watch, metric, 1.0 if mode == "max" else -1.0)
+        return halving
+    if schedule.kind == "pbt":
+        return PopulationBasedTraining(
+            time_attr="epoch",
+            metric=metric,
+            mode=mode,
+            perturbation_interval=max(1, schedule.epochs // 6),
+            hyperparam_mutations={p.key: _distribution(p) for p in schedule.parameters if p.mutable},
+            custom_explore_fn=partial(_within, schedule.parameters),
+            quantile_fraction=0.25,
+            synch=True,  # else, where a population takes turns, the clones of a waiting trial run for ever
+        )
+    return None
+
+
+def _recall(halving: ASHAScheduler, watch: Watch, metric: str, sign: float) -> None:
+    """What trainings of earlier sessions had at each rung, so that a resumed sweep cuts as it would have."""
+    for milestone, recorded in halving._brackets[0]._rungs:
+        for key, live in watch.live.items():
+            value = live.history.get(int(milestone), {}).get(metric)
+            if live.state in ("complete", "pruned") and not live.training.control and value is not None:
+                recorded[key] = sign * value
+
+
+def _distribution(parameter: Parameter) -> Any:
+    """What population-based training draws from anew, a quarter of the times; else it multiplies by 0.8 or 1.2."""
+    if parameter.low is None or parameter.high is None:
+        return list(parameter.values)  # PBT then goes to a neighbour, where it would multiply a drawn number
+    if parameter.integer:
+        draw = tune.lograndint if parameter.log else tune.randint
+        return draw(int(parameter.low), int(parameter.high) + 1)
+    return (tune.loguniform if parameter.log else tune.uniform)(parameter.low, parameter.high)
+
+
+def _within(parameters: Sequence[Parameter], config: dict[str, Any]) -> dict[str, Any]:
+    """Mutated settings, kept in the parameters' ranges."""
+    bounded = dict(config)
+    for p in parameters:
+        if p.mutable and p.low is not None and p.high is not None and p.key in config:
+            bounded[p.key] = type(config[p.key])(min(max(config[p.key], p.low), p.high))
+    return bounded
+
+
+def _config(training: Training) -> dict[str, Any]:
+    return {KEY: training.key, **training.settings}
+
+
+def _name(trial: Trial) -> str:
+    return str(trial.config[KEY])
+
+
+def _tune_folder(assignment: Assignment, local: Path) -> tuple[FileSystem, str]:
+    """Where Tune keeps what it wants to keep; only a population's pointers must be seen by all nodes."""
+    if assignment.mutating and "://" in assignment.job.checkpoints:
+        filesystem, path = FileSystem.from_uri(assignment.job.checkpoints)
+        return filesystem, f"{path}/tune"
+    return LocalFileSystem(), str(local)

@@ -1,0 +1,90 @@
+"""What a sweep will cost, as told before it starts and held against what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sweeps.plan.rehearsal import Measured
+from sweeps.plan.request import Scheduler
+from sweeps.plan.survival import lasting, makespan, whole
+
+FIRST_SECONDS = 8.0
+"""Before the first step of the first training in a process: its start, imports, data."""
+
+REUSED_SECONDS = 1.0
+"""Of each later training in that process."""
+
+NESTED_SECONDS = 30.0
+"""Of a training with several workers, each in a new process: a Ray Train run of its own."""
+
+KEPT = {"none": 2, "asha": 2, "pbt": 5}
+"""Checkpoints that a complete training keeps, by scheduler: the best and the last, or the last four that others of a
+population may go on from. One that was cut keeps none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """The expected cost of a sweep."""
+
+    minutes: float
+    """Wall-clock of all stages."""
+    stages: Mapping[str, float]
+    """Minutes of each stage, in order; 0 for one that is there already."""
+    cpu_hours: float
+    """Of CPUs held, prerequisites included."""
+    gpu_hours: float
+    """Likewise of GPUs."""
+    bytes: int
+    """Of the checkpoints that the swept stage keeps."""
+    epochs_per_trial: float | None
+    """Mean over trainings, after what the scheduler cuts; None where a budget of minutes ends them."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Forecast:
+        """From what `as_json` gave."""
+        return cls(**content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of the trainings of one stage."""
+
+    wall: float
+    """Seconds from the first's start to the last's end."""
+    held: float
+    """Seconds for which resources were held, summed over trainings."""
+    bytes: float
+    epochs: float
+    """Summed over trainings."""
+
+    def __add__(self, then: Cost) -> Cost:
+        return Cost(
+            wall=self.wall + then.wall,
+            held=self.held + then.held,
+            bytes=self.bytes + then.bytes,
+            epochs=self.epochs + then.epochs,
+        )
+
+
+def cost(
+    measured: Measured, trainings: int, epochs: int, *, scheduler: Scheduler = "none", at_once: int, workers: int
+) -> Cost:
+    """Of so many trainings that begin one after another as there is room for them, from one that was measured."""
+    if trainings == 0:
+        return Cost(wall=0.0, held=0.0, bytes=0.0, epochs=0.0)
+    ends = lasting(trainings, epochs, scheduler=scheduler)
+    seconds = [measured.seconds(length) for length in whole(ends)]
+    first, later = (NESTED_SECONDS, NESTED_SECONDS) if workers > 1 else (FIRST_SECONDS, REUSED_SECONDS)
+    fresh = min(at_once, trainings)
+    return Cost(
+        wall=makespan(seconds, at_once, first, later),
+        held=sum(seconds) + fresh * first + (trainings - fresh) * later,
+        bytes=KEPT[scheduler] * ends[0][1] * measured.checkpoint,
+        epochs=sum(length * count for length, count in ends),
+    )

@@ -1,0 +1,63 @@
+"""What a user asked of a sweep on the command line; kept in the sweep's folder, so that it can be resumed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Search = Literal["grid", "random", "optuna"]
+Scheduler = Literal["none", "asha", "pbt"]
+
+FREE = (
+    "num_samples",
+    "max_concurrent",
+    "max_cpu_hours",
+    "max_gpu_hours",
+    "max_bytes",
+    "timeout",
+    "tracking_uri",
+)
+"""What may be asked anew when a sweep is resumed; everything else is as it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of a sweep, as given or by default."""
+
+    preset: str
+    data: str
+    """Absolute, as `crystalsweep.data.absolute_source` gives it."""
+    settings: tuple[str, ...]
+    """`--set` assignments."""
+    search: Search
+    num_samples: int | None
+    """Trials in all, control arms included; None: the whole grid, or 16 beyond the controls."""
+    seeds: int
+    """Trainings of each trial, seeded 0, 1, …"""
+    scheduler: Scheduler
+    objectives: tuple[str, ...]
+    workers_per_trial: int
+    cpus_per_worker: float
+    gpus_per_worker: float | None
+    """None: one if the cluster has GPUs."""
+    max_concurrent: int
+    max_cpu_hours: float | None
+    max_gpu_hours: float | None
+    max_bytes: int | None
+    timeout: float
+    """Minutes without a report after which a training is given up."""
+    tracking_uri: str
+    storage: str
+    """Folder, or `s3://…`."""
+    own: dict[str, Any]
+    """Options of this sweep file alone."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Request:
+        """From what `as_json` gave."""
+        tuples = {name: tuple(content[name]) for name in ("settings", "objectives")}
+        return cls(**{**content, **tuples})

@@ -1,0 +1,96 @@
+"""Paired differences between trials of a sweep, corrected together, as a table and as counts for sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from crystalsweep.evaluation.report import Row, Table
+from crystalsweep.metrics import KEYS, SHOWN
+from crystalsweep.metrics.verdicts import COLUMNS, n_comparisons, verdicts
+
+SEEDED = (*KEYS, "seed")
+"""Columns that pair rows: the same corrupted crystal, restored by trainings of the same seed."""
+
+RESOLVED = ("better", "worse")
+
+_TITLES = {metric.name: metric.title for metric in SHOWN}
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What pairs of trials differ by."""
+
+    frame: pd.DataFrame
+    """As `metrics.verdicts` gives it."""
+    alone: Sequence[Pair]
+    """Pairs with too few crystals in common."""
+
+    @property
+    def n(self) -> int:
+        """Comparisons that the verdicts are corrected for."""
+        return n_comparisons(self.frame)
+
+    def of(self, pairs: Sequence[Pair]) -> pd.DataFrame:
+        """The rows of these pairs that could be compared."""
+        wanted = set(pairs)
+        chosen = [(a, b) in wanted for a, b in zip(self.frame["a"], self.frame["b"], strict=True)]
+        return self.frame[pd.Series(chosen, index=self.frame.index, dtype=bool) & self.frame["p"].notna()]
+
+    def table(self, title: str, cells: Mapping[Pair, Sequence[str]], heads: Sequence[str], note: str = "") -> Table:
+        """A row per pair and metric, resolved ones highlighted.
+
+        Args:
+            title: Of the table.
+            cells: What a pair's rows begin with.
+            heads: Of those cells, of the metric and of the difference.
+            note: More to say below it.
+        """
+        rows = [
+            Row(cells=[*cells[row["a"], row["b"]], *_verdict(row)], highlighted=row["verdict"] in RESOLVED)
+            for row in self.frame.to_dict("records")
+        ]
+        rows += [Row(cells=[*cells[pair], "", "too few crystals in common", "", ""]) for pair in self.alone]
+        corrected = (
+            f"Verdicts: p, after Holm's correction for {self.n} comparisons, below 0.05. "
+            "Intervals: 95 % each, uncorrected."
+        )
+        notes = [corrected, *(text for text in dict.fromkeys(self.frame["note"]) if text), *([note] if note else [])]
+        return Table(title=title, heads=[*heads, "corrected p", "verdict"], rows=rows, note="\n".join(notes))
+
+
+def compare(tables: Mapping[str, pd.DataFrame], pairs: Sequence[Pair], keys: Sequence[str] = SEEDED) -> Comparison:
+    """Verdicts on a minus b of every pair in every metric of a row, corrected together.
+
+    Args:
+        tables: Per-structure tables by name.
+        pairs: (a, b) by name.
+        keys: Columns that pair rows.
+    """
+    compared = [(a, b) for a, b in pairs if _shared(tables[a], tables[b], keys) > 1]
+    frame = verdicts(tables, SHOWN, pairs=compared, keys=keys) if compared else pd.DataFrame(columns=list(COLUMNS))
+    return Comparison(frame=frame, alone=[pair for pair in pairs if pair not in compared])
+
+
+def _shared(a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str]) -> int:
+    """Parent crystals of the rows whose keys both tables hold: none where the trainings of a seed failed."""
+    return a[list(keys)].merge(b[list(keys)], on=list(keys))["parent"].nunique()
+
+
+def _verdict(row: Mapping[Hashable, Any]) -> list[str]:
+    """Metric, difference with its interval, corrected p and verdict."""
+    title = _TITLES[row["metric"]]
+    if pd.isna(row["p"]):
+        return [title, "one crystal: no interval" if row["n"] else "n = 0", "", ""]
+    effect = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    return [title, effect, f"{row['p_adjusted']:.4f}", row["verdict"]]
+
+
+def metric_title(name: str) -> str:
+    """Of a metric that is compared."""
+    return _TITLES[name]

@@ -1,0 +1,50 @@
+"""How much should positions count beside species?
+
+Pre-training minimises L_species + w_pos · L_position. The paper's Fig. S2 trains with one w_pos after another:
+L_species stays as it is, L_position falls until about 200 and no further, so 200 is what it uses (Liu et al., iScience
+27, 110672 (2024)). This sweep draws that figure again, from one pre-training for each w_pos.
+
+Values are on the paper's scale, where w_pos weighs the mean of squared fractional components. Positions are compared in
+units of min_edge here, and what weighs as much as the paper's 200 is then a w_pos of about 16; MLflow has that number.
+
+    python sweeps/w_pos.py --preset demo                     ten minutes on two cores, bundled crystals
+    python sweeps/w_pos.py --preset small --seeds 3
+    ray job submit --working-dir . -- python sweeps/w_pos.py --preset small --search optuna --num-samples 24
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
+from crystalsweep.config import override
+from sweeps.plan.options import BACKBONE, sweep_command
+from sweeps.report.w_pos import report
+from sweeps.space.axes import require_unvaried, w_pos
+from sweeps.space.spec import Resolved, SweepSpec
+from trainables.catalogue import preset
+from trainables.config import RestorationConfig
+
+W_POS = (2, 10, 20, 50, 100, 200, 400, 1000)
+"""On the paper's scale: from a hundredth of its value, where positions hardly count, to five times that."""
+
+
+def resolve(backbone: str, name: str, settings: Sequence[str]) -> Resolved:
+    """Pre-training at a preset's size, w_pos apart."""
+    config = cast(RestorationConfig, override(preset("pretrain", name, backbone), settings))
+    parameters = (w_pos(config, W_POS, min(W_POS), max(W_POS)),)
+    require_unvaried(config, settings, parameters)
+    return Resolved(stages={"pretrain": config}, parameters=parameters)
+
+
+def spec_of(own: Mapping[str, Any]) -> SweepSpec:
+    """The sweep, with the options that it alone has."""
+    return SweepSpec(name="w_pos", question=__doc__ or "", resolve=partial(resolve, own["backbone"]), report=report)
+
+
+main = sweep_command(__doc__ or "", spec_of, BACKBONE)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""A sweep whose trials end as a test wants: pre-training at rates that learn, that do not, and that diverge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import click
+
+import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
+from crystalsweep.config import override
+from sweeps.plan.options import sweep_command
+from sweeps.report.report import Finished, Told
+from sweeps.report.results import results_table
+from sweeps.report.sweep import evaluated, tell
+from sweeps.space.parameters import Parameter
+from sweeps.space.spec import Resolved, SweepSpec
+from trainables.catalogue import preset
+from trainables.config import RestorationConfig
+
+
+def resolve(rates: Sequence[float], name: str, settings: Sequence[str]) -> Resolved:
+    config = cast(RestorationConfig, override(preset("pretrain", name), settings))
+    return Resolved(
+        stages={"pretrain": config},
+        parameters=(Parameter(key="learning_rate", title="lr", values=tuple(rates)),),
+    )
+
+
+def report(finished: Finished) -> Told:
+    trials = evaluated(finished)
+    return tell(finished, trials, tables=[results_table(finished, trials, {})], history=("epoch", "loss"))
+
+
+def spec_of(own: Mapping[str, Any]) -> SweepSpec:
+    resolved = partial(resolve, own["rates"])
+    return SweepSpec(name="learning_rates", question=__doc__ or "", resolve=resolved, report=report)
+
+
+main = sweep_command(__doc__ or "", spec_of, click.option("--rates", type=float, multiple=True))
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""What a sweep has used, and when that is too much."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeps.engine.budget import Caps, Used, exceeded, readable, told
+from trainables.job import Resources
+
+
+def test_held_resources_count_for_every_worker() -> None:
+    used = Used(cpu_hours=1.0, bytes=7).plus(1800, Resources(workers=4, cpus_per_worker=2, gpus_per_worker=0.25))
+    assert (used.cpu_hours, used.gpu_hours, used.bytes) == (5.0, 0.5, 7)
+
+
+@pytest.mark.parametrize(
+    ("caps", "words"),
+    [
+        (Caps(), ""),
+        (Caps(cpu_hours=2.01, gpu_hours=1.01, bytes=3_000_001), ""),
+        (Caps(cpu_hours=2.0), "--max-cpu-hours 2 is used up (2)"),
+        (Caps(gpu_hours=0.5), "--max-gpu-hours 0.5 is used up (1)"),
+        (Caps(bytes=2_000_000), "checkpoints take 3 MB, --max-bytes is 2 MB"),
+    ],
+)
+def test_a_cap_that_is_reached_is_named(caps: Caps, words: str) -> None:
+    assert exceeded(Used(cpu_hours=2.0, gpu_hours=1.0, bytes=3_000_000), caps) == words
+
+
+def test_what_is_told_has_caps_and_leaves_out_gpus_that_nobody_uses() -> None:
+    assert told(Used(cpu_hours=0.123456, bytes=41_000_000), Caps(cpu_hours=2)) == "0.123 of 2 CPU-hours, 41 MB"
+    assert told(Used(), Caps(gpu_hours=1, bytes=2_000_000_000)) == "0 CPU-hours, 0 of 1 GPU-hours, 0 B of 2 GB"
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (2.5e12, "2.5 TB")])
+def test_readable_bytes(size: float, text: str) -> None:
+    assert readable(size) == text

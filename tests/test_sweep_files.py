@@ -1,0 +1,279 @@
+"""The sweep files: what each varies, what it is held against, and what its options ask for or refuse."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import optuna
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from crystalsweep.batch import collate, is_stable
+from crystalsweep.corruption import draw_noise
+from crystalsweep.data import load
+from crystalsweep.losses.reconstruction import position_loss
+from sweeps.engine.trial import configured
+from sweeps.plan.options import sweep_command
+from sweeps.plan.plan import points
+from sweeps.plan.request import FREE, Request
+from sweeps.space.axes import AS_RELEASED, D_RATE, SIGMA, W_POS_AS_IN_PAPER, W
+from sweeps.space.parameters import grid, label
+from sweeps.space.spec import Resolved
+from trainables.gan.config import GanConfig
+
+GAN = ("w_wasserstein", "gan_noise", "gd_ratio", "joint")
+FILES = (*GAN, "w_pos", "backbones")
+PRESETS = ("smoke", "demo", "small", "base", "paper")
+SIZE = {"w_pos": 8, "w_wasserstein": 7, "gan_noise": 8, "gd_ratio": 16, "joint": 34, "backbones": 3}
+"""Trials of each grid, control arms included."""
+
+
+def command(name: str) -> click.Command:
+    found: click.Command = import_module(f"sweeps.{name}").main
+    return found
+
+
+def asked(name: str, *options: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a command line hands over to be run."""
+    told: dict[str, Any] = {}
+
+    def run(spec_of: Any, request: Request, **rest: Any) -> None:
+        told.update(rest, spec=spec_of(request.own), request=request)
+
+    monkeypatch.setitem(sys.modules, "sweeps.engine.run", SimpleNamespace(run=run))  # type: ignore[misc]
+    ran = invoke(name, *options)
+    assert ran.exit_code == 0, ran.output
+    return told
+
+
+def invoke(name: str, *options: str) -> Result:
+    return CliRunner().invoke(command(name), options, catch_exceptions=False)
+
+
+OWN = {"backbones": ["painn", "equiformer_v2", "escn_md"], "minutes": 1.0, "backbone": "painn"}
+"""Options that one file or another has alone; with its minutes, backbones takes any preset."""
+
+
+def resolved(name: str, preset: str = "demo", *settings: str) -> Resolved:
+    found: Resolved = import_module(f"sweeps.{name}").spec_of(OWN).resolve(preset, settings)
+    return found
+
+
+def request(monkeypatch: pytest.MonkeyPatch, name: str = "gan_noise", *options: str) -> Request:
+    found: Request = asked(name, *options, monkeypatch=monkeypatch)["request"]
+    return found
+
+
+# What is tried
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", FILES)
+def test_every_point_is_a_config_of_its_own(name: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = resolved(name, preset)
+    stage, base = list(sweep.stages.items())[-1]
+    tried = points(sweep, request(monkeypatch, name, "--search", "grid"))
+    configs = [configured(stage, base.model_dump(mode="json"), point, sweep.choices) for point in tried]
+    assert len({config.fingerprint() for config in configs}) == len(tried) == SIZE[name]
+    assert len({label(sweep.parameters, point) for point in tried}) == len(tried)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_study_takes_the_grid_and_proposes_within_the_ranges(name: str) -> None:
+    sweep = resolved(name)
+    known = list(sweep.grid or grid(sweep.parameters))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for point in known:
+        study.enqueue_trial(point)
+    for point in known:
+        trial = study.ask()
+        assert {parameter.key: parameter.suggest(trial) for parameter in sweep.parameters} == point
+    for _ in range(20):
+        trial = study.ask()
+        proposed = {parameter.key: parameter.suggest(trial) for parameter in sweep.parameters}
+        assert all(parameter.contains(proposed[parameter.key]) for parameter in sweep.parameters)
+        stage, base = list(sweep.stages.items())[-1]
+        configured(stage, base.model_dump(mode="json"), proposed, sweep.choices)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_papers_point_is_within_reach(name: str) -> None:
+    for parameter in resolved(name).parameters:
+        assert parameter.paper is None or parameter.contains(parameter.paper)
+
+
+@pytest.mark.parametrize("name", GAN)
+def test_control_arms_have_no_adversary(name: str) -> None:
+    sweep = resolved(name)
+    base = sweep.stages["gan"].model_dump(mode="json")
+    assert sweep.controls
+    for settings in sweep.controls:
+        config = configured("gan", base, settings, {})
+        assert isinstance(config, GanConfig)
+        assert config.adversarial.w_wasserstein == 0 or config.adversarial.species_gradient == "none"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_paper_preset_is_the_papers_point(name: str) -> None:
+    """Where the preset has the paper's losses and rates, a parameter's `paper` is what the preset says already."""
+    if name == "backbones":
+        return
+    sweep = resolved(name, "paper")
+    stage, base = list(sweep.stages.items())[-1]
+    for parameter in sweep.parameters:
+        if parameter.key not in (SIGMA, W):  # of two noise levels and two w_W the paper's preset has one each
+            config = configured(stage, base.model_dump(mode="json"), {parameter.key: parameter.paper}, {})
+            assert config == base, parameter.title
+
+
+def test_gan_noise_tries_what_the_readme_shows() -> None:
+    sweep = resolved("gan_noise")
+    tried = [(point[SIGMA], point[W]) for point in (*sweep.controls, *(sweep.grid or ()))]
+    assert tried == [(s, w) for w in (0.0, 0.1, 1.0, 10.0) for s in (0.1, 0.2)]
+
+
+def test_w_wasserstein_has_the_released_code_as_a_control() -> None:
+    assert AS_RELEASED in resolved("w_wasserstein").controls
+
+
+def test_rates_of_the_discriminator_are_shown_over_the_generators() -> None:
+    (ratio,) = (p for p in resolved("gd_ratio", "demo", "learning_rate=0.004").parameters if p.key == D_RATE)
+    assert ratio.values == pytest.approx((4e-5, 4e-4, 4e-3))
+    assert [ratio.shown(value) for value in ratio.values] == ["0.01", "0.1", "1"]
+    assert ratio.shown(ratio.paper) == "0.1"
+
+
+@pytest.mark.parametrize("unit", ["min_edge", "angstrom", "fractional"])
+def test_w_pos_is_shown_on_the_papers_scale(unit: str) -> None:
+    (w_pos,) = resolved("w_pos", "demo", f"position_unit={unit}").parameters
+    assert [w_pos.shown(value) for value in w_pos.values] == ["2", "10", "20", "50", "100", "200", "400", "1000"]
+    assert w_pos.shown(w_pos.paper) == "200"
+
+
+def test_w_pos_weighs_positions_as_the_paper_does() -> None:
+    """The untrained generator's error is the noise; the paper's loss averages over fractional components."""
+    crystals = [crystal for crystal in load("bundled").train if is_stable(crystal) and len(crystal) <= 20]
+    batch = collate(crystals)
+    noise = draw_noise(batch, torch.full((len(crystals),), 0.1), True, torch.Generator().manual_seed(0))
+    papers = 200 / 3 * float(position_loss(noise, batch, "fractional"))
+    for unit, weight in W_POS_AS_IN_PAPER.items():
+        assert weight * float(position_loss(noise, batch, unit)) == pytest.approx(papers, rel=0.03)  # type: ignore[arg-type]
+
+
+def test_joint_tests_at_high_noise_unless_told_otherwise() -> None:
+    assert resolved("joint").stages["gan"].evaluation.sigma_noise == (0.1, 0.2, 0.4)  # type: ignore[attr-defined]
+    told = resolved("joint", "demo", "evaluation.sigma_noise=[0.3]").stages["gan"]
+    assert told.evaluation.sigma_noise == (0.3,)  # type: ignore[attr-defined]
+
+
+# What is asked
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_help_teaches(name: str) -> None:
+    shown = invoke(name, "--help").output
+    question = " ".join((import_module(f"sweeps.{name}").__doc__ or "").split("\n\n")[0].split())
+    assert question in " ".join(shown.split())
+    assert f"    python sweeps/{name}.py --preset demo" in shown
+
+
+def test_all_sweeps_share_their_options() -> None:
+    shared = {option for parameter in sweep_command("", dict).params for option in parameter.opts}  # type: ignore[arg-type]
+    assert {
+        *("--preset", "--data", "--set", "--num-samples", "--search", "--scheduler", "--objective", "--seeds"),
+        *("--workers-per-trial", "--cpus-per-worker", "--gpus-per-worker", "--max-concurrent", "--max-cpu-hours"),
+        *("--max-gpu-hours", "--max-bytes", "--timeout", "--storage", "--tracking-uri", "--resume", "--dry-run"),
+        "--json",
+    } == shared
+    for name in FILES:
+        extra = {option for parameter in command(name).params for option in parameter.opts} - shared
+        assert extra == ({"--backbones", "--minutes"} if name == "backbones" else {"--backbone"})
+
+
+def test_what_is_given_is_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = "--max-bytes 2GiB --gpus-per-worker 0.25 --objective novelty --objective score --set epochs=3"
+    told = asked(
+        "joint", *options.split(), "--storage", "s3://b/p", "--tracking-uri", "http://x", monkeypatch=monkeypatch
+    )
+    given: Request = told["request"]
+    assert (given.max_bytes, given.gpus_per_worker, given.settings) == (2 * 2**30, 0.25, ("epochs=3",))
+    assert (given.objectives, given.search, given.scheduler) == (("novelty", "score"), "optuna", "asha")
+    assert (given.storage, given.tracking_uri, given.own) == ("s3://b/p", "http://x", {"backbone": "painn"})
+    assert Request.from_json(given.as_json()) == given
+
+
+@pytest.mark.parametrize(("text", "size"), [("500MB", 500_000_000), ("1GiB", 2**30), ("12345", 12345)])
+def test_sizes(text: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert request(monkeypatch, "gan_noise", "--max-bytes", text).max_bytes == size
+
+
+def test_options_of_a_file_of_its_own_make_its_sweep_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = asked("backbones", "--backbones", "escn_md,painn", "--minutes", "3", monkeypatch=monkeypatch)
+    again = Request.from_json(told["request"].as_json()).own
+    sweep = import_module("sweeps.backbones").spec_of(again).resolve("smoke", ())
+    assert sweep.parameters[0].values == ("escn_md", "painn")
+    assert sweep.stages["pretrain"].max_minutes == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gan_noise", "--preset dmo", "did you mean 'demo'"),
+        ("gan_noise", "--objective scor", "did you mean 'score'"),
+        ("gan_noise", "--set lerning_rate=1", "did you mean 'learning_rate'"),
+        ("gan_noise", "--set sigma_noise=0.3 --set corruption.sigma_noise=0.3", "ambiguous"),
+        ("gan_noise", "--set corruption.sigma_noise=0.3", "what this sweep varies"),
+        ("w_pos", "--set w_pos=3", "what this sweep varies"),
+        ("joint", '--set adversarial={"w_wasserstein":3}', "what this sweep varies"),
+        ("gan_noise", "--num-samples 1", "give 2 or more"),
+        ("gan_noise", "--num-samples 9", "the grid has 8 trials; add --search"),
+        ("gan_noise", "--scheduler pbt", "add --search random"),
+        ("w_pos", "--scheduler pbt --search random", "take asha"),
+        ("backbones", "--scheduler asha", "as many minutes"),
+        ("gan_noise", "--gpus-per-worker 1.5", "neither a share of one nor a whole number"),
+        ("gan_noise", "--gpus-per-worker 0.5 --workers-per-trial 2", "cannot share a GPU"),
+        ("gan_noise", "--storage s3://bucket/sweeps", "give --tracking-uri"),
+        ("gan_noise", "--storage gs://bucket", "a folder or an s3:// address"),
+        ("gan_noise", "--max-bytes lots", "write it as in 500MB"),
+        ("backbones", "--preset paper", "give --minutes"),
+        ("backbones", "--backbones painn,pain", "'pain' is none of"),
+        ("gan_noise", "--resume latest --seeds 2 --set epochs=3", "a resumed sweep keeps its --seeds, --set"),
+        ("backbones", "--resume latest --minutes 4", "a resumed sweep keeps its --minutes"),
+    ],
+)
+def test_nonsense_is_refused_in_a_line(name: str, options: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    ran = invoke(name, *options.split())
+    assert ran.exit_code != 0
+    assert message in ran.output
+    assert ran.output.splitlines()[-1].startswith("Error: ")
+
+
+def test_a_resumed_sweep_may_be_given_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = "--resume latest --storage s3://bucket --num-samples 40 --max-cpu-hours 9 --timeout 5 --dry-run"
+    told = asked("gan_noise", *options.split(), monkeypatch=monkeypatch)
+    assert told["given"] == {"num_samples": 40, "max_cpu_hours": 9.0, "timeout": 5.0}
+    assert (told["resume"], told["dry_run"], told["json"]) == ("latest", True, False)
+    assert set(told["given"]) <= set(FREE)
+    assert told["request"].storage == "s3://bucket"
+
+
+# What will be done
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "backbones"])  # which tests/ray plans
+def test_dry_run_prices_the_sweep_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    ran = invoke(name, "--preset", "smoke", "--storage", str(tmp_path / "none"), "--dry-run")
+    assert ran.exit_code == 0, ran.output
+    sweep = resolved(name, "smoke")
+    for title in (*(f"[{stage}]" for stage in sweep.stages), *(f"  {stage} " for stage in sweep.stages)):
+        assert title in ran.output
+    assert re.search(r"^expected [\d.]+ CPU-hours, [\d.]+ [kM]B of checkpoints$", ran.output, flags=re.MULTILINE)
+    assert not (tmp_path / "none").exists()
