@@ -36,7 +36,7 @@ style: $(INSTALLED)  ## Style and types
 	$(BIN)/mypy
 
 checks: style  ## Style, types, and the fast tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not long"
 
 format: $(INSTALLED)  ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

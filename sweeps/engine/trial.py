@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from crystalsweep.checkpoint import read_info
-from crystalsweep.checkpoint_store import CheckpointStore, StorageError, child
+from crystalsweep.checkpoint_store import CheckpointGoneError, CheckpointStore, StorageError, child
 from sweeps.engine.training import parse_key
 from trainables.alone import fit_alone
 from trainables.catalogue import config_from
@@ -129,16 +130,16 @@ def _take_over(key: str, job: Job, all_checkpoints: str) -> None:
     Else the trial's own goes on under the settings in hand, which are mutated too if it was killed after a take-over.
     """
     own, pointer = CheckpointStore(job.checkpoints), _pointer()
-    if pointer is None or pointer["key"] == key:
-        latest = own.latest()
-        if latest is not None and read_info(own.fetch(latest)).config != job.config:
-            own.adopt(own.fetch(latest), latest, job.config)
-        return
-    donor = CheckpointStore(child(all_checkpoints, pointer["key"]))
-    epoch = pointer["epoch"] if pointer["epoch"] in donor.epochs() else donor.latest()
-    if epoch is None:
-        return
-    own.adopt(donor.fetch(epoch), epoch, job.config)
+    if pointer is not None and pointer["key"] != key:
+        donor = CheckpointStore(child(all_checkpoints, pointer["key"]))
+        for epoch in (pointer["epoch"], donor.latest(), donor.latest()):
+            with suppress(CheckpointGoneError, ValueError):  # the donor trains on, and frees what is old
+                if epoch is not None:
+                    own.adopt(donor.fetch(epoch), epoch, job.config)
+                    return
+    latest = own.latest()
+    if latest is not None and read_info(own.fetch(latest)).config != job.config:
+        own.adopt(own.fetch(latest), latest, job.config)
 
 
 def _pointer() -> dict[str, Any] | None:
