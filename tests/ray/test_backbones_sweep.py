@@ -90,14 +90,14 @@ def test_every_backbone_leaves_a_run_and_a_row(tmp_path: Path) -> None:
     assert [run.info.status for run in (parent, *trials)] == ["FINISHED"] * 3
     assert parent.data.params["backbone"] == "painn, equiformer_v2"
     assert {(t.info.run_name, t.data.params["backbone.name"]) for t in trials} == {
-        (f"pretrain {name} seed 0", f'"{name}"') for name in NAMES
+        (f"pretrain backbone={name} seed 0", f'"{name}"') for name in NAMES
     }
     for trial in trials:
         assert 0 < trial.data.metrics["training_minutes"] < trial.data.metrics["minutes"]
         generator = load_generator(Path(mlflow.download_artifacts(trial.info.run_id, "checkpoint")))
         assert trial.data.metrics["parameters"] == sum(weight.numel() for weight in generator.parameters())
     for name in NAMES:
-        assert re.search(rf"^{name} +{INTERVAL} +{INTERVAL}", output, flags=re.MULTILINE), output
+        assert re.search(rf"^{name} +0 +{INTERVAL} +{INTERVAL}", output, flags=re.MULTILINE), output
     verdict = r"^equiformer_v2 +painn +Masked accuracy .*(better|worse|not resolved)$"
     assert re.search(verdict, output, flags=re.MULTILINE), output
     for words in ("ceiling", "most common", "mlflow ui", "python sweeps/backbones.py"):

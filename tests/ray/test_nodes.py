@@ -79,7 +79,7 @@ def test_more_than_the_cluster_has_is_refused_before_anything_is_trained(sweep: 
     started = sweep("w_pos", tmp_path, "--workers-per-trial", "64", "--cpus-per-worker", "2")
     assert started.wait() == 1
     (line,) = [line for line in started.output.splitlines() if line.startswith("Error: ")]
-    assert "a trial needs 128 CPUs and 0 GPUs, the cluster has " in line
+    assert "a trial needs 64 worker(s) with 2 CPUs and 0 GPUs each; of 1 node(s), with at most " in line
     assert "lower --workers-per-trial, --cpus-per-worker or --gpus-per-worker, or add nodes" in line
     assert "Traceback" not in started.output
     assert query(tmp_path, "select 1 from runs") == []
