@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test long style checks format clean
+.PHONY: help setup sweep test fast slow long style checks format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,13 @@ sweep: $(INSTALLED)  ## The main job: a GAN noise sweep on the bundled crystals 
 	$(BIN)/python sweeps/gan_noise.py --preset demo
 
 test: $(INSTALLED)  ## Tests, also those that start Ray clusters (25 minutes on 2 cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long"
+	@$(MAKE) --no-print-directory --jobs 2 fast slow
+
+fast: $(INSTALLED)  ## The tests that start nothing (12 minutes on one core)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not long"
+
+slow: $(INSTALLED)  ## Those that start Ray clusters and servers, and kill them (20 minutes on one core)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m "slow and not long"
 
 long: $(INSTALLED)  ## The tests that `make test` leaves out: more ways for workers to die (10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
@@ -35,8 +41,7 @@ style: $(INSTALLED)  ## Style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-checks: style  ## Style, types, and the fast tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not long"
+checks: style fast  ## Style, types, and the fast tests
 
 format: $(INSTALLED)  ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
