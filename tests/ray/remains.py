@@ -46,10 +46,10 @@ def known(folder: Path, key: str) -> dict[str, Any]:
 
 
 def histories(folder: Path) -> dict[str, list[dict[str, float]]]:
-    """Rows of every training that ended or was stopped, by key."""
+    """Rows of every training of the swept stage that ended or was stopped, by key."""
     return {
         path.stem: [json.loads(line) for line in path.read_text().splitlines()]
-        for path in sorted((folder / "histories").glob("*.jsonl"))
+        for path in sorted((folder / "histories").glob("[0-9]*.jsonl"))
     }
 
 
