@@ -276,7 +276,7 @@ def test_costs_say_whether_the_forecast_held() -> None:
 # Whole reports
 
 
-def testgan_report_of_every_kind_of_ending(tmp_path: Path) -> None:
+def test_gan_report_of_every_kind_of_ending(tmp_path: Path) -> None:
     made = arms(tmp_path, {(0.1, 0.0): 0.3, (0.2, 0.0): 0.3, (0.1, 1.0): 0.6, (0.2, 1.0): 0.5})
     for n, state in enumerate(("pruned", "failed", "stopped"), start=4):
         made.append(outcome(tmp_path, n, {SIGMA: 0.2, W: float(n)}, scores(0.5), state=state))  # type: ignore[arg-type]
@@ -353,7 +353,7 @@ def backbones(folder: Path, skills: dict[tuple[str, int], float]) -> list[Evalua
     return [Evaluated(outcome=each, name=f"{each.settings['backbone']} seed {each.seed}") for each in made]
 
 
-def testbackbone_report(tmp_path: Path) -> None:
+def test_backbone_report(tmp_path: Path) -> None:
     made = [
         outcome(tmp_path, n, {"backbone": name}, scores(0.3 + 0.5 * n), seed=seed, config=PretrainConfig())
         for n, name in enumerate(("painn", "escn_md"))

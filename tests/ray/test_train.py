@@ -17,7 +17,7 @@ from crystalsweep.checkpoint import load_generator
 from crystalsweep.checkpoint_store import CheckpointStore
 from tests.ray.conftest import PATIENCE, descendants, until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
