@@ -67,7 +67,7 @@ def test_a_loss_that_diverges_fails_its_trial_with_step_and_reason(troubled: Swe
     assert "lower learning_rate" in reason
     (run,) = runs(troubled.folder)["0001-s0"]
     assert (run.info.status, run.data.tags[REASON]) == ("FAILED", reason)
-    assert f"lr=1e+30 seed 0 FAILED: {reason}" in troubled.output
+    assert f"lr=1e+30 seed 0 FAILED in epoch 1: {reason}" in troubled.output
     assert "Traceback" not in troubled.output
 
 
@@ -75,7 +75,7 @@ def test_a_training_that_hangs_is_given_up_by_name(troubled: Sweep) -> None:
     epochs = len(histories(troubled.folder)["0002-s0"])
     reason = known(troubled.folder, "0002-s0")["reason"]
     assert reason == f"timed out: no report for {PATIENCE_MINUTES} min after epoch {epochs}"
-    assert f"lr=0.003 seed 0 FAILED: {reason}" in troubled.output
+    assert f"lr=0.003 seed 0 FAILED in epoch {epochs + 1}: {reason}" in troubled.output
     (run,) = runs(troubled.folder)["0002-s0"]
     assert run.info.status == "FAILED"
     assert steps(troubled.folder, run, "loss") == list(range(1, epochs + 1))
