@@ -224,9 +224,18 @@ class Tracker:
             raise MlflowException(f"HTTP {answer.status_code}")  # error_code INTERNAL_ERROR
 
     def tagged(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
-        """Runs that carry all these tags, the first one first."""
+        """All runs that carry these tags, the first one first."""
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        return list(self._client.search_runs([experiment], query, order_by=["attributes.start_time ASC"]))
+        found: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [experiment], query, order_by=["attributes.start_time ASC"], page_token=token
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
 
     def finished_with(self, experiment: str, tag: str, value: str) -> Run | None:
         """The latest FINISHED run that carries this tag."""

@@ -99,16 +99,10 @@ def _say(session: Session, told: Told, costs: Mapping[str, tuple[float, float]])
 def runs_of(session: Session) -> dict[str, Run]:
     """MLflow's run of each training, by key; none where MLflow is away."""
     experiment = session.experiments[session.spec.name]
-    query, token = f"tags.`{PARENT}` = '{session.record.parent}'", None
-    found: dict[str, Run] = {}
     with suppress(MlflowException):
-        while True:
-            page = session.tracker.client.search_runs([experiment], query, max_results=500, page_token=token)
-            found |= {run.data.tags.get(KEY, ""): run for run in page}
-            token = page.token
-            if not token:
-                break
-    return found
+        runs = session.tracker.tagged(experiment, {PARENT: session.record.parent})
+        return {run.data.tags.get(KEY, ""): run for run in runs}
+    return {}
 
 
 def _outcome(session: Session, ended: Ended, runs: Mapping[str, str]) -> Outcome:

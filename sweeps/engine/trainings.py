@@ -22,8 +22,8 @@ from crystalsweep.provenance import ROOT
 from sweeps.engine.training import Training
 from sweeps.engine.trial import KEY, Assignment, resources_of, run_trial
 from sweeps.engine.watch import Cap, Watch
-from sweeps.plan.plan import asha
 from sweeps.plan.request import Scheduler
+from sweeps.plan.survival import asha
 from sweeps.space.objectives import Objective
 from sweeps.space.parameters import Parameter
 from trainables.job import Resources

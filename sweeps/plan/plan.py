@@ -19,13 +19,10 @@ from sweeps.engine.trial import configured
 from sweeps.plan.forecast import Forecast, cost
 from sweeps.plan.rehearsal import Measured, measure
 from sweeps.plan.request import Request
-from sweeps.plan.survival import asha
 from sweeps.space.objectives import OBJECTIVES, Objective, objectives
 from sweeps.space.parameters import grid
 from sweeps.space.spec import Resolved, SweepSpec
 from trainables.config import RestorationConfig, StageConfig
-
-__all__ = ["PROPOSED", "Forecast", "Plan", "asha", "num_samples", "points"]
 
 PROPOSED = 16
 """Trials beyond the control arms where a search proposes them and `--num-samples` says nothing."""
