@@ -166,6 +166,14 @@ def test_default_mixture_is_half_species_half_random15() -> None:
     assert within(int((counts == 2).sum()), draws, 0.5)
 
 
+def test_the_order_in_which_mask_types_are_given_changes_no_draw() -> None:
+    """A checkpoint's JSON sorts them, a preset does not; both are the same config."""
+    batch = collate([crystal_of([55] + [8] * 8)] * 64)
+    weights = {"species": 0.5, "random15": 0.3, "random30": 0.2}
+    backwards = dict(reversed(weights.items()))
+    assert torch.equal(draw_mask(batch, weights, seeded()), draw_mask(batch, backwards, seeded()))
+
+
 # Noise
 
 

@@ -62,8 +62,8 @@ def apply(batch: CrystalBatch, masked: Tensor, noise: Tensor) -> Corrupted:
 
 
 def draw_mask(batch: CrystalBatch, mask_types: dict[str, float], generator: torch.Generator) -> Tensor:
-    """(n,) bool; a mask type is drawn per crystal with the given weights."""
-    names = list(mask_types)
+    """(n,) bool; a mask type is drawn per crystal with the given weights, in whatever order these are given."""
+    names = sorted(mask_types, key=lambda name: mask_fraction(name) or 0.0)
     weights = torch.tensor([mask_types[name] for name in names])
     drawn = torch.multinomial(weights, len(batch), replacement=True, generator=generator)
     masks = torch.stack([mask_of_type(batch, name, generator) for name in names])
