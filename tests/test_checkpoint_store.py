@@ -532,23 +532,9 @@ def test_an_address_of_no_storage_is_refused(tmp_path: Path) -> None:
         CheckpointStore(tmp_path / "file").require_writable()
 
 
-def mounted(options: str) -> Iterator[Path]:
-    """A file system of 4 MB, where the machine lets us mount one."""
-    at = Path(tempfile.mkdtemp(prefix="mounted-"))
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(at)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        at.rmdir()
-        pytest.skip("needs the right to mount a file system")
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", str(at)], check=True)
-        at.rmdir()
-
-
 @pytest.fixture
-def small_disk() -> Iterator[Path]:
-    yield from mounted("size=4m")
+def small_disk(disk: Callable[[str], Path]) -> Path:
+    return disk("4m")
 
 
 def assert_fails_and_keeps(store: CheckpointStore, taken: Path, message: str) -> None:

@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +18,11 @@ from ray.tune.schedulers import ASHAScheduler
 
 from crystalsweep.config import override
 from crystalsweep.data import DataSet, load
-from sweeps.plan.forecast import FIRST_SECONDS, KEPT, NESTED_SECONDS, REUSED_SECONDS, Forecast, cost
+from sweeps.plan.forecast import FIRST_SECONDS, NESTED_SECONDS, REUSED_SECONDS, Forecast, cost
 from sweeps.plan.plan import PROPOSED, Plan
 from sweeps.plan.rehearsal import Measured, _kinds, measure
 from sweeps.plan.request import Request
+from sweeps.plan.room import Node, require_room
 from sweeps.plan.survival import asha, lasting, makespan, rungs, whole
 from trainables.catalogue import preset, stage_builder
 from trainables.config import StageConfig
@@ -41,6 +43,7 @@ REQUEST = Request(
     cpus_per_worker=1,
     gpus_per_worker=None,
     max_concurrent=8,
+    keep_best=1,
     max_cpu_hours=None,
     max_gpu_hours=None,
     max_bytes=None,
@@ -56,11 +59,11 @@ def data() -> DataSet:
     return load("bundled")
 
 
-def plan(name: str = "gan_noise", *, cpus: float = 2, gpus: float = 0, **asked: Any) -> Plan:
+def plan(name: str = "gan_noise", *nodes: Node, cpus: float = 2, gpus: float = 0, **asked: Any) -> Plan:
     request = replace(REQUEST, **asked)
     spec = import_module(f"sweeps.{name}").spec_of(request.own)
     resolved = spec.resolve(request.preset, request.settings)
-    return Plan(spec=spec, request=request, resolved=resolved, cpus=cpus, gpus=gpus)
+    return Plan(spec=spec, request=request, resolved=resolved, nodes=nodes or (Node(cpus=cpus, gpus=gpus),))
 
 
 # What ASHA leaves
@@ -146,17 +149,19 @@ def test_time_until_all_are_done() -> None:
 
 def test_cost_of_trainings_that_all_last() -> None:
     measured = Measured(epochs=(4.0, 3.0, 3.0), budget=None, checkpoint=100)
-    found = cost(measured, 6, 3, at_once=2, workers=1)
+    found = cost(measured, 6, 3, at_once=2, workers=1, kept=2)
     assert found.wall == pytest.approx(FIRST_SECONDS + 3 * 10 + 2 * REUSED_SECONDS)
     assert found.held == pytest.approx(6 * 10 + 2 * FIRST_SECONDS + 4 * REUSED_SECONDS)
-    assert (found.bytes, found.epochs) == (6 * KEPT["none"] * 100, 18)
-    assert cost(measured, 6, 3, at_once=2, workers=2).wall == pytest.approx(3 * (10 + NESTED_SECONDS))
-    assert cost(measured, 0, 3, at_once=2, workers=1).wall == 0
+    assert (found.bytes, found.epochs) == (6 * 2 * 100, 18)
+    assert cost(measured, 6, 3, at_once=2, workers=1, kept=5).bytes == 6 * 3 * 100  # there are but three
+    assert cost(measured, 6, 3, at_once=2, workers=2, kept=2).wall == pytest.approx(3 * (10 + NESTED_SECONDS))
+    assert cost(measured, 0, 3, at_once=2, workers=1, kept=2).wall == 0
 
 
 def test_asha_saves_time_and_space() -> None:
     measured = Measured(epochs=(1.0,) * 8, budget=None, checkpoint=100)
-    all_last, cut = (cost(measured, 16, 8, scheduler=s, at_once=2, workers=1) for s in ("none", "asha"))
+    priced = partial(cost, measured, 16, 8, at_once=2, workers=1, kept=2)
+    all_last, cut = (priced(scheduler=scheduler) for scheduler in ("none", "asha"))
     assert cut.epochs < 0.6 * all_last.epochs
     assert cut.bytes < 0.5 * all_last.bytes
     assert cut.wall < 0.7 * all_last.wall
@@ -164,7 +169,7 @@ def test_asha_saves_time_and_space() -> None:
 
 def test_a_budget_of_minutes_needs_no_epochs() -> None:
     measured = Measured(epochs=(), budget=60.0, checkpoint=1)
-    assert cost(measured, 3, 99999, at_once=1, workers=1).wall == 180 + FIRST_SECONDS + 2 * REUSED_SECONDS
+    assert cost(measured, 3, 99999, at_once=1, workers=1, kept=2).wall == 180 + FIRST_SECONDS + 2 * REUSED_SECONDS
 
 
 # What is measured
@@ -228,6 +233,24 @@ def test_as_many_at_once_as_fit() -> None:
     assert plan(cpus=32, gpus=2, gpus_per_worker=0.25).at_once == 8
     assert plan(cpus=32, gpus=2, gpus_per_worker=0.0).at_once == 8
     assert plan(cpus=32, max_concurrent=3).at_once == 3
+    small, large = Node(cpus=3, gpus=1), Node(cpus=8, gpus=4)
+    assert plan("gan_noise", small, large, cpus_per_worker=2).at_once == 1 + 4
+    assert plan("gan_noise", small, small, cpus_per_worker=2, gpus_per_worker=0.0).at_once == 2  # not six CPUs by two
+    assert plan("gan_noise", small, large, workers_per_trial=3).at_once == 1  # of five workers
+
+
+def test_what_fits_nowhere_is_refused() -> None:
+    two = plan("gan_noise", Node(cpus=4, gpus=1), Node(cpus=4, gpus=1), workers_per_trial=3)
+    with pytest.raises(ValueError, match=r"3 worker.* 2 node.*, with at most 4 CPUs and 1 GPUs, .* room for 2"):
+        require_room(two.nodes, two.resources)
+    require_room(two.nodes, replace(two.resources, workers=2))
+    with pytest.raises(ValueError, match="--cpus-per-worker"):
+        require_room(two.nodes, replace(two.resources, workers=1, cpus_per_worker=5))
+
+
+def test_a_trial_keeps_what_was_asked_for() -> None:
+    assert plan(keep_best=3).keep_last == 1
+    assert plan(keep_best=3, scheduler="pbt", search="random").keep_last == 4
 
 
 def test_schedulers_go_by_one_number() -> None:

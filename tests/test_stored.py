@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -174,18 +174,8 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A file system of 64 KB, where the machine lets us mount one."""
-    at = Path(tempfile.mkdtemp(prefix="small-"))
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(at)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        at.rmdir()
-        pytest.skip("needs the right to mount a file system")
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", str(at)], check=True)
-        at.rmdir()
+def small_disk(disk: Callable[[str], Path]) -> Path:
+    return disk("64k")
 
 
 def test_a_store_that_is_full_ends_the_run_with_the_reason(small_disk: Path) -> None:

@@ -188,9 +188,9 @@ def test_all_sweeps_share_their_options() -> None:
     shared = {option for parameter in sweep_command("", dict).params for option in parameter.opts}  # type: ignore[arg-type]
     assert {
         *("--preset", "--data", "--set", "--num-samples", "--search", "--scheduler", "--objective", "--seeds"),
-        *("--workers-per-trial", "--cpus-per-worker", "--gpus-per-worker", "--max-concurrent", "--max-cpu-hours"),
-        *("--max-gpu-hours", "--max-bytes", "--timeout", "--storage", "--tracking-uri", "--resume", "--dry-run"),
-        "--json",
+        *("--workers-per-trial", "--cpus-per-worker", "--gpus-per-worker", "--max-concurrent", "--keep-best"),
+        *("--max-cpu-hours", "--max-gpu-hours", "--max-bytes", "--timeout", "--storage", "--tracking-uri"),
+        *("--resume", "--dry-run", "--json"),
     } == shared
     for name in FILES:
         extra = {option for parameter in command(name).params for option in parameter.opts} - shared

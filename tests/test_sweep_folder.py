@@ -26,6 +26,7 @@ REQUEST = Request(
     cpus_per_worker=0.5,
     gpus_per_worker=None,
     max_concurrent=8,
+    keep_best=1,
     max_cpu_hours=1.5,
     max_gpu_hours=None,
     max_bytes=10**9,

@@ -29,30 +29,19 @@ from crystalsweep.outbox import Outbox, shown
 from crystalsweep.provenance import code_sha256, environment, git_revision
 from crystalsweep.tracking import Tracker
 from sweeps.display.display import Display, display
-from sweeps.engine.budget import Used
-from sweeps.engine.finish import finish, runs_of
+from sweeps.engine.cluster import cluster_nodes, connect
 from sweeps.engine.folder import FILE, Record, allowed, find, locked, moved, new_name, read, state_folder, write
-from sweeps.engine.prerequisites import EXPERIMENT, KEY, Prerequisite, Single, home, key_of
-from sweeps.engine.prerequisites import find as find_prerequisite
+from sweeps.engine.prerequisites import EXPERIMENT
 from sweeps.engine.session import Session
-from sweeps.engine.study import Ledger
-from sweeps.engine.trainings import Schedule, check_resources, connect, run_trainings
-from sweeps.engine.trial import Assignment
-from sweeps.engine.watch import STATUS, Source, Watch, Watched
+from sweeps.engine.stages import PATIENCE, CapReachedError, run_stages
 from sweeps.plan.plan import Plan
 from sweeps.plan.refusals import require_sound
 from sweeps.plan.request import FREE, Request
-from sweeps.space.objectives import OBJECTIVES, objectives
+from sweeps.plan.room import require_room
+from sweeps.space.objectives import objectives
 from sweeps.space.spec import SweepSpec
 from trainables.config import StageConfig
-from trainables.job import Job, Resources, job_for
 from trainables.stage import select
-
-LEAVES = {"pretrain": "generator", "finetune": "discriminator"}
-"""What a stage leaves for later ones to start from."""
-
-PATIENCE = 600.0
-"""Seconds for which a sweep waits for an MLflow that is away, where it cannot go on without."""
 
 PATIENCE_AT_STOP = 15.0
 """Likewise where it ends before its time; a resumed sweep sends what is left."""
@@ -99,16 +88,13 @@ def run(
     except (ValueError, RuntimeError, OSError, MlflowException, RayError, TuneError, StorageInternalError) as error:
         raise click.ClickException(_last_line(error)) from error
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left takes seconds
         begun = (folder / FILE).exists()
         screen.say(f"stopped; go on with --resume {folder.name}" if begun else "stopped", error=True)
         sys.exit(130)
     finally:
         screen.close()
         ray.shutdown()
-
-
-class _CapReachedError(Exception):
-    """A cap was reached."""
 
 
 def _prepare_and_go(
@@ -166,14 +152,8 @@ def _go(plan: Plan, record: Record, folder: Path, crystals: DataSet, screen: Dis
     screen.say(f"{plan.question}\nstarting Ray…")
     connect()
     signal.signal(signal.SIGTERM, _interrupt)  # ray.init replaced it
-    have = ray.cluster_resources()
-    plan = replace(plan, cpus=have.get("CPU", 0.0), gpus=have.get("GPU", 0.0))
-    resources = Resources(
-        workers=request.workers_per_trial,
-        cpus_per_worker=request.cpus_per_worker,
-        gpus_per_worker=plan.gpus_per_worker,
-    )
-    at_once = check_resources(resources, request.max_concurrent)
+    plan = replace(plan, nodes=cluster_nodes())
+    require_room(plan.nodes, plan.resources)
     outbox = Outbox(tracker, tell=lambda line: screen.say(line, error=True))
     session = Session(
         spec=spec,
@@ -186,8 +166,6 @@ def _go(plan: Plan, record: Record, folder: Path, crystals: DataSet, screen: Dis
         outbox=outbox,
         display=screen,
         experiments=experiments,
-        resources=resources,
-        max_concurrent=at_once,
         tags=_source(spec)
         | {PROCESS: _process(os.getpid()), "smact": str(CompositionRules())}
         | environment()
@@ -204,200 +182,7 @@ def _go(plan: Plan, record: Record, folder: Path, crystals: DataSet, screen: Dis
         tags=session.tags | {"mlflow.note.content": spec.question} | _asked(request, free=True),
     )
     with _closing(session):
-        _sweep(session)
-
-
-def _sweep(session: Session) -> None:
-    record, plan, request = session.record, session.plan, session.request
-    record.parent = session.outbox.run_id(record.name, timeout=PATIENCE)
-    write(session.folder, record)
-    for stage, config in plan.prerequisites.items():
-        if not _found(session, stage, config):
-            break
-    if not record.forecast:
-        there = {known["stage"] for known in record.prerequisites.values()}
-        record.forecast = plan.forecast(session.crystals, found=there).as_json()
-        write(session.folder, record)
-    for stage, config in plan.prerequisites.items():
-        _prerequisite(session, stage, config)
-    session.outbox.tag(
-        record.name, {f"crystalsweep.{name}": found["run"] for name, found in record.prerequisites.items()}
-    )
-    ledger = Ledger(
-        session.folder,
-        record.name,
-        parameters=plan.resolved.parameters,
-        objectives=session.objectives,
-        search=request.search,
-        num_samples=plan.num_samples,
-        seeds=request.seeds,
-        stage=plan.stage,
-        seed=plan.swept.seed,
-    )
-    ledger.enqueue(plan.points, len(plan.resolved.controls))
-    inputs = {name: found["checkpoint"] for name, found in record.prerequisites.items()}
-    job = replace(
-        job_for(plan.stage, plan.swept, request.data, inputs),
-        checkpoints=session.checkpoints,
-        metric=plan.scalar.metric,
-        mode=plan.scalar.mode,
-        keep_last=4 if request.scheduler == "pbt" else 1,
-    )
-    assignment = _assignment(session, job, session.resources, mutating=request.scheduler == "pbt")
-    watch = _watch(
-        session,
-        ledger,
-        assignment,
-        experiment=session.experiments[session.spec.name],
-        kind="trial",
-        parent=record.parent,
-        used=session.prerequisites_used,
-    )
-    runs = runs_of(session)
-    for known in ledger.ended():
-        key = known.training.key
-        if known.state == "stopped":
-            watch.waiting[key] = known.training.seconds
-            continue
-        watch.remember(known.training, known.state, known.reason)
-        if runs.get(key) is None or runs[key].info.status != STATUS[known.state]:
-            watch.resend(key)
-    session.display.say(
-        f"{plan.stage}: {ledger.planned} trainings, {session.max_concurrent} at once; follow them with "
-        f"optuna-dashboard {ledger.address}"
-    )
-    schedule = Schedule(
-        kind=request.scheduler, objective=plan.scalar, epochs=plan.swept.epochs, parameters=plan.resolved.parameters
-    )
-    try:
-        if request.scheduler != "none":  # control arms are neither cut nor changed
-            untouched = replace(schedule, kind="none")
-            run_trainings(watch, lambda: ledger.next(control=True), untouched, session.max_concurrent)
-        if not watch.halted:
-            run_trainings(watch, ledger.next, schedule, session.max_concurrent)
-    finally:
-        record.seconds += watch.elapsed
-    if watch.broken:
-        raise OSError(watch.halted)
-    if watch.halted:
-        session.display.say(f"stopped: {watch.halted}")
-    finish(session, ledger, watch.used())
-    if watch.halted:
-        raise _CapReachedError(watch.halted)
-
-
-def _prerequisite(session: Session, stage: str, config: StageConfig) -> None:
-    """Have what the sweep starts from: found, or trained now, by one sweep at a time."""
-    if LEAVES[stage] in session.record.prerequisites:
-        return
-    key, given = _key_of(session, stage, config)
-    with locked(state_folder(session.request.storage) / "prerequisites" / key[:16], wait=session.display.say):
-        if not _found(session, stage, config):
-            made = _train_prerequisite(session, stage, config, key, given)
-            session.record.prerequisites[LEAVES[stage]] = vars(made)
-            write(session.folder, session.record)
-
-
-def _found(session: Session, stage: str, config: StageConfig) -> bool:
-    """Whether a prerequisite is there: one that the sweep began with is kept when it is resumed."""
-    record = session.record
-    if LEAVES[stage] in record.prerequisites:
-        return True
-    key, _ = _key_of(session, stage, config)
-    found = find_prerequisite(session.tracker, session.experiments[EXPERIMENT], stage, key, session.request.storage)
-    if found is None:
-        return False
-    session.display.say(f"{stage}: found in MLflow, run {found.run} (same config, data and code)")
-    record.prerequisites[LEAVES[stage]] = vars(found)
-    write(session.folder, record)
-    return True
-
-
-def _key_of(session: Session, stage: str, config: StageConfig) -> tuple[str, dict[str, Prerequisite]]:
-    """Key of a prerequisite, and what it starts from."""
-    given = {name: Prerequisite(**found) for name, found in session.record.prerequisites.items()}
-    return key_of(stage, config, session.crystals, given), given
-
-
-def _train_prerequisite(
-    session: Session, stage: str, config: StageConfig, key: str, given: Mapping[str, Prerequisite]
-) -> Prerequisite:
-    together = replace(session.resources, workers=session.plan.together(config))
-    before = session.prerequisites_used
-
-    def note(seconds: float) -> None:
-        used = before.plus(seconds, together)
-        session.record.prerequisites_used = {"cpu_hours": used.cpu_hours, "gpu_hours": used.gpu_hours}
-        write(session.folder, session.record)
-
-    inputs = {name: known.checkpoint for name, known in given.items()}
-    job = replace(job_for(stage, config, session.request.data, inputs), checkpoints=home(session.request.storage, key))
-    single = Single(stage, note)
-    watch = _watch(
-        session,
-        single,
-        _assignment(session, job, together, mutating=False),
-        experiment=session.experiments[EXPERIMENT],
-        kind=stage,
-        parent=None,
-        used=before,
-        prefix=key[:16],
-        tags={KEY: key, **{f"crystalsweep.input.{name}": known.run for name, known in given.items()}},
-    )
-    schedule = Schedule(kind="none", objective=OBJECTIVES["score"], epochs=config.epochs)
-    try:
-        run_trainings(watch, single.next, schedule, 1)
-    finally:
-        session.record.seconds += watch.elapsed
-    if watch.broken:
-        raise OSError(watch.halted)
-    if watch.halted:
-        raise _CapReachedError(watch.halted)
-    run = session.outbox.run_id(key[:16] + stage, timeout=PATIENCE)
-    return single.made(key, session.request.storage, run)
-
-
-def _assignment(session: Session, job: Job, resources: Resources, *, mutating: bool) -> Assignment:
-    return Assignment(
-        job=job,
-        choices=session.plan.resolved.choices,
-        resources=resources,
-        folder=str(session.folder),
-        mutating=mutating,
-    )
-
-
-def _watch(
-    session: Session,
-    source: Source,
-    assignment: Assignment,
-    *,
-    experiment: str,
-    kind: str,
-    parent: str | None,
-    used: Used,
-    prefix: str = "",
-    tags: Mapping[str, str] | None = None,
-) -> Watch:
-    return Watch(
-        Watched(
-            title=session.spec.name,
-            assignment=assignment,
-            source=source,
-            outbox=session.outbox,
-            experiment=experiment,
-            parent=parent,
-            kind=kind,
-            tags=session.tags | dict(tags or {}),
-            prefix=prefix,
-            objective=session.objectives[0],
-            caps=session.caps,
-            used=used,
-            timeout=60 * session.request.timeout,
-            display=session.display,
-            folder=session.folder,
-        )
-    )
+        run_stages(session)
 
 
 @contextmanager
@@ -408,7 +193,7 @@ def _closing(session: Session) -> Iterator[None]:
     try:
         yield
         record.status, status, patience = "finished", "FINISHED", PATIENCE
-    except _CapReachedError as stopped:
+    except CapReachedError as stopped:
         status, reason = "KILLED", str(stopped)
         session.display.say(f"go on with --resume {record.name} and a higher cap")
     except KeyboardInterrupt:

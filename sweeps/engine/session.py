@@ -16,7 +16,6 @@ from sweeps.plan.plan import Plan
 from sweeps.plan.request import Request
 from sweeps.space.objectives import Objective
 from sweeps.space.spec import SweepSpec
-from trainables.job import Resources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +34,6 @@ class Session:
     display: Display
     experiments: dict[str, str]
     """Ids in MLflow by name."""
-    resources: Resources
-    max_concurrent: int
     tags: dict[str, str]
 
     @property

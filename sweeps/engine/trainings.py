@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ray
 from pyarrow.fs import FileSystem, LocalFileSystem
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher
 
-from crystalsweep.provenance import ROOT
 from sweeps.engine.training import Training
 from sweeps.engine.trial import KEY, Assignment, resources_of, run_trial
 from sweeps.engine.watch import Cap, Watch
@@ -26,10 +22,6 @@ from sweeps.plan.request import Scheduler
 from sweeps.plan.survival import asha
 from sweeps.space.objectives import Objective
 from sweeps.space.parameters import Parameter
-from trainables.job import Resources
-
-WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
-"""Ray Train hands a report on at each poll of its workers, by default every 2 s; short epochs need it sooner."""
 
 RETRIES = 3
 """Attempts beyond the first that a training whose process or node dies is given."""
@@ -44,47 +36,6 @@ class Schedule:
     """The one scalar it goes by."""
     epochs: int
     parameters: tuple[Parameter, ...] = ()
-
-
-def connect() -> None:
-    """Attach to the cluster that RAY_ADDRESS names, as in a submitted job, else start one on this machine.
-
-    Outside a job, workers run a snapshot of the checkout, as they do inside one: editing the code while trials run
-    does not reach them. The dashboard is on, since Ray Train frees the workers of a dead trial through its State API.
-    """
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials' errors are told once, in one line
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own boxes and tables, which the display replaces
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C comes here as KeyboardInterrupt
-    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a refusal is a result without metrics
-    in_checkout = (ROOT / "trainables").is_dir() and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
-    own = {"dashboard_host": "127.0.0.1", "include_dashboard": True} if "RAY_ADDRESS" not in os.environ else {}
-    ray.init(
-        os.environ.get("RAY_ADDRESS", "local"),  # never a cluster that Ray remembers and that may be long gone
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": WORKER_ENVIRONMENT, **({"working_dir": str(ROOT)} if in_checkout else {})},
-        **own,
-    )
-
-
-def check_resources(resources: Resources, max_concurrent: int) -> int:
-    """Trainings that can run at once. Raises `ValueError` if the cluster cannot run one: Tune would wait for ever."""
-    asked = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    workers = sum(_fit(node, asked) for node in nodes)
-    if workers < resources.workers:
-        largest = " and ".join(f"{max((node.get(kind, 0) for node in nodes), default=0):g} {kind}s" for kind in asked)
-        raise ValueError(
-            f"a trial needs {resources.workers} worker(s) with {asked['CPU']:g} CPUs and {asked['GPU']:g} GPUs each; "
-            f"of {len(nodes)} node(s), with at most {largest}, there is room for {workers}: lower --workers-per-trial, "
-            "--cpus-per-worker or --gpus-per-worker, or add nodes"
-        )
-    return min(max_concurrent, workers // resources.workers)
-
-
-def _fit(node: Mapping[str, float], asked: Mapping[str, float]) -> int:
-    """Workers that a node has room for."""
-    return int(min((node.get(kind, 0.0) / each + 1e-9 for kind, each in asked.items() if each), default=0))
 
 
 def run_trainings(watch: Watch, take: Callable[[], Training | None], schedule: Schedule, max_concurrent: int) -> None:

@@ -19,10 +19,6 @@ REUSED_SECONDS = 1.0
 NESTED_SECONDS = 30.0
 """Of a training with several workers, each in a new process: a Ray Train run of its own."""
 
-KEPT = {"none": 2, "asha": 2, "pbt": 5}
-"""Checkpoints that a complete training keeps, by scheduler: the best and the last, or the last four that others of a
-population may go on from. One that was cut keeps none."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
@@ -73,9 +69,26 @@ class Cost:
 
 
 def cost(
-    measured: Measured, trainings: int, epochs: int, *, scheduler: Scheduler = "none", at_once: int, workers: int
+    measured: Measured,
+    trainings: int,
+    epochs: int,
+    *,
+    scheduler: Scheduler = "none",
+    at_once: int,
+    workers: int,
+    kept: int,
 ) -> Cost:
-    """Of so many trainings that begin one after another as there is room for them, from one that was measured."""
+    """Of so many trainings that begin one after another as there is room for them, from one that was measured.
+
+    Args:
+        measured: One training, all epochs of it.
+        trainings: How many.
+        epochs: Of one that is not cut.
+        scheduler: What cuts them.
+        at_once: Trainings that have room beside each other.
+        workers: Of each.
+        kept: Checkpoints that a complete training keeps; one that was cut keeps none.
+    """
     if trainings == 0:
         return Cost(wall=0.0, held=0.0, bytes=0.0, epochs=0.0)
     ends = lasting(trainings, epochs, scheduler=scheduler)
@@ -85,6 +98,6 @@ def cost(
     return Cost(
         wall=makespan(seconds, at_once, first, later),
         held=sum(seconds) + fresh * first + (trainings - fresh) * later,
-        bytes=KEPT[scheduler] * ends[0][1] * measured.checkpoint,
+        bytes=min(kept, epochs) * ends[0][1] * measured.checkpoint,
         epochs=sum(length * count for length, count in ends),
     )

@@ -123,6 +123,15 @@ def sweep_command(
             show_default=True,
             help="Trials at once, if they fit.",
         ),
+        click.option(
+            "--keep-best",
+            type=click.IntRange(min=0),
+            default=1,
+            show_default=True,
+            metavar="K",
+            help="Checkpoints of a trial to keep beside its last: the best by the objective, or by the score where "
+            "there are several. A trial that was cut keeps none.",
+        ),
         click.option("--max-cpu-hours", type=positive, help="Stop, resumable, when trials have held so many."),
         click.option("--max-gpu-hours", type=positive, help="Likewise, of GPUs."),
         click.option("--max-bytes", type=Size(), help="Likewise, when checkpoints take so many: 500MB, 2GiB."),
@@ -137,7 +146,8 @@ def sweep_command(
         click.option(
             "--storage",
             metavar="FOLDER|s3://…",
-            help="Results and checkpoints; for several nodes a place that all share.  [default: ~/crystalsweep]",
+            help="Results and checkpoints; for several nodes a place that all share. Beside s3://… the study and the "
+            "report stay in CRYSTALSWEEP_STORAGE on the machine that runs the sweep.  [default: ~/crystalsweep]",
         ),
         click.option("--tracking-uri", help="MLflow server.  [default: MLFLOW_TRACKING_URI, else SQLite in --storage]"),
         click.option(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean
 from typing import Any
 
-import torch
 from tabulate import tabulate
 
 from crystalsweep.config import Leaf, as_parameters, leaves
@@ -19,10 +17,12 @@ from sweeps.engine.trial import configured
 from sweeps.plan.forecast import Forecast, cost
 from sweeps.plan.rehearsal import Measured, measure
 from sweeps.plan.request import Request
+from sweeps.plan.room import Node, this_machine, trainings_that_fit
 from sweeps.space.objectives import OBJECTIVES, Objective, objectives
 from sweeps.space.parameters import grid
 from sweeps.space.spec import Resolved, SweepSpec
 from trainables.config import RestorationConfig, StageConfig
+from trainables.job import Resources
 
 PROPOSED = 16
 """Trials beyond the control arms where a search proposes them and `--num-samples` says nothing."""
@@ -50,10 +50,8 @@ class Plan:
     spec: SweepSpec
     request: Request
     resolved: Resolved
-    cpus: float = field(default_factory=lambda: float(os.cpu_count() or 1))
-    """Of the cluster; by default of this machine."""
-    gpus: float = field(default_factory=lambda: float(torch.cuda.device_count()))
-    """Likewise."""
+    nodes: tuple[Node, ...] = field(default_factory=this_machine)
+    """Of the cluster."""
 
     @property
     def question(self) -> str:
@@ -70,15 +68,26 @@ class Plan:
     def gpus_per_worker(self) -> float:
         """As asked for, or one where there is any."""
         asked = self.request.gpus_per_worker
-        return float(self.gpus > 0) if asked is None else asked
+        return float(any(node.gpus for node in self.nodes)) if asked is None else asked
+
+    @property
+    def resources(self) -> Resources:
+        """Of each training of the swept stage."""
+        return Resources(
+            workers=self.request.workers_per_trial,
+            cpus_per_worker=self.request.cpus_per_worker,
+            gpus_per_worker=self.gpus_per_worker,
+        )
 
     @property
     def at_once(self) -> int:
-        """Trainings at once: as many as asked for and as fit, but one."""
-        request = self.request
-        needs = ((self.cpus, request.cpus_per_worker), (self.gpus, self.gpus_per_worker))
-        fit = [have / (each * request.workers_per_trial) for have, each in needs if each]
-        return max(1, int(min(request.max_concurrent, *fit) + 1e-9))
+        """Trainings at once: as many as asked for and as fit, or one."""
+        return max(1, min(self.request.max_concurrent, trainings_that_fit(self.nodes, self.resources)))
+
+    @property
+    def keep_last(self) -> int:
+        """Last checkpoints that a training keeps: of a population others may go on from, a few."""
+        return 4 if self.request.scheduler == "pbt" else 1
 
     @property
     def points(self) -> list[dict[str, Any]]:
@@ -141,7 +150,8 @@ class Plan:
         """
         request, config, workers = self.request, self.swept, self.request.workers_per_trial
         one = _mean([self._measured(self.stage, each, data, workers) for each in self.chosen.values()])
-        priced = partial(cost, one, epochs=config.epochs, at_once=self.at_once, workers=workers)
+        kept = self.keep_last + request.keep_best
+        priced = partial(cost, one, epochs=config.epochs, at_once=self.at_once, workers=workers, kept=kept)
         alone = min(len(self.resolved.controls), self.num_samples) * request.seeds if request.scheduler != "none" else 0
         swept = priced(trainings=alone) + priced(trainings=self.trainings - alone, scheduler=request.scheduler)
         stages, held = dict.fromkeys(self.prerequisites, 0.0), workers * swept.held
@@ -149,7 +159,7 @@ class Plan:
             if stage not in found:
                 together = self.together(before)
                 each = cost(
-                    self._measured(stage, before, data, together), 1, before.epochs, at_once=1, workers=together
+                    self._measured(stage, before, data, together), 1, before.epochs, at_once=1, workers=together, kept=0
                 )
                 stages[stage] = each.wall / 60
                 held += together * each.held

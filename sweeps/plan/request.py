@@ -41,6 +41,8 @@ class Request:
     gpus_per_worker: float | None
     """None: one if the cluster has GPUs."""
     max_concurrent: int
+    keep_best: int
+    """Checkpoints of each training to keep beside the last, the best by the objective."""
     max_cpu_hours: float | None
     max_gpu_hours: float | None
     max_bytes: int | None

@@ -3,7 +3,9 @@
 import json
 import sys
 
-from sweeps.engine.trainings import connect, ray
+import ray
+
+from sweeps.engine.cluster import connect
 
 
 def library() -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,24 +16,9 @@ pytestmark = pytest.mark.long
 EPOCHS = 24
 
 
-@pytest.fixture
-def disk() -> Iterator[Path]:
-    """A file system of its own, where the machine lets us mount one."""
-    at = Path(tempfile.mkdtemp(prefix="disk-"))
-    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(at)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        at.rmdir()
-        pytest.skip("needs the right to mount a file system")
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", "--lazy", at], check=True)
-        at.rmdir()
-
-
-def fill(disk: Path) -> Path:
+def fill(small: Path) -> Path:
     """A file that takes all the room there is."""
-    filler = disk / "filler"
+    filler = small / "filler"
     with filler.open("wb", buffering=0) as out:
         try:
             while True:
@@ -43,25 +27,26 @@ def fill(disk: Path) -> Path:
             return filler
 
 
-def test_a_sweep_outlives_a_full_disk_and_a_read_only_one(disk: Path, sweep: Starter) -> None:
-    full = sweep("w_pos", disk, "--num-samples", "3", "--set", f"epochs={EPOCHS}", "--set", "max_crystals=32")
+def test_a_sweep_outlives_a_full_disk_and_a_read_only_one(disk: Callable[[str], Path], sweep: Starter) -> None:
+    small = disk("64m")
+    full = sweep("w_pos", small, "--num-samples", "3", "--set", f"epochs={EPOCHS}", "--set", "max_crystals=32")
     until(lambda: full.reached("0000-s0", 3), "some epochs")
-    filler = fill(disk)
+    filler = fill(small)
     assert full.wait() == 1, full.output
     errors = [line for line in full.output.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1
     assert "No space left on device; free some space there, then resume" in errors[0]
     assert "Traceback" not in full.output
 
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    frozen = sweep("w_pos", disk, "--resume", "latest")
+    subprocess.run(["mount", "-o", "remount,ro", small], check=True)
+    frozen = sweep("w_pos", small, "--resume", "latest")
     assert frozen.wait() == 1
     (line,) = [line for line in frozen.output.splitlines() if line.strip()]
     assert line.startswith("Error: ")
     assert "Read-only file system" in line
 
-    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    subprocess.run(["mount", "-o", "remount,rw", small], check=True)
     filler.unlink()
-    freed = sweep("w_pos", disk, "--resume", "latest")
+    freed = sweep("w_pos", small, "--resume", "latest")
     assert freed.wait() == 0, freed.output
     require_whole(freed.folder, {f"{number:04d}-s0" for number in range(3)}, EPOCHS)

@@ -1,0 +1,43 @@
+"""The Ray cluster that a sweep runs on: attached to or started, and what its nodes have."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import ray
+from ray._private import worker as ray_worker
+
+from crystalsweep.provenance import ROOT
+from sweeps.plan.room import Node
+
+WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+"""Ray Train hands a report on at each poll of its workers, by default every 2 s; short epochs need it sooner."""
+
+
+def connect() -> None:
+    """Attach to the cluster that RAY_ADDRESS names, as in a submitted job, else start one on this machine.
+
+    Outside a job, workers run a snapshot of the checkout, as they do inside one: editing the code while trials run
+    does not reach them. The dashboard is on, since Ray Train frees the workers of a dead trial through its State API.
+    """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials' errors are told once, in one line
+    ray_worker._worker_logs_enabled = False  # the raylet's lines, which log_to_driver lets pass
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own boxes and tables, which the display replaces
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C comes here as KeyboardInterrupt
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a refusal is a result without metrics
+    in_checkout = (ROOT / "trainables").is_dir() and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
+    own = {"dashboard_host": "127.0.0.1", "include_dashboard": True} if "RAY_ADDRESS" not in os.environ else {}
+    ray.init(
+        os.environ.get("RAY_ADDRESS", "local"),  # never a cluster that Ray remembers and that may be long gone
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": WORKER_ENVIRONMENT, **({"working_dir": str(ROOT)} if in_checkout else {})},
+        **own,
+    )
+
+
+def cluster_nodes() -> tuple[Node, ...]:
+    """Nodes that are alive."""
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return tuple(Node(cpus=has.get("CPU", 0.0), gpus=has.get("GPU", 0.0)) for has in there)

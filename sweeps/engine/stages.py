@@ -1,0 +1,243 @@
+"""The trainings of a sweep, stage by stage: what it starts from, found or made, then the stage that is swept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from sweeps.engine.budget import Used
+from sweeps.engine.finish import finish, runs_of
+from sweeps.engine.folder import locked, state_folder, write
+from sweeps.engine.prerequisites import EXPERIMENT, KEY, Prerequisite, Single, find, home, key_of
+from sweeps.engine.session import Session
+from sweeps.engine.study import Ledger
+from sweeps.engine.training import Training
+from sweeps.engine.trainings import Schedule, run_trainings
+from sweeps.engine.trial import Assignment
+from sweeps.engine.watch import STATUS, Source, Watch, Watched
+from sweeps.space.objectives import OBJECTIVES
+from trainables.config import StageConfig
+from trainables.job import Job, Resources, job_for
+
+PATIENCE = 600.0
+"""Seconds for which a sweep waits for an MLflow that is away, where it cannot go on without."""
+
+LEAVES = {"pretrain": "generator", "finetune": "discriminator"}
+"""What a stage leaves for later ones to start from."""
+
+
+Round = tuple[Callable[[], Training | None], Schedule]
+"""Gives trainings one after another, and says what may cut them."""
+
+
+class CapReachedError(Exception):
+    """A cap was reached: all trainings were stopped, to be resumed."""
+
+
+def run_stages(session: Session) -> None:
+    """Train what the sweep starts from and what it sweeps, and report.
+
+    Raises `CapReachedError`, after the report where the swept stage had begun, and `OSError` where the storage fails.
+    """
+    record, plan = session.record, session.plan
+    record.parent = session.outbox.run_id(record.name, timeout=PATIENCE)
+    write(session.folder, record)
+    for stage, config in plan.prerequisites.items():
+        if not _found(session, stage, config):
+            break
+    if not record.forecast:
+        there = {known["stage"] for known in record.prerequisites.values()}
+        record.forecast = plan.forecast(session.crystals, found=there).as_json()
+        write(session.folder, record)
+    for stage, config in plan.prerequisites.items():
+        _have(session, stage, config)
+    session.outbox.tag(
+        record.name, {f"crystalsweep.{name}": found["run"] for name, found in record.prerequisites.items()}
+    )
+    _sweep(session)
+
+
+def _sweep(session: Session) -> None:
+    record, plan, request = session.record, session.plan, session.request
+    ledger = Ledger(
+        session.folder,
+        record.name,
+        parameters=plan.resolved.parameters,
+        objectives=session.objectives,
+        search=request.search,
+        num_samples=plan.num_samples,
+        seeds=request.seeds,
+        stage=plan.stage,
+        seed=plan.swept.seed,
+    )
+    ledger.enqueue(plan.points, len(plan.resolved.controls))
+    inputs = {name: found["checkpoint"] for name, found in record.prerequisites.items()}
+    job = replace(
+        job_for(plan.stage, plan.swept, request.data, inputs),
+        checkpoints=session.checkpoints,
+        metric=plan.scalar.metric,
+        mode=plan.scalar.mode,
+        keep_best=request.keep_best,
+        keep_last=plan.keep_last,
+    )
+    watch = _watch(
+        session,
+        ledger,
+        _assignment(session, job, plan.resources, mutating=request.scheduler == "pbt"),
+        experiment=session.experiments[session.spec.name],
+        kind="trial",
+        parent=record.parent,
+        used=session.prerequisites_used,
+    )
+    _remember(session, ledger, watch)
+    session.display.say(
+        f"{plan.stage}: {ledger.planned} trainings, {plan.at_once} at once; follow them with "
+        f"optuna-dashboard {ledger.address}"
+    )
+    schedule = Schedule(
+        kind=request.scheduler, objective=plan.scalar, epochs=plan.swept.epochs, parameters=plan.resolved.parameters
+    )
+    rounds: list[Round] = [(ledger.next, schedule)]
+    if request.scheduler != "none":  # control arms are neither cut nor changed
+        rounds.insert(0, (partial(ledger.next, control=True), replace(schedule, kind="none")))
+    _train(session, watch, rounds, plan.at_once)
+    if watch.halted:
+        session.display.say(f"stopped: {watch.halted}")
+    finish(session, ledger, watch.used())
+    if watch.halted:
+        raise CapReachedError(watch.halted)
+
+
+def _remember(session: Session, ledger: Ledger, watch: Watch) -> None:
+    """What earlier sessions trained; MLflow is sent what it lacks of that."""
+    runs = runs_of(session)
+    for known in ledger.ended():
+        key = known.training.key
+        if known.state == "stopped":
+            watch.waiting[key] = known.training.seconds
+            continue
+        watch.remember(known.training, known.state, known.reason)
+        if runs.get(key) is None or runs[key].info.status != STATUS[known.state]:
+            watch.resend(key)
+
+
+def _have(session: Session, stage: str, config: StageConfig) -> None:
+    """Have what the sweep starts from: found, or trained now, by one sweep at a time."""
+    if LEAVES[stage] in session.record.prerequisites:
+        return
+    key, given = _key_of(session, stage, config)
+    with locked(state_folder(session.request.storage) / "prerequisites" / key[:16], wait=session.display.say):
+        if not _found(session, stage, config):
+            made = _make(session, stage, config, key, given)
+            session.record.prerequisites[LEAVES[stage]] = vars(made)
+            write(session.folder, session.record)
+
+
+def _found(session: Session, stage: str, config: StageConfig) -> bool:
+    """Whether a prerequisite is there: one that the sweep began with is kept when it is resumed."""
+    record = session.record
+    if LEAVES[stage] in record.prerequisites:
+        return True
+    key, _ = _key_of(session, stage, config)
+    found = find(session.tracker, session.experiments[EXPERIMENT], stage, key, session.request.storage)
+    if found is None:
+        return False
+    session.display.say(f"{stage}: found in MLflow, run {found.run} (same config, data and code)")
+    record.prerequisites[LEAVES[stage]] = vars(found)
+    write(session.folder, record)
+    return True
+
+
+def _key_of(session: Session, stage: str, config: StageConfig) -> tuple[str, dict[str, Prerequisite]]:
+    """Key of a prerequisite, and what it starts from."""
+    given = {name: Prerequisite(**found) for name, found in session.record.prerequisites.items()}
+    return key_of(stage, config, session.crystals, given), given
+
+
+def _make(
+    session: Session, stage: str, config: StageConfig, key: str, given: Mapping[str, Prerequisite]
+) -> Prerequisite:
+    together = replace(session.plan.resources, workers=session.plan.together(config))
+    before = session.prerequisites_used
+
+    def note(seconds: float) -> None:
+        used = before.plus(seconds, together)
+        session.record.prerequisites_used = {"cpu_hours": used.cpu_hours, "gpu_hours": used.gpu_hours}
+        write(session.folder, session.record)
+
+    inputs = {name: known.checkpoint for name, known in given.items()}
+    job = replace(job_for(stage, config, session.request.data, inputs), checkpoints=home(session.request.storage, key))
+    single = Single(stage, note)
+    watch = _watch(
+        session,
+        single,
+        _assignment(session, job, together, mutating=False),
+        experiment=session.experiments[EXPERIMENT],
+        kind=stage,
+        parent=None,
+        used=before,
+        prefix=key[:16],
+        tags={KEY: key, **{f"crystalsweep.input.{name}": known.run for name, known in given.items()}},
+    )
+    schedule = Schedule(kind="none", objective=OBJECTIVES["score"], epochs=config.epochs)
+    _train(session, watch, [(single.next, schedule)], 1)
+    if watch.halted:
+        raise CapReachedError(watch.halted)
+    run = session.outbox.run_id(key[:16] + stage, timeout=PATIENCE)
+    return single.made(key, session.request.storage, run)
+
+
+def _train(session: Session, watch: Watch, rounds: Sequence[Round], at_once: int) -> None:
+    """Train what each round gives, until one is halted. Raises `OSError` where the storage or the study failed."""
+    try:
+        for take, schedule in rounds:
+            if not watch.halted:
+                run_trainings(watch, take, schedule, at_once)
+    finally:
+        session.record.seconds += watch.elapsed
+    if watch.broken:
+        raise OSError(watch.halted)
+
+
+def _assignment(session: Session, job: Job, resources: Resources, *, mutating: bool) -> Assignment:
+    return Assignment(
+        job=job,
+        choices=session.plan.resolved.choices,
+        resources=resources,
+        folder=str(session.folder),
+        mutating=mutating,
+    )
+
+
+def _watch(
+    session: Session,
+    source: Source,
+    assignment: Assignment,
+    *,
+    experiment: str,
+    kind: str,
+    parent: str | None,
+    used: Used,
+    prefix: str = "",
+    tags: Mapping[str, str] | None = None,
+) -> Watch:
+    return Watch(
+        Watched(
+            title=session.spec.name,
+            assignment=assignment,
+            source=source,
+            outbox=session.outbox,
+            experiment=experiment,
+            parent=parent,
+            kind=kind,
+            tags=session.tags | dict(tags or {}),
+            prefix=prefix,
+            objective=session.objectives[0],
+            caps=session.caps,
+            used=used,
+            timeout=60 * session.request.timeout,
+            display=session.display,
+            folder=session.folder,
+        )
+    )
