@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from crystalsweep.checkpoint import load_generator
 from tests.ray.conftest import ROOT, Starter, query
-from tests.ray.remains import record, require_whole, runs
+from tests.ray.remains import kept, record, require_whole, runs
 
 pytestmark = pytest.mark.slow
 
@@ -22,10 +22,11 @@ def client(store: Path) -> MlflowClient:
 
 
 def test_sweep_leaves_comparable_trials_that_can_be_promoted(sweep: Starter, store: Path) -> None:
-    first = sweep("gan_noise", store, "--num-samples", "3")
+    first = sweep("gan_noise", store, "--num-samples", "3", "--keep-best", "2")
     assert first.wait() == 0, first.output
     keys = {f"{number:04d}-s0" for number in range(3)}
     require_whole(first.folder, keys, 2)
+    assert [kept(first.folder, key).epochs() for key in sorted(keys)] == [[1, 2]] * 3
     trials = [run for (run,) in runs(first.folder).values()]
     for trial in trials:
         weight = float(trial.data.params["adversarial.w_wasserstein"])
