@@ -435,5 +435,7 @@ def test_report_of_trained_generators_over_w_pos(tmp_path: Path, data: DataSet) 
     assert list(losses["position"]) == [each.metrics["loss/position"] for each in made]
     assert told.plots[0].name == "w_pos.png"
     assert "(the paper chose 200)" in next(said for said in told.words if said.startswith("Plateau of L_position"))
+    least = losses.sort_values("species")[W_POS.key].iloc[0]
+    assert any(said.startswith(f"L_species is least at {W_POS.title} = {least:.0f}: ") for said in told.words)
     parameters = sum(weight.numel() for weight in load_generator(tmp_path / "0" / "checkpoint").parameters())
     assert backbone_report.parameters(tmp_path / "0" / "checkpoint") == parameters

@@ -39,11 +39,11 @@ def report(finished: Finished) -> Told:
             "w_pos",
             lambda path: plot_position_weight(losses, weight, path, plateau_at=found),
             "Losses over w_pos (paper, Fig. S2)",
-            "L_position falls as it weighs more, at the expense of L_species; the dashed line is the paper's choice, "
-            "and the plateau is shaded where there is one.",
+            "L_position falls as it weighs more, and L_species says what that costs; the dashed line is the paper's "
+            "choice, and the plateau is shaded where there is one.",
         )
 
-    words = [_sentence(finished, losses, found)]
+    words = [_plateau_sentence(finished, losses, found), *_species_sentence(finished, losses)]
     return tell(finished, trials, tables=[table], history=_HISTORY, words=words, draw=draw)
 
 
@@ -68,7 +68,7 @@ def position_plateau(losses: pd.DataFrame) -> float | None:
     return plateau(means.index.tolist(), means.tolist())
 
 
-def _sentence(finished: Finished, losses: pd.DataFrame, found: float | None) -> str:
+def _plateau_sentence(finished: Finished, losses: pd.DataFrame, found: float | None) -> str:
     parameter = _varied(finished)
     values = sorted(losses[W_POS].dropna().unique())
     if len(values) < 2:
@@ -78,13 +78,26 @@ def _sentence(finished: Finished, losses: pd.DataFrame, found: float | None) -> 
     seeds = f", means over {n} seeds" if (n := losses["seed"].nunique()) > 1 else ", one seed"
     level = f"{100 * LEVEL:.0f} %"
     if found is None:
-        where = f"not reached: the last step, to {three_digits(values[-1])}, still takes {level} or more off"
+        where = f"not reached: up to {three_digits(values[-1])}, a doubling still takes {level} or more off"
     else:
         means = losses.groupby(W_POS)["position"].mean()
         start = "the least value tried" if found == values[0] else f"{parameter.title} = {three_digits(found)}"
         left = 100 * (1 - means[values[-1]] / means[found])
-        where = f"from {start} on, no step to the next takes {level} off, all of them together {left:.0f} %"
-    return f"Plateau of L_position: {where}{paper}. It depends on the steps tried: {tried}{seeds}."
+        where = (
+            f"from {start} on, a doubling takes less than {level} off; up to {three_digits(values[-1])} {left:.0f} %"
+        )
+    return f"Plateau of L_position: {where}{paper}. Tried were {tried}{seeds}."
+
+
+def _species_sentence(finished: Finished, losses: pd.DataFrame) -> list[str]:
+    """Where L_species is least, and what it is at either end."""
+    means = losses.groupby(W_POS)["species"].mean().sort_index().dropna()
+    if len(means) < 2:
+        return []
+    values = [float(value) for value in means.index]
+    least = values[int(means.to_numpy().argmin())]
+    ends = ", ".join(f"{means[value]:.3f} at {three_digits(value)}" for value in (values[0], values[-1]))
+    return [f"L_species is least at {_varied(finished).title} = {three_digits(least)}: {means.min():.3f}; {ends}."]
 
 
 def _varied(finished: Finished) -> Parameter:

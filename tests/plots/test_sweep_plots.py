@@ -107,13 +107,21 @@ def test_what_has_no_value_is_on_no_front_and_beats_nobody() -> None:
     ("losses", "expected"),
     [
         ([1.0, 0.5, 0.49, 0.48], 2.0),
-        ([1.0, 0.97, 0.5, 0.49], 3.0),  # a lull before it falls again is no plateau
+        ([1.0, 0.97, 0.5, 0.49], 4.0),  # a lull before it falls again is no plateau
         ([1.0, 0.8, 0.6, 0.4], None),
         ([1.0, 1.2, 1.4, 1.6], 1.0),
     ],
 )
-def test_plateau_is_where_no_later_step_falls(losses: list[float], expected: float | None) -> None:
-    assert plateau([1.0, 2.0, 3.0, 4.0], losses) == expected
+def test_plateau_is_where_no_later_doubling_falls(losses: list[float], expected: float | None) -> None:
+    assert plateau([1.0, 2.0, 4.0, 8.0], losses) == expected
+
+
+def test_plateau_does_not_depend_on_how_far_weights_are_apart() -> None:
+    """The loss of w^-0.2 up to 16 and w^-0.05 beyond falls by 13 %, then by 3.4 % per doubling."""
+    weights = np.array([1, 2, 4, 8, 16, 32, 64, 128, 256], dtype=float)
+    losses = np.where(weights < 16, weights**-0.2, 16**-0.15 * weights**-0.05)
+    for kept in (slice(None), [0, 4, 8], [0, 2, 4, 5, 8]):
+        assert plateau(weights[kept].tolist(), losses[kept].tolist()) == 16
 
 
 def test_one_weight_has_no_plateau() -> None:

@@ -17,15 +17,19 @@ from crystalsweep.plots.scales import Ruler, Scale, set_ticks, three_digits
 from crystalsweep.plots.style import PALETTE, REFERENCE, describe, legend_below, panels, save
 
 LEVEL = 0.05
-"""Relative decrease from one w_pos to the next below which a loss no longer falls."""
+"""Relative decrease for each doubling of w_pos below which a loss no longer falls."""
 
 
 def plateau(weights: Sequence[float], losses: Sequence[float], *, level: float = LEVEL) -> float | None:
-    """The first of the ascending weights (n,) after which no step takes `level` or more off the losses (n,).
+    """The first of the ascending weights (n,) after which no doubling takes `level` or more off the losses (n,).
 
-    None where the last step still does, or where there is no step.
+    Between two weights the loss is taken to fall by the same share at each doubling, so that what is found does not
+    depend on how far they are apart. None where it still falls at the last, or where there is only one.
     """
-    falls = [(before - after) / before >= level for before, after in pairwise(losses)]
+    doublings = [np.log2(greater / less) for less, greater in pairwise(weights)]
+    falls = [
+        1 - (after / before) ** (1 / n) >= level for (before, after), n in zip(pairwise(losses), doublings, strict=True)
+    ]
     last = max((i + 1 for i, falling in enumerate(falls) if falling), default=0)
     return float(weights[last]) if last < len(falls) else None
 
@@ -61,7 +65,7 @@ def plot_position_weight(
             axis.axvline(place, color=PALETTE[1], linestyle="--", linewidth=1.5, label=label)
         if column == "position" and plateau_at is not None:
             (start,) = ruler.at([plateau_at])
-            label = f"falls by less than {100 * LEVEL:.0f} % per step"
+            label = f"falls by less than {100 * LEVEL:.0f} % per doubling"
             axis.axvspan(
                 start, float(np.nanmax(ruler.at(known[weight.column]))), color=REFERENCE, alpha=0.15, label=label
             )
