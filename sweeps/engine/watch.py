@@ -246,7 +246,8 @@ class Watch(Callback):
                 self._catch_up(live, before=epoch)
             self._epoch(live, epoch, {n: v for n, v in result.items() if _ours(n, v)})
             live.size = live.store.size()
-            self._w.source.progress(live.training.key, live.seconds, settings if mutating else None)
+            if taken_over:
+                self._w.source.progress(live.training.key, live.seconds, settings)
             self._w.display.epoch(live.row)
             self.check_caps()
 
