@@ -20,6 +20,7 @@ from crystalsweep.config import override
 from crystalsweep.data import DataSet, load
 from sweeps.plan.forecast import FIRST_SECONDS, NESTED_SECONDS, REUSED_SECONDS, Forecast, cost
 from sweeps.plan.plan import PROPOSED, Plan
+from sweeps.plan.refusals import require_caps, require_patience
 from sweeps.plan.rehearsal import Measured, _kinds, measure
 from sweeps.plan.request import Request
 from sweeps.plan.room import Node, require_room
@@ -248,6 +249,25 @@ def test_what_fits_nowhere_is_refused() -> None:
         require_room(two.nodes, replace(two.resources, workers=1, cpus_per_worker=5))
 
 
+def test_a_population_runs_as_it_fits() -> None:
+    assert plan(cpus=16, max_concurrent=2, scheduler="pbt", search="random").at_once == 16
+
+
+def test_an_epoch_longer_than_the_patience_is_refused() -> None:
+    require_patience(None, 60)
+    require_patience(59.0, 60)
+    with pytest.raises(ValueError, match=r"takes about 80 min here, and --timeout 60 .* give --timeout 400"):
+        require_patience(80.0, 60)
+
+
+def test_a_cap_on_gpus_where_there_are_none_is_refused() -> None:
+    capped = plan(max_gpu_hours=1.0)
+    with pytest.raises(ValueError, match="--max-gpu-hours: no trial takes a GPU here"):
+        require_caps(capped.request, capped.gpus_per_worker)
+    require_caps(capped.request, plan(gpus=1).gpus_per_worker)
+    require_caps(plan().request, 0.0)
+
+
 def test_a_trial_keeps_what_was_asked_for() -> None:
     assert plan(keep_best=3).keep_last == 1
     assert plan(keep_best=3, scheduler="pbt", search="random").keep_last == 4
@@ -259,17 +279,19 @@ def test_schedulers_go_by_one_number() -> None:
 
 
 def test_forecast_and_plan_of_a_sweep(data: DataSet) -> None:
-    asked = plan(search="optuna", scheduler="asha", seeds=2, settings=("epochs=4",))
+    asked = plan(search="optuna", scheduler="asha", settings=("epochs=4",))
     forecast = asked.forecast(data)
     assert list(forecast.stages) == ["pretrain", "finetune", "gan"]
     assert forecast.minutes == pytest.approx(sum(forecast.stages.values()))
     assert forecast.epochs_per_trial is not None
-    spared, cut = 4 * 4, sum(length * count for length, count in lasting(32, 4, scheduler="asha"))
-    assert forecast.epochs_per_trial == pytest.approx((spared + cut) / 36)
+    spared, cut = 2 * 4, sum(length * count for length, count in lasting(16, 4, scheduler="asha"))
+    assert forecast.epochs_per_trial == pytest.approx((spared + cut) / 18)
+    assert forecast.epoch_minutes is not None
+    assert 0 < 4 * forecast.epoch_minutes < forecast.minutes
     assert forecast.gpu_hours == 0
-    assert Forecast.from_json(forecast.as_json()) == forecast
+    assert Forecast(**forecast.as_json()) == forecast
     told = asked.describe(forecast)
-    for words in ("…and 16 proposed by Optuna (TPE)", "each with 2 seeds: 36 trainings", "of 4 epochs on average"):
+    for words in ("…and 16 proposed by Optuna (TPE)", "of 4 epochs on average"):
         assert words in told
     assert "expected minutes (from steps timed just now" in told
 
@@ -285,6 +307,8 @@ def test_nothing_is_timed_where_minutes_end_a_training(data: DataSet) -> None:
     asked = plan("backbones", max_concurrent=1, seeds=2)
     forecast = asked.forecast(data)
     assert forecast.epochs_per_trial is None
+    assert forecast.epoch_minutes is None
+    assert "each with 2 seeds: 2 trainings" in asked.describe(forecast)
     assert forecast.minutes == pytest.approx((2 * 0.05 * 63 + FIRST_SECONDS + REUSED_SECONDS) / 60)
     assert "nothing was timed" in asked.describe(forecast)
     assert forecast.bytes > 0

@@ -227,6 +227,7 @@ def test_options_of_a_file_of_its_own_make_its_sweep_again(monkeypatch: pytest.M
     [
         ("gan_noise", "--preset dmo", "did you mean 'demo'"),
         ("gan_noise", "--objective scor", "did you mean 'score'"),
+        ("joint", "--seeds 2", "--scheduler asha decides by single trainings, and of a trial's 2"),
         ("gan_noise", "--set lerning_rate=1", "did you mean 'learning_rate'"),
         ("gan_noise", "--set sigma_noise=0.3 --set corruption.sigma_noise=0.3", "ambiguous"),
         ("gan_noise", "--set corruption.sigma_noise=0.3", "what this sweep varies"),

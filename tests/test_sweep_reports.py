@@ -121,6 +121,7 @@ def finished(folder: Path, outcomes: Sequence[Outcome], *parameters: Parameter, 
         references={**known, "most common": scores(0.1)},
         structures=300,
         costs={"minutes": (10.0, 15.0), "cpu_hours": (1.0, 3.0), "gpu_hours": (0.0, 0.0), "bytes": (1e6, 1e6)},
+        whole=True,
         importances={},
         folder=folder,
     )
@@ -268,6 +269,10 @@ def test_best_is_the_best_seed_of_the_trial_with_the_best_mean(tmp_path: Path) -
 
 def test_costs_say_whether_the_forecast_held() -> None:
     assert costs_sentence({"minutes": (10, 15), "gpu_hours": (0, 0)}).endswith("15 (1.50×): within 2×.")
+    assert (
+        costs_sentence({"minutes": (10, 2)}, whole=False)
+        == "Forecast of the whole sweep → so far: wall-clock minutes 10 → 2 (0.20×)."
+    )
     assert costs_sentence({"minutes": (10, 21), "bytes": (1e6, 4e5)}).endswith(
         "checkpoints 1 MB → 400 kB (0.40×): not within 2× for wall-clock minutes, checkpoints."
     )

@@ -151,12 +151,13 @@ def explaining(refusal: Path) -> Iterator[None]:
         if not refusal.exists() and failed is None:
             raise
         told = f"{STORAGE} {failed}" if isinstance(failed, StorageError) else str(failed)
-        raise ValueError(_reason(refusal) or told) from error
+        raise ValueError(reason_of(refusal) or told) from error
     if refusal.exists():
-        raise ValueError(_reason(refusal))
+        raise ValueError(reason_of(refusal))
 
 
-def _reason(refusal: Path) -> str:
+def reason_of(refusal: Path) -> str:
+    """What a refusal says; empty where there is none."""
     if not refusal.exists():
         return ""
     return refusal.read_text() or f"{STORAGE} no space left in {refusal.parent}; free some space there, then resume"

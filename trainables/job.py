@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,7 +99,9 @@ def local_inputs(job: Job) -> dict[str, Path]:
     return {name: _local(address) for name, address in job.inputs.items()}
 
 
+@lru_cache(maxsize=8)
 def _local(address: str) -> Path:
+    """One download for all jobs of this process; what they start from is finished and stays as it is."""
     if "://" not in address:
         return Path(address)
     store = CheckpointStore(address)

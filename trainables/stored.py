@@ -41,9 +41,10 @@ class StoredRun:
         """Add an epoch and send its checkpoint in the background. Raises the `StorageError` of the one before."""
         row = {name: float(value) for name, value in metrics.items()}
         self.history = [*(old for old in self.history if old["epoch"] < row["epoch"]), row]
-        folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))
+        with _local_disk():
+            folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))
         try:
-            with _local_disk(folder):
+            with _local_disk():
                 write_checkpoint(folder)
                 (folder / HISTORY).write_text("".join(json.dumps(old, sort_keys=True) + "\n" for old in self.history))
         except BaseException:
@@ -95,7 +96,7 @@ class StoredSession(Session):
 
 
 @contextmanager
-def _local_disk(folder: Path) -> Iterator[None]:
+def _local_disk() -> Iterator[None]:
     """What each writer of a checkpoint says of a full disk becomes a `StorageError`."""
     try:
         yield
@@ -104,6 +105,6 @@ def _local_disk(folder: Path) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not torchs_writer:
             raise
         raise StorageError(
-            f"cannot write a checkpoint into the temporary folder {folder.parent}: {error}; free some space there, or "
-            "set TMPDIR to a folder on another disk, then resume: what is complete in the storage is kept"
+            f"cannot write a checkpoint into the temporary folder {tempfile.gettempdir()}: {error}; free some space "
+            "there, or set TMPDIR to a folder on another disk, then resume: what is complete in the storage is kept"
         ) from error

@@ -81,10 +81,6 @@ class Outbox:
         self._sending: Sequence[_Write] = ()
         self._told: set[tuple[str, str]] = set()
 
-    def __reduce__(self) -> tuple[type[Outbox], tuple[Tracker]]:
-        """A copy in another process begins empty: Tune pickles its callbacks, and threads do not travel."""
-        return Outbox, (self._tracker,)
-
     def start(
         self,
         key: str,

@@ -9,7 +9,7 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from crystalsweep.checkpoint_store import CheckpointStore, child
+from crystalsweep.checkpoint_store import INFO, CheckpointStore, child
 from crystalsweep.evaluation.protocol import evaluate_references
 from crystalsweep.metrics import SHOWN, by_condition, flat, headline
 from crystalsweep.outbox import KEY
@@ -20,11 +20,15 @@ from sweeps.engine.outcome import Outcome
 from sweeps.engine.session import Session
 from sweeps.engine.study import Ended, Ledger
 from sweeps.report.report import Finished, Told, draw_trial, next_commands
+from trainables.restoration import TABLE
 from trainables.stage import select
 
 
-def finish(session: Session, ledger: Ledger, used: Used) -> None:
-    """Report on all trainings so far, on the terminal, in the sweep's folder and on the parent run."""
+def finish(session: Session, ledger: Ledger, used: Used, *, whole: bool) -> None:
+    """Report on all trainings so far, on the terminal, in the sweep's folder and on the parent run.
+
+    `whole` says that all have ended, which is what the forecast was of.
+    """
     record, plan = session.record, session.plan
     session.outbox.flush(timeout=60)
     runs = {key: str(run.info.run_id) for key, run in runs_of(session).items()}
@@ -49,6 +53,7 @@ def finish(session: Session, ledger: Ledger, used: Used) -> None:
             references=references,
             structures=len(train),
             costs=costs,
+            whole=whole,
             importances=ledger.importances(),
             folder=session.folder,
         )
@@ -73,7 +78,7 @@ def _publish(session: Session, told: Told, references: Mapping[str, pd.DataFrame
     for name, table in references.items():
         outbox.log(parent, flat(headline(table, metrics=SHOWN), prefix=name.replace(" ", "_")), 0)
     conclusion = f"{session.spec.question}\n\n{' '.join(told.words)}"
-    best = {"crystalsweep.best_run": told.best.run} if told.best else {}
+    best = {"crystalsweep.best_run": told.best.run} if told.best and told.best.run else {}
     outbox.tag(parent, {"mlflow.note.content": conclusion} | best)
 
 
@@ -83,7 +88,9 @@ def _say(session: Session, told: Told, costs: Mapping[str, tuple[float, float]])
     display.say(f"\n{told.text}\n")
     display.say("plots:\n" + "\n".join(f"  {plot}" for plot in told.plots))
     display.say(f"report:  {told.page}\nnumbers: {folder / 'results.csv'}\n")
-    if told.best:
+    if told.best and not told.best.run:
+        display.say(f"no run ids: MLflow does not answer; --resume {session.record.name}, once it does, has them")
+    elif told.best:
         display.say(next_commands(session.spec.name, told.best, request.tracking_uri, request.storage))
     display.result(
         {
@@ -119,7 +126,7 @@ def _outcome(session: Session, ended: Ended, runs: Mapping[str, str]) -> Outcome
         control=training.control,
         run=runs.get(training.key, ""),
         history=read_history(session.folder, training.key) or store.history(),
-        checkpoint=None if latest is None else store.fetch(latest),
+        checkpoint=None if latest is None else store.fetch(latest, only=(INFO, TABLE)),
         seconds=training.seconds,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -69,10 +69,10 @@ class Single:
         return Prerequisite(stage=self.stage, key=key, run=run, checkpoint=_shared(store))
 
 
-def key_of(stage: str, config: StageConfig, data: DataSet, inputs: Mapping[str, Prerequisite]) -> str:
+def key_of(stage: str, config: StageConfig, data: DataSet, inputs: Mapping[str, str]) -> str:
     """Sha256 of stage, config, data, split, code and the keys of the inputs: a change in any is another key."""
     parts = [stage, config.fingerprint(), data.data_sha256, data.split_sha256, code_sha256()]
-    parts += [f"{name}={inputs[name].key}" for name in sorted(inputs)]
+    parts += [f"{name}={inputs[name]}" for name in sorted(inputs)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -81,8 +81,17 @@ def home(storage: str, key: str) -> str:
     return child(child(storage, "prerequisites"), key[:16])
 
 
+def kept(known: Prerequisite, storage: str) -> Prerequisite | None:
+    """The same, where it is now if `storage` was moved; None where it is gone."""
+    store = CheckpointStore(child(home(storage, known.key), known.stage))
+    return None if store.latest() is None else replace(known, checkpoint=_shared(store))
+
+
 def find(tracker: Tracker, experiment: str, stage: str, key: str, storage: str) -> Prerequisite | None:
-    """The prerequisite with this key that has finished in MLflow; its checkpoint comes from there if it must."""
+    """The prerequisite with this key that has finished in MLflow; its checkpoint comes from there if it must.
+
+    One process at a time may do this with a key.
+    """
     found = tracker.finished_with(experiment, KEY, key)
     if not found:
         return None

@@ -35,7 +35,7 @@ from sweeps.engine.prerequisites import EXPERIMENT
 from sweeps.engine.session import Session
 from sweeps.engine.stages import PATIENCE, CapReachedError, run_stages
 from sweeps.plan.plan import Plan
-from sweeps.plan.refusals import require_sound
+from sweeps.plan.refusals import require_caps, require_sound
 from sweeps.plan.request import FREE, Request
 from sweeps.plan.room import require_room
 from sweeps.space.objectives import objectives
@@ -72,6 +72,8 @@ def run(
             with locked(folder):
                 record = read(folder)
                 record.request = moved(allowed(record.request, given), request.storage)
+                if {"num_samples", "max_concurrent"} & given.keys():
+                    record.forecast = {}
                 spec = spec_of(record.request.own)
                 require_sound(record.request, spec.resolve(record.request.preset, record.request.settings))
                 _prepare_and_go(spec, record, folder, screen, dry_run=dry_run, resumed=True)
@@ -154,6 +156,7 @@ def _go(plan: Plan, record: Record, folder: Path, crystals: DataSet, screen: Dis
     signal.signal(signal.SIGTERM, _interrupt)  # ray.init replaced it
     plan = replace(plan, nodes=cluster_nodes())
     require_room(plan.nodes, plan.resources)
+    require_caps(request, plan.gpus_per_worker)
     outbox = Outbox(tracker, tell=lambda line: screen.say(line, error=True))
     session = Session(
         spec=spec,

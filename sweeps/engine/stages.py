@@ -9,13 +9,14 @@ from functools import partial
 from sweeps.engine.budget import Used
 from sweeps.engine.finish import finish, runs_of
 from sweeps.engine.folder import locked, state_folder, write
-from sweeps.engine.prerequisites import EXPERIMENT, KEY, Prerequisite, Single, find, home, key_of
+from sweeps.engine.prerequisites import EXPERIMENT, KEY, Prerequisite, Single, find, home, kept, key_of
 from sweeps.engine.session import Session
 from sweeps.engine.study import Ledger
 from sweeps.engine.training import Training
 from sweeps.engine.trainings import Schedule, run_trainings
 from sweeps.engine.trial import Assignment
 from sweeps.engine.watch import STATUS, Source, Watch, Watched
+from sweeps.plan.refusals import require_patience
 from sweeps.space.objectives import OBJECTIVES
 from trainables.config import StageConfig
 from trainables.job import Job, Resources, job_for
@@ -38,20 +39,19 @@ class CapReachedError(Exception):
 def run_stages(session: Session) -> None:
     """Train what the sweep starts from and what it sweeps, and report.
 
-    Raises `CapReachedError`, after the report where the swept stage had begun, and `OSError` where the storage fails.
+    Raises `CapReachedError`, after the report where the swept stage had begun, `OSError` where the storage fails, and
+    `ValueError` where no epoch would end before it is given up.
     """
     record, plan = session.record, session.plan
     record.parent = session.outbox.run_id(record.name, timeout=PATIENCE)
-    write(session.folder, record)
-    for stage, config in plan.prerequisites.items():
-        if not _found(session, stage, config):
-            break
+    _forget_lost(session)
+    keys = _keys(session)
     if not record.forecast:
-        there = {known["stage"] for known in record.prerequisites.values()}
-        record.forecast = plan.forecast(session.crystals, found=there).as_json()
-        write(session.folder, record)
+        record.forecast = plan.forecast(session.crystals, found=_need_no_training(session, keys)).as_json()
+    write(session.folder, record)
+    require_patience(record.forecast["epoch_minutes"], session.request.timeout)
     for stage, config in plan.prerequisites.items():
-        _have(session, stage, config)
+        _have(session, stage, config, keys)
     session.outbox.tag(
         record.name, {f"crystalsweep.{name}": found["run"] for name, found in record.prerequisites.items()}
     )
@@ -101,10 +101,10 @@ def _sweep(session: Session) -> None:
     rounds: list[Round] = [(ledger.next, schedule)]
     if request.scheduler != "none":  # control arms are neither cut nor changed
         rounds.insert(0, (partial(ledger.next, control=True), replace(schedule, kind="none")))
-    _train(session, watch, rounds, plan.at_once)
+    _train(watch, rounds, plan.at_once)
     if watch.halted:
         session.display.say(f"stopped: {watch.halted}")
-    finish(session, ledger, watch.used())
+    finish(session, ledger, watch.used(), whole=not watch.halted)
     if watch.halted:
         raise CapReachedError(watch.halted)
 
@@ -122,51 +122,62 @@ def _remember(session: Session, ledger: Ledger, watch: Watch) -> None:
             watch.resend(key)
 
 
-def _have(session: Session, stage: str, config: StageConfig) -> None:
+def _forget_lost(session: Session) -> None:
+    """Prerequisites that an earlier session began with are kept, wherever the storage is now.
+
+    What is gone, and what was made from it, is found or made again.
+    """
+    known, lost = session.record.prerequisites, False
+    for stage in session.plan.prerequisites:
+        name = LEAVES[stage]
+        there = kept(Prerequisite(**known[name]), session.request.storage) if name in known and not lost else None
+        if there:
+            known[name] = vars(there)
+        else:
+            lost = True
+            known.pop(name, None)
+
+
+def _keys(session: Session) -> dict[str, str]:
+    """By what it leaves, the key of every prerequisite."""
+    keys: dict[str, str] = {}
+    for stage, config in session.plan.prerequisites.items():
+        known = session.record.prerequisites.get(LEAVES[stage])
+        keys[LEAVES[stage]] = known["key"] if known else key_of(stage, config, session.crystals, keys)
+    return keys
+
+
+def _need_no_training(session: Session, keys: Mapping[str, str]) -> list[str]:
+    """Prerequisites that others have made; what this sweep has made itself is part of what it costs."""
+    if session.record.prerequisites_used["cpu_hours"]:
+        return []
+    tracker, experiment = session.tracker, session.experiments.get(EXPERIMENT, "")
+    return [s for s in session.plan.prerequisites if tracker.finished_with(experiment, KEY, keys[LEAVES[s]])]
+
+
+def _have(session: Session, stage: str, config: StageConfig, keys: Mapping[str, str]) -> None:
     """Have what the sweep starts from: found, or trained now, by one sweep at a time."""
-    if LEAVES[stage] in session.record.prerequisites:
+    record, storage, name = session.record, session.request.storage, LEAVES[stage]
+    if name in record.prerequisites:
         return
-    key, given = _key_of(session, stage, config)
-    with locked(state_folder(session.request.storage) / "prerequisites" / key[:16], wait=session.display.say):
-        if not _found(session, stage, config):
-            made = _make(session, stage, config, key, given)
-            session.record.prerequisites[LEAVES[stage]] = vars(made)
-            write(session.folder, session.record)
+    with locked(state_folder(storage) / "prerequisites" / keys[name][:16], wait=session.display.say):
+        found = find(session.tracker, session.experiments[EXPERIMENT], stage, keys[name], storage)
+        if found:
+            session.display.say(f"{stage}: found in MLflow, run {found.run} (same config, data and code)")
+        record.prerequisites[name] = vars(found or _make(session, stage, config, keys[name]))
+        write(session.folder, record)
 
 
-def _found(session: Session, stage: str, config: StageConfig) -> bool:
-    """Whether a prerequisite is there: one that the sweep began with is kept when it is resumed."""
-    record = session.record
-    if LEAVES[stage] in record.prerequisites:
-        return True
-    key, _ = _key_of(session, stage, config)
-    found = find(session.tracker, session.experiments[EXPERIMENT], stage, key, session.request.storage)
-    if found is None:
-        return False
-    session.display.say(f"{stage}: found in MLflow, run {found.run} (same config, data and code)")
-    record.prerequisites[LEAVES[stage]] = vars(found)
-    write(session.folder, record)
-    return True
-
-
-def _key_of(session: Session, stage: str, config: StageConfig) -> tuple[str, dict[str, Prerequisite]]:
-    """Key of a prerequisite, and what it starts from."""
-    given = {name: Prerequisite(**found) for name, found in session.record.prerequisites.items()}
-    return key_of(stage, config, session.crystals, given), given
-
-
-def _make(
-    session: Session, stage: str, config: StageConfig, key: str, given: Mapping[str, Prerequisite]
-) -> Prerequisite:
+def _make(session: Session, stage: str, config: StageConfig, key: str) -> Prerequisite:
     together = replace(session.plan.resources, workers=session.plan.together(config))
-    before = session.prerequisites_used
+    before, given = session.prerequisites_used, session.record.prerequisites
 
     def note(seconds: float) -> None:
         used = before.plus(seconds, together)
         session.record.prerequisites_used = {"cpu_hours": used.cpu_hours, "gpu_hours": used.gpu_hours}
         write(session.folder, session.record)
 
-    inputs = {name: known.checkpoint for name, known in given.items()}
+    inputs = {name: known["checkpoint"] for name, known in given.items()}
     job = replace(job_for(stage, config, session.request.data, inputs), checkpoints=home(session.request.storage, key))
     single = Single(stage, note)
     watch = _watch(
@@ -178,24 +189,24 @@ def _make(
         parent=None,
         used=before,
         prefix=key[:16],
-        tags={KEY: key, **{f"crystalsweep.input.{name}": known.run for name, known in given.items()}},
+        tags={KEY: key, **{f"crystalsweep.input.{name}": known["run"] for name, known in given.items()}},
     )
     schedule = Schedule(kind="none", objective=OBJECTIVES["score"], epochs=config.epochs)
-    _train(session, watch, [(single.next, schedule)], 1)
+    _train(watch, [(single.next, schedule)], 1)
     if watch.halted:
         raise CapReachedError(watch.halted)
     run = session.outbox.run_id(key[:16] + stage, timeout=PATIENCE)
     return single.made(key, session.request.storage, run)
 
 
-def _train(session: Session, watch: Watch, rounds: Sequence[Round], at_once: int) -> None:
+def _train(watch: Watch, rounds: Sequence[Round], at_once: int) -> None:
     """Train what each round gives, until one is halted. Raises `OSError` where the storage or the study failed."""
     try:
         for take, schedule in rounds:
             if not watch.halted:
                 run_trainings(watch, take, schedule, at_once)
     finally:
-        session.record.seconds += watch.elapsed
+        watch.note_elapsed()
     if watch.broken:
         raise OSError(watch.halted)
 
@@ -222,6 +233,12 @@ def _watch(
     prefix: str = "",
     tags: Mapping[str, str] | None = None,
 ) -> Watch:
+    record, before = session.record, session.record.seconds
+
+    def note(elapsed: float) -> None:
+        record.seconds = before + elapsed
+        write(session.folder, record)
+
     return Watch(
         Watched(
             title=session.spec.name,
@@ -239,5 +256,6 @@ def _watch(
             timeout=60 * session.request.timeout,
             display=session.display,
             folder=session.folder,
+            note=note,
         )
     )

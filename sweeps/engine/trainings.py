@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -43,7 +43,13 @@ def run_trainings(watch: Watch, take: Callable[[], Training | None], schedule: S
     assignment, planned = watch.assignment, watch.planned
     watch.cutting = schedule.kind == "asha"
     watch.check_caps()
-    search, samples, space = _search(_expected(watch, take), schedule, max_concurrent, planned)
+    scheduler = _scheduler(schedule, watch)
+
+    def begun(trial_id: str, training: Training) -> None:
+        if isinstance(scheduler, ASHAScheduler):
+            _recall(scheduler, schedule.objective, trial_id, watch.live[training.key].history)
+
+    search, samples, space = _search(_expected(watch, take), begun, schedule, max_concurrent, planned)
     if samples == 0:
         return
     filesystem, path = _tune_folder(assignment, watch.folder / "tune")
@@ -53,7 +59,7 @@ def run_trainings(watch: Watch, take: Callable[[], Training | None], schedule: S
         tune_config=tune.TuneConfig(
             search_alg=search,
             num_samples=samples,
-            scheduler=_scheduler(schedule, watch),
+            scheduler=scheduler,
             reuse_actors=assignment.resources.workers == 1,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
@@ -75,17 +81,19 @@ def run_trainings(watch: Watch, take: Callable[[], Training | None], schedule: S
 
 
 class Issue(Searcher):
-    """Hands the source's trainings to Tune, at each call the next one."""
+    """Hands the source's trainings to Tune, at each call the next one, and says which trial it became."""
 
-    def __init__(self, take: Callable[[], Training | None]) -> None:
+    def __init__(self, take: Callable[[], Training | None], begun: Callable[[str, Training], None]) -> None:
         super().__init__()
-        self._take = take
+        self._take, self._begun = take, begun
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Settings of a training, under `key` its name."""
-        del trial_id
         training = self._take()
-        return Searcher.FINISHED if training is None else _config(training)
+        if training is None:
+            return Searcher.FINISHED
+        self._begun(trial_id, training)
+        return _config(training)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The ledger hears of it from the watch."""
@@ -114,14 +122,18 @@ def _expected(watch: Watch, take: Callable[[], Training | None]) -> Callable[[],
 
 
 def _search(
-    take: Callable[[], Training | None], schedule: Schedule, max_concurrent: int, planned: int
+    take: Callable[[], Training | None],
+    begun: Callable[[str, Training], None],
+    schedule: Schedule,
+    max_concurrent: int,
+    planned: int,
 ) -> tuple[Any, int, dict[str, Any]]:
     """What proposes trials to Tune, how many, and with which keys.
 
     A population is known from the start and shares the resources by turns; other trials come one by one.
     """
     if schedule.kind != "pbt":
-        return ConcurrencyLimiter(Issue(take), max_concurrent=max_concurrent), planned, {}
+        return ConcurrencyLimiter(Issue(take, begun), max_concurrent=max_concurrent), planned, {}
     points = [_config(training) for training in iter(take, None)]
     keys: dict[str, Any] = dict.fromkeys(key for point in points for key in point)
     return BasicVariantGenerator(points_to_evaluate=points), len(points), keys
@@ -139,7 +151,9 @@ def _scheduler(schedule: Schedule, watch: Watch) -> TrialScheduler | None:
             grace_period=grace,
             reduction_factor=reduction,
         )
-        _recall(halving, watch, metric, 1.0 if mode == "max" else -1.0)
+        for key, live in watch.live.items():
+            if live.state in ("complete", "pruned") and not live.training.control:
+                _recall(halving, schedule.objective, key, live.history)
         return halving
     if schedule.kind == "pbt":
         return PopulationBasedTraining(
@@ -155,13 +169,14 @@ def _scheduler(schedule: Schedule, watch: Watch) -> TrialScheduler | None:
     return None
 
 
-def _recall(halving: ASHAScheduler, watch: Watch, metric: str, sign: float) -> None:
-    """What trainings of earlier sessions had at each rung, so that a resumed sweep cuts as it would have."""
+def _recall(
+    halving: ASHAScheduler, objective: Objective, trial: str, history: Mapping[int, Mapping[str, float]]
+) -> None:
+    """What a training had at each rung that it reached in an earlier session: it is not judged there again."""
     for milestone, recorded in halving._brackets[0]._rungs:
-        for key, live in watch.live.items():
-            value = live.history.get(int(milestone), {}).get(metric)
-            if live.state in ("complete", "pruned") and not live.training.control and value is not None:
-                recorded[key] = sign * value
+        value = history.get(int(milestone), {}).get(objective.metric)
+        if value is not None:
+            recorded[trial] = value if objective.mode == "max" else -value
 
 
 def _distribution(parameter: Parameter) -> Any:

@@ -24,7 +24,7 @@ from crystalsweep.checkpoint_store import CheckpointGoneError, CheckpointStore, 
 from sweeps.engine.training import parse_key
 from trainables.alone import fit_alone
 from trainables.catalogue import config_from
-from trainables.cluster import explaining, trainer
+from trainables.cluster import explaining, reason_of, trainer
 from trainables.config import StageConfig
 from trainables.job import LAST, STORAGE, Job, Resources
 
@@ -72,7 +72,7 @@ def run_trial(config: dict[str, Any], *, assignment: Assignment) -> None:
     reported = _Reported(key, assignment.mutating)
     try:
         if refusal.exists():
-            raise ValueError(refusal.read_text())
+            raise ValueError(reason_of(refusal))
         if assignment.mutating:
             _take_over(key, job, assignment.job.checkpoints)
         if assignment.resources.workers == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -120,6 +120,8 @@ class Watched:
     display: Display
     folder: Path
     """Local, of the sweep: histories."""
+    note: Callable[[float], None]
+    """Takes, now and then, the seconds since it began to watch."""
 
 
 class Watch(Callback):
@@ -137,7 +139,7 @@ class Watch(Callback):
         self.cutting = False
         """Whether the scheduler cuts trainings: one that ends early without it has failed."""
         self._remembered = 0
-        self._began = time.monotonic()
+        self._began = self._noted = time.monotonic()
         self._config = config_from(watched.assignment.job.stage, watched.assignment.job.config)
         self._refusals = Path(watched.assignment.folder) / "refusals"
         self._refusals.mkdir(parents=True, exist_ok=True)
@@ -164,16 +166,18 @@ class Watch(Callback):
         """Trainings in all."""
         return self._w.source.planned
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds since it began to watch."""
-        return time.monotonic() - self._began
+    def note_elapsed(self) -> None:
+        """Have the time kept, which a killed sweep would forget."""
+        self._noted = time.monotonic()
+        self._w.note(self._noted - self._began)
 
     def remember(self, training: Training, state: State, reason: str) -> None:
         """A training that ended in an earlier session: it counts, and is shown."""
         live = self._live(training)
         live.history = {int(row["epoch"]): row for row in read_history(self._w.folder, training.key)}
         live.size, live.state, live.reason = live.store.size(), state, reason
+        if state == "pruned" and live.size:  # killed before it could free them
+            live.free_at = time.monotonic()
         self._remembered += 1
         live.row.status, live.row.note = state, reason
         if live.history:
@@ -233,7 +237,8 @@ class Watch(Callback):
                 self._refused(live, str(result[REFUSED]))
                 return
             epoch, mutating = int(result["epoch"]), self._w.assignment.mutating
-            settings = {name: value for name, value in trial.config.items() if name != KEY}
+            config = result["config"]  # the trial's own may be what it will go on with
+            settings = {name: value for name, value in config.items() if name != KEY}
             taken_over = mutating and settings != live.settings
             if taken_over:
                 live.settings = settings
@@ -280,6 +285,8 @@ class Watch(Callback):
             for trial in trials:
                 self._look_after(trial, self.live[_key(trial)], time.monotonic())
             self.check_caps()
+            if time.monotonic() - self._noted > _NOTED:
+                self.note_elapsed()
         self._w.display.show(self.picture())
 
     def _look_after(self, trial: Trial, live: Live, now: float) -> None:

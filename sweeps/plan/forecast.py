@@ -34,17 +34,14 @@ class Forecast:
     """Likewise of GPUs."""
     bytes: int
     """Of the checkpoints that the swept stage keeps."""
+    epoch_minutes: float | None
+    """Of the longest epoch of any stage; None where none was timed."""
     epochs_per_trial: float | None
     """Mean over trainings, after what the scheduler cuts; None where a budget of minutes ends them."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Forecast:
-        """From what `as_json` gave."""
-        return cls(**content)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,7 +121,7 @@ def sweep_command(
             type=count,
             default=max_concurrent,
             show_default=True,
-            help="Trials at once, if they fit.",
+            help="Trials at once, if they fit; of a population (pbt) as many run as fit.",
         ),
         click.option(
             "--keep-best",

@@ -81,8 +81,9 @@ class Plan:
 
     @property
     def at_once(self) -> int:
-        """Trainings at once: as many as asked for and as fit, or one."""
-        return max(1, min(self.request.max_concurrent, trainings_that_fit(self.nodes, self.resources)))
+        """Trainings at once: as many as asked for and as fit, or one. Of a population as many run as fit."""
+        fit = trainings_that_fit(self.nodes, self.resources)
+        return max(1, fit if self.request.scheduler == "pbt" else min(self.request.max_concurrent, fit))
 
     @property
     def keep_last(self) -> int:
@@ -149,7 +150,8 @@ class Plan:
         need no training.
         """
         request, config, workers = self.request, self.swept, self.request.workers_per_trial
-        one = _mean([self._measured(self.stage, each, data, workers) for each in self.chosen.values()])
+        measured = [self._measured(self.stage, each, data, workers) for each in self.chosen.values()]
+        one = _mean(measured)
         kept = self.keep_last + request.keep_best
         priced = partial(cost, one, epochs=config.epochs, at_once=self.at_once, workers=workers, kept=kept)
         alone = min(len(self.resolved.controls), self.num_samples) * request.seeds if request.scheduler != "none" else 0
@@ -158,9 +160,8 @@ class Plan:
         for stage, before in self.prerequisites.items():
             if stage not in found:
                 together = self.together(before)
-                each = cost(
-                    self._measured(stage, before, data, together), 1, before.epochs, at_once=1, workers=together, kept=0
-                )
+                measured.append(self._measured(stage, before, data, together))
+                each = cost(measured[-1], 1, before.epochs, at_once=1, workers=together, kept=0)
                 stages[stage] = each.wall / 60
                 held += together * each.held
         stages[self.stage] = swept.wall / 60
@@ -170,6 +171,7 @@ class Plan:
             cpu_hours=held * request.cpus_per_worker / 3600,
             gpu_hours=held * self.gpus_per_worker / 3600,
             bytes=round(swept.bytes),
+            epoch_minutes=max((max(each.epochs) / 60 for each in measured if each.epochs), default=None),
             epochs_per_trial=None if config.max_minutes is not None else swept.epochs / self.trainings,
         )
 

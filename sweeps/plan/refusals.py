@@ -16,6 +16,21 @@ def require_sound(request: Request, resolved: Resolved) -> None:
     _require_resources(request)
 
 
+def require_patience(epoch_minutes: float | None, timeout: float) -> None:
+    """Raises `ValueError` where an epoch takes longer than a training may be silent, in minutes."""
+    if epoch_minutes is not None and epoch_minutes > timeout:
+        raise ValueError(
+            f"an epoch takes about {epoch_minutes:.3g} min here, and --timeout {timeout:g} gives up a training that "
+            f"has reported none for so long: give --timeout {5 * epoch_minutes:.0f}, or more workers"
+        )
+
+
+def require_caps(request: Request, gpus_per_worker: float) -> None:
+    """Raises `ValueError` for a cap that could not stop anything."""
+    if request.max_gpu_hours is not None and not gpus_per_worker:
+        raise ValueError("--max-gpu-hours: no trial takes a GPU here, so it caps nothing; give --max-cpu-hours")
+
+
 def _require_trials(request: Request, resolved: Resolved) -> None:
     asked, controls, known = request.num_samples, len(resolved.controls), len(points(resolved, request))
     if asked is None:
@@ -34,6 +49,11 @@ def _require_schedulable(request: Request, resolved: Resolved) -> None:
         raise ValueError(
             f"--scheduler {request.scheduler} compares trials after as many epochs, and here they have as many minutes "
             "(max_minutes); leave it out"
+        )
+    if request.seeds > 1:
+        raise ValueError(
+            f"--scheduler {request.scheduler} decides by single trainings, and of a trial's {request.seeds} some would "
+            "be cut or changed: leave out --seeds and train the best again with it, or give --scheduler none"
         )
     if request.scheduler == "pbt" and not any(parameter.mutable for parameter in resolved.parameters):
         raise ValueError(f"--scheduler pbt: nothing that this sweep varies can change while {stage} runs; take asha")

@@ -50,12 +50,14 @@ def _costs(finished: Finished) -> Table:
                 amount(name, forecast),
                 amount(name, actual),
                 f"{actual / forecast:.2f}×" if forecast else "–",
-                "–" if not forecast else "yes" if within_two(forecast, actual) else "no",
+                "–" if not (forecast and finished.whole) else "yes" if within_two(forecast, actual) else "no",
             ]
         )
         for name, (forecast, actual) in finished.costs.items()
     ]
     note = "The forecast is from steps timed before anything started; a cached stage takes no time."
+    if not finished.whole:
+        note += " It is of the whole sweep, of which a part has been run."
     return Table(heads=["", "forecast", "actual", "ratio", "within 2×"], rows=rows, note=note)
 
 

@@ -36,6 +36,8 @@ class Finished:
     """Training crystals of an epoch."""
     costs: Mapping[str, tuple[float, float]]
     """(forecast, actual) of `minutes` (wall-clock), `cpu_hours`, `gpu_hours` and `bytes` (checkpoints)."""
+    whole: bool
+    """Whether all trainings have ended, which is what the forecast was of."""
     importances: Mapping[str, float]
     """By parameter key, for the first objective; empty where it cannot be told."""
     folder: Path
@@ -124,20 +126,21 @@ def tidy(trials: Sequence[Evaluated], summaries: Mapping[str, pd.DataFrame]) -> 
 
 
 def next_commands(sweep: str, best: Outcome, tracking_uri: str, storage: Path | str) -> str:
-    """The three commands to type next; the sweep as it was asked for. `storage` may be an `s3://` address."""
+    """The commands to type next; the sweep as it was asked for, unless it was resumed.
+
+    `storage` may be an `s3://` address.
+    """
     local = tracking_uri.startswith("sqlite:")
     own = "://" not in str(storage) and tracking_uri == sqlite_uri(Path(storage))
     place = f"--storage {storage}" if own else f"--tracking-uri {tracking_uri}"
     look = f"{_command('mlflow')} ui --backend-store-uri {tracking_uri}" if local else f"open {tracking_uri}"
-    submit = (
-        f"{_command('ray')} job submit --working-dir . -- {shlex.join(['python', f'sweeps/{sweep}.py', *sys.argv[1:]])}"
-    )
-    return (
-        "Next:\n"
-        f"  compare in the MLflow UI   {look}\n"
-        f"  resubmit on a cluster      RAY_API_SERVER_ADDRESS=http://HEAD:8265 {submit}\n"
-        f"  promote the best trial     {_command('crystalsweep')} promote {best.run} {place}"
-    )
+    commands = [f"compare in the MLflow UI   {look}"]
+    if not any(argument.startswith("--resume") for argument in sys.argv):
+        again = shlex.join(["python", f"sweeps/{sweep}.py", *sys.argv[1:]])
+        submit = f"{_command('ray')} job submit --working-dir . -- {again}"
+        commands.append(f"resubmit on a cluster      RAY_API_SERVER_ADDRESS=http://HEAD:8265 {submit}")
+    commands.append(f"promote the best trial     {_command('crystalsweep')} promote {best.run} {place}")
+    return "\n  ".join(["Next:", *commands])
 
 
 def _command(name: str) -> str:

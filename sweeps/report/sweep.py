@@ -71,7 +71,7 @@ def tell(
         front_sentence(finished, frame),
         seeds_sentence(finished, trainings),
         ends_sentence(finished),
-        costs_sentence(finished.costs),
+        costs_sentence(finished.costs, whole=finished.whole),
     ]
     sentences = [each for each in said if each]
     page = finished.folder / FILE

@@ -153,8 +153,8 @@ def ends_sentence(finished: Finished) -> str:
     return f"{', '.join(parts)}."
 
 
-def costs_sentence(costs: Mapping[str, tuple[float, float]]) -> str:
-    """Forecast against actual, and whether within a factor of two."""
+def costs_sentence(costs: Mapping[str, tuple[float, float]], *, whole: bool = True) -> str:
+    """Forecast against actual, and whether within a factor of two, if the `whole` sweep was run."""
     known = {name: pair for name, pair in costs.items() if any(pair)}
     if not known:
         return "What it cost was not measured."
@@ -164,6 +164,8 @@ def costs_sentence(costs: Mapping[str, tuple[float, float]]) -> str:
         told.append(f"{title} {amount(name, forecast)} → {amount(name, actual)}{_ratio(forecast, actual)}")
         if not within_two(forecast, actual):
             off.append(title)
+    if not whole:
+        return f"Forecast of the whole sweep → so far: {'; '.join(told)}."
     verdict = f"not within 2× for {', '.join(off)}" if off else "within 2×"
     return f"Forecast → actual: {'; '.join(told)}: {verdict}."
 

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.ray.conftest import Starter, Sweep, end_of, until
-from tests.ray.remains import histories, known, require_whole, runs, timeless, trials, unbroken
+from tests.ray.remains import histories, known, record, require_whole, runs, timeless, trials, unbroken
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +38,8 @@ class Killed:
     folder: Path
     proposed: dict[int, dict[str, float]]
     """Parameters of the trials that were there at the first kill."""
+    elapsed: float
+    """Seconds of the sweep before the first kill, as its record had them afterwards."""
     seconds: dict[str, float]
     """For which trainings had held their resources at the first kill, as the study had it a while later."""
     resumed_for: float
@@ -62,6 +64,7 @@ def killed(start: Starter, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     end_of(below)
     folder = first.folder
     seconds = {key: known(folder, key)["seconds"] for key in ("0000-s0", "0001-s0")}
+    elapsed = float(record(folder)["seconds"])
     proposed = {trial.number: dict(trial.params) for trial in trials(folder)}
     time.sleep(DOWNTIME)
 
@@ -73,7 +76,7 @@ def killed(start: Starter, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     last = start("w_pos", storage, "--resume", "latest")
     codes = [second.wait(), third.wait(), last.wait()]
     outputs = [one.output for one in (first, second, third, last)]
-    return Killed(folder, proposed, seconds, time.monotonic() - resumed, outputs, codes, left_open)
+    return Killed(folder, proposed, elapsed, seconds, time.monotonic() - resumed, outputs, codes, left_open)
 
 
 def stopped(start: Starter, storage: Path, key: str, epoch: int, number: signal.Signals) -> Sweep:
@@ -127,6 +130,7 @@ def test_the_searcher_keeps_its_trials(killed: Killed) -> None:
 
 
 def test_the_budget_counts_what_ran_and_no_downtime(killed: Killed) -> None:
+    assert 0 < killed.elapsed < record(killed.folder)["seconds"]
     for key, before in killed.seconds.items():
         after, rows = known(killed.folder, key)["seconds"], histories(killed.folder)[key]
         trained = sum(row["time/epoch_s"] for row in rows)

@@ -1,0 +1,89 @@
+"""What a resumed sweep makes of trainings that an earlier process left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from ray.tune.schedulers import ASHAScheduler
+
+from crystalsweep.checkpoint_store import CheckpointStore
+from crystalsweep.outbox import Outbox
+from crystalsweep.tracking import Tracker
+from sweeps.display.display import display
+from sweeps.engine.budget import Caps, Used
+from sweeps.engine.prerequisites import Single
+from sweeps.engine.training import Training
+from sweeps.engine.trainings import Schedule, _recall, _scheduler
+from sweeps.engine.trial import Assignment
+from sweeps.engine.watch import Watch, Watched
+from sweeps.space.objectives import OBJECTIVES
+from trainables.alone import fit_alone
+from trainables.catalogue import preset
+from trainables.job import Job, Resources, job_for
+
+CONFIG = preset("pretrain", "smoke").model_copy(update={"epochs": 1, "max_crystals": 16})
+SCORE = OBJECTIVES["score"]
+
+
+def watch(folder: Path) -> Watch:
+    job = Job(**{**vars(job_for("pretrain", CONFIG, "bundled")), "checkpoints": str(folder / "checkpoints")})
+    return Watch(
+        Watched(
+            title="w_pos",
+            assignment=Assignment(job=job, choices={}, resources=Resources(), folder=str(folder), mutating=False),
+            source=Single("pretrain", lambda *_: None),
+            outbox=Outbox(Tracker(f"sqlite:///{folder / 'mlflow.db'}")),
+            experiment="0",
+            parent=None,
+            kind="trial",
+            tags={},
+            prefix="",
+            objective=SCORE,
+            caps=Caps(),
+            used=Used(),
+            timeout=60.0,
+            display=display(json=False),
+            folder=folder,
+            note=lambda *_: None,
+        )
+    )
+
+
+@pytest.mark.parametrize(("state", "left"), [("pruned", []), ("complete", [1])])
+def test_space_of_what_was_cut_just_before_a_kill_is_freed(tmp_path: Path, state: Any, left: list[int]) -> None:
+    resumed = watch(tmp_path)
+    store = CheckpointStore(tmp_path / "checkpoints" / "0000-s0")
+    fit_alone(Job(**{**vars(resumed.assignment.job), "checkpoints": store.address}), False, lambda *_: None)
+    resumed.remember(Training(key="0000-s0", name="a training", settings={}), state, "")
+    assert resumed.used().bytes == store.size() > 0
+    resumed.settle()
+    assert store.epochs() == left
+    assert (resumed.used().bytes > 0) == bool(left)
+
+
+def halving() -> ASHAScheduler:
+    nobody = cast(Watch, SimpleNamespace(live={}))
+    made = _scheduler(Schedule(kind="asha", objective=SCORE, epochs=18), nobody)
+    assert isinstance(made, ASHAScheduler)
+    return made
+
+
+def told(scheduler: ASHAScheduler, trial: str, epoch: int, value: float) -> str:
+    return str(scheduler._brackets[0].on_result(SimpleNamespace(trial_id=trial), epoch, value))  # type: ignore[arg-type]
+
+
+def test_a_resumed_training_is_not_judged_again_at_a_rung_that_it_has_passed() -> None:
+    """It had 0.5 at rung 6, as good as the best; by epoch 9 the others' values there are no match for it."""
+    history = {epoch: {SCORE.metric: 0.5} for epoch in range(1, 9)}
+    fresh, resumed = halving(), halving()
+    for scheduler in (fresh, resumed):
+        for n in range(4):
+            _recall(scheduler, SCORE, f"earlier{n}", {6: {SCORE.metric: 0.5}})
+    _recall(resumed, SCORE, "again", history)
+    assert told(fresh, "again", 9, 0.4) == "STOP"
+    assert told(resumed, "again", 9, 0.4) == "CONTINUE"
+    rungs = dict(resumed._brackets[0]._rungs)
+    assert [rungs[milestone].get("again") for milestone in (2, 6, 18)] == [0.5, 0.5, None]
