@@ -334,7 +334,7 @@ class Watch(Callback):
         done = sum(row.share for row in rows)
         elapsed = now - self._began
         now_done = done - self._remembered
-        left = elapsed * (planned - done) / now_done if now_done > 0 else None
+        left = elapsed * (planned - done) / now_done if now_done > 0 else 0.0 if done >= planned else None
         valued = [row for row in rows if row.value is not None and row.status in ("complete", "running")]
         sign = 1 if w.objective.mode == "max" else -1
         best = max(valued, key=lambda row: sign * (row.value or 0.0), default=None)

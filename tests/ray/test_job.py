@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,9 +16,12 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.ray.conftest import PATIENCE, ROOT, until
+from tests.ray.remains import histories
 from tests.ray.servers import BIN, free_port, mlflow_server
 
 pytestmark = pytest.mark.slow
+
+EPOCHS = 24
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +52,17 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def submit(environment: dict[str, str], tree: Path, *entry: str) -> str:
-    command = [str(BIN / "ray"), "job", "submit", "--working-dir", ".", "--", *entry]
+def job(environment: dict[str, str], tree: Path, *arguments: str) -> str:
+    command = [str(BIN / "ray"), "job", *arguments]
     ran = subprocess.run(
         command, cwd=tree, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
+
+
+def submit(environment: dict[str, str], tree: Path, *entry: str) -> str:
+    return job(environment, tree, "submit", "--working-dir", ".", "--", *entry)
 
 
 def test_the_submitted_code_runs_in_driver_and_worker(cluster: dict[str, str], submitted: Path) -> None:
@@ -75,12 +83,22 @@ def server(tmp_path: Path) -> Iterator[str]:
     made.kill()
 
 
-def test_a_submitted_sweep_ends_on_an_mlflow_server(
+def test_a_submitted_sweep_that_was_stopped_goes_on_and_ends_on_an_mlflow_server(
     cluster: dict[str, str], submitted: Path, server: str, tmp_path: Path
 ) -> None:
-    entry = ["python", "sweeps/w_pos.py", "--preset", "smoke", "--num-samples", "2"]
-    output = submit(cluster, submitted, *entry, "--storage", str(tmp_path), "--tracking-uri", server)
+    entry = ["python", "sweeps/w_pos.py", "--storage", str(tmp_path)]
+    asked = ["--preset", "smoke", "--num-samples", "2", "--tracking-uri", server]
+    short = ["--set", f"epochs={EPOCHS}", "--set", "max_crystals=32"]
+    begin = ("submit", "--no-wait", "--submission-id", "begun", "--working-dir", ".", "--")
+    job(cluster, submitted, *begin, *entry, *asked, *short)
+    until(lambda: "epoch 3/" in job(cluster, submitted, "logs", "begun"), "some epochs")
+    job(cluster, submitted, "stop", "begun")
+    output = submit(cluster, submitted, *entry, "--resume", "latest")
     assert "ceiling" in output
+    assert not re.search(r"0000-s0.* epoch 1/", output)
+    (folder,) = (tmp_path / "sweeps").iterdir()
+    for key, rows in histories(folder).items():
+        assert [row["epoch"] for row in rows] == list(range(1, EPOCHS + 1)), key
     mlflow = MlflowClient(server)
     experiment = mlflow.get_experiment_by_name("w_pos").experiment_id
     runs = mlflow.search_runs([experiment])
