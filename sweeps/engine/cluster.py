@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 import ray
 from ray._private import worker as ray_worker
 
 from crystalsweep.provenance import ROOT
 from sweeps.plan.room import Node
+from trainables.job import Resources
+
+T = TypeVar("T")
 
 WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 """Ray Train hands a report on at each poll of its workers, by default every 2 s; short epochs need it sooner."""
@@ -35,6 +40,18 @@ def connect() -> None:
         runtime_env={"env_vars": WORKER_ENVIRONMENT, **({"working_dir": str(ROOT)} if in_checkout else {})},
         **own,
     )
+
+
+def on_a_worker(resources: Resources, function: Callable[..., T], *arguments: object) -> T:
+    """What `function` returns in a process of the cluster that has what one of a trial's workers has."""
+    task = ray.remote(_call).options(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker)
+    found: T = ray.get(task.remote(function, *arguments))
+    return found
+
+
+def _call(function: Callable[..., T], *arguments: object) -> T:
+    """Ray takes plain functions only."""
+    return function(*arguments)
 
 
 def cluster_nodes() -> tuple[Node, ...]:

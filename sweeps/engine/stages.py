@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from sweeps.engine.budget import Used
+from sweeps.engine.cluster import on_a_worker
 from sweeps.engine.finish import finish, runs_of
 from sweeps.engine.folder import locked, state_folder, write
 from sweeps.engine.prerequisites import EXPERIMENT, KEY, Prerequisite, Single, find, home, kept, key_of
@@ -16,6 +17,7 @@ from sweeps.engine.training import Training
 from sweeps.engine.trainings import Schedule, run_trainings
 from sweeps.engine.trial import Assignment
 from sweeps.engine.watch import STATUS, Source, Watch, Watched
+from sweeps.plan.forecast import Forecast
 from sweeps.plan.refusals import require_patience
 from sweeps.space.objectives import OBJECTIVES
 from trainables.config import StageConfig
@@ -47,9 +49,9 @@ def run_stages(session: Session) -> None:
     _forget_lost(session)
     keys = _keys(session)
     if not record.forecast:
-        record.forecast = plan.forecast(session.crystals, found=_need_no_training(session, keys)).as_json()
+        record.forecast = _forecast(session, _need_no_training(session, keys)).as_json()
     write(session.folder, record)
-    require_patience(record.forecast["epoch_minutes"], session.request.timeout)
+    require_patience(record.forecast.get("epoch_minutes"), session.request.timeout)
     for stage, config in plan.prerequisites.items():
         _have(session, stage, config, keys)
     session.outbox.tag(
@@ -153,6 +155,14 @@ def _need_no_training(session: Session, keys: Mapping[str, str]) -> list[str]:
         return []
     tracker, experiment = session.tracker, session.experiments.get(EXPERIMENT, "")
     return [s for s in session.plan.prerequisites if tracker.finished_with(experiment, KEY, keys[LEAVES[s]])]
+
+
+def _forecast(session: Session, found: Sequence[str]) -> Forecast:
+    """From steps timed where trials will run: here, unless they have GPUs, which this process has none of."""
+    forecast = partial(session.plan.forecast, found=found)
+    if not session.plan.gpus_per_worker:
+        return forecast(session.crystals)
+    return on_a_worker(session.plan.resources, forecast, session.crystals)
 
 
 def _have(session: Session, stage: str, config: StageConfig, keys: Mapping[str, str]) -> None:

@@ -91,7 +91,7 @@ def test_a_submitted_sweep_that_was_stopped_goes_on_and_ends_on_an_mlflow_server
     short = ["--set", f"epochs={EPOCHS}", "--set", "max_crystals=32"]
     begin = ("submit", "--no-wait", "--submission-id", "begun", "--working-dir", ".", "--")
     job(cluster, submitted, *begin, *entry, *asked, *short)
-    until(lambda: "epoch 3/" in job(cluster, submitted, "logs", "begun"), "some epochs")
+    until(lambda: list((tmp_path / "sweeps").glob("*/checkpoints/0000-s0/epoch_00003")), "some epochs")
     job(cluster, submitted, "stop", "begun")
     output = submit(cluster, submitted, *entry, "--resume", "latest")
     assert "ceiling" in output

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from optuna.trial import TrialState
 from ray.cluster_utils import Cluster
 from ray.util.state import list_placement_groups
 
+from crystalsweep.data import load
+from sweeps.engine.cluster import cluster_nodes, on_a_worker
 from tests.ray.conftest import ROOT, Starter, descendants, query, until
 from tests.ray.remains import kept, require_whole, trials
 from tests.ray.servers import free_port
+from tests.test_plan import plan
 
 EPOCHS = 30
 
@@ -83,3 +88,16 @@ def test_more_than_the_cluster_has_is_refused_before_anything_is_trained(sweep: 
     assert "lower --workers-per-trial, --cpus-per-worker or --gpus-per-worker, or add nodes" in line
     assert "Traceback" not in started.output
     assert query(tmp_path, "select 1 from runs") == []
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_trials_have_gpus_is_timed_by_a_worker_that_has_one() -> None:
+    """The process that plans is on the head node, which often has none. Ray is told of a GPU that is not there."""
+    ray.init("local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        shared = plan("w_pos", *cluster_nodes(), gpus_per_worker=0.5)
+        assert on_a_worker(shared.resources, os.getenv, "CUDA_VISIBLE_DEVICES") == "0"
+        forecast = on_a_worker(shared.resources, shared.forecast, load("bundled"))
+    finally:
+        ray.shutdown()
+    assert forecast.gpu_hours == pytest.approx(forecast.cpu_hours / 2) > 0
