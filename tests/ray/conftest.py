@@ -99,11 +99,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
-def _heed_ctrl_c() -> None:
-    """As on a terminal; tests that run in the background of a script inherit that Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Starter:
     """Starts sweep files with the smoke preset, each in a process of its own."""
 
@@ -126,7 +121,6 @@ class Starter:
                 text=True,
                 cwd=self._logs,
                 env=alone | environment,
-                preexec_fn=_heed_ctrl_c,
             )
         self.started.append(Sweep(storage=Path(storage), process=process, log=log))
         return self.started[-1]
