@@ -10,13 +10,14 @@ from sweeps.plan.rehearsal import Measured
 from sweeps.plan.request import Scheduler
 from sweeps.plan.survival import lasting, makespan, whole
 
-FIRST_SECONDS = 8.0
-"""Before the first step of the first training in a process: its start, imports, data."""
+FIRST_SECONDS = 7.0
+"""Before the first step of the first training in a process: its start, imports, data. Like the next two it is what
+benchmarks/sweep_overhead.py measured on two cores, rounded up."""
 
-REUSED_SECONDS = 1.0
+REUSED_SECONDS = 0.5
 """Of each later training in that process."""
 
-NESTED_SECONDS = 30.0
+NESTED_SECONDS = 20.0
 """Of a training with several workers, each in a new process: a Ray Train run of its own."""
 
 
