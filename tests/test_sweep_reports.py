@@ -22,10 +22,10 @@ from sweeps.report import backbones as backbone_report
 from sweeps.report import gan as gan_report
 from sweeps.report import w_pos as w_pos_report
 from sweeps.report.control import CARRIER, W, counterparts
-from sweeps.report.frames import best_of, training_frame, trial_frame
+from sweeps.report.frames import best_of, training_frame, training_names, trial_frame
 from sweeps.report.gan import SIGMA, adversary
 from sweeps.report.report import Evaluated, Finished, draw_trial
-from sweeps.report.results import as_text
+from sweeps.report.results import as_text, setting_columns
 from sweeps.report.words import costs_sentence
 from sweeps.space.objectives import OBJECTIVES
 from sweeps.space.parameters import Parameter
@@ -159,6 +159,19 @@ def test_each_arm_is_held_against_the_control_of_its_sigma_and_all_are_corrected
     assert "Against the control w_W = 0 at equal numbers of epochs" in said
     assert "beat it in some comparisons; better in compositional similarity (σ_noise=0.2 w_W=10)" in said
     assert "8 of 10 comparisons not resolved" in said
+
+
+def test_trials_of_many_settings_go_by_their_number(tmp_path: Path) -> None:
+    """In tables, where they can be looked up, and in legends, which have no room for more."""
+    outcomes = arms(tmp_path, {(0.1, 0.0): 0.5, (0.2, 1.0): 0.6})
+    few, many = (finished(tmp_path, outcomes, *parameters) for parameters in ((NOISE, WEIGHT), (NOISE, WEIGHT, W_POS)))
+    assert list(setting_columns(few)) == ["σ_noise", "w_W"]
+    assert list(setting_columns(many)) == ["trial", "σ_noise", "w_W", "w_pos"]
+    assert [setting_columns(many)["trial"](outcome) for outcome in outcomes] == ["0", "1"]
+    assert list(training_names(few).values()) == ["σ_noise=0.1 w_W=0", "σ_noise=0.2 w_W=1"]
+    assert list(training_names(many).values()) == ["trial 0", "trial 1"]
+    two = [outcomes[0], replace(outcomes[0], key="0000-s1", seed=1)]
+    assert [name[-6:] for name in training_names(finished(tmp_path, two, NOISE)).values()] == ["seed 0", "seed 1"]
 
 
 def test_words_do_not_claim_what_is_not_resolved(tmp_path: Path) -> None:

@@ -65,11 +65,25 @@ def names(finished: Finished) -> dict[str, str]:
     }
 
 
+def numbered(finished: Finished) -> bool:
+    """Whether trials have too many settings to be called by them, and are called by their number."""
+    return len(finished.parameters) > 2
+
+
 def short_names(finished: Finished) -> dict[str, str]:
     """By number of a trial, as text, what a sentence calls it: its settings, or its number where these are many."""
-    called, many = names(finished), len(finished.parameters) > 2
+    called, many = names(finished), numbered(finished)
     return {
         str(outcome.number): f"trial {outcome.number}" if many else called[outcome.key] for outcome in finished.outcomes
+    }
+
+
+def training_names(finished: Finished) -> dict[str, str]:
+    """By key of a training, what a legend calls it: its trial's short name, and its seed where there are several."""
+    called, several = short_names(finished), len(finished.seeds) > 1
+    return {
+        outcome.key: f"{called[str(outcome.number)]}{f' seed {outcome.seed}' if several else ''}"
+        for outcome in finished.outcomes
     }
 
 
@@ -130,11 +144,10 @@ def trial_frame(finished: Finished, trainings: pd.DataFrame) -> pd.DataFrame:
 
 def epoch_frame(finished: Finished, columns: Sequence[str]) -> pd.DataFrame:
     """A row per training and epoch, as `plot_curves` takes them; its `value` is the first objective's last."""
-    called, several = names(finished), len(finished.seeds) > 1
-    first = finished.objectives[0].metric
+    called, first = training_names(finished), finished.objectives[0].metric
     rows = [
         {
-            "trial": f"{called[outcome.key]} seed {outcome.seed}" if several else called[outcome.key],
+            "trial": called[outcome.key],
             "state": outcome.state,
             "control": outcome.control,
             "value": outcome.metrics.get(first, float("nan")),

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from crystalsweep.evaluation.report import Row, Table
 from crystalsweep.metrics import HEADERS, cells, footnote
 from sweeps.engine.outcome import Outcome
-from sweeps.report.frames import setting, shown
+from sweeps.report.frames import numbered, setting, shown
 from sweeps.report.report import Evaluated, Finished
 from sweeps.space.parameters import Parameter
 
@@ -28,8 +28,9 @@ WIDTH = 110
 
 
 def setting_columns(finished: Finished) -> dict[str, Column]:
-    """What trials differ by, by column title: parameters, then what only control arms set."""
-    columns = {parameter.title: _parameter_cell(parameter) for parameter in finished.parameters}
+    """What trials differ by, by column title: number where they go by it, parameters, what only control arms set."""
+    number: dict[str, Column] = {"trial": lambda outcome: str(outcome.number)} if numbered(finished) else {}
+    columns = number | {parameter.title: _parameter_cell(parameter) for parameter in finished.parameters}
     known = {parameter.key for parameter in finished.parameters}
     keys = dict.fromkeys(key for outcome in finished.outcomes for key in outcome.settings if key not in known)
     return columns | {TITLES.get(key, key.rpartition(".")[2]): _setting_cell(key) for key in keys}
@@ -45,7 +46,7 @@ def ordered(finished: Finished) -> list[Outcome]:
         means = pd.Series(values).groupby([outcome.number for outcome in finished.done]).mean()
 
     def place(outcome: Outcome) -> tuple[Any, ...]:
-        if len(finished.parameters) > 2:
+        if numbered(finished):
             return (float(means.fillna(float("inf"))[outcome.number]), outcome.number, outcome.seed)
         return (*(_sortable(setting(outcome, p.key), p) for p in finished.parameters), outcome.number, outcome.seed)
 

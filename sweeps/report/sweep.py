@@ -9,7 +9,7 @@ from crystalsweep.metrics import summarise
 from sweeps.engine.outcome import Outcome
 from sweeps.report.comparison import Comparison, Pair, compare
 from sweeps.report.figures import Gallery, draw_sweep
-from sweeps.report.frames import best_of, names, pooled, short_names, training_frame, trial_frame
+from sweeps.report.frames import best_of, pooled, short_names, training_frame, training_names, trial_frame
 from sweeps.report.page import FILE, render
 from sweeps.report.report import Evaluated, Finished, Told, tidy
 from sweeps.report.results import as_sentences, as_text, ordered, setting_columns
@@ -26,11 +26,8 @@ from sweeps.report.words import (
 
 def evaluated(finished: Finished) -> list[Evaluated]:
     """Complete trainings in the order of a report, by their settings and, with several seeds, seed."""
-    called, several = names(finished), len(finished.seeds) > 1
-    return [
-        Evaluated(outcome=o, name=f"{called[o.key]} seed {o.seed}" if several else called[o.key])
-        for o in ordered(finished)
-    ]
+    called = training_names(finished)
+    return [Evaluated(outcome=outcome, name=called[outcome.key]) for outcome in ordered(finished)]
 
 
 def tell(
