@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -28,7 +29,6 @@ PATIENCE = 600.0
 
 LEAVES = {"pretrain": "generator", "finetune": "discriminator"}
 """What a stage leaves for later ones to start from."""
-
 
 Round = tuple[Callable[[], Training | None], Schedule]
 """Gives trainings one after another, and says what may cut them."""
@@ -247,7 +247,8 @@ def _watch(
 
     def note(elapsed: float) -> None:
         record.seconds = before + elapsed
-        write(session.folder, record)
+        with suppress(OSError):  # a full disk is told of checkpoints, with its remedy
+            write(session.folder, record)
 
     return Watch(
         Watched(
