@@ -24,13 +24,13 @@ $(INSTALLED): pyproject.toml
 sweep: $(INSTALLED)  ## The main job: a GAN noise sweep on the bundled crystals (10 minutes on 2 cores)
 	$(BIN)/python sweeps/gan_noise.py --preset demo
 
-test: $(INSTALLED)  ## Tests, also those that start Ray clusters (25 minutes on 2 cores)
+test: $(INSTALLED)  ## Tests, also those that start Ray clusters (22 minutes on 2 cores)
 	@$(MAKE) --no-print-directory --jobs 2 fast slow
 
-fast: $(INSTALLED)  ## The tests that start nothing (12 minutes on one core)
+fast: $(INSTALLED)  ## The tests that start nothing (8 minutes on one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not long"
 
-slow: $(INSTALLED)  ## Those that start Ray clusters and servers, and kill them (20 minutes on one core)
+slow: $(INSTALLED)  ## Those that start Ray clusters and servers, and kill them (22 minutes on one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m "slow and not long"
 
 long: $(INSTALLED)  ## The tests that `make test` leaves out: more ways for workers to die (10 minutes)
