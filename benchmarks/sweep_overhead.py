@@ -1,10 +1,11 @@
 """What a sweep costs beside its training: share of wall time, starts of trials, trials a minute, a call to MLflow.
 
-Three real sweeps on this machine: trials of `--seconds`, two at once (what of their time is no training or
-validation, once the cluster is up), trials that train on four crystals for one epoch (how many a minute), and trials
-of two Ray Train workers (how long until their first step); and what an epoch's metrics cost the sweep's process.
+Three real sweeps on this machine: demo trials of `--seconds`, one after the other, so that no lane waits for another
+at the end (what of the wall time is no training or validation, once the cluster is up), trials that train on four
+crystals for one epoch (how many a minute), and trials of two Ray Train workers (how long until their first step); and
+what an epoch's metrics cost the sweep's process.
 
-    python benchmarks/sweep_overhead.py                      seven minutes on two cores
+    python benchmarks/sweep_overhead.py                      six minutes on two cores
     python benchmarks/sweep_overhead.py --seconds 20
 """
 
@@ -27,9 +28,6 @@ from crystalsweep.outbox import Outbox
 from crystalsweep.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[1]
-
-AT_ONCE = 2
-"""Long trials."""
 
 TINY = ("epochs=1", "max_crystals=4", "evaluation.max_crystals=1", "evaluation.draws=1")
 
@@ -94,20 +92,20 @@ def main() -> None:
     """Run the three sweeps and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of a trial [default: 60]")
-    parser.add_argument("--trials", type=int, default=8, help="of that length [default: 8]")
+    parser.add_argument("--trials", type=int, default=4, help="of that length [default: 4]")
     parser.add_argument("--short", type=int, default=40, help="trials that do next to nothing [default: 40]")
     asked = parser.parse_args()
     with TemporaryDirectory() as folder:
         storage = Path(folder)
         ends = ["--set", "epochs=99999", "--set", f"max_minutes={asked.seconds / 60}", "--set", "schedule=constant"]
-        quick = ["--set", "max_crystals=1600", "--set", "evaluation.max_crystals=50", "--max-concurrent", str(AT_ONCE)]
-        long = sweep(storage / "long", "--preset", "demo", "--num-samples", str(asked.trials), *ends, *quick)
+        trials = ["--num-samples", str(asked.trials), "--max-concurrent", "1"]
+        long = sweep(storage / "long", "--preset", "demo", *trials, *ends)
         tiny = [option for setting in TINY for option in ("--set", setting)]
         many = ["--search", "random", "--num-samples", str(asked.short)]
         short = sweep(storage / "short", "--preset", "smoke", *many, *tiny)
         nested = sweep(storage / "nested", "--preset", "smoke", "--num-samples", "2", "--workers-per-trial", "2", *tiny)
         logged = logging_seconds(storage, long.metrics)
-    worked = sum(training.worked for training in long.trainings) / AT_ONCE
+    worked = sum(training.worked for training in long.trainings)
     started = [training.held - training.worked for training in short.trainings]
     step = long.trainings[-1].worked / long.steps
     rows = [
