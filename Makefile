@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test fast slow long style checks format clean
+.PHONY: help setup sweep test fast servers beside slow long style checks format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,13 +25,19 @@ sweep: $(INSTALLED)  ## The main job: a GAN noise sweep on the bundled crystals 
 	$(BIN)/python sweeps/gan_noise.py --preset demo
 
 test: $(INSTALLED)  ## Tests, also those that start Ray clusters (22 minutes on 2 cores)
-	@$(MAKE) --no-print-directory --jobs 2 fast slow
+	@$(MAKE) --no-print-directory --jobs 2 beside slow
 
 fast: $(INSTALLED)  ## The tests that start nothing (8 minutes on one core)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not long"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not server and not long"
 
-slow: $(INSTALLED)  ## Those that start Ray clusters and servers, and kill them (22 minutes on one core)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m "slow and not long"
+servers: $(INSTALLED)  ## Those that start MLflow servers, databases and object stores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m "server and not long"
+
+beside: fast  # one after the other, while `slow` runs
+	@$(MAKE) --no-print-directory servers
+
+slow: $(INSTALLED)  ## Those that start Ray clusters, and kill them (22 minutes on one core)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m "slow and not server and not long"
 
 long: $(INSTALLED)  ## The tests that `make test` leaves out: more ways for workers to die (10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
