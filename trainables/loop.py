@@ -134,6 +134,7 @@ def _save(stage: Stage, metrics: Metrics, folder: Path) -> None:
         split_sha256=stage.data.split_sha256,
         metrics=metrics,
         dropped=stage.dropped,
+        ancestry=stage.ancestry,
     )
     training: dict[str, Any] = {name: optimizer.state_dict() for name, optimizer in stage.optimizers.items()}
     save_checkpoint(folder, info, stage.models, training)
@@ -154,6 +155,7 @@ def _resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
     if info.stage != stage.name or changed or _data(info) != _data(stage.data):
         what = f"settings {', '.join(changed)}" if changed else "stage or data"
         raise ValueError(f"{folder} was trained with other {what}; start a new run, or restore them to resume this one")
+    stage.dropped, stage.ancestry = info.dropped or stage.dropped, info.ancestry or stage.ancestry
     for name, model in stage.models.items():
         model.load_state_dict(read_weights(folder, name))
     training = read_training_state(folder)

@@ -37,6 +37,8 @@ class Stage(ABC):
         self.session = session
         self.dropped: list[str] = []
         """Tensors of the checkpoints it started from that did not fit."""
+        self.ancestry: list[dict[str, str]] = []
+        """The trainings that led to these checkpoints (`checkpoint.lineage`)."""
 
     @abstractmethod
     def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:

@@ -8,6 +8,7 @@ file: it follows from the seed and the epoch.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ class CheckpointInfo:
     """Those of the last epoch."""
     dropped: list[str] = field(default_factory=list)
     """Tensors of the checkpoints it started from that did not fit, such as heads of another task."""
+    ancestry: list[dict[str, str]] = field(default_factory=list)
+    """What it was started from, earliest first, as `lineage` gives it."""
     format: int = FORMAT
     """Version of this layout."""
 
@@ -67,6 +70,15 @@ def read_info(folder: Path) -> CheckpointInfo:
     if content.get("format") != FORMAT:
         raise ValueError(f"{folder} has checkpoint format {content.get('format')}, this version reads {FORMAT}")
     return CheckpointInfo(**content)
+
+
+def lineage(folders: Iterable[Path]) -> list[dict[str, str]]:
+    """Trainings that led to these checkpoints, they included: stage, data_sha256 and split_sha256 of each, once."""
+    found: list[dict[str, str]] = []
+    for info in map(read_info, folders):
+        own = {"stage": info.stage, "data_sha256": info.data_sha256, "split_sha256": info.split_sha256}
+        found += [each for each in (*info.ancestry, own) if each not in found]
+    return found
 
 
 def read_weights(folder: Path, model: str) -> dict[str, torch.Tensor]:

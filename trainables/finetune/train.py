@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from crystalsweep.architectures import run_as
 from crystalsweep.batch import CrystalBatch, collate
-from crystalsweep.checkpoint import read_backbone, read_weights
+from crystalsweep.checkpoint import lineage, read_backbone, read_weights
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataSet
 from crystalsweep.models import PropertyModel, load_matching, one_hot, pristine_graph_of
@@ -36,6 +36,7 @@ class Finetune(Stage):
         classifier.backbone.average_degree.fill_(average_degree(self.train, config))
         if pretrained:
             self.dropped = load_matching(classifier, read_weights(pretrained, "generator"))
+            self.ancestry = lineage([pretrained])
         if config.trainable == "head":
             classifier.backbone.requires_grad_(False)
         self.classifier = session.wrap(classifier)

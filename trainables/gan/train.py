@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from crystalsweep.architectures import run_as
 from crystalsweep.audit import audit_gradients
 from crystalsweep.batch import CrystalBatch, wrap
-from crystalsweep.checkpoint import read_backbone, read_weights
+from crystalsweep.checkpoint import lineage, read_backbone, read_weights
 from crystalsweep.corruption import Corrupted, corrupt, draw_noise
 from crystalsweep.data import DataSet
 from crystalsweep.graph import Graph
@@ -169,5 +169,5 @@ def build(config: GanConfig, data: DataSet, session: Session, inputs: dict[str, 
         if name in inputs:
             dropped += load_matching(model, read_weights(inputs[name], weights))
     stage = Gan(config, data, session, generator, discriminator)
-    stage.dropped = dropped
+    stage.dropped, stage.ancestry = dropped, lineage(inputs.values())
     return stage

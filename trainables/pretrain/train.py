@@ -36,6 +36,7 @@ class Pretrain(RestorationStage):
             from crystalsweep.pretrained import load_pretrained  # imports all of fairchem-core
 
             self.dropped = load_pretrained(generator.backbone, published)
+            self.ancestry = [{"stage": "published", "file": published.name}]
         self.generator = session.wrap(generator)
         self.models = {"generator": generator}
         self.optimizers = {"generator": adam(self.generator.parameters(), config.learning_rate)}

@@ -243,21 +243,39 @@ def available(metrics: Iterable[Metric], table: pd.DataFrame) -> tuple[Metric, .
     return tuple(metric for metric in metrics if computable(metric, table) and metric.values(table).notna().any())
 
 
-def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """One number to rank generators by, 0…1: the mean of four shares that restoring nothing cannot raise.
+def score_terms(table: pd.DataFrame) -> pd.DataFrame:
+    """(n, 4) what a row adds to the ranking score's four shares, by the headline's names; NaN where undefined.
 
     The two validities, of crystals that kept their visible atoms (what dropped them is no completion of its input), the
     compositional similarity, and the structural similarity over all crystals, where one that was not restored counts as
-    0 and so does one farther off than its input. n counts the rows. An empty table gives NaN, one parent NaN bounds.
+    0 and so does one farther off than its input.
     """
-    if table.empty:
-        return Interval(np.nan, np.nan, np.nan, 0, 0)
     values = pd.DataFrame({metric.name: metric.values(table) for metric in METRICS})
     changed = table["visible_correct"].astype(float) < table["n_atoms"] - table["n_masked"]  # False where unknown
     values[["structural_validity", "compositional_validity"]] *= (~changed).astype(float).to_numpy()[:, None]
     restored = values["compositional_similarity"] == 1
     positions = values["structural_similarity"].clip(lower=0).where(restored, 0.0)
     values["structural_similarity"] = positions.where(values["compositional_similarity"].notna())  # has an original
+    return values
+
+
+SCORE = Metric(
+    name="score",
+    title="Score",
+    definition="mean of four shares that restoring nothing cannot raise (see `ranking_score`), row by row",
+    values=lambda table: score_terms(table).mean(axis=1, skipna=False),
+)
+"""The ranking score where rows are compared; its mean is `ranking_score` where every row defines all four shares."""
+
+
+def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
+    """One number to rank generators by, 0…1: the mean of the four shares of `score_terms`.
+
+    n counts the rows. An empty table gives NaN, one parent NaN bounds.
+    """
+    if table.empty:
+        return Interval(np.nan, np.nan, np.nan, 0, 0)
+    values = score_terms(table)
     per_parent = values.groupby(table["parent"].to_numpy()).agg(["sum", "count"])
     tops, counts = (per_parent.xs(part, axis=1, level=1).to_numpy(float) for part in ("sum", "count"))
     mean = float(_mean_or_zero(tops.sum(axis=0), counts.sum(axis=0)))
