@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test fast servers beside slow long style checks format clean
+.PHONY: help setup sweep test fast servers beside slow long stack stack-stop style checks format clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## Make .venv and install everything into it (about 6 minutes, 3.5 GB)
 
@@ -41,6 +41,12 @@ slow: $(INSTALLED)  ## Those that start Ray clusters, and kill them (22 minutes 
 
 long: $(INSTALLED)  ## The tests that `make test` leaves out: more ways for workers to die (10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
+
+stack: $(INSTALLED)  ## MLflow with accounts, PostgreSQL, an S3 store and two Ray nodes, on this machine
+	$(BIN)/python infra/local/stack.py start
+
+stack-stop: $(INSTALLED)  ## Stop them; data stays
+	$(BIN)/python infra/local/stack.py stop
 
 style: $(INSTALLED)  ## Style and types
 	$(BIN)/ruff check .

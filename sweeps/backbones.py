@@ -57,7 +57,7 @@ def resolve(backbones: Sequence[str], minutes: float | None, name: str, settings
         backbone: {"backbone": config.backbone.model_dump(mode="json"), "learning_rate": config.learning_rate}
         for backbone, config in configs.items()
     }
-    compared = Parameter(key="backbone", title="backbone", values=tuple(backbones))
+    compared = Parameter(key="backbone", title="backbone", values=tuple(backbones), brief="{}")
     return Resolved(stages={"pretrain": base}, parameters=(compared,), choices={"backbone": networks})
 
 

@@ -12,8 +12,11 @@ from optuna.trial import TrialState
 from sweeps.engine.outcome import State
 from sweeps.engine.study import Ledger
 from sweeps.engine.training import Training
+from sweeps.space.axes import AS_RELEASED, SIGMA, learning_rate_ratio, named_always, sigma_noise, w_wasserstein
+from sweeps.space.axes import W as W_KEY
 from sweeps.space.objectives import objectives
 from sweeps.space.parameters import Parameter
+from trainables.catalogue import preset
 
 W = Parameter(key="w", title="w", values=(0.1, 1.0, 10.0), low=0.01, high=100.0, log=True, mutable=True)
 KIND = Parameter(key="kind", title="kind", values=("a", "b"))
@@ -234,3 +237,19 @@ def test_optuna_proposes_from_what_it_was_told(tmp_path: Path) -> None:
             end(found, training, [-abs(math.log10(training.settings["w"]) + 1.5)])
     proposed = [trial.params["w"] for trial in found.study.get_trials()]
     assert sum(w < 0.3 for w in proposed[12:]) >= 8
+
+
+def test_names_of_gan_runs_say_noise_weight_and_balance_whether_varied_or_not(tmp_path: Path) -> None:
+    config = preset("gan", "smoke")
+    noise, weight = sigma_noise((0.1, 0.2)), w_wasserstein((0.1, 1.0), 0.01, 10.0)
+    rate = learning_rate_ratio(config, (0.1, 1.0), 0.01, 1.0)
+    found = ledger(tmp_path, parameters=[noise, weight, rate], seeds=2, named_always=named_always("gan", config))
+    released = {SIGMA: 0.1, **AS_RELEASED}
+    found.enqueue([{SIGMA: 0.2, W_KEY: 0.1, rate.key: 0.1 * config.learning_rate}, released], 0)
+    assert [training.name for training in begun(found)] == [
+        "gan σ=0.2 w_W=0.1 10:1 lr_D/lr_G=0.1 seed 0",
+        "gan σ=0.2 w_W=0.1 10:1 lr_D/lr_G=0.1 seed 1",
+        "gan σ=0.1 w_W=0.1 10:1 species_gradient=none seed 0",
+        "gan σ=0.1 w_W=0.1 10:1 species_gradient=none seed 1",
+    ]
+    assert named_always("pretrain", preset("pretrain", "smoke")) == {}

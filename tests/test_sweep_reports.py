@@ -17,6 +17,7 @@ from crystalsweep.data import DataSet, load
 from crystalsweep.evaluation.protocol import evaluate_references
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics.summary import METRICS
+from sweeps.engine.finish import conclusion_of
 from sweeps.engine.outcome import Outcome, State
 from sweeps.report import backbones as backbone_report
 from sweeps.report import gan as gan_report
@@ -457,3 +458,31 @@ def test_report_of_trained_generators_over_w_pos(tmp_path: Path, data: DataSet) 
     assert any(said.startswith(f"L_species is least at {W_POS.title} = {least:.0f}: ") for said in told.words)
     parameters = sum(weight.numel() for weight in load_generator(tmp_path / "0" / "checkpoint").parameters())
     assert backbone_report.parameters(tmp_path / "0" / "checkpoint") == parameters
+
+
+# What MLflow is told of each trial
+
+
+def test_a_trial_is_concluded_in_a_line_beside_its_control(tmp_path: Path) -> None:
+    skills = {(0.1, 0.0): 0.3, (0.1, 1.0): 0.3, (0.1, 10.0): 0.7}
+    told = gan_report.report(finished(tmp_path, arms(tmp_path, skills), NOISE, WEIGHT))
+    lines = [conclusion_of(trial.outcome, told, OBJECTIVES["score"]) for trial in told.trials]
+    assert lines[0].startswith("Score 0.000")
+    assert lines[0].endswith("; control arm")
+    assert lines[1].endswith("; against its control w_W = 0: not resolved in any of 5 metrics")
+    assert lines[2].startswith("Best of its sweep: Score 0.200")
+    assert lines[2].endswith("; against its control w_W = 0: better in 2 of 5 metrics")
+    assert all("\n" not in line for line in lines)
+
+
+def test_a_trial_is_concluded_by_each_kind_of_control_and_told_of_a_control_that_differs(tmp_path: Path) -> None:
+    made = [
+        outcome(tmp_path, 0, {SIGMA: 0.1, W: 0.0}, scores(0.7)),
+        outcome(tmp_path, 1, {SIGMA: 0.1, W: 0.1, CARRIER: "none"}, scores(0.6)),
+        outcome(tmp_path, 2, {SIGMA: 0.2, W: 1.0}, scores(0.1)),
+    ]
+    (verdict,) = gan_report.report(finished(tmp_path, made, NOISE, WEIGHT)).verdicts.values()
+    assert verdict == (
+        "against its control w_W = 0, which has other σ_noise: worse in 2 of 5 metrics; "
+        "against its control species_gradient = none, which has other σ_noise: worse in 2 of 5 metrics"
+    )

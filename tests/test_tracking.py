@@ -11,16 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from crystalsweep.data import DataSet, load
-from crystalsweep.promotion import promote, register
 from crystalsweep.tracking import Tracker, default_tracking_uri
 from sweeps.engine import prerequisites
 from sweeps.engine.prerequisites import Prerequisite, key_of
 from sweeps.engine.run import PROCESS, _bury_the_dead
 from trainables.catalogue import preset
-from trainables.local import LocalSession, train_here
 
 
 @pytest.fixture(scope="module")
@@ -111,31 +108,3 @@ def test_a_prerequisite_is_another_when_anything_it_depends_on_is(
     monkeypatch.setattr(prerequisites, "code_sha256", lambda: "changed")
     others.add(key_of("pretrain", config, data, {}))
     assert len(others | {key}) == 8
-
-
-def test_promotion_registers_a_checkpoint_and_keeps_the_previous_one(
-    tracker: Tracker, experiment: str, tmp_path: Path
-) -> None:
-    session = LocalSession(tmp_path / "run", device="cpu", progress=False)
-    checkpoint = train_here("pretrain", preset("pretrain", "smoke"), "bundled", {}, session)
-    runs = []
-    for name in ("first", "second"):
-        run = tracker.start(experiment, name, kind="trial")
-        tracker.upload(run, checkpoint, "checkpoint")
-        runs.append(run)
-        with pytest.raises(ValueError, match="only a FINISHED run"):
-            register(tracker, run, "model", "champion")
-        tracker.finish(run, "FINISHED")
-        register(tracker, run, "model", "champion")
-    holders = {
-        alias: tracker.client.get_model_version_by_alias("model", alias).run_id for alias in ("champion", "previous")
-    }
-    assert holders == {"champion": runs[1], "previous": runs[0]}
-
-
-def test_promotion_of_a_run_without_checkpoint_is_refused_in_one_line(tracker: Tracker, experiment: str) -> None:
-    run = tracker.start(experiment, "sweep", kind="sweep")
-    tracker.finish(run, "FINISHED")
-    refused = CliRunner().invoke(promote, [run, "--tracking-uri", tracker.uri])
-    assert refused.exit_code == 1
-    assert "has no checkpoint" in refused.output

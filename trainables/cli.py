@@ -14,7 +14,9 @@ import click
 
 from crystalsweep.architectures import EXECUTION, SIZES, run_as
 from crystalsweep.config import leaves, override, resolve
-from crystalsweep.storage import checkpoint_folder
+from crystalsweep.references import resolve as find
+from crystalsweep.references import tracker_for
+from crystalsweep.storage import checkpoint_folder, default_storage
 from trainables.catalogue import PRESETS, preset
 from trainables.config import RestorationConfig, StageConfig
 from trainables.records import METRICS, epoch_line, mend, recorded
@@ -36,6 +38,7 @@ def train() -> None:
     crystalsweep train finetune --preset demo --generator runs/pretrain --out runs/stability
     crystalsweep train gan --preset demo --generator runs/pretrain --discriminator runs/stability \\
         --set w_wasserstein=1 --out runs/gan
+    crystalsweep train finetune --generator models:/crystal-generator@champion --out runs/stability
     """
 
 
@@ -76,7 +79,18 @@ def _command(stage: str, summary: str) -> click.Command:
     for name in INPUTS[stage]:
         made_by = {"generator": "pretrain or gan", "discriminator": "finetune"}[name]
         options.append(
-            click.Option([f"--{name}"], type=click.Path(path_type=Path), help=f"Run of {made_by} to start from.")
+            click.Option(
+                [f"--{name}"],
+                metavar="WHERE",
+                help=f"What {made_by} made, to start from: a run folder, an MLflow run id or models:/NAME@ALIAS.",
+            )
+        )
+    if INPUTS[stage]:
+        options.append(
+            click.Option(
+                ["--tracking-uri"],
+                help="MLflow server or database of run ids and names.  [default: MLFLOW_TRACKING_URI, or local]",
+            )
         )
     return click.Command(stage, callback=run, params=list(options), help=summary)
 
@@ -102,9 +116,10 @@ def _train(
     device: str | None,
     list_settings: bool,
     init_backbone: Path | None = None,
-    **inputs: Path | None,
+    tracking_uri: str | None = None,
+    **inputs: str | None,
 ) -> None:
-    given = {name: checkpoint_folder(path) for name, path in inputs.items() if path}
+    given = {name: _checkpoint(reference, tracking_uri) for name, reference in inputs.items() if reference}
     if init_backbone:
         unset = _with_architecture_of(init_backbone, _preset(stage, preset, backbone or "escn_md"))
     else:
@@ -136,6 +151,14 @@ def _train(
 
 
 _preset = preset  # the option of the same name shadows it above
+
+
+def _checkpoint(reference: str, tracking_uri: str | None) -> Path:
+    """Folder of the checkpoint that a run folder, a run id or a registered name leads to."""
+    found = find(reference, tracker_for(reference, tracking_uri, None), default_storage() / "downloads")
+    if found.version:
+        click.echo(f"{reference} is version {found.version} of {found.model} (run {found.run or 'unknown'})")
+    return found.folder
 
 
 def _backbone_of(given: dict[str, Path]) -> str:

@@ -25,6 +25,7 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # logs th
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
@@ -116,6 +117,11 @@ class Tracker:
                 raise
             return str(found.experiment_id)
 
+    def tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
+        """Set tags of an experiment."""
+        for name, value in tags.items():
+            self._client.set_experiment_tag(experiment, name, value)
+
     def start(
         self,
         experiment: str,
@@ -171,18 +177,16 @@ class Tracker:
         into.mkdir(parents=True, exist_ok=True)
         return Path(self._client.download_artifacts(run, folder, str(into)))
 
-    def download_registered(self, uri: str, into: Path) -> tuple[Path, str]:
-        """The files of `models:/name@alias` or `models:/name/version`, below `into`, and the run they come from."""
-        named, _, version = uri.removeprefix("models:/").partition("/")
-        name, _, alias = named.partition("@")
-        found = (
-            self._client.get_model_version_by_alias(name, alias)
-            if alias
-            else self._client.get_model_version(name, version)
-        )
-        target = into / f"{name}-{found.version}"
-        target.mkdir(parents=True, exist_ok=True)
-        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target))), str(found.run_id)
+    def registered(self, name: str, *, alias: str | None = None, version: str | None = None) -> ModelVersion:
+        """A version in the registry, by its alias or else its number; MLflow's error where there is none."""
+        if alias:
+            return self._client.get_model_version_by_alias(name, alias)
+        return self._client.get_model_version(name, version)
+
+    def download_registered(self, version: ModelVersion, into: Path) -> Path:
+        """The files of a registered version, in the existing folder `into`."""
+        uri = f"models:/{version.name}/{version.version}"
+        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into), tracking_uri=self.uri))
 
     def finish(self, run: str, status: str, reason: str = "", at: int | None = None) -> None:
         """FINISHED, FAILED or KILLED `at` (ms since 1970) or now, with the reason as a tag where there is one."""

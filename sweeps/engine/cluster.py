@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 import ray
@@ -15,6 +17,9 @@ from sweeps.plan.room import Node
 from trainables.job import Resources
 
 T = TypeVar("T")
+
+TOKEN = Path.home() / ".ray" / "auth_token"
+"""Of this user's clusters; Ray makes it with the first."""
 
 WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 """Ray Train hands a report on at each poll of its workers, by default every 2 s; short epochs need it sooner."""
@@ -40,6 +45,8 @@ def connect() -> None:
         runtime_env={"env_vars": WORKER_ENVIRONMENT, **({"working_dir": str(ROOT)} if in_checkout else {})},
         **own,
     )
+    with suppress(OSError):
+        TOKEN.chmod(0o600)  # Ray makes it readable for everybody
 
 
 def on_a_worker(resources: Resources, function: Callable[..., T], *arguments: object) -> T:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import pandas as pd
@@ -10,16 +10,27 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.checkpoint_store import INFO, CheckpointStore, child
-from crystalsweep.evaluation.protocol import evaluate_references
+from crystalsweep.evaluation.protocol import Chunk, evaluate_references, evaluation_chunks
+from crystalsweep.gallery.writing import PICTURE
+from crystalsweep.logged_images import FOLDER as IMAGE_FOLDER
+from crystalsweep.logged_images import TAGS as LOGGED_IMAGES
+from crystalsweep.logged_images import as_images
 from crystalsweep.metrics import SHOWN, by_condition, flat, headline
 from crystalsweep.outbox import KEY
+from crystalsweep.saved_view import link
 from crystalsweep.tracking import PARENT
 from sweeps.engine.budget import Used
+from sweeps.engine.crystals import draw_crystals
 from sweeps.engine.folder import read_history
 from sweeps.engine.outcome import Outcome
 from sweeps.engine.session import Session
 from sweeps.engine.study import Ended, Ledger
+from sweeps.engine.views import IMAGES, save_view
+from sweeps.engine.watch import NOTE
+from sweeps.report.frames import measured
 from sweeps.report.report import Finished, Told, draw_trial, next_commands
+from sweeps.report.words import interval
+from sweeps.space.objectives import Objective
 from trainables.restoration import TABLE
 from trainables.stage import select
 
@@ -43,46 +54,73 @@ def finish(session: Session, ledger: Ledger, used: Used, *, whole: bool) -> None
     train = select(session.crystals.train, config, stable_only=config.stable_only, split="train")
     references = evaluate_references(val, train, config.evaluation)
     costs = _costs(session, used)
-    told = session.spec.report(
-        Finished(
-            name=record.name,
-            question=session.spec.question,
-            outcomes=outcomes,
-            parameters=plan.resolved.parameters,
-            objectives=session.objectives,
-            references=references,
-            structures=len(train),
-            costs=costs,
-            whole=whole,
-            importances=ledger.importances(),
-            folder=session.folder,
-        )
+    finished = Finished(
+        name=record.name,
+        question=session.spec.question,
+        outcomes=outcomes,
+        parameters=plan.resolved.parameters,
+        objectives=session.objectives,
+        references=references,
+        structures=len(train),
+        costs=costs,
+        whole=whole,
+        importances=ledger.importances(),
+        folder=session.folder,
     )
+    told = session.spec.report(finished)
     _publish(session, told, references)
-    _say(session, told, costs)
+    named = {ended.training.key: ended.training.name for ended in ledger.ended()}
+    _publish_trials(session, finished, told, list(evaluation_chunks(val, config.evaluation)), named)
+    _say(session, told, costs, save_view(session, told))
 
 
 def _publish(session: Session, told: Told, references: Mapping[str, pd.DataFrame]) -> None:
-    """Files into the sweep's folder and to the parent run; each training's plots and conditions to its own run."""
+    """Files into the sweep's folder and to the parent run, with what the references score and the conclusion."""
     folder, outbox, parent = session.folder, session.outbox, session.record.name
     (folder / "results.txt").write_text(f"{told.text}\n")
     told.numbers.to_csv(folder / "results.csv", index=False)
     for file in (told.page, *told.plots, folder / "results.txt", folder / "results.csv"):
         outbox.upload(parent, file)
-    for trial in told.trials:
-        outcome = trial.outcome
-        outbox.attach(outcome.key, session.experiments[session.spec.name], parent=session.record.parent)
-        for plot in draw_trial(trial, told.history, references, folder / "plots" / outcome.key):
-            outbox.upload(outcome.key, plot, "plots")
-        outbox.log(outcome.key, by_condition(outcome.summary) | trial.facts, int(outcome.metrics["epoch"]))
     for name, table in references.items():
         outbox.log(parent, flat(headline(table, metrics=SHOWN), prefix=name.replace(" ", "_")), 0)
-    conclusion = f"{session.spec.question}\n\n{' '.join(told.words)}"
+    first, *others = told.words
+    view = f"[Compare the trials]({link('', session.experiments[session.spec.name], parent)})"
+    conclusion = "\n\n".join((f"**{first}**", view, " ".join(others), session.spec.question))
     best = {"crystalsweep.best_run": told.best.run} if told.best and told.best.run else {}
-    outbox.tag(parent, {"mlflow.note.content": conclusion} | best)
+    outbox.tag(parent, {NOTE: conclusion} | best)
 
 
-def _say(session: Session, told: Told, costs: Mapping[str, tuple[float, float]]) -> None:
+def _publish_trials(
+    session: Session, finished: Finished, told: Told, chunks: Sequence[Chunk], named: Mapping[str, str]
+) -> None:
+    """Each complete training's plots, crystals, conditions and conclusion, to its own run; `named` are runs by key."""
+    outbox, folder = session.outbox, session.folder
+    for trial in told.trials:
+        key, outcome = trial.outcome.key, trial.outcome
+        epoch = int(outcome.metrics["epoch"])
+        outbox.attach(key, session.experiments[session.spec.name], parent=session.record.parent)
+        plots = draw_trial(trial, told.history, finished.references, folder / "plots" / key)
+        for plot in plots:
+            outbox.upload(key, plot, "plots")
+        crystals = draw_crystals(session, outcome, chunks, named[key])
+        if crystals:
+            outbox.upload(key, crystals, "crystals")
+        pictures = [plot for plot in plots if plot.stem in IMAGES] + ([crystals / PICTURE] if crystals else [])
+        outbox.upload(key, as_images(pictures, epoch, folder / "images" / key), IMAGE_FOLDER)
+        outbox.log(key, by_condition(outcome.summary) | trial.facts, epoch)
+        outbox.tag(key, {NOTE: conclusion_of(outcome, told, finished.objectives[0]), **LOGGED_IMAGES})
+
+
+def conclusion_of(outcome: Outcome, told: Told, objective: Objective) -> str:
+    """A complete training in a line: its objective, and how it did beside its control arm."""
+    parts = [f"{objective.title} {interval(*measured(outcome, objective))}"]
+    verdict = told.verdicts.get(outcome.number, "control arm" if outcome.control else "")
+    parts += [verdict] if verdict else []
+    best = "Best of its sweep: " if told.best is not None and told.best.key == outcome.key else ""
+    return best + "; ".join(parts)
+
+
+def _say(session: Session, told: Told, costs: Mapping[str, tuple[float, float]], view: str) -> None:
     display, request, folder = session.display, session.request, session.folder
     display.settle()
     display.say(f"\n{told.text}\n")
@@ -92,6 +130,8 @@ def _say(session: Session, told: Told, costs: Mapping[str, tuple[float, float]])
         display.say(f"no run ids: MLflow does not answer; --resume {session.record.name}, once it does, has them")
     elif told.best:
         display.say(next_commands(session.spec.name, told.best, request.tracking_uri, request.storage))
+    if view:
+        display.say(f"in its experiment, Views → {view} has the trials, the headline curves and pictures side by side")
     display.result(
         {
             "sweep": session.record.name,

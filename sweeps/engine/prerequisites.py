@@ -40,9 +40,9 @@ class Single:
 
     planned = 1
 
-    def __init__(self, stage: str, note: Callable[[float], None]) -> None:
+    def __init__(self, stage: str, note: Callable[[float], None], *, name: str = "") -> None:
         self.stage, self._note = stage, note
-        self._left = [Training(key=stage, name=stage, settings={})]
+        self._left = [Training(key=stage, name=name or stage, settings={})]
         self.state: State = "stopped"
         self.reason = ""
 

@@ -34,6 +34,7 @@ from sweeps.engine.folder import FILE, Record, allowed, find, locked, moved, new
 from sweeps.engine.prerequisites import EXPERIMENT
 from sweeps.engine.session import Session
 from sweeps.engine.stages import PATIENCE, CapReachedError, run_stages
+from sweeps.engine.watch import NOTE, STATE
 from sweeps.plan.plan import Plan
 from sweeps.plan.refusals import require_caps, require_sound
 from sweeps.plan.request import FREE, Request
@@ -45,6 +46,9 @@ from trainables.stage import select
 
 PATIENCE_AT_STOP = 15.0
 """Likewise where it ends before its time; a resumed sweep sends what is left."""
+
+_STATES = {"FINISHED": "complete", "KILLED": "stopped"}
+"""Value of the tag `state` by MLflow's status of a sweep."""
 
 PROCESS = "crystalsweep.process"
 """Tag: host and pid of the process that owns a sweep."""
@@ -172,17 +176,20 @@ def _go(plan: Plan, record: Record, folder: Path, crystals: DataSet, screen: Dis
         tags=_source(spec)
         | {PROCESS: _process(os.getpid()), "smact": str(CompositionRules())}
         | environment()
-        | {"data_sha256": crystals.data_sha256, "split_sha256": crystals.split_sha256, "data": request.data},
+        | {"data_sha256": crystals.data_sha256, "split_sha256": crystals.split_sha256, "data": request.data}
+        | {"sweep": record.name, "preset": request.preset},
     )
     record.status = "running"
     write(folder, record)
     outbox.start(
         record.name,
         experiments[spec.name],
-        record.name,
+        _title(plan, record.name),
         kind="sweep",
         params=_parameters(plan),
-        tags=session.tags | {"mlflow.note.content": spec.question} | _asked(request, free=True),
+        tags=session.tags
+        | {"stage": plan.stage, "backbone": _backbones(plan), STATE: "running", NOTE: f"Running. {spec.question}"}
+        | _asked(request, free=True),
     )
     with _closing(session):
         run_stages(session)
@@ -206,6 +213,10 @@ def _closing(session: Session) -> Iterator[None]:
         reason = f"{type(error).__name__}: {error}"
         raise
     finally:
+        state = {STATE: _STATES.get(status, "failed")}
+        concluded = (session.folder / "results.txt").exists() and status != "FAILED"
+        note = {NOTE: f"{state[STATE].upper()}: {reason}\n\n{session.spec.question}"} if not concluded else {}
+        session.outbox.tag(record.name, state | note)
         session.outbox.finish(record.name, status, reason)
         unsent = session.outbox.close(patience)
         _try_to_write(session)
@@ -268,6 +279,16 @@ def _stopping_cleanly() -> Iterator[None]:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del number, frame
     raise KeyboardInterrupt
+
+
+def _title(plan: Plan, name: str) -> str:
+    """The parent run for people: `gan_noise demo painn, 8 trainings, 20261123-102707`."""
+    began = name.removeprefix(f"{plan.spec.name}-")
+    return f"{plan.spec.name} {plan.request.preset} {_backbones(plan)}, {plan.trainings} trainings, {began}"
+
+
+def _backbones(plan: Plan) -> str:
+    return "+".join(dict.fromkeys(config.backbone.name for config in plan.chosen.values()))
 
 
 def _parameters(plan: Plan) -> dict[str, str]:

@@ -20,6 +20,7 @@ from sweeps.engine.trial import Assignment
 from sweeps.engine.watch import STATUS, Source, Watch, Watched
 from sweeps.plan.forecast import Forecast
 from sweeps.plan.refusals import require_patience
+from sweeps.space.axes import named_always
 from sweeps.space.objectives import OBJECTIVES
 from trainables.config import StageConfig
 from trainables.job import Job, Resources, job_for
@@ -72,6 +73,7 @@ def _sweep(session: Session) -> None:
         seeds=request.seeds,
         stage=plan.stage,
         seed=plan.swept.seed,
+        named_always=named_always(plan.stage, plan.swept),
     )
     ledger.enqueue(plan.points, len(plan.resolved.controls))
     inputs = {name: found["checkpoint"] for name, found in record.prerequisites.items()}
@@ -189,7 +191,7 @@ def _make(session: Session, stage: str, config: StageConfig, key: str) -> Prereq
 
     inputs = {name: known["checkpoint"] for name, known in given.items()}
     job = replace(job_for(stage, config, session.request.data, inputs), checkpoints=home(session.request.storage, key))
-    single = Single(stage, note)
+    single = Single(stage, note, name=f"{stage} {config.backbone.name} {session.request.preset}")
     watch = _watch(
         session,
         single,

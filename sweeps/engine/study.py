@@ -22,8 +22,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sweeps.engine.outcome import State
 from sweeps.engine.training import Training, key_of, parse_key
 from sweeps.plan.request import Search
+from sweeps.space.axes import ALWAYS_NAMED
 from sweeps.space.objectives import Objective
-from sweeps.space.parameters import Parameter, label
+from sweeps.space.parameters import Parameter, run_name
 
 SETTINGS, CONTROL = "settings", "control"
 FILE = "study.db"
@@ -60,11 +61,13 @@ class Ledger:
         seeds: int,
         stage: str,
         seed: int = 0,
+        named_always: Mapping[str, Any] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.address = f"sqlite:///{folder / FILE}"
         storage = RDBStorage(self.address, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
         self.parameters, self.objectives = parameters, objectives
+        self._named_always = dict(named_always or {})
         self._num_samples, self._seeds, self._stage, self._search = num_samples, seeds, stage, search
         self.study = optuna.create_study(
             storage=storage,
@@ -206,7 +209,7 @@ class Ledger:
         self, trial: FrozenTrial, seed: int, settings: Mapping[str, Any], known: Mapping[str, Any]
     ) -> Training:
         meant = known.get(SETTINGS, settings)
-        shown = label(self.parameters, meant)
+        shown = run_name([*ALWAYS_NAMED, *self.parameters], self._named_always | dict(meant))
         return Training(
             key=key_of(trial.number, seed),
             name=f"{self._stage} {shown} seed {seed}",

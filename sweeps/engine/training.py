@@ -15,7 +15,7 @@ class Training:
     key: str
     """Names its folder of checkpoints, its MLflow run and its Tune trial: `0007-s1`, or the stage of a prerequisite."""
     name: str
-    """For people: `gan σ_noise=0.2 w_W=0.1 seed 1`."""
+    """For people: `gan σ=0.2 w_W=0.1 10:1 seed 1`."""
     settings: Mapping[str, Any]
     """By parameter key; of a mutated training the latest ones."""
     seed: int = 0

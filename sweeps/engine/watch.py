@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,12 +24,19 @@ from sweeps.engine.folder import read_history, write_history
 from sweeps.engine.outcome import State
 from sweeps.engine.training import Training
 from sweeps.engine.trial import KEY, REFUSED, Assignment, job_of
+from sweeps.report.words import interval
 from sweeps.space.objectives import Objective
 from trainables.catalogue import config_from
 from trainables.job import LAST, STORAGE
 
 STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "stopped": "KILLED"}
 """MLflow's status of a training by its state."""
+
+STATE = "state"
+"""Tag: `running`, or how a training ended (`outcome.State`)."""
+
+NOTE = "mlflow.note.content"
+"""Tag: the description that MLflow's UI shows, in Markdown."""
 
 _WRITTEN = 30.0
 """Seconds after which a training that was cut has stopped writing checkpoints."""
@@ -201,14 +209,23 @@ class Watch(Callback):
     def _open(self, live: Live) -> None:
         w, training = self._w, live.training
         job = job_of(w.assignment, training.key, training.settings, "")
+        config = config_from(job.stage, job.config)
         w.outbox.start(
             w.prefix + training.key,
             w.experiment,
             training.name,
             kind=w.kind,
             parent=w.parent,
-            params=as_parameters(config_from(job.stage, job.config)),
-            tags={**w.tags, "crystalsweep.trial": training.key} | ({"control": "true"} if training.control else {}),
+            params=as_parameters(config),
+            tags={
+                **w.tags,
+                "crystalsweep.trial": training.key,
+                "stage": job.stage,
+                "backbone": config.backbone.name,
+                "seed": str(training.seed),
+                "control": str(training.control).lower(),
+                STATE: "running",
+            },
         )
         live.size = live.store.size()
 
@@ -418,8 +435,19 @@ class Watch(Callback):
         outbox, key = self._w.outbox, self._w.prefix + live.training.key
         if live.state == "complete" and (latest := live.store.latest()) is not None:
             outbox.upload(key, live.store.fetch(latest), "checkpoint")
-        outbox.tag(key, {"crystalsweep.state": str(live.state)})
+        outbox.tag(key, {STATE: str(live.state), NOTE: self._conclusion(live)})
         outbox.finish(key, STATUS[live.state or "stopped"], live.reason)
+
+    def _conclusion(self, live: Live) -> str:
+        """What became of a training, in a line; the report of a finished sweep says more of it."""
+        if live.state != "complete":
+            return f"{str(live.state).upper()}: {live.reason}"
+        row, metric = live.rows[-1], self._w.objective.metric
+        value, low, high = (row.get(name, math.nan) for name in (metric, f"{metric}/low", f"{metric}/high"))
+        epochs = f"{len(live.history)} epochs" if len(live.history) > 1 else "1 epoch"
+        if math.isnan(value):
+            return f"complete after {epochs}"
+        return f"{self._w.objective.title} {interval(value, low, high)} after {epochs}"
 
     def _free(self, live: Live) -> None:
         live.free_at = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pandas as pd
@@ -12,7 +13,7 @@ from crystalsweep.metrics import headline
 from crystalsweep.plots import plot_training, plot_trials
 from crystalsweep.plots.curves import Panel, plot_curves
 from sweeps.engine.outcome import Outcome
-from sweeps.report.comparison import Comparison, Pair, compare
+from sweeps.report.comparison import RESOLVED, Comparison, Pair, compare
 from sweeps.report.control import Counterpart, W, adversary_weight, counterparts, without_repetition
 from sweeps.report.figures import Gallery
 from sweeps.report.frames import epoch_frame, pooled, setting, short_names
@@ -65,9 +66,10 @@ _LINES = 21
 def report(finished: Finished) -> Told:
     """The report of any sweep over the GAN stage."""
     trials = evaluated(finished)
-    table, words = adversary(finished)
+    compared = _compared(finished)
+    table, words = _told(finished, compared)
     results = results_table(finished, trials, {"adv/rec gradient": _taught})
-    return tell(
+    told = tell(
         finished,
         trials,
         tables=[results, *([table] if table else [])],
@@ -75,6 +77,7 @@ def report(finished: Finished) -> Told:
         words=words,
         draw=partial(_draw, finished, trials),
     )
+    return replace(told, verdicts=_verdicts(compared))
 
 
 def adversary(finished: Finished) -> tuple[Table | None, list[str]]:
@@ -82,13 +85,45 @@ def adversary(finished: Finished) -> tuple[Table | None, list[str]]:
 
     Without a complete control arm there is no table.
     """
+    return _told(finished, _compared(finished))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """Trials held against their controls."""
+
+    pairs: Sequence[Counterpart]
+    repeated: bool
+    """Whether a second kind of control restored the same and was left out."""
+    comparison: Comparison
+
+
+def _compared(finished: Finished) -> _Compared:
     tables = pooled(finished.done)
     pairs, repeated = without_repetition(counterparts(finished.done, finished.parameters), tables)
+    comparison = compare({str(number): each for number, each in tables.items()}, [_pair(each) for each in pairs])
+    return _Compared(pairs=pairs, repeated=repeated, comparison=comparison)
+
+
+def _verdicts(compared: _Compared) -> dict[int, str]:
+    """By number of the trial, what its comparisons with control arms came to, in a phrase."""
+    phrases: dict[int, list[str]] = {}
+    for each in compared.pairs:
+        counts = compared.comparison.of([_pair(each)])["verdict"].value_counts()
+        total = int(counts.sum())
+        resolved = [f"{verdict} in {counts[verdict]}" for verdict in RESOLVED if counts.get(verdict)]
+        said = f"{' and '.join(resolved)} of {total} metrics" if resolved else f"not resolved in any of {total} metrics"
+        nearest = f", which has other {', '.join(each.differs)}" if each.differs else ""
+        phrases.setdefault(each.trial, []).append(f"against its control {each.kind}{nearest}: {said}")
+    return {number: "; ".join(said) for number, said in phrases.items()}
+
+
+def _told(finished: Finished, compared: _Compared) -> tuple[Table | None, list[str]]:
+    pairs, comparison = compared.pairs, compared.comparison
     if not pairs:
         return None, ["The adversary cannot be judged: no trial and control arm are both complete."]
-    comparison = compare({str(number): each for number, each in tables.items()}, [_pair(each) for each in pairs])
     words = _judged(finished, pairs, comparison)
-    if repeated:
+    if compared.repeated:
         words.append(
             "The two kinds of control arm restored the same crystals, row by row, as they should: "
             "a verdict against one holds for both."

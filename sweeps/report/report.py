@@ -89,6 +89,8 @@ class Told:
     """A row per complete training or reference, mask type, test sigma and metric."""
     history: Sequence[str]
     """Metrics that `draw_trial` draws over a training's epochs."""
+    verdicts: Mapping[int, str] = field(default_factory=dict)
+    """By number of the trial, a phrase on it beside its control arm, where it has one."""
 
 
 def history(trial: Evaluated, columns: Sequence[str]) -> pd.DataFrame:

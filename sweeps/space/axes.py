@@ -6,7 +6,7 @@ Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from crystalsweep.config import override, resolve
 from sweeps.space.parameters import Parameter
@@ -46,12 +46,13 @@ def w_pos(config: RestorationConfig, on_paper_scale: Sequence[float], low: float
         log=True,
         paper=paper,
         unit=unit,
+        brief="w_pos={}",
     )
 
 
 def sigma_noise(values: Sequence[float], low: float | None = None, high: float | None = None) -> Parameter:
     """Training noise in units of min_edge; the paper's 0.2 is the greater of its two."""
-    return Parameter(key=SIGMA, title="σ_noise", values=tuple(values), low=low, high=high, paper=0.2)
+    return Parameter(key=SIGMA, title="σ_noise", values=tuple(values), low=low, high=high, paper=0.2, brief="σ={}")
 
 
 def w_wasserstein(values: Sequence[float], low: float, high: float) -> Parameter:
@@ -62,7 +63,15 @@ def w_wasserstein(values: Sequence[float], low: float, high: float) -> Parameter
 def g_steps_per_d_step(values: Sequence[int], low: int, high: int) -> Parameter:
     """Updates of the generator for each of the discriminator."""
     return Parameter(
-        key=G_STEPS, title="G:D steps", values=tuple(values), low=low, high=high, log=True, paper=10, mutable=True
+        key=G_STEPS,
+        title="G:D steps",
+        values=tuple(values),
+        low=low,
+        high=high,
+        log=True,
+        paper=10,
+        mutable=True,
+        brief="{}:1",
     )
 
 
@@ -80,6 +89,22 @@ def learning_rate_ratio(config: StageConfig, values: Sequence[float], low: float
         unit=unit,
         mutable=True,
     )
+
+
+ALWAYS_NAMED = (sigma_noise(()), w_wasserstein((), 0.0, 1.0), g_steps_per_d_step((), 1, 1))
+"""How names of runs say what `named_always` gives."""
+
+
+def named_always(stage: str, config: StageConfig) -> dict[str, Any]:
+    """Settings of a config that the name of every run of its stage says, by key: of a GAN noise, w_W and G:D steps."""
+    if stage != "gan":
+        return {}
+    gan = gan_of({"gan": config})
+    return {
+        SIGMA: gan.corruption.sigma_noise,
+        W: gan.adversarial.w_wasserstein,
+        G_STEPS: gan.adversarial.g_steps_per_d_step,
+    }
 
 
 NO_ADVERSARY = {W: 0.0}

@@ -33,6 +33,8 @@ class Parameter:
     """Shown is the value over this, as lr_D over lr_G."""
     mutable: bool = False
     """Whether population-based training may change it while a trial runs."""
+    brief: str = ""
+    """In names of runs, where `{}` is the value, as `σ={}` or `{}:1`; the title and the value where empty."""
 
     @property
     def integer(self) -> bool:
@@ -57,6 +59,10 @@ class Parameter:
         """The value as tables and names have it."""
         return three_digits(value / self.unit) if isinstance(value, int | float) else str(value)
 
+    def named(self, value: Any) -> str:
+        """The value in the name of a run, as `σ=0.2` or `10:1`."""
+        return (self.brief or f"{self.title}={{}}").format(self.shown(value))
+
 
 def grid(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
     """All combinations of the parameters' values, the first parameter varying slowest."""
@@ -73,3 +79,12 @@ def label(parameters: Sequence[Parameter], settings: Mapping[str, Any]) -> str:
         title, shown = (known.title, known.shown(value)) if known else (key.rpartition(".")[2], f"{value}")
         parts.append(f"{title}={shown}")
     return " ".join(parts)
+
+
+def run_name(parameters: Sequence[Parameter], settings: Mapping[str, Any]) -> str:
+    """A trial's settings in the name of a run, as `σ=0.2 w_W=0.1 10:1`."""
+    known = {parameter.key: parameter for parameter in parameters}
+    return " ".join(
+        known[key].named(value) if key in known else f"{key.rpartition('.')[2]}={value}"
+        for key, value in settings.items()
+    )

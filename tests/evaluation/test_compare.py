@@ -17,6 +17,7 @@ from crystalsweep.config import override
 from crystalsweep.evaluation.cli import compare, rescore
 from crystalsweep.evaluation.results import BOTH_READINGS
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock
+from crystalsweep.storage import checkpoint_folder
 from crystalsweep.tracking import Tracker, sqlite_uri
 
 Evaluate = Callable[..., Result]
@@ -252,7 +253,7 @@ def test_evaluations_of_one_run_lie_beside_each_other(
 ) -> None:
     tracker = Tracker(uri)
     run = tracker.start(tracker.experiment("training", tmp_path / "artifacts"), "pretrain", kind="pretrain")
-    tracker.upload(run, checkpoint, "checkpoint")
+    tracker.upload(run, checkpoint_folder(checkpoint), "checkpoint")
     given = ("--checkpoint", run, "--tracking-uri", uri, "--storage", tmp_path, "--max-crystals", 2)
     assert logged_run(run_evaluate(*given, "--out", tmp_path / "first")) == run
     alone = compared(run, tmp_path / "first", "--tracking-uri", uri, "--storage", tmp_path)

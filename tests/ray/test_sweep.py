@@ -11,6 +11,10 @@ import pytest
 from mlflow import MlflowClient
 
 from crystalsweep.checkpoint import load_generator
+from crystalsweep.config import override
+from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.evaluation.suite import freeze
+from crystalsweep.tracking import sqlite_uri
 from tests.ray.conftest import ROOT, Starter, query
 from tests.ray.remains import kept, record, require_whole, runs
 
@@ -21,7 +25,7 @@ def client(store: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
 
 
-def test_sweep_leaves_comparable_trials_that_can_be_promoted(sweep: Starter, store: Path) -> None:
+def test_sweep_leaves_comparable_trials_that_can_be_judged(sweep: Starter, store: Path) -> None:
     first = sweep("gan_noise", store, "--num-samples", "3", "--keep-best", "2")
     assert first.wait() == 0, first.output
     keys = {f"{number:04d}-s0" for number in range(3)}
@@ -54,15 +58,21 @@ def test_sweep_leaves_comparable_trials_that_can_be_promoted(sweep: Starter, sto
     for words in ("ceiling", "identity", "minus control", "mlflow ui", "ray job submit", "crystalsweep promote"):
         assert words in first.output
 
+    suite = store / "small.json"
+    settings = override(EvaluationSettings(), ["max_atoms=4", "energies.calculator=none", "protocol.max_crystals=10"])
+    suite.write_text(freeze("small", "bundled", "test", settings).model_dump_json())
     promoted = subprocess.run(
-        [sys.executable, "-m", "crystalsweep", "promote", trials[0].info.run_id, "--storage", str(store)],
+        [
+            *(sys.executable, "-m", "crystalsweep", "promote", trials[0].info.run_id, "--suite", str(suite)),
+            *("--storage", str(store), "--tracking-uri", sqlite_uri(store), "--workers", "1"),
+        ],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert promoted.returncode == 0, promoted.stderr
-    champion = client(store).get_model_version_by_alias("crystal-generator", "champion")
-    assert champion.run_id == trials[0].info.run_id
+    assert promoted.returncode == 3, promoted.stderr  # trained for seconds
+    assert "NaCl restored from noise" in promoted.stdout
+    assert not query(store, "select name from registered_models")
 
 
 def test_another_sweep_of_the_gan_finds_the_prerequisites_of_the_first(sweep: Starter, store: Path) -> None:

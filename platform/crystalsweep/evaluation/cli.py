@@ -13,6 +13,7 @@ import click
 
 from crystalsweep.config import leaves, override
 from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.evaluation.suite import find_suite
 from crystalsweep.metric_settings import PRESETS
 from crystalsweep.storage import default_storage
 
@@ -26,6 +27,7 @@ Examples:
   crystalsweep evaluate --checkpoint runs/gan --data mine.parquet --reference train.parquet --max-crystals 500
   crystalsweep evaluate --checkpoint 3f2a…                                    a run of the local MLflow store
   crystalsweep evaluate --checkpoint models:/crystal-generator@champion
+  crystalsweep evaluate --checkpoint runs/gan --suite bundled-569               crystals and settings that never change
   crystalsweep evaluate --checkpoint identity                                 a reference row, as if it were a model
   crystalsweep evaluate --structures generated_cifs/ --reference train.parquet
 Start the same command again to go on where it was stopped. --settings lists what --set can change.
@@ -80,6 +82,7 @@ def _tracked(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--calculator", help="Energies: none, chgnet, MODULE:CLASS of an ASE calculator, uma:FILE.  [default: chgnet]"
 )
+@click.option("--suite", help="Instead of all these: a frozen suite by name, or the path of its .json file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable.")
 @click.option("--settings", "list_settings", is_flag=True, help="List all settings and exit.")
 @click.option("--out", type=click.Path(path_type=Path), help="Result folder.  [default: evaluations/NAME-HASH]")
@@ -97,6 +100,7 @@ def evaluate(
     max_crystals: int | None,
     max_atoms: int | None,
     calculator: str | None,
+    suite: str | None,
     settings: tuple[str, ...],
     list_settings: bool,
     out: Path | None,
@@ -121,6 +125,12 @@ def evaluate(
         }
         asked = [*(f"{key}={value}" for key, value in given.items() if value is not None), *settings]
         config = override(EvaluationSettings(), asked)
+        if suite:
+            if asked or source or part or reference or structures is not None:
+                raise ValueError("--suite is frozen: it goes with --checkpoint, without other data or settings")
+            frozen = find_suite(suite)
+            frozen.require_same_crystals()
+            config, source, part = frozen.settings, frozen.source, frozen.part
         if list_settings:
             for leaf in leaves(config):
                 click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")

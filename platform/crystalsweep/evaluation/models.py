@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from crystalsweep.checkpoint import CheckpointInfo, load_generator, read_info
+from crystalsweep.checkpoint import CheckpointInfo
 from crystalsweep.metrics.baselines import Baseline, ground_truth, identity, most_common_species
 from crystalsweep.metrics.substitution import substitution
 from crystalsweep.models import Generator
-from crystalsweep.storage import checkpoint_folder
+from crystalsweep.references import UnknownReferenceError, resolve
+from crystalsweep.restorer import Restorer
 from crystalsweep.tracking import Tracker
 
 REFERENCES = ("ceiling", "identity", "most common", "substitution")
@@ -55,8 +55,8 @@ def find_model(reference: str, tracker: Tracker | None, downloads: Path, train_c
     """The model that `reference` names.
 
     Args:
-        reference: A run or checkpoint folder; an MLflow run id; `models:/name@alias` or `models:/name/version`; or a
-            reference row such as `ceiling` or `identity`, which is evaluated as if it were a model.
+        reference: What `references.resolve` understands; or a reference row such as `ceiling` or `identity`, which is
+            evaluated as if it were a model.
         tracker: Where run ids and registry names are looked up.
         downloads: Folder for checkpoints from there.
         train_counts: As for `reference_rows`.
@@ -67,29 +67,13 @@ def find_model(reference: str, tracker: Tracker | None, downloads: Path, train_c
     if reference.replace("-", " ") in REFERENCES:
         name = reference.replace("-", " ")
         return Evaluated(name=f"{name} as model", restorer=reference_rows(train_counts)[name])
-    folder, run = Path(reference), None
-    if not folder.exists():
-        folder, run = _download(reference, tracker, downloads)
-    folder = checkpoint_folder(folder)
-    info = read_info(folder)
-    if info.stage == "finetune":
-        raise ValueError(f"{folder} is of stage finetune, a classifier; give a checkpoint of pretrain or gan")
-    weights = hashlib.sha256((folder / "generator.safetensors").read_bytes()).hexdigest()
-    return Evaluated(name=info.stage, restorer=load_generator(folder), info=info, run=run, weights_sha256=weights)
-
-
-def _download(reference: str, tracker: Tracker | None, downloads: Path) -> tuple[Path, str]:
-    registered = reference.startswith("models:/")
-    if tracker is None or not (registered or re.fullmatch(r"[0-9a-f]{32}", reference)):
-        raise ValueError(
-            f"{reference!r} is no folder, MLflow run id (32 hex digits) or models:/name@alias, nor one of "
-            f"{', '.join(name.replace(' ', '-') for name in REFERENCES)}"
-        )
-    from mlflow.exceptions import MlflowException
-
     try:
-        if registered:
-            return tracker.download_registered(reference, downloads)
-        return tracker.download(reference, "checkpoint", downloads / reference), reference
-    except (MlflowException, OSError) as error:
-        raise ValueError(f"{reference}: no checkpoint in {tracker.uri} ({error})") from error
+        resolved = resolve(reference, tracker, downloads)
+    except UnknownReferenceError as error:
+        rows = ", ".join(name.replace(" ", "-") for name in REFERENCES)
+        raise ValueError(f"{error}, or one of {rows}") from error
+    model = Restorer.of(resolved, reference)
+    weights = hashlib.sha256((model.folder / "generator.safetensors").read_bytes()).hexdigest()
+    return Evaluated(
+        name=model.info.stage, restorer=model.generator, info=model.info, run=model.run, weights_sha256=weights
+    )

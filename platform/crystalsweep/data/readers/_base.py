@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from crystalsweep.crystal import Crystal
 from crystalsweep.data.checks import Problem, RawStructure, infinite_label, structure_problem
+from crystalsweep.data.readers._limits import size_problem
 
 ID_COLUMNS = ("material_id", "id")
 """Where an id is looked for, in this order; without one, rows are named `<file stem>-<row>`."""
@@ -57,7 +58,7 @@ def admit(
         lattice=_reshaped(lattice, 9),
         frac=_reshaped(frac, None),
     )
-    if problem := structure_problem(raw) or infinite_label(labels):
+    if problem := size_problem(raw) or structure_problem(raw) or infinite_label(labels):
         return problem
     given = {name: float(value) for name, value in labels.items() if not np.isnan(value)}
     return replace(Crystal.of(row_id, raw.species, raw.lattice, raw.frac), labels=given)

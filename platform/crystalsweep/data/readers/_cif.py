@@ -51,13 +51,15 @@ def crystal_from_cif(text: str, row_id: str, labels: Mapping[str, float]) -> Cry
 
 def _parse(text: str) -> Structure | Problem:
     """An ordered structure. pymatgen raises nearly any exception on a broken CIF; each is this row's problem."""
-    from pymatgen.io.cif import CifParser
+    from crystalsweep.data.readers._cif_limits import TooLargeError, bounded_parser, too_large
 
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
         try:
-            parser = CifParser.from_str(text)
+            parser = bounded_parser(text)
             structures = parser.parse_structures(primitive=False)
+        except TooLargeError as error:
+            return too_large(error)
         except Exception as error:
             return _why_unparsable(error, _reasons(locals().get("parser")))
     if len(structures) > 1:

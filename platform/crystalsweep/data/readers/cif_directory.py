@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from crystalsweep.crystal import Crystal
+from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import Reader, Row
 from crystalsweep.data.readers._cif import crystal_from_cif
@@ -29,8 +31,15 @@ class CifDirectoryReader(Reader):
         if not files:
             raise DataError(f"{path}: no .cif files in this directory; give the directory that holds them")
         for file in files:
-            text = file.read_text(encoding="utf-8", errors="replace")
-            yield Row(file.name, file.stem, crystal_from_cif(text, file.stem, {}))
+            yield Row(file.name, file.stem, _outcome(file))
+
+
+def _outcome(file: Path) -> Crystal | Problem:
+    from crystalsweep.data.readers._cif_limits import too_many_characters
+
+    if problem := too_many_characters(file.stat().st_size):
+        return problem
+    return crystal_from_cif(file.read_text(encoding="utf-8", errors="replace"), file.stem, {})
 
 
 def _files(path: Path) -> list[Path]:

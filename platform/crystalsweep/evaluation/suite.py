@@ -1,0 +1,70 @@
+"""Frozen suites: evaluations whose crystals and settings never change, so that figures of years can be compared.
+
+A suite is a JSON file. Those of `suites/` come with the library and are known by name; a group may freeze its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from crystalsweep.config import Config, suggestion
+from crystalsweep.evaluation.settings import EvaluationSettings
+
+_SHIPPED = Path(__file__).with_name("suites")
+
+
+class Suite(Config):
+    """Which crystals are corrupted how, and how their restorations are scored."""
+
+    format: Literal[1] = 1
+    name: str
+    source: str
+    """`bundled` or a data set; its train part is what a restored crystal is new against."""
+    part: Literal["train", "val", "test", "all"]
+    parents_sha256: str
+    """Fingerprint of the crystals of that part that pass the settings' filters."""
+    settings: EvaluationSettings
+
+    def sha256(self) -> str:
+        """What identifies the suite; where its data lies does not count."""
+        return self.model_copy(update={"source": "", "name": ""}).fingerprint()
+
+    def require_same_crystals(self) -> None:
+        """Raises `ValueError` where the source no longer holds the crystals that the suite was frozen with."""
+        from crystalsweep.evaluation.inputs import read_inputs
+
+        found = read_inputs(self.source, self.part, None, self.settings).data_sha256
+        if found != self.parents_sha256:
+            raise ValueError(
+                f"suite {self.name}: {self.source} ({self.part}) holds other crystals than it was frozen with "
+                f"({found[:12]}, not {self.parents_sha256[:12]}); restore that file, or freeze a suite of another name"
+            )
+
+
+def shipped() -> list[str]:
+    """Names of the suites that come with the library."""
+    return sorted(file.stem for file in _SHIPPED.glob("*.json"))
+
+
+def find_suite(name: str) -> Suite:
+    """A shipped suite by name, or any by its file. Raises `ValueError` where there is none, or it is no suite."""
+    file = Path(name) if name.endswith(".json") else _SHIPPED / f"{name}.json"
+    if not file.exists():
+        raise ValueError(f"no suite {name!r}: {suggestion(name, shipped())} or give the path of a suite's .json file")
+    try:
+        return Suite.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{file} is no suite: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def freeze(name: str, source: str, part: Literal["train", "val", "test", "all"], settings: EvaluationSettings) -> Suite:
+    """A suite over the crystals that `source` holds now."""
+    from crystalsweep.evaluation.inputs import normalised, read_inputs
+
+    source = normalised(source)
+    found = read_inputs(source, part, None, settings).data_sha256
+    return Suite(name=name, source=source, part=part, parents_sha256=found, settings=settings)

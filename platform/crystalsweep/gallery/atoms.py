@@ -1,0 +1,89 @@
+"""What is drawn of a crystal: its atoms where the eye expects them, with colours, sizes and words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crystalsweep.crystal import MASK, Crystal
+from crystalsweep.data.elements import element_symbol
+from crystalsweep.gallery.specimens import Specimen
+
+MASKED = "?"
+_GREY = "#8a8a8a"
+_MASKED_RADIUS = 1.2
+"""Å, as of a middling atom."""
+
+EDGES = tuple((a, b) for a in range(8) for b in range(8) if a < b and (a ^ b) in (1, 2, 4))
+"""Of a cell, between corners whose numbers' bits are their fractional coordinates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Atom:
+    """An atom to draw."""
+
+    symbol: str
+    """`?` where the species is masked."""
+    colour: str
+    """As `#rrggbb`."""
+    radius: float
+    """Covalent, Å."""
+    cart: tuple[float, float, float]
+    """Å."""
+    verdict: str
+    """`right` or `wrong` where a masked species was predicted; else empty."""
+
+
+def columns(specimen: Specimen) -> dict[str, list[Atom]]:
+    """The atoms of the three crystals. Atoms that left the cell on their way stay beside where they began."""
+    origin = specimen.before
+    masked = specimen.corrupted.species == MASK
+    kept = specimen.after.species == origin.species
+    verdicts = [("right" if right else "wrong") if hidden else "" for right, hidden in zip(kept, masked, strict=True)]
+    nothing = [""] * len(origin)
+    return {
+        "before": _atoms(origin, origin, nothing),
+        "corrupted": _atoms(specimen.corrupted, origin, nothing),
+        "after": _atoms(specimen.after, origin, verdicts),
+    }
+
+
+def corners(crystal: Crystal) -> NDArray[np.float64]:
+    """(8, 3) corners of the cell, Å, in the order of `EDGES`."""
+    return np.array([[(k >> axis) & 1 for axis in range(3)] for k in range(8)], dtype=float) @ crystal.lattice
+
+
+def formula(crystal: Crystal) -> str:
+    """Reduced formula, as `NaCl`."""
+    from pymatgen.core import Composition
+
+    numbers, counts = np.unique(crystal.species, return_counts=True)
+    made = Composition({element_symbol(int(z)): int(n) for z, n in zip(numbers, counts, strict=True)})
+    return str(made.reduced_formula)
+
+
+def _atoms(crystal: Crystal, origin: Crystal, verdicts: list[str]) -> list[Atom]:
+    moved = (crystal.frac - origin.frac + 0.5) % 1.0 - 0.5
+    cart = (origin.frac + moved) @ origin.lattice
+    return [
+        _atom(int(z), (float(x), float(y), float(w)), verdict)
+        for z, (x, y, w), verdict in zip(crystal.species, cart, verdicts, strict=True)
+    ]
+
+
+def _atom(z: int, cart: tuple[float, float, float], verdict: str) -> Atom:
+    from ase.data import covalent_radii
+    from ase.data.colors import jmol_colors
+
+    if z == MASK:
+        return Atom(symbol=MASKED, colour=_GREY, radius=_MASKED_RADIUS, cart=cart, verdict=verdict)
+    red, green, blue = (round(255 * share) for share in jmol_colors[min(z, len(jmol_colors) - 1)])
+    return Atom(
+        symbol=element_symbol(z),
+        colour=f"#{red:02x}{green:02x}{blue:02x}",
+        radius=float(covalent_radii[z]),
+        cart=cart,
+        verdict=verdict,
+    )

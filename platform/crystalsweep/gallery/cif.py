@@ -1,0 +1,16 @@
+"""CIFs in which masked atoms stand as `X`."""
+
+from __future__ import annotations
+
+from crystalsweep.crystal import MASK, Crystal
+from crystalsweep.data.elements import element_symbol
+
+
+def cif_with_masks(crystal: Crystal) -> str:
+    """A CIF in P1 with the cell as it is; masked atoms are of the dummy species `X`, as pymatgen and ASE call it."""
+    from pymatgen.core import DummySpecies, Structure
+    from pymatgen.io.cif import CifWriter
+
+    hidden = DummySpecies("X", 0)
+    species = [hidden if z == MASK else element_symbol(z) for z in crystal.species.tolist()]
+    return str(CifWriter(Structure(crystal.lattice, species, crystal.frac)))

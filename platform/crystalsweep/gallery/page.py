@@ -1,0 +1,48 @@
+"""The gallery as one interactive HTML page, everything inlined."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+
+from crystalsweep.gallery.atoms import EDGES, columns, corners
+from crystalsweep.gallery.captions import heading, result
+from crystalsweep.gallery.specimens import Specimen
+
+
+def render(specimens: Sequence[Specimen], *, title: str) -> str:
+    """The page: a row per crystal, in which before, corrupted and after turn together."""
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    shown = [_shown(specimen) for specimen in specimens]
+    return template.from_string(_text("page.html.j2")).render(
+        title=title, specimens=shown, script=_text("3Dmol-min.js"), crystals=_json([each["drawn"] for each in shown])
+    )
+
+
+def _shown(specimen: Specimen) -> dict[str, object]:
+    parts = columns(specimen)
+    cell = corners(specimen.before)
+    return {
+        "heading": heading(specimen),
+        "result": result(specimen),
+        "legend": sorted({(atom.symbol, atom.colour) for atoms in parts.values() for atom in atoms}),
+        "drawn": {
+            "cell": [[cell[a].tolist(), cell[b].tolist()] for a, b in EDGES],
+            "parts": [[asdict(atom) for atom in atoms] for atoms in parts.values()],
+        },
+    }
+
+
+def _json(value: object) -> str:
+    """JSON that may stand inside a script element."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+@cache
+def _text(name: str) -> str:
+    return files("crystalsweep.gallery").joinpath(name).read_text(encoding="utf-8")

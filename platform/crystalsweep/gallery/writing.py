@@ -1,0 +1,31 @@
+"""A gallery as files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from crystalsweep.gallery.cif import cif_with_masks
+from crystalsweep.gallery.page import render
+from crystalsweep.gallery.picture import draw
+from crystalsweep.gallery.specimens import Specimen
+
+PAGE, PICTURE = "crystals.html", "crystals.png"
+
+
+def write_gallery(specimens: Sequence[Specimen], folder: Path, *, title: str) -> Path:
+    """Write `crystals.html`, `crystals.png` and three CIFs per crystal below `folder`, which is made; returns it.
+
+    CIFs are called `cif/1-mp-149-before.cif`, by place in the gallery, id and part; a generated crystal whose
+    coordinates are not finite has none.
+    """
+    (folder / "cif").mkdir(parents=True, exist_ok=True)
+    (folder / PAGE).write_text(render(specimens, title=title), encoding="utf-8")
+    draw(specimens, folder / PICTURE, title=title)
+    for number, specimen in enumerate(specimens, start=1):
+        named = re.sub(r"[^\w.-]+", "_", specimen.before.id)[:80]
+        parts = {"before": specimen.before, "corrupted": specimen.corrupted, "after": specimen.after}
+        for part, crystal in parts.items():
+            (folder / "cif" / f"{number}-{named}-{part}.cif").write_text(cif_with_masks(crystal), encoding="utf-8")
+    return folder

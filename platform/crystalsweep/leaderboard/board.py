@@ -1,0 +1,315 @@
+"""The leaderboard: comparable runs in the order of a metric, with ranks, ties, references, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri, stdtr
+
+from crystalsweep.folder_store import shown_address
+from crystalsweep.leaderboard.entries import Contender, Entry, On, comparable, contenders, evaluated, validated
+from crystalsweep.leaderboard.measures import all_pairs, chosen_metric, interval, spread, unlike
+from crystalsweep.leaderboard.references import references
+from crystalsweep.leaderboard.runs import Found, aliases, find_runs, unfinished
+from crystalsweep.leaderboard.tables import fetch_outcomes, fetch_references, fetch_tables
+from crystalsweep.leaderboard.ties import Rank, letters, ranks, tie_groups
+from crystalsweep.metrics.bootstrap import Interval
+from crystalsweep.metrics.strata import STRATA, binned
+from crystalsweep.metrics.summary import METRICS, SCORE, SECONDARY, Metric, available
+from crystalsweep.metrics.verdicts import n_comparisons
+from crystalsweep.tracking import Tracker
+
+FEW = 10
+"""Parents below which a stratum's mean is marked: its interval means little."""
+
+_BESIDE = (SCORE, *METRICS, *(metric for metric in SECONDARY if metric.name == "masked_accuracy"))
+"""Shown beside the metric that ranks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A run, or the runs of one setting."""
+
+    name: str
+    rank: Rank
+    letters: str
+    """Rows that share one are not resolved from each other."""
+    figure: Interval
+    beside: Mapping[str, Interval]
+    """Other metrics by name."""
+    runs: Sequence[str]
+    experiment: str
+    """MLflow's id."""
+    control: bool
+    sweep: str
+    aliases: Sequence[str]
+    """Registry names that point here, as `crystal-generator@champion`."""
+    settings: Mapping[str, str]
+    """Parameters that differ between the rows."""
+    between_seeds: float
+    """Standard deviation of the means of several runs; NaN for one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """What `build` found."""
+
+    metric: Metric
+    on: On
+    where: str
+    rows: Sequence[Row]
+    groups: Sequence[tuple[int, ...]]
+    """Rows of which no two are resolved, by position; the order is that of the letters."""
+    references: Mapping[str, Interval]
+    verdicts: pd.DataFrame
+    """Of all pairs, as `metrics.verdicts` gives them; empty for one row."""
+    candidates: int
+    """Comparable rows, shown or not."""
+    left_out: Sequence[str]
+    notes: Sequence[str]
+    strata: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Columns name, bin, mean, low, high, n, clusters; empty unless asked for."""
+    by: str = ""
+
+    @property
+    def comparisons(self) -> int:
+        """Pairs that the verdicts are corrected for."""
+        return n_comparisons(self.verdicts) if len(self.verdicts) else 0
+
+    @property
+    def parents(self) -> int:
+        """Parent crystals of every row."""
+        return max((row.figure.clusters for row in self.rows), default=0)
+
+
+def build(
+    tracker: Tracker,
+    named: Sequence[str],
+    downloads: Path,
+    *,
+    metric: str = "score",
+    on: On = "validation",
+    sweep: str | None = None,
+    query: str = "",
+    like: str | None = None,
+    seeds: bool = False,
+    top: int = 20,
+    by: str | None = None,
+) -> Board:
+    """Find, fetch, rank.
+
+    Args:
+        tracker: The store.
+        named: Experiments or run ids; none means every experiment.
+        downloads: Where fetched tables are kept.
+        metric: To rank by.
+        on: The validation at the end of a training, or what `crystalsweep evaluate` logged.
+        sweep: Only trials of this sweep.
+        query: MLflow search expression.
+        like: Start of a run id: rank what was measured as it was, not the largest set.
+        seeds: Runs that differ in nothing but their seed are one row.
+        top: Rows shown; only their tables are fetched and only they are compared.
+        by: A name of `metrics.strata.STRATA`.
+
+    Raises:
+        ValueError: There is nothing to rank, or something that was named is not there.
+    """
+    measure = chosen_metric(metric, on)
+    if by is not None and by not in STRATA:
+        raise ValueError(f"there is no stratum {by!r}: choose one of {', '.join(STRATA)}")
+    found = find_runs(tracker, named, sweep=sweep, query=query)
+    entries, left_out = _entries(tracker, found, downloads, measure, on)
+    if not entries:
+        raise ValueError(_nothing(found, left_out, on, tracker))
+    chosen, others = comparable(entries, like)
+    candidates = contenders(chosen, seeds=seeds)
+    ordered = _ordered(candidates, measure)
+    tables, lost = fetch_tables(tracker, [entry for each in ordered[:top] for entry in each.entries], downloads)
+    lost |= unlike(tables)
+    shown = [each for each in ordered[:top] if not any(entry.run in lost for entry in each.entries)]
+    left_out += [*others, *(f"{run[:8]}: {why}" for run, why in lost.items())]
+    if not shown:
+        raise ValueError(f"no table of scores could be used: {'; '.join(left_out)}")
+    own = {each.name: [tables[entry.run] for entry in each.entries] for each in shown}
+    if not available([measure], pd.concat([table for each in own.values() for table in each[:1]])):
+        raise ValueError(f"{measure.name} is undefined in every row of these runs")
+    figures = {name: interval(measure, each) for name, each in own.items()}
+    ranked = sorted(shown, key=lambda each: _from_the_best(figures[each.name].mean, measure))
+    verdicts = all_pairs(measure, {each.name: own[each.name] for each in ranked})
+    position = {each.name: i for i, each in enumerate(ranked)}
+    won = _won(verdicts, position)
+    groups = tie_groups(len(ranked), won)
+    known_as, places = aliases(tracker), ranks(len(ranked), won)
+    varied = _varied([entry for each in ranked for entry in each.entries], seeds=seeds)
+    marks = letters(len(ranked), groups)
+    rows = [
+        Row(
+            name=each.name,
+            rank=places[i],
+            letters=marks[i],
+            figure=figures[each.name],
+            beside={
+                other.name: interval(other, own[each.name])
+                for other in available(_BESIDE, own[each.name][0])
+                if other is not measure
+            },
+            runs=[entry.run for entry in each.entries],
+            experiment=each.entries[0].experiment,
+            control=each.entries[0].control,
+            sweep=_sweep_name(each.entries[0], found),
+            aliases=[alias for entry in each.entries for alias in known_as.get(entry.run, [])],
+            settings={key: each.entries[0].params.get(key, "") for key in varied},
+            between_seeds=spread(measure, own[each.name]),
+        )
+        for i, each in enumerate(ranked)
+    ]
+    beside = references(measure.name, [*(e for each in ranked for e in each.entries), *chosen], found.sweeps)
+    strata = pd.DataFrame()
+    if by is not None:
+        own_strata = {name: pd.concat(each, ignore_index=True) for name, each in own.items()}
+        known = fetch_references(tracker, ranked[0].entries[0], downloads)
+        strata = _strata(measure, own_strata | {k: v for k, v in known.items() if k in beside}, by)
+    return Board(
+        metric=measure,
+        on=on,
+        where=found.where,
+        rows=rows,
+        groups=groups,
+        references=beside,
+        verdicts=verdicts,
+        candidates=len(candidates),
+        left_out=left_out,
+        notes=[
+            *_notes(measure, rows, verdicts, len(candidates), own, ranked),
+            *_below(measure, ordered, [each.name for each in ranked], known_as),
+        ],
+        strata=strata,
+        by=by or "",
+    )
+
+
+def _entries(tracker: Tracker, found: Found, downloads: Path, metric: Metric, on: On) -> tuple[list[Entry], list[str]]:
+    ended = unfinished(found.runs)
+    if on == "validation":
+        entries, left_out = validated(found)
+        return entries, [*([ended] if ended else []), *left_out]
+    outcomes, unread = fetch_outcomes(tracker, found.runs, downloads)
+    entries, left_out = evaluated(found, outcomes, metric.name)
+    return [entry for entry in entries if metric.name in entry.known], [*unread, *left_out]
+
+
+def _nothing(found: Found, left_out: Sequence[str], on: On, tracker: Tracker) -> str:
+    """One line that says why there is no board, and what to do."""
+    why = f" ({'; '.join(left_out)})" if left_out else ""
+    if not found.runs:
+        where = f"{found.where} of {shown_address(tracker.uri)}"
+        return f"no run of crystalsweep in {where}; train with `python sweeps/gan_noise.py`"
+    if on == "evaluation":
+        remedy = "log one with `crystalsweep evaluate --checkpoint RUN_ID --tracking-uri URI`"
+        return f"none of {len(found.runs)} runs in {found.where} has an evaluation with this metric{why}; {remedy}"
+    return f"none of {len(found.runs)} runs in {found.where} has finished with a table of scores{why}"
+
+
+def _from_the_best(value: float, metric: Metric) -> tuple[bool, float]:
+    """Sort key; undefined ones come last."""
+    return bool(np.isnan(value)), value if metric.direction == "lower" else -value
+
+
+def _ordered(candidates: Sequence[Contender], metric: Metric) -> list[Contender]:
+    return sorted(candidates, key=lambda each: _from_the_best(each.known(metric.name), metric))
+
+
+def _won(verdicts: pd.DataFrame, position: Mapping[str, int]) -> list[tuple[int, int]]:
+    """(winner, loser) by position of each resolved pair."""
+    pairs = []
+    for row in verdicts.to_dict("records"):
+        a, b = position[row["a"]], position[row["b"]]
+        if row["verdict"] != "not resolved":
+            pairs.append((a, b) if row["verdict"] == "better" else (b, a))
+    return pairs
+
+
+def _varied(entries: Sequence[Entry], *, seeds: bool) -> list[str]:
+    keys = dict.fromkeys(key for entry in entries for key in entry.params)
+    return [
+        key for key in keys if not (seeds and key == "seed") and len({entry.params.get(key) for entry in entries}) > 1
+    ]
+
+
+def _sweep_name(entry: Entry, found: Found) -> str:
+    run = found.sweeps.get(entry.sweep or "")
+    return "" if run is None else str(run.info.run_name)
+
+
+def _strata(metric: Metric, tables: Mapping[str, pd.DataFrame], by: str) -> pd.DataFrame:
+    """Long form, bins in their order. Raises `ValueError` where tables lack the columns."""
+    rows = []
+    for name, table in tables.items():
+        try:
+            bins = binned(table, by)
+        except ValueError as error:
+            raise ValueError(f"{error} Tables of --on evaluation have it.") from error
+        for each, part in table.groupby(bins, observed=True, sort=True):
+            found = interval(metric, [part])
+            rows.append({"name": name, "bin": str(each), **vars(found)})
+    return pd.DataFrame(rows, columns=["name", "bin", "mean", "low", "high", "n", "clusters"])
+
+
+def _notes(
+    metric: Metric,
+    rows: Sequence[Row],
+    verdicts: pd.DataFrame,
+    candidates: int,
+    tables: Mapping[str, Sequence[pd.DataFrame]],
+    ranked: Sequence[Contender],
+) -> list[str]:
+    notes = []
+    parents, n = rows[0].figure.clusters, n_comparisons(verdicts) if len(verdicts) else 0
+    if n and _least_p(parents) * n > 0.05:
+        notes.append(
+            f"With {parents} parent crystals and {n} comparisons no difference can be resolved: evaluate on more "
+            "crystals, or compare fewer runs (--top)."
+        )
+    if candidates > 1:
+        notes.append(
+            f"The best of {candidates} chosen on the crystals that rank them looks better than it is: confirm it on "
+            "others with crystalsweep evaluate --checkpoint RUN_ID."
+        )
+    if all(len(row.runs) == 1 for row in rows):
+        notes.append("One training per row: intervals and ties are of these trained models, not of their settings.")
+    else:
+        notes.append(
+            "A row is the mean of trainings that differ in their seed; its interval is over crystals, and ± is the "
+            "standard deviation between seeds."
+        )
+    whole = [table for each in tables.values() for table in each]
+    if metric.name != "score" and any(metric.values(table).isna().any() for table in whole):
+        notes.append(f"{metric.title}: pairs are compared over the crystals for which both define it.")
+    if len(code := {entry.code for each in ranked for entry in each.entries} - {""}) > 1:
+        notes.append(f"Trained and validated by {len(code)} versions of the code.")
+    return notes
+
+
+def _below(
+    metric: Metric, ordered: Sequence[Contender], shown: Sequence[str], known_as: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Where a registered version stands that is not shown."""
+    return [
+        f"{known_as[entry.run][0]} ({each.name}, {each.known(metric.name):.3f}) is number {place} of {len(ordered)} by "
+        f"its logged mean: --top {place} shows it."
+        for place, each in enumerate(ordered, 1)
+        for entry in each.entries
+        if entry.run in known_as and each.name not in shown
+    ]
+
+
+def _least_p(parents: int) -> float:
+    """The least p that `metrics.verdicts` can give for so many parents, however many resamples."""
+    if parents < 2:
+        return 1.0
+    tail = 1 / 200_000
+    return float(2 * stdtr(parents - 1, ndtri(tail) * np.sqrt((parents - 1) / parents)))

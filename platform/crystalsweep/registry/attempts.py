@@ -1,0 +1,145 @@
+"""Every promotion that was tried, as a run in MLflow's experiment `promotions`, whatever became of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from crystalsweep.registry.aliases import claimant
+from crystalsweep.registry.dossier import FOLDER, Dossier
+from crystalsweep.tracking import REASON, Tracker
+
+EXPERIMENT = "promotions"
+KIND = "promotion"
+MODEL = "crystalsweep.registered_model"
+ALIAS = "crystalsweep.alias"
+VERDICT = "crystalsweep.verdict"
+"""Tag: promoted, refused, forced, demoted, imported, or interrupted."""
+VERSION = "crystalsweep.model_version"
+REASONS = "crystalsweep.reasons"
+FORCED = "crystalsweep.forced"
+CANDIDATE = "crystalsweep.candidate"
+_PROCESS = "crystalsweep.process"
+_NOTE = "mlflow.note.content"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of a model's history."""
+
+    when: datetime
+    who: str
+    verdict: str
+    alias: str
+    version: str
+    """Registered; empty where none was."""
+    candidate: str
+    reasons: str
+    run: str
+    """MLflow run with the dossier."""
+
+
+def begin(tracker: Tracker, model: str, alias: str, candidate: str, artifacts: Path) -> str:
+    """A run for an attempt, RUNNING; returns its id."""
+    experiment = tracker.experiment(EXPERIMENT, artifacts)
+    tags = {MODEL: model, ALIAS: alias, CANDIDATE: candidate, VERDICT: "running", _PROCESS: _process(), **_user()}
+    shown = candidate if len(candidate) < 40 else f"…{candidate[-32:]}"
+    return tracker.start(experiment, f"{shown} → {model}@{alias}", kind=KIND, tags=tags)
+
+
+def record(tracker: Tracker, run: str, dossier: Dossier, folder: Path, version: str | None) -> None:
+    """The dossier, its numbers and the verdict, which is told last."""
+    figures = {
+        f"{row.partition(',')[0].replace(' ', '_')}/{metric}": figure.mean
+        for row, found in dossier.rows.items()
+        for metric, figure in found.items()
+        if figure.mean is not None
+    }
+    gates = {f"gate/{gate.name}": float(gate.passed) for gate in dossier.gates}
+    tracker.log(run, figures | gates, 0)
+    tracker.upload(run, folder / FOLDER, FOLDER)
+    conclude(
+        tracker,
+        run,
+        dossier.verdict,
+        version=version,
+        note=summary(dossier),
+        tags={REASONS: "; ".join(dossier.reasons), FORCED: dossier.forced},
+    )
+
+
+def conclude(
+    tracker: Tracker, run: str, verdict: str, *, version: str | None, note: str, tags: Mapping[str, str] | None = None
+) -> None:
+    """The end of an attempt, or of what is no attempt but moves an alias."""
+    told = {VERDICT: verdict, VERSION: version or "", _NOTE: note, **(tags or {})}
+    tracker.tag(run, {name: value for name, value in told.items() if value})
+    tracker.finish(run, "FINISHED")
+
+
+def try_to_fail(tracker: Tracker, run: str, error: BaseException) -> None:
+    """Note what ended an attempt, if the server still takes it; `history` knows dead processes by themselves."""
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+    with suppress(MlflowException):
+        tracker.tag(run, {VERDICT: "interrupted", _NOTE: f"Interrupted: {reason}"})
+        tracker.finish(run, "FAILED", reason)
+
+
+def summary(dossier: Dossier) -> str:
+    """One line, then why."""
+    target = f"{dossier.model}@{dossier.alias}"
+    first = {
+        "promoted": f"Promoted to {target}.",
+        "refused": f"Refused as {target}.",
+        "forced": f"Promoted to {target} by force: {dossier.forced}",
+    }[dossier.verdict]
+    return "\n\n".join([first, *(f"- {reason}" for reason in dossier.reasons)])
+
+
+def history(tracker: Tracker, model: str) -> list[Entry]:
+    """All attempts of a model, the latest first. One whose process is gone is told as interrupted."""
+    experiment = tracker.client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return []
+    runs = tracker.tagged(experiment.experiment_id, {MODEL: model})
+    return [_entry(run) for run in reversed(runs)]
+
+
+def _entry(run: Run) -> Entry:
+    tags = run.data.tags
+    verdict = tags.get(VERDICT, "")
+    if verdict == "running" and _is_gone(tags.get(_PROCESS, "")):
+        verdict = "interrupted"
+    return Entry(
+        when=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
+        who=tags.get("mlflow.user", ""),
+        verdict=verdict,
+        alias=tags.get(ALIAS, ""),
+        version=tags.get(VERSION, ""),
+        candidate=tags.get(CANDIDATE, ""),
+        reasons=tags.get(FORCED) or tags.get(REASONS) or tags.get(REASON, ""),
+        run=str(run.info.run_id),
+    )
+
+
+def _user() -> dict[str, str]:
+    return {"mlflow.user": claimant().split(" ")[0]}
+
+
+def _process() -> str:
+    return f"{socket.gethostname()} {os.getpid()}"
+
+
+def _is_gone(process: str) -> bool:
+    host, _, pid = process.rpartition(" ")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    return not Path(f"/proc/{pid}").exists() if Path("/proc").exists() else False

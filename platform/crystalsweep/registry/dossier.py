@@ -1,0 +1,114 @@
+"""The evidence for or against a promotion: every gate's numbers, and how to get them again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from crystalsweep.config import Config
+from crystalsweep.evaluation.outcome import Figure
+from crystalsweep.evaluation.suite import Suite
+from crystalsweep.registry.gates.gate import Gate
+
+FILE = "dossier.json"
+PAGE = "dossier.html"
+FOLDER = "dossier"
+"""Of a registered version: the dossier beside the evaluation it rests on."""
+EVALUATION = "evaluation"
+"""In that folder: the suite's result folder."""
+
+
+class Candidate(Config):
+    """What was judged."""
+
+    reference: str
+    """As the user named it."""
+    run: str | None
+    """MLflow run that trained it, where known."""
+    stage: str
+    epoch: int
+    step: int
+    backbone: str
+    parameters: int
+    """Of the generator."""
+    weights_sha256: str
+    """Of generator.safetensors."""
+    data_sha256: str
+    split_sha256: str
+    lineage: list[dict[str, str]]
+    """Every training that led to it (`checkpoint.lineage`)."""
+    config: dict[str, Any]
+    """Of its last training."""
+
+
+class Holder(Config):
+    """The champion that it was held against."""
+
+    version: str
+    run: str | None
+    weights_sha256: str
+    evaluated: Literal["by its own dossier", "again"]
+    """Where its rows come from: measured with the same code and libraries, or now."""
+
+
+class Dossier(Config):
+    """A promotion's evidence and verdict. The same candidate, champion and suite on a CPU give the same gates."""
+
+    format: Literal[1] = 1
+    model: str
+    """Name in the registry."""
+    alias: str
+    """Asked for."""
+    candidate: Candidate
+    champion: Holder | None
+    suite: Suite
+    suite_sha256: str
+    metrics_lock: str
+    metric: str
+    """Decides the gain."""
+    guarded: list[str]
+    gates: list[Gate]
+    rows: dict[str, dict[str, Figure]]
+    """Means with intervals by row: the candidate, the champion, the ceiling and the baselines."""
+    command: str
+    """Evaluates the candidate on the suite."""
+    trained_on: list[str] = []
+    """Data sets that were looked at for leaks, beside the bundled one."""
+    environment: dict[str, str]
+    """Code, versions and hardware."""
+    decided_at: str
+    """ISO 8601, UTC."""
+    decided_by: str
+    forced: str = ""
+    """The reason given where gates were overruled."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether no required gate refuses."""
+        return not any(gate.refuses for gate in self.gates)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it was refused."""
+        return [reason for gate in self.gates if gate.refuses for reason in gate.reasons]
+
+    @property
+    def verdict(self) -> Literal["promoted", "refused", "forced"]:
+        """What follows from it."""
+        if self.passed:
+            return "promoted"
+        return "forced" if self.forced else "refused"
+
+
+def read_dossier(folder: Path) -> Dossier:
+    """Of a registered version's files. Raises `ValueError` where there is none, or it is of another format."""
+    file = folder / FOLDER / FILE
+    if not file.exists():
+        raise ValueError(f"{folder} has no dossier: it was not registered by `crystalsweep promote`")
+    try:
+        return Dossier.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,0 +1,121 @@
+"""Whether a candidate restores better than the champion, and loses nothing that is guarded.
+
+Both restored the same corrupted crystals; differences are paired by them, parents are resampled, and p values corrected
+by Holm's method for the number of metrics (`metrics.verdicts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from crystalsweep.config import suggestion
+from crystalsweep.metrics.summary import MATCHING, METRICS, SCORE, SECONDARY, Metric, available
+from crystalsweep.metrics.verdicts import verdicts
+from crystalsweep.registry.gates.gate import Check, Gate
+
+JUDGED = {metric.name: metric for metric in (SCORE, *METRICS, *SECONDARY, *MATCHING) if metric.name != "uniqueness"}
+"""Metrics that a promotion can be decided by; whether a crystal is unique depends on the others, so it is none."""
+
+GUARDED = (*(metric.name for metric in METRICS), "masked_accuracy", "match_rate")
+"""In which a resolved loss stands in the way."""
+
+BASELINES = ("most common", "substitution", "identity")
+"""What a first champion must beat."""
+
+
+def judged(name: str) -> Metric:
+    """A metric by name. Raises `ValueError` where there is none, naming the nearest."""
+    if name not in JUDGED:
+        raise ValueError(f"unknown metric {name!r}: {suggestion(name, JUDGED)}")
+    return JUDGED[name]
+
+
+def gain(
+    candidate: pd.DataFrame, champion: pd.DataFrame, metric: Metric, guarded: Sequence[Metric], *, holder: str
+) -> tuple[Gate, pd.DataFrame]:
+    """The gate, and its verdicts (candidate minus champion, as `metrics.verdicts` gives them).
+
+    Args:
+        candidate: Rows of the suite, with scores.
+        champion: The same of the present champion.
+        metric: What must be better.
+        guarded: What must not be worse.
+        holder: What the champion is called, as `champion, version 3`.
+    """
+    tables = {holder: champion, "candidate": candidate}
+    asked = [metric, *(each for each in guarded if each.name != metric.name)]
+    shared = [each for each in asked if all(available([each], table) for table in tables.values())]
+    frame = verdicts(tables, shared)
+    found = {row["metric"]: row for row in frame.to_dict("records")}
+    checks = [_better(metric, found.get(metric.name), holder)]
+    checks += [_not_worse(each, found[each.name]) for each in shared if each.name != metric.name]
+    missing = [each.title for each in asked if each not in shared]
+    paired = (
+        f"Candidate minus {holder}, paired by corrupted crystal; 95 % intervals (uncorrected) from a bootstrap over "
+        f"parent crystals; verdicts by p < 0.05 after Holm's correction for {len(shared)} metrics."
+    )
+    notes = [
+        paired,
+        "That no loss is resolved does not say there is none: the lower bounds tell how large one could be.",
+        "One training of each is compared: the spread between training seeds is not in the intervals.",
+    ]
+    if missing:
+        notes.append(f"Not defined for both: {', '.join(missing)}.")
+    return Gate(name="gain", title=f"Gain over {holder}", checks=checks, notes=notes), frame
+
+
+def gain_over_baselines(
+    candidate: pd.DataFrame, baselines: dict[str, pd.DataFrame], metric: Metric
+) -> tuple[Gate, pd.DataFrame]:
+    """The gate where there is no champion yet: better than the best of what learned nothing."""
+    usable = {name: table for name, table in baselines.items() if name in BASELINES and available([metric], table)}
+    if not usable:
+        check = Check(title=metric.title, passed=False, says="no baseline has this metric; choose another --metric")
+        return Gate(name="gain", title="Gain over the baselines", checks=[check]), pd.DataFrame()
+    sign = 1 if metric.direction == "higher" else -1
+    means = {name: metric.over(table, n_resamples=2).mean for name, table in usable.items()}
+    best = max(means, key=lambda name: sign * means[name])
+    gate, frame = gain(candidate, usable[best], metric, [], holder=f'the baseline "{best}"')
+    told = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+    return gate.model_copy(update={"notes": [f"There is no champion yet. Baselines: {told}.", *gate.notes]}), frame
+
+
+def _better(metric: Metric, row: Mapping[Hashable, Any] | None, holder: str) -> Check:
+    if row is None:
+        return Check(title=metric.title, passed=False, says=f"not defined for both the candidate and {holder}")
+    return Check(
+        title=f"{metric.title} is better",
+        passed=row["verdict"] == "better",
+        says=f"{row['verdict']}: {_effect(row)}",
+        numbers=_numbers(row),
+    )
+
+
+def _not_worse(metric: Metric, row: Mapping[Hashable, Any]) -> Check:
+    return Check(
+        title=f"{metric.title} is not worse",
+        passed=row["verdict"] != "worse",
+        says=f"{row['verdict']}: {_effect(row)}",
+        numbers=_numbers(row),
+    )
+
+
+def _effect(row: Mapping[Hashable, Any]) -> str:
+    arrow = ", lower is better" if row["better_is"] == "lower" else ""
+    effect = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]{arrow}"
+    return f"{effect}, corrected p {row['p_adjusted']:.4f}, {row['n']:,} pairs of {row['clusters']:,} parents"
+
+
+def _numbers(row: Mapping[Hashable, Any]) -> dict[str, float | int | str | bool | None]:
+    kept = ("difference", "low", "high", "p", "p_adjusted", "n", "clusters", "verdict")
+    return {name: _plain(row[name]) for name in kept}
+
+
+def _plain(value: Any) -> float | int | str | None:
+    if isinstance(value, str | int):
+        return value
+    number = float(value)
+    return number if number == number else None

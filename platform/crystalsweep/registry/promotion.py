@@ -1,0 +1,312 @@
+"""From a checkpoint to an alias: gates, dossier, version, and only then the alias."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from crystalsweep.checkpoint import lineage, load_generator, read_info
+from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint
+from crystalsweep.evaluation.inputs import read_inputs
+from crystalsweep.evaluation.outcome import FILE as METRICS_FILE
+from crystalsweep.evaluation.outcome import Figure, Outcome, read_outcome
+from crystalsweep.evaluation.run import read_tables
+from crystalsweep.evaluation.settings import metrics_lock, versions
+from crystalsweep.evaluation.suite import Suite
+from crystalsweep.provenance import environment
+from crystalsweep.references import Resolved, resolve
+from crystalsweep.registry import attempts
+from crystalsweep.registry.aliases import claimant, ensure_registered, holder_of, move
+from crystalsweep.registry.dossier import EVALUATION, FILE, FOLDER, PAGE, Candidate, Dossier, Holder, read_dossier
+from crystalsweep.registry.gates.gain import gain, gain_over_baselines, judged
+from crystalsweep.registry.gates.gate import Gate
+from crystalsweep.registry.gates.leakage import leakage, trainings_of
+from crystalsweep.registry.gates.physics import physics
+from crystalsweep.registry.gates.reproducibility import reproducibility
+from crystalsweep.registry.page import write_card, write_page
+from crystalsweep.registry.versions import is_known, register, seal, stage
+from crystalsweep.tracking import Tracker
+
+CANDIDATE = "candidate"
+"""Its row in the suite's evaluation."""
+SUITE = "suite.json"
+COMMAND = (
+    "crystalsweep evaluate --checkpoint checkpoint --suite dossier/suite.json --name candidate --device cpu --out again"
+)
+"""Run in a version's folder, gives the dossier's figures again."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of a promotion."""
+
+    reference: str
+    """The checkpoint, as `references.resolve` understands it."""
+    model: str
+    alias: str
+    suite: Suite
+    metric: str
+    guarded: Sequence[str]
+    trained_on: Sequence[str] = ()
+    """Data sets, beside the bundled one, that the lineage may have been trained on."""
+    forced: str = ""
+    """Reason to promote against the gates; empty does not."""
+    workers: int | None = None
+    storage: Path = field(default_factory=Path)
+    """Local folder of downloads and of promotions' files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """How a promotion ended."""
+
+    dossier: Dossier
+    folder: Path
+    """The version's files, with the dossier."""
+    version: str | None
+    """Number in the registry; None where nothing was registered."""
+    run: str | None
+    """MLflow run of the attempt; None of a dry one."""
+
+
+def promote(tracker: Tracker, request: Request, say: Say, *, dry: bool = False) -> Decision:
+    """Judge a checkpoint and, where it passes, register it and give it the alias.
+
+    Raises:
+        ValueError: There is no such checkpoint, metric or run, or it is the champion already.
+        ConflictError: Another process moved the alias meanwhile; the version stays registered, without the alias.
+        MlflowException: The server does not answer; the alias is where it was.
+    """
+    _ = [judged(name) for name in (request.metric, *request.guarded)]
+    request.suite.require_same_crystals()
+    found = resolve(request.reference, tracker, request.storage / "downloads")
+    _require_finished(tracker, found.run)
+    present = _present(tracker, request, _sha256(found.folder / "generator.safetensors"))
+    if dry:
+        dossier, folder = judge(request, found, present.champion, say)
+        return Decision(dossier=dossier, folder=folder, version=None, run=None)
+    run = attempts.begin(tracker, request.model, request.alias, request.reference, request.storage / "mlflow-artifacts")
+    try:
+        dossier, folder = judge(request, found, present.champion, say)
+        version = None
+        if dossier.verdict != "refused":
+            say("registering: files are sent, read back and compared")
+            version = _register(tracker, request, dossier, folder, found, run)
+            tracker.tag(run, {attempts.VERSION: version})
+            move(tracker, request.model, request.alias, version, expected=present.holder)
+        attempts.record(tracker, run, dossier, folder, version)
+    except BaseException as error:
+        attempts.try_to_fail(tracker, run, error)
+        raise
+    return Decision(dossier=dossier, folder=folder, version=version, run=run)
+
+
+def judge(request: Request, found: Resolved, champion: Resolved | None, say: Say) -> tuple[Dossier, Path]:
+    """The dossier, and the folder with it and all other files of the version to be."""
+    folder = _folder(request)
+    checkpoint = stage(found.folder, folder)
+    info, generator = read_info(checkpoint), load_generator(checkpoint)
+    ancestry = lineage([checkpoint])
+
+    say("physics: equivariance, one-atom cells, rock salt")
+    gates = [physics(generator)]
+    say("leakage: held-out crystals among the training crystals, by id, structure and supercell")
+    trainings, unknown = trainings_of(ancestry, request.trained_on)
+    parents = read_inputs(request.suite.source, request.suite.part, None, request.suite.settings).parents
+    gates.append(leakage(trainings, unknown, parents))
+    say(f"suite {request.suite.name}: {len(parents):,} crystals at most, restored and scored")
+    (folder / FOLDER).mkdir()
+    (folder / FOLDER / SUITE).write_text(request.suite.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    evaluated = folder / FOLDER / EVALUATION
+    outcome = evaluate_on(request.suite, checkpoint, evaluated, request)
+    rows = {name: figures for name, figures in outcome.rows.items() if not name.endswith(", all atoms")}
+    holder, gate = None, None
+    if champion is None:
+        table, references = read_tables(evaluated)
+        gate, frame = gain_over_baselines(table, references, judged(request.metric))
+    else:
+        name = f"champion, version {champion.version}"
+        theirs, again = _evaluation_of(champion, request, outcome, say)
+        rows[name] = _row_of(theirs)
+        metrics = [judged(each) for each in request.guarded]
+        mine = read_tables(evaluated)[0]
+        gate, frame = gain(mine, read_tables(theirs)[0], judged(request.metric), metrics, holder=name)
+        holder = Holder(
+            version=str(champion.version),
+            run=champion.run,
+            weights_sha256=_sha256(champion.folder / "generator.safetensors"),
+            evaluated="again" if again else "by its own dossier",
+        )
+    if request.alias != "champion":
+        gate = gate.model_copy(update={"required": False})
+    gates.append(gate)
+    if any(each.refuses for each in gates) and not request.forced:
+        say("reproducibility: not asked, since it is refused already")
+    else:
+        say("reproducibility: the dossier's command, in a process of its own")
+        gates.append(_again(folder, outcome, request.workers))
+    dossier = Dossier(
+        model=request.model,
+        alias=request.alias,
+        candidate=Candidate(
+            reference=request.reference,
+            run=found.run,
+            stage=info.stage,
+            epoch=info.epoch,
+            step=info.step,
+            backbone=str(info.config["backbone"]["name"]),
+            parameters=sum(p.numel() for p in generator.parameters()),
+            weights_sha256=_sha256(checkpoint / "generator.safetensors"),
+            data_sha256=info.data_sha256,
+            split_sha256=info.split_sha256,
+            lineage=ancestry,
+            config=info.config,
+        ),
+        champion=holder,
+        suite=request.suite,
+        suite_sha256=request.suite.sha256(),
+        metrics_lock=outcome.metrics_lock,
+        metric=request.metric,
+        guarded=list(request.guarded),
+        gates=gates,
+        rows=rows,
+        command=COMMAND,
+        trained_on=list(request.trained_on),
+        environment=environment(),
+        decided_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        decided_by=claimant().split(" ")[0],
+        forced=request.forced if any(each.refuses for each in gates) else "",
+    )
+    (folder / FOLDER / FILE).write_text(dossier.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_page(dossier, frame, folder / FOLDER / PAGE)
+    write_card(dossier, folder)
+    seal(folder)
+    return dossier, folder
+
+
+def evaluate_on(suite: Suite, checkpoint: Path, out: Path, request: Request) -> Outcome:
+    """The suite's figures of a checkpoint, on the CPU."""
+    _, outcome, _ = evaluate_checkpoint(
+        str(checkpoint),
+        suite.source,
+        suite.part,
+        None,
+        suite.settings,
+        out,
+        machine=Machine(workers=request.workers, device="cpu"),
+        tracker=None,
+        storage=request.storage,
+        name=CANDIDATE,
+    )
+    return outcome
+
+
+def _require_finished(tracker: Tracker, run: str | None) -> None:
+    if run is not None and is_known(tracker, run):
+        status = tracker.client.get_run(run).info.status
+        if status != "FINISHED":
+            raise ValueError(f"run {run} is {status}; only a FINISHED run can be promoted")
+
+
+@dataclass(frozen=True)
+class _Present:
+    """Who has which alias when a promotion begins."""
+
+    holder: str | None
+    """Version that has the alias asked for."""
+    champion: Resolved | None
+
+
+def _present(tracker: Tracker, request: Request, weights: str) -> _Present:
+    """Raises `ValueError` where the champion is of these weights."""
+    held = holder_of(tracker, request.model, request.alias)
+    holder = None if held is None else str(held.version)
+    if holder_of(tracker, request.model, "champion") is None:
+        return _Present(holder, None)
+    champion = resolve(f"models:/{request.model}@champion", tracker, request.storage / "downloads")
+    if _sha256(champion.folder / "generator.safetensors") == weights:
+        raise ValueError(
+            f"{request.reference} has the weights of {request.model}@champion, version {champion.version}: there is "
+            "nothing to gain; `crystalsweep verify` says whether it still holds"
+        )
+    return _Present(holder, champion)
+
+
+def _evaluation_of(champion: Resolved, request: Request, ours: Outcome, say: Say) -> tuple[Path, bool]:
+    """The champion's evaluation on the suite, and whether it had to be made now."""
+    try:
+        dossier = read_dossier(champion.root)
+    except ValueError:
+        dossier = None
+    lock = metrics_lock(request.suite.settings, versions())
+    if dossier and dossier.suite_sha256 == request.suite.sha256() and dossier.metrics_lock == lock:
+        return champion.root / FOLDER / EVALUATION, False
+    say(f"the champion, version {champion.version}, was measured otherwise: it is evaluated again")
+    key = hashlib.sha256(f"{request.suite.sha256()} {ours.metrics_lock}".encode()).hexdigest()[:12]
+    out = request.storage / "promotions" / f"champion-{champion.version}-{champion.root.name}-{key}"
+    evaluate_on(request.suite, champion.folder, out, request)
+    return out, True
+
+
+def _row_of(evaluated: Path) -> dict[str, Figure]:
+    outcome = read_outcome(evaluated)
+    return outcome.rows[outcome.name]
+
+
+def _again(folder: Path, first: Outcome, workers: int | None) -> Gate:
+    """Run `COMMAND`."""
+    environ = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    with TemporaryDirectory() as scratch:
+        out = Path(scratch) / "again"
+        arguments = [*COMMAND.split()[1:-1], str(out)] + (["--workers", str(workers)] if workers else [])
+        command = [sys.executable, "-m", "crystalsweep", *arguments]
+        ran = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
+        if ran.returncode or not (out / METRICS_FILE).exists():
+            raise ValueError(f"{COMMAND} failed in {folder}: {' '.join(ran.stderr.split())[-500:]}")
+        return reproducibility(first, read_outcome(out), COMMAND)
+
+
+def _register(tracker: Tracker, request: Request, dossier: Dossier, folder: Path, found: Resolved, run: str) -> str:
+    ensure_registered(tracker, request.model)
+    experiment = tracker.client.get_run(run).info.experiment_id
+    figure = dossier.rows[CANDIDATE].get(request.metric)
+    tags = {
+        "crystalsweep.verdict": dossier.verdict,
+        "crystalsweep.promotion_run": run,
+        "crystalsweep.weights_sha256": dossier.candidate.weights_sha256,
+        "crystalsweep.suite": request.suite.name,
+        "crystalsweep.stage": dossier.candidate.stage,
+        "crystalsweep.backbone": dossier.candidate.backbone,
+        "data_sha256": dossier.candidate.data_sha256,
+        "split_sha256": dossier.candidate.split_sha256,
+    }
+    if figure and figure.mean is not None:
+        tags[request.metric] = f"{figure.mean:.4f} [{figure.low:.4f}, {figure.high:.4f}]"
+    if dossier.forced:
+        tags["crystalsweep.forced"] = dossier.forced
+    known = found.run if is_known(tracker, found.run) else None
+    version = register(tracker, request.model, folder, experiment=experiment, source_run=run, run=known, tags=tags)
+    tracker.client.update_model_version(request.model, version, description=attempts.summary(dossier))
+    return version
+
+
+def _folder(request: Request) -> Path:
+    """A new one for the version's files."""
+    now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    folder = request.storage / "promotions" / f"{request.model}-{now}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,126 @@
+"""Files of a version: put together, sent, and read back before anybody relies on them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from crystalsweep.archives import check, manifest
+from crystalsweep.registry.aliases import ensure_registered
+from crystalsweep.tracking import Tracker
+
+FILES = "FILES.json"
+"""Sha256 and size of every other file of a version."""
+SEAL = "crystalsweep.files_sha256"
+"""Tag of a version: sha256 of its `FILES.json`."""
+_ADDED = "registered_model_meta"
+"""What MLflow adds to a download."""
+CHECKPOINT = "checkpoint"
+_KEPT = ("checkpoint.json", "*.safetensors")
+"""Of a checkpoint; what only a resumed training needs is left out."""
+
+
+def stage(checkpoint: Path, into: Path) -> Path:
+    """Begin a version's files in `into`: the checkpoint and what makes it an MLflow model. Returns the checkpoint."""
+    from crystalsweep.serving import write_pyfunc
+
+    target = into / CHECKPOINT
+    target.mkdir(parents=True)
+    for pattern in _KEPT:
+        for file in checkpoint.glob(pattern):
+            shutil.copyfile(file, target / file.name)
+    write_pyfunc(into)
+    return target
+
+
+def seal(folder: Path) -> str:
+    """Write `FILES.json` over a version's files, which are then final; returns its sha256."""
+    (folder / FILES).unlink(missing_ok=True)
+    (folder / FILES).write_text(json.dumps(manifest(folder), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return seal_of(folder)
+
+
+def seal_of(folder: Path) -> str:
+    """Sha256 of a version's `FILES.json`."""
+    return sha256((folder / FILES).read_bytes()).hexdigest()
+
+
+def require_sealed(folder: Path, expected: str | None = None) -> None:
+    """Raises `ValueError`, naming the file, where a version's files are not those that were sealed."""
+    file = folder / FILES
+    if not file.exists():
+        raise ValueError(f"{folder} has no {FILES}: it was not registered by `crystalsweep promote`")
+    found = seal_of(folder)
+    if expected is not None and found != expected:
+        raise ValueError(f"{file} has sha256 {found[:12]}, the registry has {expected[:12]}: the files were changed")
+    (folder / _ADDED).unlink(missing_ok=True)
+    own = {FILES: {"sha256": found, "bytes": file.stat().st_size}}
+    check(folder, json.loads(file.read_text(encoding="utf-8")) | own)
+
+
+def register(
+    tracker: Tracker,
+    model: str,
+    folder: Path,
+    *,
+    experiment: str,
+    source_run: str,
+    run: str | None,
+    tags: Mapping[str, str],
+) -> str:
+    """A new version of the sealed files in `folder`, without an alias; returns its number.
+
+    The files are sent first, read back and compared; only then is there a version.
+
+    Args:
+        tracker: The server.
+        model: Name in the registry.
+        folder: Sealed files.
+        experiment: Id of the one that the logged model belongs to.
+        source_run: Run of the attempt.
+        run: Run that trained it; the attempt's where it is not of this server.
+        tags: Of the version.
+
+    Raises:
+        ValueError: What the server gives back is not what was sent.
+        MlflowException: It does not answer.
+    """
+    client = tracker.client
+    logged = client.create_logged_model(experiment, name=model, source_run_id=source_run, model_type="checkpoint")
+    client.log_model_artifacts(logged.model_id, str(folder))
+    seal = seal_of(folder)
+    with TemporaryDirectory() as scratch:
+        source = f"models:/{logged.model_id}"
+        back = Path(mlflow.artifacts.download_artifacts(source, dst_path=scratch, tracking_uri=tracker.uri))
+        require_sealed(back, seal)
+    client.finalize_logged_model(logged.model_id, "READY")
+    ensure_registered(tracker, model)
+    made = client.create_model_version(
+        model,
+        source=source,
+        run_id=run or source_run,
+        model_id=logged.model_id,
+        tags={SEAL: seal, **tags},
+        await_creation_for=None,  # it is made at once
+    )
+    return str(made.version)
+
+
+def is_known(tracker: Tracker, run: str | None) -> bool:
+    """Whether the server has that run."""
+    if run is None:
+        return False
+    try:
+        tracker.client.get_run(run)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):  # the latter with accounts
+            raise
+        return False
+    return True

@@ -1,0 +1,141 @@
+"""PostgreSQL or the object store dies while a version is registered: the champion is the old one or the new one."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from crystalsweep.archives import pack, unpack
+from crystalsweep.config import override
+from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.evaluation.suite import freeze
+from crystalsweep.references import resolve
+from crystalsweep.registry.aliases import holder_of
+from crystalsweep.registry.exchange import RECORD, Record
+from crystalsweep.registry.versions import SEAL, require_sealed, seal
+from crystalsweep.tracking import Tracker
+from tests.infra.conftest import RunningStack
+
+MODEL = "crystal-generator"
+GENERATORS = Path(__file__).parents[1] / "fixtures" / "generators"
+SERVERS = ["database", "object store"]
+
+
+def crystalsweep(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "crystalsweep", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    said = process.communicate(timeout=300)[0]
+    return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A champion of another, local registry, as one file."""
+    folder = tmp_path_factory.mktemp("home")
+    settings = override(
+        EvaluationSettings(),
+        [
+            *("max_atoms=6", "energies.calculator=none", "protocol.max_crystals=40"),
+            *('protocol.mask_types=["species"]', "protocol.sigma_noise=[0.1]"),
+        ],
+    )
+    suite = folder / "small.json"
+    suite.write_text(freeze("small", "bundled", "test", settings).model_dump_json())
+    options = ("--suite", suite, "--metric", "masked_accuracy", "--workers", 1)
+    where = ("--tracking-uri", f"sqlite:///{folder / 'mlflow.db'}", "--storage", folder)
+    code, said = ended(crystalsweep("promote", GENERATORS / "control", *options, *where))
+    assert code == 0, said
+    file = folder / "champion.zip"
+    code, said = ended(crystalsweep("registry", "export", f"models:/{MODEL}@champion", file, *where))
+    assert code == 0, said
+    return file
+
+
+def another(exported: Path, into: Path, number: int) -> Path:
+    """The same version with a line more in its card: other files, so that they are sent."""
+    folder = unpack(exported, into / f"version-{number}")
+    record = Record.model_validate_json((folder / RECORD).read_text())
+    (folder / RECORD).unlink()
+    with (folder / "MODEL_CARD.md").open("a") as card:
+        card.write(f"\nNumber {number}\n")
+    tags = record.tags | {SEAL: seal(folder)}
+    (folder / RECORD).write_text(record.model_copy(update={"tags": tags}).model_dump_json())
+    file = into / f"version-{number}.zip"
+    pack(folder, file)
+    return file
+
+
+def kill(stack: RunningStack, server: str) -> None:
+    {"database": stack.kill_postgres, "object store": stack.kill_store}[server]()
+
+
+def champion(stack: RunningStack) -> str:
+    found = holder_of(Tracker(stack.tracking_uri), MODEL, "champion")
+    assert found is not None, "there is no champion"
+    return str(found.version)
+
+
+def require_usable(stack: RunningStack, downloads: Path) -> None:
+    """Every file of the champion is there and is the one that was sealed."""
+    tracker = Tracker(stack.tracking_uri)
+    found = resolve(f"models:/{MODEL}@champion", tracker, downloads)
+    assert found.version is not None
+    require_sealed(found.root, tracker.registered(MODEL, version=found.version).tags[SEAL])
+
+
+def rounds(stack: RunningStack, exported: Path, folder: Path, server: str, delays: list[float]) -> list[str]:
+    """Kill the server so many seconds into an import; says each time who is champion after."""
+    storage = folder / "storage"
+
+    def imported(number: int) -> subprocess.Popen[str]:
+        file = another(exported, folder, number)
+        options = ("--to", "champion", "--replace", "--storage", storage)
+        return crystalsweep("registry", "import", file, *options)
+
+    code, said = ended(imported(0))
+    assert code == 0, said
+    outcomes = []
+    for number, delay in enumerate(delays, start=1):
+        before = champion(stack)
+        process = imported(number)
+        time.sleep(delay)
+        kill(stack, server)
+        code, said = ended(process)
+        stack.restart()
+        after = champion(stack)
+        require_usable(stack, folder / f"downloads-{number}")
+        assert code == 0 or "Error: " in said
+        assert code != 0 or after != before
+        assert "Traceback" not in said
+        outcomes.append("new" if after != before else "old")
+    code, said = ended(imported(len(delays) + 1))
+    assert code == 0, said  # nothing that was left stands in the way
+    require_usable(stack, folder / "downloads-last")
+    return outcomes
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_killed_server_leaves_a_champion(
+    signed_in: RunningStack, exported: Path, tmp_path: Path, server: str
+) -> None:
+    assert len(rounds(signed_in, exported, tmp_path, server, [6.0])) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", SERVERS)
+def test_killed_at_any_moment_it_leaves_the_old_or_the_new_champion(
+    signed_in: RunningStack, exported: Path, tmp_path: Path, server: str
+) -> None:
+    delays = [random.Random(server).uniform(2, 12) for _ in range(8)]
+    outcomes = rounds(signed_in, exported, tmp_path, server, delays)
+    print(f"{server}: {dict(zip(delays, outcomes, strict=True))}")
+    assert set(outcomes) <= {"old", "new"}

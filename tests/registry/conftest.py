@@ -1,0 +1,67 @@
+"""Trained generators, and a suite small enough for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crystalsweep.config import override
+from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint
+from crystalsweep.evaluation.outcome import Outcome
+from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.evaluation.suite import Suite, freeze
+
+GENERATORS = Path(__file__).parents[1] / "fixtures" / "generators"
+
+MODEL = "crystal-generator"
+
+
+@pytest.fixture
+def control() -> Path:
+    """A generator that passes the gates."""
+    return GENERATORS / "control"
+
+
+@pytest.fixture
+def adversarial() -> Path:
+    """One that restores less."""
+    return GENERATORS / "adversarial"
+
+
+@pytest.fixture(scope="session")
+def suite() -> Suite:
+    """Forty small crystals, each species masked once."""
+    settings = override(
+        EvaluationSettings(),
+        [
+            *("max_atoms=6", "energies.calculator=none", "protocol.max_crystals=40"),
+            *('protocol.mask_types=["species"]', "protocol.sigma_noise=[0.1]"),
+        ],
+    )
+    return freeze("small", "bundled", "test", settings)
+
+
+@pytest.fixture(scope="session")
+def suite_file(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("suite") / "small.json"
+    file.write_text(suite.model_dump_json())
+    return file
+
+
+@pytest.fixture(scope="session")
+def outcome(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """The good generator's evaluation on the suite."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    _, found, _ = evaluate_checkpoint(
+        str(GENERATORS / "control"),
+        suite.source,
+        suite.part,
+        None,
+        suite.settings,
+        folder / "out",
+        machine=Machine(workers=1, device="cpu"),
+        tracker=None,
+        storage=folder,
+    )
+    return found
