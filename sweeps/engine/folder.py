@@ -38,6 +38,8 @@ class Record:
     forecast: dict[str, Any] = field(default_factory=dict)
     prerequisites: dict[str, dict[str, str]] = field(default_factory=dict)
     """By name of the input they are: stage, key, run, checkpoint."""
+    started_from: str = ""
+    """What stood in for pre-training, as `crystal-generator version 3`; empty where nothing did."""
     seconds: float = 0.0
     """Wall-clock of all sessions so far, downtime not counted."""
     prerequisites_used: dict[str, float] = field(default_factory=lambda: {"cpu_hours": 0.0, "gpu_hours": 0.0})

@@ -66,7 +66,7 @@ class Single:
         if self.state != "complete":
             raise RuntimeError(f"{self.stage} {self.state}: {self.reason}")
         store = CheckpointStore(child(home(storage, key), self.stage))
-        return Prerequisite(stage=self.stage, key=key, run=run, checkpoint=_shared(store))
+        return Prerequisite(stage=self.stage, key=key, run=run, checkpoint=shared(store))
 
 
 def key_of(stage: str, config: StageConfig, data: DataSet, inputs: Mapping[str, str]) -> str:
@@ -84,7 +84,7 @@ def home(storage: str, key: str) -> str:
 def kept(known: Prerequisite, storage: str) -> Prerequisite | None:
     """The same, where it is now if `storage` was moved; None where it is gone."""
     store = CheckpointStore(child(home(storage, known.key), known.stage))
-    return None if store.latest() is None else replace(known, checkpoint=_shared(store))
+    return None if store.latest() is None else replace(known, checkpoint=shared(store))
 
 
 def find(tracker: Tracker, experiment: str, stage: str, key: str, storage: str) -> Prerequisite | None:
@@ -102,10 +102,10 @@ def find(tracker: Tracker, experiment: str, stage: str, key: str, storage: str) 
             fetched = tracker.download(run, "checkpoint", Path(scratch))
             info = read_info(fetched)
             store.adopt(fetched, info.epoch, info.config)
-    return Prerequisite(stage=stage, key=key, run=run, checkpoint=_shared(store))
+    return Prerequisite(stage=stage, key=key, run=run, checkpoint=shared(store))
 
 
-def _shared(store: CheckpointStore) -> str:
+def shared(store: CheckpointStore) -> str:
     """How all nodes reach the last checkpoint."""
     latest = store.latest()
     assert latest is not None

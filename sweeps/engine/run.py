@@ -33,7 +33,8 @@ from sweeps.engine.cluster import cluster_nodes, connect
 from sweeps.engine.folder import FILE, Record, allowed, find, locked, moved, new_name, read, state_folder, write
 from sweeps.engine.prerequisites import EXPERIMENT
 from sweeps.engine.session import Session
-from sweeps.engine.stages import PATIENCE, CapReachedError, run_stages
+from sweeps.engine.stages import LEAVES, PATIENCE, CapReachedError, run_stages
+from sweeps.engine.start import STAGE, STARTED_FROM, adopt, look_up
 from sweeps.engine.watch import NOTE, STATE
 from sweeps.plan.plan import Plan
 from sweeps.plan.refusals import require_caps, require_sound
@@ -116,10 +117,14 @@ def _prepare_and_go(
         _require_same(record, crystals, screen)
     record.data_sha256, record.split_sha256 = crystals.data_sha256, crystals.split_sha256
     record.code_sha256 = code_sha256()
+    start = None if resumed else look_up(plan, crystals, screen.say)
     if dry_run:
-        screen.say(plan.describe(plan.forecast(crystals)))
+        screen.say(plan.describe(plan.forecast(crystals, found=[STAGE] if start else [])))
         return
     with _stopping_cleanly():
+        if start:
+            record.prerequisites[LEAVES[STAGE]] = vars(adopt(start, request.storage, screen.say))
+            record.started_from = start.told
         _go(plan, record, folder, crystals, screen)
 
 
@@ -177,7 +182,8 @@ def _go(plan: Plan, record: Record, folder: Path, crystals: DataSet, screen: Dis
         | {PROCESS: _process(os.getpid()), "smact": str(CompositionRules())}
         | environment()
         | {"data_sha256": crystals.data_sha256, "split_sha256": crystals.split_sha256, "data": request.data}
-        | {"sweep": record.name, "preset": request.preset},
+        | {"sweep": record.name, "preset": request.preset}
+        | ({STARTED_FROM: record.started_from} if record.started_from else {}),
     )
     record.status = "running"
     write(folder, record)

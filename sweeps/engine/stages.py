@@ -155,8 +155,12 @@ def _need_no_training(session: Session, keys: Mapping[str, str]) -> list[str]:
     """Prerequisites that others have made; what this sweep has made itself is part of what it costs."""
     if session.record.prerequisites_used["cpu_hours"]:
         return []
-    tracker, experiment = session.tracker, session.experiments.get(EXPERIMENT, "")
-    return [s for s in session.plan.prerequisites if tracker.finished_with(experiment, KEY, keys[LEAVES[s]])]
+    tracker, experiment, there = session.tracker, session.experiments.get(EXPERIMENT, ""), session.record.prerequisites
+    return [
+        stage
+        for stage in session.plan.prerequisites
+        if LEAVES[stage] in there or tracker.finished_with(experiment, KEY, keys[LEAVES[stage]])
+    ]
 
 
 def _forecast(session: Session, found: Sequence[str]) -> Forecast:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from crystalsweep.architectures import SIZES
 from crystalsweep.storage import default_storage
-from sweeps.plan.request import FREE, Request
+from sweeps.plan.request import CHAMPION, FREE, Request
 from sweeps.space.objectives import OBJECTIVES
 from sweeps.space.spec import SweepSpec
 
@@ -70,6 +70,14 @@ def sweep_command(
         click.option("--preset", default="demo", show_default=True, help=presets),
         click.option("--data", default="bundled", show_default=True, help="'bundled', a data set, or TRAIN,VAL."),
         *own,
+        click.option(
+            "--start-from",
+            default=CHAMPION,
+            show_default=True,
+            metavar="champion|scratch|RUN|FOLDER|models:/…",
+            help="Generator of a GAN sweep: the registry's champion if it has this network and these crystals, else a "
+            "pre-trained one; scratch always pre-trains; a checkpoint by name must fit.",
+        ),
         click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change all trials; repeatable."),
         click.option(
             "--num-samples",

@@ -8,6 +8,9 @@ from typing import Any, Literal
 Search = Literal["grid", "random", "optuna"]
 Scheduler = Literal["none", "asha", "pbt"]
 
+CHAMPION, SCRATCH = "champion", "scratch"
+"""Of `start_from`: the registry's champion where it fits, and nothing; else it is a checkpoint's reference."""
+
 FREE = (
     "num_samples",
     "max_concurrent",
@@ -51,6 +54,8 @@ class Request:
     tracking_uri: str
     storage: str
     """Folder, or `s3://…`."""
+    start_from: str = SCRATCH
+    """Generator that the GAN starts from; sweeps that were begun before this was asked pre-train."""
     own: dict[str, Any]
     """Options of this sweep file alone."""
 
