@@ -90,7 +90,7 @@ def test_every_backbone_leaves_a_run_and_a_row(tmp_path: Path) -> None:
     assert [run.info.status for run in (parent, *trials)] == ["FINISHED"] * 3
     assert parent.data.params["backbone"] == "painn, equiformer_v2"
     assert {(t.info.run_name, t.data.params["backbone.name"]) for t in trials} == {
-        (f"pretrain backbone={name} seed 0", f'"{name}"') for name in NAMES
+        (f"pretrain {name} seed 0", f'"{name}"') for name in NAMES
     }
     for trial in trials:
         assert 0 < trial.data.metrics["training_minutes"] < trial.data.metrics["minutes"]
