@@ -38,6 +38,9 @@ from crystalsweep.untrusted import (
 
 FORMAT = 2
 
+UNKNOWN, PUBLISHED = "unknown", "published"
+"""Stages in a lineage: what nobody kept, and a published file whose name is told as `file`."""
+
 NETWORKS = ("generator", "classifier", "discriminator")
 """Those that a checkpoint may hold; all of one checkpoint have the same backbone."""
 
@@ -64,8 +67,8 @@ class CheckpointInfo:
     """Those of the last epoch."""
     dropped: list[str] = field(default_factory=list)
     """Tensors of the checkpoints it started from that did not fit, such as heads of another task."""
-    ancestry: list[dict[str, str]] = field(default_factory=list)
-    """What it was started from, earliest first, as `lineage` gives it."""
+    ancestry: list[dict[str, str]] | None = None
+    """What it was started from, earliest first, as `lineage` gives it; None where nobody kept it."""
     format: int = FORMAT
     """Version of this layout."""
 
@@ -106,11 +109,15 @@ def read_info(folder: Path) -> CheckpointInfo:
 
 
 def lineage(folders: Iterable[Path]) -> list[dict[str, str]]:
-    """Trainings that led to these checkpoints, they included: stage, data_sha256 and split_sha256 of each, once."""
+    """Trainings that led to these checkpoints, they included: stage, data_sha256 and split_sha256 of each, once.
+
+    Stage `UNKNOWN` stands for those that a checkpoint does not tell of.
+    """
     found: list[dict[str, str]] = []
     for info in map(read_info, folders):
         own = {"stage": info.stage, "data_sha256": info.data_sha256, "split_sha256": info.split_sha256}
-        found += [each for each in (*info.ancestry, own) if each not in found]
+        before = [{"stage": UNKNOWN}] if info.ancestry is None else info.ancestry
+        found += [each for each in (*before, own) if each not in found]
     return found
 
 
@@ -207,6 +214,9 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
+_TOLD = ({"stage"}, {"stage", "file"}, {"stage", "data_sha256", "split_sha256"})
+"""What a lineage says of a training: nothing, a published file, or its data."""
+
 _IS: dict[str, Callable[[Any], bool]] = {
     "str": lambda value: isinstance(value, str),
     "int": lambda value: type(value) is int and 0 <= value < 1 << 53,
@@ -215,6 +225,8 @@ _IS: dict[str, Callable[[Any], bool]] = {
         isinstance(value, dict) and all(type(each) in (int, float) for each in value.values())
     ),
     "list[str]": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
-    "list[dict[str, str]]": lambda value: isinstance(value, list) and all(map(_is_texts, value)),
+    "list[dict[str, str]] | None": lambda value: (
+        value is None or (isinstance(value, list) and all(_is_texts(each) and each.keys() in _TOLD for each in value))
+    ),
 }
 """Whether a value of JSON is of a field's type; whole numbers are counts."""

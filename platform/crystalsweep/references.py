@@ -131,10 +131,18 @@ def _of_file(file: Path, downloads: Path) -> Path:
 
 
 def _of_version(named: re.Match[str], tracker: Tracker, downloads: Path) -> Resolved:
+    from crystalsweep.registry.versions import SEAL, require_sealed  # imports MLflow
+
     found = tracker.registered(named["name"], alias=named["alias"], version=named["version"])
     identity = (tracker.uri, found.name, found.version, found.creation_timestamp, found.source)
     target = downloads / f"{_folder_name(str(found.name))}-{int(found.version)}-{_digest(identity)}"
-    root = _kept(target, lambda into: tracker.download_registered(found, into), named[0])
+
+    def fetch(into: Path) -> None:
+        tracker.download_registered(found, into)
+        if SEAL in found.tags:
+            require_sealed(into, found.tags[SEAL])
+
+    root = _kept(target, fetch, named[0])
     run, model, version = str(found.run_id or "") or None, str(found.name), str(found.version)
     return Resolved(folder=checkpoint_folder(root), root=root.resolve(), run=run, model=model, version=version)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from crystalsweep.architectures import backbone_config, run_as
-from crystalsweep.checkpoint import CheckpointInfo, read_info
+from crystalsweep.checkpoint import CheckpointInfo, lineage, read_info
 from crystalsweep.checkpoint_store import CheckpointStore, child
 from crystalsweep.data import DataSet
 from crystalsweep.references import Resolved, resolve, tracker_for
@@ -53,7 +53,7 @@ def look_up(plan: Plan, crystals: DataSet, say: Say) -> Start | None:
     found = resolve(reference, tracker, state_folder(plan.request.storage) / "downloads")
     info = read_info(found.folder)
     told = f"{found.model} version {found.version}" if found.model else asked
-    why = _unfit(info, config, crystals, named=asked != CHAMPION)
+    why = _unfit(info, lineage([found.folder]), config, crystals, named=asked != CHAMPION)
     if not why:
         say(f"starts from {told}{f' (run {found.run})' if found.run else ''}; --start-from scratch pre-trains anew")
         return Start(told=told, found=found, info=info)
@@ -63,7 +63,14 @@ def look_up(plan: Plan, crystals: DataSet, say: Say) -> Start | None:
     raise ValueError(f"--start-from {asked}: {why}")
 
 
-def _unfit(info: CheckpointInfo, config: StageConfig, crystals: DataSet, *, named: bool) -> str:
+def _unfit(
+    info: CheckpointInfo,
+    trainings: Sequence[Mapping[str, str]],
+    config: StageConfig,
+    crystals: DataSet,
+    *,
+    named: bool,
+) -> str:
     """Why a checkpoint cannot stand in for pre-training; whoever names one may train it on other crystals."""
     if info.stage not in ("pretrain", "gan"):
         return f"it is of stage {info.stage} and has no generator"
@@ -73,7 +80,8 @@ def _unfit(info: CheckpointInfo, config: StageConfig, crystals: DataSet, *, name
             f"its network is not this sweep's ({network.name} of width {network.width} and {network.layers} layers, "
             f"here {config.backbone.name} of width {config.backbone.width} and {config.backbone.layers})"
         )
-    if not named and (info.data_sha256, info.split_sha256) != (crystals.data_sha256, crystals.split_sha256):
+    ours = {"data_sha256": crystals.data_sha256, "split_sha256": crystals.split_sha256}
+    if not named and any(ours.items() - each.items() for each in trainings):
         return "it was trained on other crystals, among which may be those that this sweep is judged by"
     return ""
 

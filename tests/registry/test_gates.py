@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,20 @@ def test_training_data_that_is_not_at_hand_refuses(control: Path) -> None:
     assert gate.refuses
     assert "--trained-on" in gate.reasons[0]
     assert "uma.pt" in gate.reasons[1]
+    known, unknown = trainings_of([{"stage": "unknown"}], [])
+    assert not known
+    assert "does not tell what it was started from" in unknown[0]
+
+
+def test_a_checkpoint_that_kept_no_lineage_says_so(control: Path, tmp_path: Path) -> None:
+    content = json.loads((control / "checkpoint.json").read_text())
+    assert [each["stage"] for each in lineage([control])] == ["pretrain", "finetune", "gan"]
+    del content["ancestry"]
+    (tmp_path / "checkpoint.json").write_text(json.dumps(content))
+    assert [each["stage"] for each in lineage([tmp_path])] == ["unknown", "gan"]
+    (tmp_path / "checkpoint.json").write_text(json.dumps(content | {"ancestry": [{}]}))
+    with pytest.raises(ValueError, match="ancestry is not"):
+        lineage([tmp_path])
 
 
 def scored(restored: float, seed: int, n: int = 60) -> pd.DataFrame:
@@ -189,6 +204,32 @@ def test_a_guarded_loss_refuses_what_gains_elsewhere() -> None:
     gate, _ = gain(strong, weak, judged("compositional_similarity"), METRICS, holder="champion, version 1")
     assert gate.checks[0].passed
     assert [check.title for check in gate.checks if not check.passed] == ["Structural validity is not worse"]
+
+
+def test_a_guard_that_the_candidate_leaves_undefined_refuses() -> None:
+    weak, strong = scored(0.2, 1).assign(rmsd=0.1), scored(0.8, 2).assign(rmsd=np.nan)
+    gate, _ = gain(strong, weak, SCORE, [judged("rmsd")], holder="champion, version 1")
+    assert gate.refuses
+    assert "not for the candidate" in gate.reasons[0]
+    gate, _ = gain(strong, weak.assign(rmsd=np.nan), SCORE, [judged("rmsd")], holder="champion, version 1")
+    assert gate.passed
+    assert any("Not measured on this suite: RMSD" in note for note in gate.notes)
+
+
+def test_each_metric_is_judged_by_itself() -> None:
+    """More guards neither hide a loss nor a gain."""
+    weak, strong = scored(0.5, 1, n=80), scored(0.62, 5, n=80)
+    alone, _ = gain(strong, weak, judged("compositional_similarity"), [], holder="champion, version 1")
+    among, _ = gain(strong, weak, judged("compositional_similarity"), METRICS, holder="champion, version 1")
+    assert alone.checks[0] == among.checks[0]
+
+
+def test_the_score_does_not_ask_for_positions_where_nothing_was_displaced() -> None:
+    lost, kept = (scored(share, 1).assign(structural_similarity=np.nan, noise_aligned=0.0) for share in (0.0, 1.0))
+    assert SCORE.values(kept).notna().all()
+    _, frame = gain(kept, lost, SCORE, [], holder="champion, version 1")
+    assert frame["n"].tolist() == [60]
+    assert frame["difference"].tolist() == pytest.approx([1 / 3])
 
 
 def test_the_first_champion_must_beat_the_best_baseline() -> None:

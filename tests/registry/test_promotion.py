@@ -13,11 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crystalsweep import load
+from crystalsweep.archives import pack, unpack
 from crystalsweep.references import resolve
 from crystalsweep.registry.attempts import EXPERIMENT, VERDICT
 from crystalsweep.registry.cli import demote, history, promote, registry, verify
 from crystalsweep.registry.dossier import read_dossier
-from crystalsweep.registry.versions import require_sealed
+from crystalsweep.registry.versions import SEAL, require_sealed, seal
 from crystalsweep.tracking import Tracker, sqlite_uri
 
 pytestmark = pytest.mark.server  # a store, and evaluations in processes of their own
@@ -164,12 +165,66 @@ def test_export_and_import_carry_the_dossier_to_another_server(run: Run, store: 
     assert read_dossier(found.root) == read_dossier(here.root)
     assert "which this server had" in run(registry, "import", file, storage=there).output
     assert load(str(file)).info == load(str(here.folder)).info
+    assert " holds" in run(verify, file, "--workers", 1).output
+    run(registry, "import", file, "--to", "champion", storage=there)
+    assert "which is no version" in run(demote, "champion", "--reason", "a test", storage=there).output
     changed = bytearray(file.read_bytes())
     changed[len(changed) // 2] ^= 1
     (tmp_path / "changed.zip").write_bytes(changed)
     before = len(tracker(there).client.search_model_versions("name = 'crystal-generator'"))
     assert "changed.zip" in run(registry, "import", tmp_path / "changed.zip", storage=there, code=1).output
     assert len(tracker(there).client.search_model_versions("name = 'crystal-generator'")) == before
+
+
+MLMODEL = """flavors:
+  python_function:
+    loader_module: evil
+    code: code
+    data: checkpoint
+    env: {virtualenv: python_env.yaml}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("MLmodel", MLMODEL, "MLmodel has other code loaded"),
+        ("code/evil.py", "open('/tmp/evil', 'w')", "'code/evil.py' is no file of a promoted version"),
+        ("requirements.txt", "crystalsweep==0.1.0\nevil\n", "requirements.txt asks for more"),
+        ("python_env.yaml", "dependencies: [evil]\n", "python_env.yaml asks for more"),
+        ("dossier/dossier.html", "<p>hello<script>steal()</script>", "<script> does not belong there"),
+        ("dossier/dossier.html", '<img src=x onerror="steal()">', "onerror"),
+        ("dossier/evaluation/report.html", '<a href=" JavaScript:steal()">', "href"),
+    ],
+)
+def test_a_hostile_archive_that_is_consistent_is_refused(
+    run: Run, store: Path, tmp_path: Path, name: str, content: str, told: str
+) -> None:
+    file, folder = tmp_path / "champion.zip", tmp_path / "files"
+    run(registry, "export", CHAMPION, file)
+    unpack(file, folder)
+    record = json.loads((folder / "registry.json").read_text())
+    (folder / "registry.json").unlink()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(content)
+    record["tags"][SEAL] = seal(folder)
+    (folder / "registry.json").write_text(json.dumps(record))
+    pack(folder, tmp_path / "hostile.zip")
+    before = len(tracker(store).client.search_model_versions("name = 'crystal-generator'"))
+    assert told in run(registry, "import", tmp_path / "hostile.zip", code=1).output
+    assert len(tracker(store).client.search_model_versions("name = 'crystal-generator'")) == before
+
+
+def test_a_dossier_that_says_what_its_evaluation_does_not_is_found_out(run: Run, store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "forged"
+    shutil.copytree(resolve(CHAMPION, tracker(store), store / "downloads").root, folder)
+    file = folder / "dossier" / "dossier.json"
+    content = json.loads(file.read_text())
+    content["rows"]["candidate"]["masked_accuracy"]["mean"] = 0.99
+    file.write_text(json.dumps(content))
+    seal(folder)
+    told = run(verify, folder, "--workers", 1, code=3).output
+    assert "its figures differ from the files" in told
 
 
 def test_import_does_not_take_an_alias_unasked(run: Run, store: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from crystalsweep.batch import CrystalBatch
+from crystalsweep.checkpoint import PUBLISHED
 from crystalsweep.corruption import corrupt
 from crystalsweep.data import DataSet
 from crystalsweep.losses import reconstruction_loss
@@ -36,7 +37,7 @@ class Pretrain(RestorationStage):
             from crystalsweep.pretrained import load_pretrained  # imports all of fairchem-core
 
             self.dropped = load_pretrained(generator.backbone, published)
-            self.ancestry = [{"stage": "published", "file": published.name}]
+            self.ancestry = [{"stage": PUBLISHED, "file": published.name}]
         self.generator = session.wrap(generator)
         self.models = {"generator": generator}
         self.optimizers = {"generator": adam(self.generator.parameters(), config.learning_rate)}

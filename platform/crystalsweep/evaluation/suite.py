@@ -63,8 +63,9 @@ def find_suite(name: str) -> Suite:
 
 def freeze(name: str, source: str, part: Literal["train", "val", "test", "all"], settings: EvaluationSettings) -> Suite:
     """A suite over the crystals that `source` holds now."""
-    from crystalsweep.evaluation.inputs import normalised, read_inputs
+    from crystalsweep.data import absolute_source
+    from crystalsweep.evaluation.inputs import read_inputs
 
-    source = normalised(source)
+    source = absolute_source(source)
     found = read_inputs(source, part, None, settings).data_sha256
     return Suite(name=name, source=source, part=part, parents_sha256=found, settings=settings)

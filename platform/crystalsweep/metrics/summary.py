@@ -15,7 +15,7 @@ import pandas as pd
 
 from crystalsweep.metric_settings import MetricConfig
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference, resampled_sums
-from crystalsweep.metrics.scoring import KEYS
+from crystalsweep.metrics.scoring import KEYS, NO_NOISE
 
 Column = Callable[[pd.DataFrame], pd.Series]
 
@@ -263,9 +263,21 @@ SCORE = Metric(
     name="score",
     title="Score",
     definition="mean of four shares that restoring nothing cannot raise (see `ranking_score`), row by row",
-    values=lambda table: score_terms(table).mean(axis=1, skipna=False),
+    values=lambda table: _defined_terms(table).mean(axis=1),
 )
-"""The ranking score where rows are compared; its mean is `ranking_score` where every row defines all four shares."""
+"""The ranking score where rows are compared; its mean is `ranking_score` where every row defines all four shares.
+
+A row whose input nothing displaced (a one-atom cell) has no share of positions, restored or not.
+"""
+
+
+def _defined_terms(table: pd.DataFrame) -> pd.DataFrame:
+    """`score_terms` without what a row's input leaves undefined, whatever was made of it."""
+    terms = score_terms(table)
+    if "noise_aligned" in table:
+        displaced = table["noise_aligned"].astype(float) > NO_NOISE
+        terms["structural_similarity"] = terms["structural_similarity"].where(displaced)
+    return terms
 
 
 def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:

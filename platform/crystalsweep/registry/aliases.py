@@ -75,6 +75,8 @@ def move(
     with lease(tracker, model) as began:
         found = holder_of(tracker, model, alias)
         at = None if found is None else str(found.version)
+        if at == version:
+            return
         if at != expected:
             raise ConflictError(
                 f"{model}@{alias} moved meanwhile: {_told(at)} now, {_told(expected)} when this began; nothing was "
@@ -103,13 +105,14 @@ def claimant() -> str:
 
 @contextmanager
 def lease(tracker: Tracker, model: str) -> Iterator[float]:
-    """Hold the model's lease for the block; gives when it was taken, by the monotonic clock.
+    """Hold the model's lease for the block; gives when it was asked for, by the monotonic clock.
 
     Raises `ConflictError` where another process holds it.
     """
+    began = time.monotonic()
     name = _take(tracker, model, claimant())
     try:
-        yield time.monotonic()
+        yield began
     finally:
         with suppress(MlflowException):  # a server that is away: the lease grows stale
             tracker.client.delete_registered_model(name)
@@ -125,7 +128,7 @@ def _take(tracker: Tracker, model: str, who: str) -> str:
     if passed_over:
         tracker.client.set_registered_model_tag(model, GENERATION, str(generation))
         for old in passed_over:
-            if registered(tracker, old):
+            with suppress(MlflowException):  # another account's, or freed by now; it has been passed over all the same
                 tracker.client.delete_registered_model(old)
     elif _generation(tracker, model) != generation:  # freed by who passed it over
         tracker.client.delete_registered_model(name)
@@ -142,8 +145,8 @@ def _created(tracker: Tracker, name: str, who: str) -> bool:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     found = registered(tracker, name)
-    if found is None:  # freed just now
-        return _created(tracker, name, who)
+    if found is None:
+        raise ConflictError(f"another account moves an alias by {name}, or just did; try again in a moment")
     holder = found.tags.get(HOLDER, "unknown unknown 0 0")
     if holder == who:  # MLflow's client repeated a request whose answer was lost
         return True

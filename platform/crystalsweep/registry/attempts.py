@@ -13,6 +13,7 @@ from pathlib import Path
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from crystalsweep.references import without_password
 from crystalsweep.registry.aliases import claimant
 from crystalsweep.registry.dossier import FOLDER, Dossier
 from crystalsweep.tracking import REASON, Tracker
@@ -26,6 +27,8 @@ VERDICT = "crystalsweep.verdict"
 VERSION = "crystalsweep.model_version"
 REASONS = "crystalsweep.reasons"
 FORCED = "crystalsweep.forced"
+SUITE = "crystalsweep.suite_sha256"
+METRIC = "crystalsweep.metric"
 CANDIDATE = "crystalsweep.candidate"
 _PROCESS = "crystalsweep.process"
 _NOTE = "mlflow.note.content"
@@ -47,16 +50,18 @@ class Entry:
     """MLflow run with the dossier."""
 
 
-def begin(tracker: Tracker, model: str, alias: str, candidate: str, artifacts: Path) -> str:
+def begin(
+    tracker: Tracker, model: str, alias: str, candidate: str, artifacts: Path, tags: Mapping[str, str] | None = None
+) -> str:
     """A run for an attempt, RUNNING; returns its id."""
     experiment = tracker.experiment(EXPERIMENT, artifacts)
-    tags = {MODEL: model, ALIAS: alias, CANDIDATE: candidate, VERDICT: "running", _PROCESS: _process(), **_user()}
+    own = {MODEL: model, ALIAS: alias, CANDIDATE: candidate, VERDICT: "running", _PROCESS: _process(), **_user()}
     shown = candidate if len(candidate) < 40 else f"…{candidate[-32:]}"
-    return tracker.start(experiment, f"{shown} → {model}@{alias}", kind=KIND, tags=tags)
+    return tracker.start(experiment, f"{shown} → {model}@{alias}", kind=KIND, tags={**own, **(tags or {})})
 
 
-def record(tracker: Tracker, run: str, dossier: Dossier, folder: Path, version: str | None) -> None:
-    """The dossier, its numbers and the verdict, which is told last."""
+def publish(tracker: Tracker, run: str, dossier: Dossier, folder: Path) -> None:
+    """The dossier and its numbers; what became of it comes last, by `conclude`."""
     figures = {
         f"{row.partition(',')[0].replace(' ', '_')}/{metric}": figure.mean
         for row, found in dossier.rows.items()
@@ -66,14 +71,19 @@ def record(tracker: Tracker, run: str, dossier: Dossier, folder: Path, version: 
     gates = {f"gate/{gate.name}": float(gate.passed) for gate in dossier.gates}
     tracker.log(run, figures | gates, 0)
     tracker.upload(run, folder / FOLDER, FOLDER)
-    conclude(
-        tracker,
-        run,
-        dossier.verdict,
-        version=version,
-        note=summary(dossier),
-        tags={REASONS: "; ".join(dossier.reasons), FORCED: dossier.forced},
-    )
+    tracker.tag(run, {name: text for name, text in _why(dossier).items() if text})
+
+
+def _why(dossier: Dossier) -> dict[str, str]:
+    return {REASONS: "; ".join(dossier.reasons), FORCED: dossier.forced}
+
+
+def earlier(tracker: Tracker, model: str, suite: str, metric: str) -> int:
+    """Attempts of a model on this suite (its sha256) and metric so far."""
+    experiment = tracker.client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return 0
+    return len(tracker.tagged(experiment.experiment_id, {MODEL: model, SUITE: suite, METRIC: metric}))
 
 
 def conclude(
@@ -87,7 +97,7 @@ def conclude(
 
 def try_to_fail(tracker: Tracker, run: str, error: BaseException) -> None:
     """Note what ended an attempt, if the server still takes it; `history` knows dead processes by themselves."""
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+    reason = without_password(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
     with suppress(MlflowException):
         tracker.tag(run, {VERDICT: "interrupted", _NOTE: f"Interrupted: {reason}"})
         tracker.finish(run, "FAILED", reason)

@@ -97,6 +97,7 @@ def promote(
             raise ValueError("--force needs --reason: who reads the dossier must know why")
         if reason and not force:
             raise ValueError("--reason goes with --force; gates that pass need none")
+        from crystalsweep.data import absolute_source
         from crystalsweep.evaluation.suite import find_suite
         from crystalsweep.registry import promotion
         from crystalsweep.registry.gates.gain import GUARDED
@@ -109,7 +110,7 @@ def promote(
             suite=find_suite(suite),
             metric=metric,
             guarded=guarded or GUARDED,
-            trained_on=trained_on,
+            trained_on=[absolute_source(source) for source in trained_on],
             forced=reason.strip(),
             workers=workers,
             storage=where,
@@ -164,7 +165,6 @@ def verify(
         found = again(
             tracker,
             reference,
-            storage or default_storage(),
             lambda line: click.echo(f"· {line}", err=True),
             trained_on=trained_on,
             workers=workers,
@@ -188,6 +188,7 @@ def history(model: str, as_json: bool, tracking_uri: str | None, storage: Path |
         import json
         from dataclasses import asdict
 
+        from crystalsweep.references import without_password
         from crystalsweep.registry.attempts import history as entries
         from crystalsweep.registry.history import holders
 
@@ -199,7 +200,7 @@ def history(model: str, as_json: bool, tracking_uri: str | None, storage: Path |
         for alias, version in holders(tracker, model).items():
             click.echo(f"{model}@{alias}: version {version}")
         if not found:
-            click.echo(f"nothing was promoted to {model} in {tracker.uri} yet")
+            click.echo(f"nothing was promoted to {model} in {without_password(tracker.uri)} yet")
             return
         rows = [
             [f"{e.when:%Y-%m-%d %H:%M}", e.who, e.alias, e.verdict, e.version, e.candidate[-32:], e.reasons[:160]]
@@ -250,7 +251,7 @@ def export(reference: str, file: Path, tracking_uri: str | None, storage: Path |
         if file.exists():
             raise ValueError(f"{file} exists already; choose another name")
         tracker = _tracker(tracking_uri, storage)
-        sha256 = write(tracker, reference, file, (storage or default_storage()) / "downloads")
+        sha256 = write(tracker, reference, file)
         click.echo(f"{file}: {reference}, {file.stat().st_size:,} bytes, sha256 {sha256}")
 
 
@@ -297,7 +298,9 @@ def _plainly() -> Iterator[None]:
     try:
         yield
     except _foreseen() as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+        from crystalsweep.references import without_password
+
+        raise click.ClickException(without_password(" ".join(str(error).split()))) from error
 
 
 def _foreseen() -> tuple[type[Exception], ...]:

@@ -16,11 +16,9 @@ from crystalsweep.references import resolve
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, ensure_registered, holder_of, move
 from crystalsweep.registry.dossier import read_dossier
-from crystalsweep.registry.versions import CHECKPOINT, SEAL, is_known, register, require_sealed, seal_of
+from crystalsweep.registry.foreign import require_harmless
+from crystalsweep.registry.versions import CHECKPOINT, RECORD, SEAL, is_known, register, require_sealed, seal_of
 from crystalsweep.tracking import Tracker
-
-RECORD = "registry.json"
-"""In an export, beside the version's files: what the registry said of it."""
 
 
 class Record(Config):
@@ -45,27 +43,27 @@ class Imported:
     """Whether the server did not have these files yet."""
 
 
-def export(tracker: Tracker, reference: str, file: Path, downloads: Path) -> str:
+def export(tracker: Tracker, reference: str, file: Path) -> str:
     """Write the version `models:/NAME@ALIAS` with its dossier to the archive `file`; returns the file's sha256.
 
     Raises `ValueError` where it has no dossier, or its files are not those that were registered.
     """
-    found = resolve(reference, tracker, downloads)
-    if not found.model or not found.version:
-        raise ValueError(f"{reference} is no registered version; give models:/NAME@ALIAS or models:/NAME/VERSION")
-    version = tracker.registered(found.model, version=found.version)
-    require_sealed(found.root, version.tags.get(SEAL))
-    read_dossier(found.root)
-    record = Record(
-        model=found.model,
-        version=found.version,
-        run=found.run,
-        description=version.description or "",
-        tags=dict(version.tags),
-    )
     with TemporaryDirectory() as scratch:
+        found = resolve(reference, tracker, Path(scratch) / "downloads")
+        if not found.model or not found.version:
+            raise ValueError(f"{reference} is no registered version; give models:/NAME@ALIAS or models:/NAME/VERSION")
+        version = tracker.registered(found.model, version=found.version)
+        require_sealed(found.root, version.tags.get(SEAL))
+        read_dossier(found.root)
+        record = Record(
+            model=found.model,
+            version=found.version,
+            run=found.run,
+            description=version.description or "",
+            tags=dict(version.tags),
+        )
         folder = Path(scratch) / "export"
-        shutil.copytree(found.root, folder)
+        shutil.copytree(found.root, folder, ignore=shutil.ignore_patterns("registered_model_meta"))
         (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return pack(folder, file)
 
@@ -85,6 +83,7 @@ def import_(
         folder = unpack(file, Path(scratch) / "import")
         record = _record(folder, file)
         require_sealed(folder, record.tags.get(SEAL))
+        require_harmless(folder)
         dossier = read_dossier(folder)
         load_generator(folder / CHECKPOINT)  # what cannot be loaded is not registered
         name = model or record.model

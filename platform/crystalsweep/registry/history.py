@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crystalsweep.references import without_password
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, holder_of, move, registered, replaced_by
 from crystalsweep.tracking import Tracker
@@ -22,8 +23,10 @@ def demote(tracker: Tracker, model: str, alias: str, reason: str, artifacts: Pat
     """
     held = holder_of(tracker, model, alias)
     if held is None:
-        raise ValueError(f"no version of {model} is {alias} in {tracker.uri}")
+        raise ValueError(f"no version of {model} is {alias} in {without_password(tracker.uri)}")
     back = replaced_by(held, alias)
+    if back == str(held.version):
+        raise ValueError(f"version {back} replaced no other {alias}; promote another one")
     if back is not None and not tracker.client.search_model_versions(f"name = '{model}' and version_number = {back}"):
         raise ConflictError(f"version {back}, which was {alias} before, is no longer registered; promote another one")
     run = attempts.begin(tracker, model, alias, f"version {held.version}", artifacts)

@@ -7,10 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from mlflow.exceptions import MlflowException
 
 from crystalsweep.checkpoint import lineage, load_generator, read_info
 from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint
@@ -21,7 +24,7 @@ from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import metrics_lock, versions
 from crystalsweep.evaluation.suite import Suite
 from crystalsweep.provenance import environment
-from crystalsweep.references import Resolved, resolve
+from crystalsweep.references import Resolved, resolve, without_password
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import claimant, ensure_registered, holder_of, move
 from crystalsweep.registry.dossier import EVALUATION, FILE, FOLDER, PAGE, Candidate, Dossier, Holder, read_dossier
@@ -31,7 +34,7 @@ from crystalsweep.registry.gates.leakage import leakage, trainings_of
 from crystalsweep.registry.gates.physics import physics
 from crystalsweep.registry.gates.reproducibility import reproducibility
 from crystalsweep.registry.page import write_card, write_page
-from crystalsweep.registry.versions import is_known, register, seal, stage
+from crystalsweep.registry.versions import is_known, register, require_sealed, seal, stage
 from crystalsweep.tracking import Tracker
 
 CANDIDATE = "candidate"
@@ -89,29 +92,58 @@ def promote(tracker: Tracker, request: Request, say: Say, *, dry: bool = False) 
     _ = [judged(name) for name in (request.metric, *request.guarded)]
     request.suite.require_same_crystals()
     found = resolve(request.reference, tracker, request.storage / "downloads")
+    if not (found.folder / "generator.safetensors").exists():
+        raise ValueError(f"{request.reference} is of stage {read_info(found.folder).stage} and has no generator")
     _require_finished(tracker, found.run)
     present = _present(tracker, request, _sha256(found.folder / "generator.safetensors"))
+    earlier = attempts.earlier(tracker, request.model, request.suite.sha256(), request.metric)
     if dry:
-        dossier, folder = judge(request, found, present.champion, say)
+        dossier, folder = judge(request, found, present.champion, earlier, say)
         return Decision(dossier=dossier, folder=folder, version=None, run=None)
-    run = attempts.begin(tracker, request.model, request.alias, request.reference, request.storage / "mlflow-artifacts")
+    run = attempts.begin(
+        tracker,
+        request.model,
+        request.alias,
+        request.reference,
+        request.storage / "mlflow-artifacts",
+        {attempts.SUITE: request.suite.sha256(), attempts.METRIC: request.metric},
+    )
+    version = None
     try:
-        dossier, folder = judge(request, found, present.champion, say)
-        version = None
+        dossier, folder = judge(request, found, present.champion, earlier, say)
+        attempts.publish(tracker, run, dossier, folder)
         if dossier.verdict != "refused":
             say("registering: files are sent, read back and compared")
             version = _register(tracker, request, dossier, folder, found, run)
             tracker.tag(run, {attempts.VERSION: version})
             move(tracker, request.model, request.alias, version, expected=present.holder)
-        attempts.record(tracker, run, dossier, folder, version)
     except BaseException as error:
         attempts.try_to_fail(tracker, run, error)
+        if version is not None:
+            _not_given(tracker, request, version, error)
         raise
+    try:
+        attempts.conclude(tracker, run, dossier.verdict, version=version, note=attempts.summary(dossier))
+    except MlflowException as error:  # what was decided stands
+        say(f"MLflow does not take the end of the record of run {run}: {without_password(str(error))}")
     return Decision(dossier=dossier, folder=folder, version=version, run=run)
 
 
-def judge(request: Request, found: Resolved, champion: Resolved | None, say: Say) -> tuple[Dossier, Path]:
-    """The dossier, and the folder with it and all other files of the version to be."""
+def _not_given(tracker: Tracker, request: Request, version: str, error: BaseException) -> None:
+    """Have a version that was registered and did not get its alias say so, if the server still takes it."""
+    why = f"Registered, but not given {request.alias}: {without_password(str(error))[:500]}"
+    with suppress(MlflowException):
+        held = holder_of(tracker, request.model, request.alias)
+        if held is None or str(held.version) != version:
+            tracker.client.update_model_version(request.model, version, description=why)
+            tracker.client.set_model_version_tag(request.model, version, "crystalsweep.verdict", "not given the alias")
+
+
+def judge(request: Request, found: Resolved, champion: Resolved | None, earlier: int, say: Say) -> tuple[Dossier, Path]:
+    """The dossier, and the folder with it and all other files of the version to be.
+
+    `earlier` attempts were made on this suite and metric.
+    """
     folder = _folder(request)
     checkpoint = stage(found.folder, folder)
     info, generator = read_info(checkpoint), load_generator(checkpoint)
@@ -135,7 +167,7 @@ def judge(request: Request, found: Resolved, champion: Resolved | None, say: Say
         gate, frame = gain_over_baselines(table, references, judged(request.metric))
     else:
         name = f"champion, version {champion.version}"
-        theirs, again = _evaluation_of(champion, request, outcome, say)
+        theirs, again = _evaluation_of(champion, request, say)
         rows[name] = _row_of(theirs)
         metrics = [judged(each) for each in request.guarded]
         mine = read_tables(evaluated)[0]
@@ -146,8 +178,10 @@ def judge(request: Request, found: Resolved, champion: Resolved | None, say: Say
             weights_sha256=_sha256(champion.folder / "generator.safetensors"),
             evaluated="again" if again else "by its own dossier",
         )
-    if request.alias != "champion":
-        gate = gate.model_copy(update={"required": False})
+    tried = (
+        f"{earlier} earlier attempts on this suite and metric are on record: who tries often is better once by chance."
+    )
+    gate = gate.model_copy(update={"required": request.alias == "champion", "notes": [*gate.notes, tried]})
     gates.append(gate)
     if any(each.refuses for each in gates) and not request.forced:
         say("reproducibility: not asked, since it is refused already")
@@ -241,9 +275,10 @@ def _present(tracker: Tracker, request: Request, weights: str) -> _Present:
     return _Present(holder, champion)
 
 
-def _evaluation_of(champion: Resolved, request: Request, ours: Outcome, say: Say) -> tuple[Path, bool]:
+def _evaluation_of(champion: Resolved, request: Request, say: Say) -> tuple[Path, bool]:
     """The champion's evaluation on the suite, and whether it had to be made now."""
     try:
+        require_sealed(champion.root)
         dossier = read_dossier(champion.root)
     except ValueError:
         dossier = None
@@ -251,8 +286,7 @@ def _evaluation_of(champion: Resolved, request: Request, ours: Outcome, say: Say
     if dossier and dossier.suite_sha256 == request.suite.sha256() and dossier.metrics_lock == lock:
         return champion.root / FOLDER / EVALUATION, False
     say(f"the champion, version {champion.version}, was measured otherwise: it is evaluated again")
-    key = hashlib.sha256(f"{request.suite.sha256()} {ours.metrics_lock}".encode()).hexdigest()[:12]
-    out = request.storage / "promotions" / f"champion-{champion.version}-{champion.root.name}-{key}"
+    out = _folder(request) / "champion"
     evaluate_on(request.suite, champion.folder, out, request)
     return out, True
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from crystalsweep.checkpoint import lineage, load_generator
+from crystalsweep.checkpoint import lineage, load_generator, read_info
 from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint
 from crystalsweep.evaluation.inputs import read_inputs
 from crystalsweep.evaluation.outcome import read_outcome
@@ -42,7 +43,6 @@ class Verification:
 def verify(
     tracker: Tracker | None,
     reference: str,
-    storage: Path,
     say: Callable[[str], None],
     *,
     trained_on: Sequence[str] = (),
@@ -52,14 +52,26 @@ def verify(
 
     Raises `ValueError` where there is no such version, or it has no dossier.
     """
-    found = resolve(reference, tracker, storage / "downloads")
+    with TemporaryDirectory() as fresh:  # what the registry has now, not what was downloaded once
+        return _verified(tracker, resolve(reference, tracker, Path(fresh)), say, trained_on=trained_on, workers=workers)
+
+
+def _verified(
+    tracker: Tracker | None,
+    found: Resolved,
+    say: Callable[[str], None],
+    *,
+    trained_on: Sequence[str],
+    workers: int | None,
+) -> Verification:
     dossier = read_dossier(found.root)
     say("files: sha256 of each")
-    gates = [_files(tracker, found)]
+    gates = [_files(tracker, found), _claims(dossier, found)]
     say("physics")
     gates.append(_as_before(dossier, physics(load_generator(found.folder))))
     say("leakage")
-    trainings, unknown = trainings_of(lineage([found.folder]), (*dossier.trained_on, *trained_on))
+    recorded = [source for source in dossier.trained_on if all(Path(part).exists() for part in source.split(","))]
+    trainings, unknown = trainings_of(lineage([found.folder]), (*recorded, *trained_on))
     dossier.suite.require_same_crystals()
     parents = read_inputs(dossier.suite.source, dossier.suite.part, None, dossier.suite.settings).parents
     gates.append(_as_before(dossier, leakage(trainings, unknown, parents)))
@@ -78,6 +90,26 @@ def _files(tracker: Tracker | None, found: Resolved) -> Gate:
     except ValueError as error:
         passed, says = False, str(error)
     return Gate(name="files", title="Files", checks=[Check(title="unchanged", passed=passed, says=says)])
+
+
+def _claims(dossier: Dossier, found: Resolved) -> Gate:
+    """What the dossier says of weights, suite, lineage and figures, against the files it speaks of."""
+    outcome = read_outcome(found.root / FOLDER / EVALUATION)
+    info = read_info(found.folder)
+    with (found.folder / "generator.safetensors").open("rb") as stream:
+        weights = hashlib.file_digest(stream, "sha256").hexdigest()
+    told = {name: row for name, row in dossier.rows.items() if not name.startswith("champion,")}
+    same = {
+        "weights": dossier.candidate.weights_sha256 == outcome.model.get("weights_sha256") == weights,
+        "training": (dossier.candidate.stage, dossier.candidate.config) == (info.stage, info.config),
+        "lineage": dossier.candidate.lineage == lineage([found.folder]),
+        "suite": dossier.suite_sha256 == dossier.suite.sha256() and dossier.suite.settings == outcome.settings,
+        "figures": told == {name: outcome.rows.get(name) for name in told} and CANDIDATE in told,
+        "metrics_lock": dossier.metrics_lock == outcome.metrics_lock,
+    }
+    differing = ", ".join(name for name, each in same.items() if not each)
+    says = f"its {differing} differ from the files" if differing else f"{', '.join(same)} are those of the files"
+    return Gate(name="claims", title="Dossier", checks=[Check(title="true", passed=not differing, says=says)])
 
 
 def _as_before(dossier: Dossier, now: Gate) -> Gate:

@@ -20,10 +20,12 @@ FILES = "FILES.json"
 """Sha256 and size of every other file of a version."""
 SEAL = "crystalsweep.files_sha256"
 """Tag of a version: sha256 of its `FILES.json`."""
-_ADDED = "registered_model_meta"
-"""What MLflow adds to a download."""
+RECORD = "registry.json"
+"""In an export, beside the version's files: what the registry said of it."""
+_ADDED = ("registered_model_meta", RECORD)
+"""What MLflow adds to a download, and `exchange.export` to an archive."""
 CHECKPOINT = "checkpoint"
-_KEPT = ("checkpoint.json", "*.safetensors")
+_KEPT = ("checkpoint.json", "generator.safetensors", "discriminator.safetensors")
 """Of a checkpoint; what only a resumed training needs is left out."""
 
 
@@ -33,9 +35,9 @@ def stage(checkpoint: Path, into: Path) -> Path:
 
     target = into / CHECKPOINT
     target.mkdir(parents=True)
-    for pattern in _KEPT:
-        for file in checkpoint.glob(pattern):
-            shutil.copyfile(file, target / file.name)
+    for name in _KEPT:
+        if (checkpoint / name).exists():
+            shutil.copyfile(checkpoint / name, target / name)
     write_pyfunc(into)
     return target
 
@@ -60,9 +62,9 @@ def require_sealed(folder: Path, expected: str | None = None) -> None:
     found = seal_of(folder)
     if expected is not None and found != expected:
         raise ValueError(f"{file} has sha256 {found[:12]}, the registry has {expected[:12]}: the files were changed")
-    (folder / _ADDED).unlink(missing_ok=True)
-    own = {FILES: {"sha256": found, "bytes": file.stat().st_size}}
-    check(folder, json.loads(file.read_text(encoding="utf-8")) | own)
+    there = manifest(folder)
+    beside = {name: there[name] for name in (FILES, *_ADDED) if name in there}
+    check(folder, json.loads(file.read_text(encoding="utf-8")) | beside)
 
 
 def register(

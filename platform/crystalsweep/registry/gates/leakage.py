@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from crystalsweep.checkpoint import PUBLISHED, UNKNOWN
 from crystalsweep.crystal import Crystal
 from crystalsweep.metric_settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.duplicates import MATCHER_ERRORS, Comparable, fits, too_large, unscorable
@@ -129,7 +130,9 @@ def trainings_of(lineage: Sequence[Mapping[str, str]], sources: Sequence[str]) -
     found: dict[str, Training] = {}
     unknown = []
     for each in lineage:
-        if each["stage"] == "published":
+        if each["stage"] == UNKNOWN:
+            unknown.append("the checkpoint does not tell what it was started from; train it again with this version")
+        elif each["stage"] == PUBLISHED:
             unknown.append(f"it started from {each['file']}, whose training crystals are not at hand")
         elif (key := (each["data_sha256"], each["split_sha256"])) in known:
             source, data = known[key]
