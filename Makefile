@@ -24,13 +24,13 @@ $(INSTALLED): pyproject.toml
 sweep: $(INSTALLED)  ## The main job: a GAN noise sweep on the bundled crystals (10 minutes on 2 cores)
 	$(BIN)/python sweeps/gan_noise.py --preset demo
 
-test: $(INSTALLED)  ## Tests, also those that start Ray clusters (22 minutes on 2 cores)
+test: $(INSTALLED)  ## Tests, also those that start Ray clusters (25 minutes on 2 cores)
 	@$(MAKE) --no-print-directory --jobs 2 beside slow
 
-fast: $(INSTALLED)  ## The tests that start nothing (8 minutes on one core)
+fast: $(INSTALLED)  ## The tests that start nothing (10 minutes on one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not server and not long"
 
-servers: $(INSTALLED)  ## Those that start MLflow servers, databases and object stores
+servers: $(INSTALLED)  ## Those that start servers but no Ray, and kill them (11 minutes on one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m "server and not long"
 
 beside: fast  # one after the other, while `slow` runs

@@ -97,7 +97,7 @@ def bucket(server: int, monkeypatch: pytest.MonkeyPatch) -> int:
     return server
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.server)])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "store") if request.param == "local" else address_on(request.getfixturevalue("bucket"))
 
@@ -221,7 +221,7 @@ def test_files_are_fetched_as_they_were(address: str) -> None:
         store.fetch(7)
 
 
-@pytest.mark.slow
+@pytest.mark.server
 def test_only_the_files_asked_for_are_downloaded(bucket: int) -> None:
     fetched = filled(address_on(bucket), 1).fetch(1, only=["checkpoint.json"])
     assert [path.name for path in fetched.iterdir()] == ["checkpoint.json"]
@@ -312,7 +312,7 @@ def uploads(port: int) -> bool:
     return "<Key>run/epoch_00002/generator.safetensors</Key>" in request(port, "bucket?uploads")
 
 
-@pytest.mark.slow
+@pytest.mark.server
 def test_a_kill_while_sending_to_s3_leaves_the_checkpoint_before(bucket: int) -> None:
     store, taken = filled(address_on(bucket), 1), folder(2, megabytes=200)
     process = writer(address_on(bucket), taken)
@@ -499,7 +499,7 @@ class Wire:
             target.shutdown(socket.SHUT_WR)
 
 
-@pytest.mark.slow
+@pytest.mark.server
 @pytest.mark.long
 def test_a_server_lost_while_sending_is_told_and_costs_nothing(bucket: int) -> None:
     wire = Wire(bucket)
@@ -516,7 +516,7 @@ def test_a_server_lost_while_sending_is_told_and_costs_nothing(bucket: int) -> N
     assert again.epochs() == [2]
 
 
-@pytest.mark.slow
+@pytest.mark.server
 def test_an_error_of_the_server_is_told_with_its_remedy_and_without_the_secret(bucket: int) -> None:
     address = address_on(bucket).replace("s3://bucket", "s3://mykey:mysecret@absent")
     with pytest.raises(StorageError, match=r"NO_SUCH_BUCKET.*; create the bucket, or name another") as caught:

@@ -50,7 +50,7 @@ def test_gradient_penalty_of_a_compiled_network_is_refused() -> None:
         GanConfig.model_validate({"adversarial": {"loss": "wgan_gp"}, "backbone": {"name": "painn", "compile": True}})
 
 
-@pytest.mark.slow
+@pytest.mark.server
 def test_compiled_network_agrees_with_the_uncompiled(caplog: pytest.LogCaptureFixture) -> None:
     kit = BackboneConformance()
     outcomes = []

@@ -308,7 +308,7 @@ def test_an_address_is_shown_without_its_password(uri: str, expected: str) -> No
     assert shown(uri) == expected
 
 
-@pytest.mark.slow
+@pytest.mark.server
 @pytest.mark.long
 def test_a_locked_database_is_waited_for(
     outbox: Outbox, tracker: Tracker, experiment: str, told: list[str], database: Path
@@ -463,7 +463,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.server
 def test_a_server_that_was_away_gets_everything(
     server: Server, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -519,7 +519,7 @@ def test_a_server_that_was_away_gets_everything(
     assert len(told) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.server
 @pytest.mark.long
 def test_a_broken_artifact_store_holds_up_no_metrics(
     server: Server, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -576,7 +576,7 @@ def losing_answers(server: Server) -> Iterator[tuple[str, list[str]]]:
         proxy.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.server
 @pytest.mark.long
 def test_an_answer_that_is_lost_doubles_nothing(server: Server) -> None:
     tracker = Tracker(server.uri)
@@ -600,7 +600,7 @@ def test_an_answer_that_is_lost_doubles_nothing(server: Server) -> None:
         assert len(history(tracker, run.info.run_id, "undefined")) == 5
 
 
-@pytest.mark.slow
+@pytest.mark.server
 @pytest.mark.long
 def test_a_writer_that_was_killed_doubles_nothing_on_a_server(server: Server) -> None:
     tracker = Tracker(server.uri)

@@ -91,7 +91,7 @@ fit(stage_builder("pretrain")(config, load("bundled"), session, {}), session)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.server
 def test_a_killed_run_goes_on_to_the_same_numbers(alone: Path, tmp_path: Path) -> None:
     """Killed while the upload of its second epoch is wherever it is."""
     process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE, text=True)
