@@ -15,7 +15,7 @@ from crystalsweep.gallery.writing import PICTURE
 from crystalsweep.logged_images import FOLDER as IMAGE_FOLDER
 from crystalsweep.logged_images import TAGS as LOGGED_IMAGES
 from crystalsweep.logged_images import as_images
-from crystalsweep.metrics import SHOWN, by_condition, flat, headline
+from crystalsweep.metrics import SHOWN, by_condition, flat, headline, ranking_score
 from crystalsweep.outbox import KEY
 from crystalsweep.saved_view import link
 from crystalsweep.tracking import PARENT
@@ -82,7 +82,8 @@ def _publish(session: Session, told: Told, references: Mapping[str, pd.DataFrame
     for file in (told.page, *told.plots, folder / "results.txt", folder / "results.csv"):
         outbox.upload(parent, file)
     for name, table in references.items():
-        outbox.log(parent, flat(headline(table, metrics=SHOWN), prefix=name.replace(" ", "_")), 0)
+        figures = headline(table, metrics=SHOWN) | {"score": ranking_score(table)}
+        outbox.log(parent, flat(figures, prefix=name.replace(" ", "_")), 0)
     first, *others = told.words
     view = f"[Compare the trials]({link('', session.experiments[session.spec.name], parent)})"
     conclusion = "\n\n".join((f"**{first}**", view, " ".join(others), session.spec.question))
