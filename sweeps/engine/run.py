@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
@@ -117,7 +118,8 @@ def _prepare_and_go(
         _require_same(record, crystals, screen)
     record.data_sha256, record.split_sha256 = crystals.data_sha256, crystals.split_sha256
     record.code_sha256 = code_sha256()
-    start = None if resumed else look_up(plan, crystals, screen.say)
+    with TemporaryDirectory() as scratch:
+        start = None if resumed else look_up(plan, crystals, screen.say, Path(scratch) if dry_run else None)
     if dry_run:
         screen.say(plan.describe(plan.forecast(crystals, found=[STAGE] if start else [])))
         return

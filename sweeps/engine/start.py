@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from crystalsweep.architectures import backbone_config, run_as
 from crystalsweep.checkpoint import CheckpointInfo, lineage, read_info
@@ -38,9 +39,10 @@ class Start:
     info: CheckpointInfo
 
 
-def look_up(plan: Plan, crystals: DataSet, say: Say) -> Start | None:
+def look_up(plan: Plan, crystals: DataSet, say: Say, downloads: Path | None = None) -> Start | None:
     """What `--start-from` names; None where the sweep pre-trains, which by default is told with the reason.
 
+    It is downloaded below `downloads`, by default where the storage keeps such things.
     Raises `ValueError` where what was named is not there, or does not fit.
     """
     asked, config = plan.request.start_from, plan.prerequisites.get(STAGE)
@@ -50,7 +52,7 @@ def look_up(plan: Plan, crystals: DataSet, say: Say) -> Start | None:
     tracker = tracker_for(reference, plan.request.tracking_uri, None)
     if asked == CHAMPION and (tracker is None or holder_of(tracker, MODEL, "champion") is None):
         return None
-    found = resolve(reference, tracker, state_folder(plan.request.storage) / "downloads")
+    found = resolve(reference, tracker, downloads or state_folder(plan.request.storage) / "downloads")
     info = read_info(found.folder)
     told = f"{found.model} version {found.version}" if found.model else asked
     why = _unfit(info, lineage([found.folder]), config, crystals, named=asked != CHAMPION)
