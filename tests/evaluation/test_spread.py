@@ -136,6 +136,7 @@ def same(one: Path, other: Path) -> bool:
     return (one / "metrics.json").read_bytes() == (other / "metrics.json").read_bytes()
 
 
+@pytest.mark.long
 def test_more_workers_than_cpus_give_the_same_result(
     data: dict[str, Path], alone: Path, begin: Begin, tmp_path: Path
 ) -> None:

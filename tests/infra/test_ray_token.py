@@ -134,6 +134,7 @@ def test_a_token_of_the_persons_own_stays(nodes: Nodes) -> None:
     assert (nodes.home / ".ray" / "auth_token").read_text() == "a token of the person's own"
 
 
+@pytest.mark.long
 def test_stopping_the_nodes_ends_their_jobs_and_no_other_ray(nodes: Nodes) -> None:
     """Last of this cluster's."""
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "raylet"])
