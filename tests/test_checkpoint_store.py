@@ -25,7 +25,6 @@ from typing import Any, Literal
 import pytest
 
 from crystalsweep.checkpoint_store import CheckpointGoneError, CheckpointStore, StorageError, child
-from crystalsweep.folder_store import shown_address
 from crystalsweep.partial import partial_name
 from crystalsweep.storage import checkpoint_folder
 
@@ -623,22 +622,6 @@ def test_what_can_be_written_leaves_no_trace(address: str) -> None:
 )
 def test_an_address_has_addresses_below_it(address: str | Path, expected: str) -> None:
     assert child(address, "a b") == expected
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("/data/a@b?c", "/data/a@b?c"),
-        ("s3://bucket/a@b?scheme=http&secret_key=hush", "s3://bucket/a@b"),
-        ("s3://key:hush@bucket/a", "s3://bucket/a"),
-        ("s3://key:hu/sh+@bucket/a@b", "s3://bucket/a@b"),
-        ("s3://key:hu@sh@bucket", "s3://bucket"),
-        ("s3://host:9000/a@b#hush", "s3://host:9000/a@b"),
-        ("s3://[key:hush@bucket", "s3://bucket"),
-    ],
-)
-def test_an_address_is_shown_without_secrets(address: str, expected: str) -> None:
-    assert shown_address(address) == expected
 
 
 @pytest.mark.parametrize("address", ["s3://[key:hush@bucket", "s4://key:hush@bucket?a=hush"])

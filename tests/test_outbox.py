@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
-from crystalsweep.outbox import KEY, Outbox, shown
+from crystalsweep.outbox import KEY, Outbox
 from crystalsweep.tracking import REASON, Tracker, now_ms
 
 PATIENCE = 120.0
@@ -293,19 +293,6 @@ def test_a_write_that_fails_for_a_while_is_kept(
     assert the_run(tracker, experiment, "a").data.metrics == {"late": 1.0}
     assert "cannot be written to" in told[0]
     assert "is back" in told[1]
-
-
-@pytest.mark.parametrize(
-    ("uri", "expected"),
-    [
-        ("http://user:p@ss@host:5000/a@b", "http://host:5000/a@b"),
-        ("http://host:5000", "http://host:5000"),
-        ("sqlite:////data/a@b/mlflow.db", "sqlite:////data/a@b/mlflow.db"),
-        ("sqlite:///a@b.db", "sqlite:///a@b.db"),
-    ],
-)
-def test_an_address_is_shown_without_its_password(uri: str, expected: str) -> None:
-    assert shown(uri) == expected
 
 
 @pytest.mark.server

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import pyarrow
 import pyarrow.fs
 
+from crystalsweep.addresses import shown_address
 from crystalsweep.partial import PARTIAL, is_abandoned, partial_name, target_of
 
 _REMEDIES = (
@@ -344,20 +344,6 @@ def _explanation(address: str, error: OSError) -> str:
     )
     shown = shown_address(address)
     return f"cannot use the storage {shown}: {reason}; {remedy}, then resume: what is complete there is kept"
-
-
-def shown_address(address: str) -> str:
-    """The address as it may be logged: without credentials, which an object store's may hold, and without options."""
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        return address
-    rest = re.split(r"[?#]", rest, maxsplit=1)[0]
-    server, _, path = rest.partition("/")
-    if "@" in server:
-        rest = rest[server.rindex("@") + 1 :]
-    elif re.search(r":.*\D", server) and "@" in path:  # a secret that has a slash
-        rest = rest.partition("@")[2]
-    return f"{scheme}://{rest}"
 
 
 def _in_one_request(address: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import threading
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from typing import Any
 
 from mlflow.entities import Metric
 
+from crystalsweep.addresses import without_password
 from crystalsweep.keyed_run import KEY as KEY
 from crystalsweep.keyed_run import KeyedRun, Opening
 from crystalsweep.tracking import METRICS_PER_BATCH, Tracker, is_away, now_ms, points, root_reason
@@ -165,7 +165,7 @@ class Outbox:
             return run.id
         if run.refused:
             raise RuntimeError(run.refused)
-        raise TimeoutError(f'run "{key}" is not open in MLflow: {shown(self._tracker.uri)} does not answer')
+        raise TimeoutError(f'run "{key}" is not open in MLflow: {without_password(self._tracker.uri)} does not answer')
 
     @property
     def waiting(self) -> int:
@@ -298,7 +298,7 @@ class Outbox:
         if self._lost_at is None:
             self._lost_at = time.monotonic()
             self._say(
-                f"MLflow at {shown(self._tracker.uri)} cannot be written to ({root_reason(error)}); "
+                f"MLflow at {without_password(self._tracker.uri)} cannot be written to ({root_reason(error)}); "
                 "what is logged is kept and sent when it is back"
             )
 
@@ -324,11 +324,6 @@ class Outbox:
     def _say(self, line: str) -> None:
         with contextlib.suppress(Exception):  # a terminal that is gone must not end the writer
             self._tell(line)
-
-
-def shown(uri: str) -> str:
-    """An address without the password that it may hold."""
-    return re.sub(r"^([^:/]+://)[^/]*@", r"\1", uri)
 
 
 def _summary(writes: Sequence[_Write]) -> list[str]:

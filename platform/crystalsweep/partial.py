@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from crystalsweep.processes import lives
+
 PARTIAL = "partial-"
 """Begins such a name: `partial-epoch_00002-4711-0f3a…`, with the process id, and a host and a number of 8 digits."""
 
@@ -48,17 +50,7 @@ def is_abandoned(folder: Path) -> bool:
         return time.time() - _touched(folder) > _UNTOUCHED_S
     if int(match["pid"]) == os.getpid():
         return folder.name not in _under_way
-    return not _lives(int(match["pid"]))
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
+    return not lives(int(match["pid"]))
 
 
 def _touched(folder: Path) -> float:

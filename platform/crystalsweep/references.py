@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crystalsweep.addresses import without_password
 from crystalsweep.archives import plain_files, unpack
 from crystalsweep.partial import is_abandoned, partial_name
 from crystalsweep.storage import checkpoint_folder, default_storage
@@ -111,11 +112,6 @@ def resolve(reference: str, tracker: Tracker | None, downloads: Path) -> Resolve
     except (MlflowException, OSError) as error:
         reason = without_password(f"no checkpoint in {tracker.uri} ({error})")
         raise ValueError(f"{reference}: {reason}") from error
-
-
-def without_password(text: str) -> str:
-    """The text without the names and passwords that addresses in it may hold."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _of_file(file: Path, downloads: Path) -> Path:

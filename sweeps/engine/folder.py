@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from crystalsweep.folder_store import shown_address
+from crystalsweep.addresses import shown_address
 from crystalsweep.storage import default_storage
 from crystalsweep.tracking import sqlite_uri
 from sweeps.plan.request import Request

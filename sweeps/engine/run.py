@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import signal
 import socket
@@ -22,11 +21,12 @@ from optuna.exceptions import StorageInternalError
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
+from crystalsweep.addresses import shown_address, without_password
 from crystalsweep.data import DataSet, absolute_source, load
 from crystalsweep.data.splitting import PARTS
-from crystalsweep.folder_store import shown_address
 from crystalsweep.metrics import CompositionRules
-from crystalsweep.outbox import Outbox, shown
+from crystalsweep.outbox import Outbox
+from crystalsweep.processes import is_gone, user
 from crystalsweep.provenance import code_sha256, environment, git_revision
 from crystalsweep.tracking import Tracker
 from sweeps.display.display import Display, display
@@ -256,18 +256,8 @@ def _bury_the_dead(tracker: Tracker, experiment: str) -> None:
     """Close runs of this host whose process is gone, as after kill -9."""
     for left in tracker.running(experiment):
         host, _, pid = left.data.tags.get(PROCESS, "").rpartition(":")
-        if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
+        if is_gone(host, pid):
             tracker.finish(left.info.run_id, "KILLED", "its process is gone")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @contextmanager
@@ -307,15 +297,18 @@ def _parameters(plan: Plan) -> dict[str, str]:
 def _asked(request: Request, *, free: bool) -> dict[str, str]:
     """What was asked: that which a resumed sweep can be asked anew, or the rest."""
     asked = {name: str(value) for name, value in request.as_json().items() if value not in (None, (), {})}
-    asked |= {"storage": shown_address(request.storage), "tracking_uri": shown(request.tracking_uri)}
+    asked |= {"storage": shown_address(request.storage), "tracking_uri": without_password(request.tracking_uri)}
     return {f"sweep.{name}": value for name, value in asked.items() if (name in FREE) == free}
 
 
 def _source(spec: SweepSpec) -> dict[str, str]:
     """What MLflow's UI shows as a run's source, user and commit."""
-    user = getpass.getuser() if "USER" in os.environ or "LOGNAME" in os.environ else "unknown"
     commit = {"mlflow.source.git.commit": git_revision()[0]}
-    return {"mlflow.source.name": f"sweeps/{spec.name}.py", "mlflow.source.type": "LOCAL", "mlflow.user": user} | commit
+    return {
+        "mlflow.source.name": f"sweeps/{spec.name}.py",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": user(),
+    } | commit
 
 
 def _process(pid: int) -> str:

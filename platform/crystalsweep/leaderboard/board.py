@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtr
 
-from crystalsweep.folder_store import shown_address
+from crystalsweep.addresses import shown_address
 from crystalsweep.leaderboard.entries import Contender, Entry, On, comparable, contenders, evaluated, validated
 from crystalsweep.leaderboard.measures import all_pairs, chosen_metric, interval, spread, unlike
 from crystalsweep.leaderboard.references import references

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
-from crystalsweep.folder_store import shown_address
+from crystalsweep.addresses import shown_address
 from crystalsweep.tracking import KIND, PARENT, Tracker
 
 STAGES = {"trial", "pretrain", "gan"}

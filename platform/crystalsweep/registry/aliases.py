@@ -8,7 +8,6 @@ the old lease; whoever creates a lease of an earlier generation finds that noted
 
 from __future__ import annotations
 
-import getpass
 import os
 import secrets
 import socket
@@ -19,6 +18,7 @@ from contextlib import contextmanager, suppress
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
+from crystalsweep.processes import is_gone, user
 from crystalsweep.tracking import Tracker, now_ms
 
 GENERATION = "crystalsweep.lease_generation"
@@ -99,8 +99,7 @@ def replaced_by(version: ModelVersion, alias: str) -> str | None:
 
 def claimant() -> str:
     """Who asks: user, host and process, and a number that no other request has."""
-    user = getpass.getuser() if "USER" in os.environ or "LOGNAME" in os.environ else "unknown"
-    return f"{user} {socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
+    return f"{user()} {socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
 
 
 @contextmanager
@@ -150,28 +149,14 @@ def _created(tracker: Tracker, name: str, who: str) -> bool:
     holder = found.tags.get(HOLDER, "unknown unknown 0 0")
     if holder == who:  # MLflow's client repeated a request whose answer was lost
         return True
-    if _is_dead(holder) or now_ms() - found.creation_timestamp > STALE_S * 1000:
+    account, host, pid, _ = holder.split(" ", 3)
+    if is_gone(host, pid) or now_ms() - found.creation_timestamp > STALE_S * 1000:
         return False
-    user, host, pid, _ = holder.split(" ", 3)
     model = name.rpartition(".lock-")[0]
     raise ConflictError(
-        f"{user} is moving an alias of {model} at this moment (process {pid} on {host}); nothing was changed, try "
+        f"{account} is moving an alias of {model} at this moment (process {pid} on {host}); nothing was changed, try "
         "again in a moment"
     )
-
-
-def _is_dead(holder: str) -> bool:
-    """Whether the holder was a process of this host that is no more."""
-    _, host, pid, _ = holder.split(" ", 3)
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _generation(tracker: Tracker, model: str) -> int:

@@ -13,8 +13,8 @@ from pathlib import Path
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from crystalsweep.references import without_password
-from crystalsweep.registry.aliases import claimant
+from crystalsweep.addresses import without_password
+from crystalsweep.processes import is_gone, user
 from crystalsweep.registry.dossier import FOLDER, Dossier
 from crystalsweep.tracking import REASON, Tracker
 
@@ -55,7 +55,14 @@ def begin(
 ) -> str:
     """A run for an attempt, RUNNING; returns its id."""
     experiment = tracker.experiment(EXPERIMENT, artifacts)
-    own = {MODEL: model, ALIAS: alias, CANDIDATE: candidate, VERDICT: "running", _PROCESS: _process(), **_user()}
+    own = {
+        MODEL: model,
+        ALIAS: alias,
+        CANDIDATE: candidate,
+        VERDICT: "running",
+        _PROCESS: _process(),
+        "mlflow.user": user(),
+    }
     shown = candidate if len(candidate) < 40 else f"…{candidate[-32:]}"
     return tracker.start(experiment, f"{shown} → {model}@{alias}", kind=KIND, tags={**own, **(tags or {})})
 
@@ -126,7 +133,8 @@ def history(tracker: Tracker, model: str) -> list[Entry]:
 def _entry(run: Run) -> Entry:
     tags = run.data.tags
     verdict = tags.get(VERDICT, "")
-    if verdict == "running" and _is_gone(tags.get(_PROCESS, "")):
+    host, _, pid = tags.get(_PROCESS, "").rpartition(" ")
+    if verdict == "running" and is_gone(host, pid):
         verdict = "interrupted"
     return Entry(
         when=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
@@ -140,16 +148,5 @@ def _entry(run: Run) -> Entry:
     )
 
 
-def _user() -> dict[str, str]:
-    return {"mlflow.user": claimant().split(" ")[0]}
-
-
 def _process() -> str:
     return f"{socket.gethostname()} {os.getpid()}"
-
-
-def _is_gone(process: str) -> bool:
-    host, _, pid = process.rpartition(" ")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    return not Path(f"/proc/{pid}").exists() if Path("/proc").exists() else False

@@ -188,7 +188,7 @@ def history(model: str, as_json: bool, tracking_uri: str | None, storage: Path |
         import json
         from dataclasses import asdict
 
-        from crystalsweep.references import without_password
+        from crystalsweep.addresses import without_password
         from crystalsweep.registry.attempts import history as entries
         from crystalsweep.registry.history import holders
 
@@ -298,7 +298,7 @@ def _plainly() -> Iterator[None]:
     try:
         yield
     except _foreseen() as error:
-        from crystalsweep.references import without_password
+        from crystalsweep.addresses import without_password
 
         raise click.ClickException(without_password(" ".join(str(error).split()))) from error
 

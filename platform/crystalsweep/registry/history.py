@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crystalsweep.references import without_password
+from crystalsweep.addresses import without_password
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, holder_of, move, registered, replaced_by
 from crystalsweep.tracking import Tracker

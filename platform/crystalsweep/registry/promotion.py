@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from mlflow.exceptions import MlflowException
 
+from crystalsweep.addresses import without_password
 from crystalsweep.checkpoint import lineage, load_generator, read_info
 from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint
 from crystalsweep.evaluation.inputs import read_inputs
@@ -23,10 +24,11 @@ from crystalsweep.evaluation.outcome import Figure, Outcome, read_outcome
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import metrics_lock, versions
 from crystalsweep.evaluation.suite import Suite
+from crystalsweep.processes import user
 from crystalsweep.provenance import environment
-from crystalsweep.references import Resolved, resolve, without_password
+from crystalsweep.references import Resolved, resolve
 from crystalsweep.registry import attempts
-from crystalsweep.registry.aliases import claimant, ensure_registered, holder_of, move
+from crystalsweep.registry.aliases import ensure_registered, holder_of, move
 from crystalsweep.registry.dossier import EVALUATION, FILE, FOLDER, PAGE, Candidate, Dossier, Holder, read_dossier
 from crystalsweep.registry.gates.gain import gain, gain_over_baselines, judged
 from crystalsweep.registry.gates.gate import Gate
@@ -217,7 +219,7 @@ def judge(request: Request, found: Resolved, champion: Resolved | None, earlier:
         trained_on=list(request.trained_on),
         environment=environment(),
         decided_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        decided_by=claimant().split(" ")[0],
+        decided_by=user(),
         forced=request.forced if any(each.refuses for each in gates) else "",
     )
     (folder / FOLDER / FILE).write_text(dossier.model_dump_json(indent=2) + "\n", encoding="utf-8")
