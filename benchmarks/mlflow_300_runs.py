@@ -73,7 +73,7 @@ def save_view(tracker: Tracker, experiment: str) -> None:
         order_by="metrics.`val/score`",
         columns=[*(f"metrics.`{name}`" for name in headline), f"params.`{SIGMA}`", f"params.`{W}`"],
         sections=[
-            Section(name="What varied, and the headline", parameters=[SIGMA, W], results=headline[:4]),
+            Section(name="What varied, and the headline", parameters=[SIGMA, W], results=headline[:4], columns=1),
             Section(name="Headline over the epochs", lines=headline),
         ],
         folded=[*sorted({name.rpartition("/")[0] for name in names() if "/" in name}), "Model metrics"],
