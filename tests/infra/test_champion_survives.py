@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -31,15 +32,19 @@ def crystalsweep(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def read(*arguments: object) -> str:
+    command = [sys.executable, "-m", "crystalsweep", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     said = process.communicate(timeout=300)[0]
     return process.returncode, said
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A champion of another, local registry, as one file."""
-    folder = tmp_path_factory.mktemp("home")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty small crystals, each species masked once."""
     settings = override(
         EvaluationSettings(),
         [
@@ -47,8 +52,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
             *('protocol.mask_types=["species"]', "protocol.sigma_noise=[0.1]"),
         ],
     )
-    suite = folder / "small.json"
-    suite.write_text(freeze("small", "bundled", "test", settings).model_dump_json())
+    file = tmp_path_factory.mktemp("suite") / "small.json"
+    file.write_text(freeze("small", "bundled", "test", settings).model_dump_json())
+    return file
+
+
+@pytest.fixture(scope="module")
+def exported(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A champion of another, local registry, as one file."""
+    folder = tmp_path_factory.mktemp("home")
     options = ("--suite", suite, "--metric", "masked_accuracy", "--workers", 1)
     where = ("--tracking-uri", f"sqlite:///{folder / 'mlflow.db'}", "--storage", folder)
     code, said = ended(crystalsweep("promote", GENERATORS / "control", *options, *where))
@@ -139,3 +151,33 @@ def test_killed_at_any_moment_it_leaves_the_old_or_the_new_champion(
     outcomes = rounds(signed_in, exported, tmp_path, server, delays)
     print(f"{server}: {dict(zip(delays, outcomes, strict=True))}")
     assert set(outcomes) <= {"old", "new"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_promotion_whose_server_is_killed_ends_with_the_old_or_the_new_champion(
+    signed_in: RunningStack, exported: Path, suite: Path, tmp_path: Path, server: str
+) -> None:
+    storage = ("--storage", tmp_path / "storage")
+    code, said = ended(crystalsweep("registry", "import", exported, "--to", "champion", "--replace", *storage))
+    assert code == 0, said
+    before = champion(signed_in)
+
+    chosen = ("--suite", suite, "--metric", "masked_accuracy", "--workers", 1)
+    overruled = ("--force", "--reason", "to be killed")
+    process = crystalsweep("promote", GENERATORS / "adversarial", *chosen, *overruled, *storage)
+    assert process.stdout is not None
+    until = next((line for line in process.stdout if "registering" in line), None)
+    assert until, "it ended before it registered anything"
+    time.sleep(random.Random(server).uniform(0, 3))
+    kill(signed_in, server)
+    code, said = ended(process)
+    signed_in.restart()
+
+    after = champion(signed_in)
+    require_usable(signed_in, tmp_path / "downloads")
+    assert "Traceback" not in said
+    assert code == 0 or "Error: " in said
+    assert code != 0 or after != before
+    verdict = json.loads(read("history", "--json", *storage))[0]["verdict"]
+    assert verdict in ({"interrupted"} if after == before else {"forced", "interrupted"})
