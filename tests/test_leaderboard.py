@@ -284,6 +284,15 @@ def test_no_store_is_told_and_none_is_made(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_server_that_does_not_answer_is_told_without_its_password() -> None:
+    env = {**NO_SERVER, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    ran = CliRunner().invoke(leaderboard, ["--tracking-uri", "http://me:hush@127.0.0.1:9"], env=env)
+    assert ran.exit_code == 1
+    assert "127.0.0.1" in ran.output
+    assert "hush" not in ran.output
+    assert len(ran.output.strip().splitlines()) == 1
+
+
 def test_a_run_whose_table_is_lost_or_of_other_crystals_is_left_out(store: Store, tmp_path: Path) -> None:
     experiment = store.tracker.experiment("lost", tmp_path / "mlflow-artifacts")
     table = store.tables["poor"]

@@ -10,6 +10,7 @@ import click
 from tabulate import tabulate
 
 from crystalsweep.architectures import SIZES, BackboneConfig, size
+from crystalsweep.command_line import told_in_a_line
 from crystalsweep.config import leaves, override
 from crystalsweep.storage import checkpoint_folder
 
@@ -105,15 +106,13 @@ def info(
     it counts the bytes of all tensors at the worst moment; a GPU's allocator adds its rounding and gaps. In the GAN
     stage the generator's step also runs forward and backward through the discriminator: add the two.
     """
-    try:
+    with told_in_a_line():
         config, max_atoms, title = _chosen(checkpoint, backbone, preset, settings)
         report: dict[str, Any] = {"title": title, "settings": config.model_dump(mode="json")}
         if counts_only:
             report["networks"] = {name: {"parameters": _parts(config, name)} for name in NETWORKS}
         else:
             report |= _measured(config, max_atoms, source, memory, device)
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
     click.echo(json.dumps(report, indent=2) if as_json else _page(config, report))
 
 

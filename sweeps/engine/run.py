@@ -94,7 +94,7 @@ def run(
         with locked(folder):
             _prepare_and_go(spec, record, folder, screen, dry_run=False, resumed=False)
     except (ValueError, RuntimeError, OSError, MlflowException, RayError, TuneError, StorageInternalError) as error:
-        raise click.ClickException(_last_line(error)) from error
+        raise click.ClickException(without_password(_last_line(error))) from error
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left takes seconds
         begun = (folder / FILE).exists()

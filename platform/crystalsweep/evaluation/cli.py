@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from crystalsweep.command_line import store_options, told_in_a_line
 from crystalsweep.config import leaves, override
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import find_suite
@@ -48,19 +46,6 @@ Examples:
   crystalsweep rescore evaluations/gan-3f2a9c1b --set composition.alloys=false --name no_alloys
 """
 
-_TRACKING = [
-    click.option("--tracking-uri", help="MLflow server or database.  [default: MLFLOW_TRACKING_URI]"),
-    click.option(
-        "--storage", type=click.Path(path_type=Path), help="Folder of the local store.  [default: ~/crystalsweep]"
-    ),
-]
-
-
-def _tracked(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_TRACKING):
-        command = option(command)
-    return command
-
 
 @click.command(epilog=EVALUATE_EXAMPLES)
 @click.option("--checkpoint", metavar="REF", help="Run folder, MLflow run id, models:/name@alias, or a reference row.")
@@ -89,7 +74,7 @@ def _tracked(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--name", help="What tables and plots call it.  [default: its stage, or the file's name]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes, on Ray if more than one.  [default: all CPUs]")
 @click.option("--device", help="cpu, cuda, …; the GPU if there is one.")
-@_tracked
+@store_options
 def evaluate(
     checkpoint: str | None,
     structures: Path | None,
@@ -117,7 +102,7 @@ def evaluate(
     (a row per crystal) and plots/. With a tracking URI all of it goes to MLflow, to the checkpoint's own run if it has
     one.
     """
-    with _plainly():
+    with told_in_a_line():
         given = {
             "protocol.max_crystals": max_crystals,
             "max_atoms": max_atoms,
@@ -241,7 +226,7 @@ def _show(outcome: Outcome, folder: Path) -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the verdicts to this CSV file."
 )
-@_tracked
+@store_options
 def compare(
     evaluations: tuple[str, ...],
     all_metrics: bool,
@@ -257,7 +242,7 @@ def compare(
     several, RUN_ID/NAME; the first is the baseline.
     Crystals are paired by parent and corruption, parents resampled, p values corrected for the number of comparisons.
     """
-    with _plainly():
+    with told_in_a_line():
         from crystalsweep.evaluation.comparing import compare_evaluations
         from crystalsweep.metrics.verdicts import verdict_table
 
@@ -292,7 +277,7 @@ def rescore(evaluation: Path, presets: tuple[str, ...], settings: tuple[str, ...
     Nothing is generated and nothing overwritten: scores go to new columns `metric@preset` of structures.parquet and
     references.parquet, means to metrics.json and the report.
     """
-    with _plainly():
+    with told_in_a_line():
         from crystalsweep.evaluation.rescoring import rescore_folder
         from crystalsweep.evaluation.text import rescored_text
 
@@ -304,18 +289,3 @@ def rescore(evaluation: Path, presets: tuple[str, ...], settings: tuple[str, ...
         for each, metrics in chosen.items():
             outcome = rescore_folder(evaluation, each, metrics)
         click.echo(rescored_text(outcome, list(chosen)))
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    """Bad input ends in one line and exit code 1, never in a traceback."""
-    try:
-        yield
-    except _foreseen() as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
-
-
-def _foreseen() -> tuple[type[Exception], ...]:
-    """MLflow's errors too, without loading it for commands that do not use it."""
-    mlflow = sys.modules.get("mlflow.exceptions")
-    return (ValueError, OSError, RuntimeError, ModuleNotFoundError, *([mlflow.MlflowException] if mlflow else []))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from crystalsweep.command_line import store_options, told_in_a_line
 from crystalsweep.storage import default_storage
 
 EXAMPLES = """\b
@@ -39,10 +40,7 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write this HTML page.")
 @click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), help="Also write this CSV file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
-@click.option("--tracking-uri", help="MLflow server or database.  [default: MLFLOW_TRACKING_URI, else the local store]")
-@click.option(
-    "--storage", type=click.Path(path_type=Path), help="Folder of the local store.  [default: ~/crystalsweep]"
-)
+@store_options
 def leaderboard(
     runs: tuple[str, ...],
     metric: str,
@@ -66,20 +64,17 @@ def leaderboard(
     compared pair by pair on the same corrupted crystals; p values are corrected for the number of pairs, so that fewer
     rows resolve smaller differences.
     """
-    from mlflow.exceptions import MlflowException
-
-    from crystalsweep.leaderboard.board import build
-    from crystalsweep.leaderboard.text import board_frame, board_json, board_text
-
-    store = storage or default_storage()
-    try:
-        uri = _address(tracking_uri, storage)
+    with told_in_a_line():
         from crystalsweep.evaluation.publishing import connect
+        from crystalsweep.leaderboard.board import build
+        from crystalsweep.leaderboard.text import board_frame, board_json, board_text
 
+        where = storage or default_storage()
+        uri = _address(tracking_uri, where)
         board = build(
             connect(uri),
             runs,
-            store / "downloads",
+            where / "downloads",
             metric=metric,
             on="evaluation" if on == "evaluation" else "validation",
             sweep=sweep,
@@ -96,19 +91,17 @@ def leaderboard(
             from crystalsweep.leaderboard.page import write_page
 
             write_page(board, out, uri)
-    except (ValueError, OSError, MlflowException) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
     for written in (csv, out):
         if written:
             click.echo(f"written: {written}", err=as_json)
     sys.stdout.flush()
 
 
-def _address(tracking_uri: str | None, storage: Path | None) -> str:
+def _address(tracking_uri: str | None, storage: Path) -> str:
     """The store to read. Raises `ValueError` where it is a local file that is not there: MLflow would make one."""
-    from crystalsweep.tracking import default_tracking_uri, sqlite_uri
+    from crystalsweep.tracking import default_tracking_uri
 
-    uri = tracking_uri or (sqlite_uri(storage) if storage else default_tracking_uri(default_storage()))
+    uri = tracking_uri or default_tracking_uri(storage)
     file = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not file.exists():
         raise ValueError(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlflow.entities import Experiment, Run
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.addresses import shown_address
@@ -71,7 +72,7 @@ def aliases(tracker: Tracker) -> dict[str, list[str]]:
     """What the registry calls a run's versions: `crystal-generator@champion`, by run id. Empty without a registry."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     try:
-        for model in tracker.client.search_registered_models():
+        for model in _registered(tracker):
             for alias, version in sorted(model.aliases.items()):
                 run = tracker.client.get_model_version(model.name, version).run_id
                 found[str(run)].append(f"{model.name}@{alias}")
@@ -96,6 +97,16 @@ def _experiments(tracker: Tracker) -> Iterator[Experiment]:
     token: str | None = None
     while True:
         page = tracker.client.search_experiments(max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _registered(tracker: Tracker) -> Iterator[RegisteredModel]:
+    token: str | None = None
+    while True:
+        page = tracker.client.search_registered_models(max_results=_PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from tabulate import tabulate
 
+from crystalsweep.command_line import store_options, told_in_a_line
 from crystalsweep.storage import default_storage
 
 if TYPE_CHECKING:
@@ -32,20 +31,8 @@ Examples:
 Then, anywhere:  crystalsweep.load("models:/crystal-generator@champion")
 """
 
-_OPTIONS = [
-    click.option("--tracking-uri", help="MLflow server or database.  [default: MLFLOW_TRACKING_URI, else --storage]"),
-    click.option(
-        "--storage", type=click.Path(path_type=Path), help="Folder of the local store.  [default: ~/crystalsweep]"
-    ),
-]
 _MODEL = click.option("--model", default="crystal-generator", show_default=True, help="Name in the registry.")
 _WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Processes of an evaluation.  [default: all]")
-
-
-def _tracked(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.command(epilog=PROMOTE_EXAMPLES)
@@ -67,7 +54,7 @@ def _tracked(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--reason", default="", help="Why the gates are overruled.")
 @click.option("--json", "as_json", is_flag=True, help="Print the dossier as JSON instead of tables.")
 @_WORKERS
-@_tracked
+@store_options
 def promote(
     reference: str,
     alias: str,
@@ -92,7 +79,7 @@ def promote(
     is told, not required. The dossier goes with the version: numbers, page, model card. A refusal is kept too, in
     MLflow's experiment `promotions`, and ends with exit code 3.
     """
-    with _plainly():
+    with told_in_a_line():
         if force and not reason.strip():
             raise ValueError("--force needs --reason: who reads the dossier must know why")
         if reason and not force:
@@ -148,7 +135,7 @@ def _outcome(version: str | None, verdict: str, target: str, *, dry: bool) -> st
     "--trained-on", multiple=True, metavar="DATA", help="What it was trained on, where it lies elsewhere now."
 )
 @_WORKERS
-@_tracked
+@store_options
 def verify(
     reference: str, trained_on: tuple[str, ...], workers: int | None, tracking_uri: str | None, storage: Path | None
 ) -> None:
@@ -157,7 +144,7 @@ def verify(
     Looks at the sha256 of every file, physics, leakage, and every figure of the suite. Also for an exported .zip. Exit
     code 3 where something no longer holds.
     """
-    with _plainly():
+    with told_in_a_line():
         from crystalsweep.references import is_local
         from crystalsweep.registry.verification import verify as again
 
@@ -181,10 +168,10 @@ def verify(
 @click.command()
 @_MODEL
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_tracked
+@store_options
 def history(model: str, as_json: bool, tracking_uri: str | None, storage: Path | None) -> None:
     """List every promotion that was tried: when, by whom, what became of it and why."""
-    with _plainly():
+    with told_in_a_line():
         import json
         from dataclasses import asdict
 
@@ -214,13 +201,13 @@ def history(model: str, as_json: bool, tracking_uri: str | None, storage: Path |
 @click.argument("alias", type=click.Choice(["challenger", "champion"]))
 @_MODEL
 @click.option("--reason", required=True, help="Why; it is kept.")
-@_tracked
+@store_options
 def demote(alias: str, model: str, reason: str, tracking_uri: str | None, storage: Path | None) -> None:
     """Take an alias from its version and give it back to the one that had it before.
 
     Where there was none before, the alias ends. The version itself stays registered.
     """
-    with _plainly():
+    with told_in_a_line():
         from crystalsweep.registry.history import demote as take
 
         where = storage or default_storage()
@@ -237,13 +224,13 @@ def registry() -> None:
 @registry.command("export")
 @click.argument("reference", metavar="models:/NAME@ALIAS")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@_tracked
+@store_options
 def export(reference: str, file: Path, tracking_uri: str | None, storage: Path | None) -> None:
     """Write a registered version, with its dossier, to FILE (.zip).
 
     `crystalsweep.load(FILE)`, `crystalsweep verify FILE` and `crystalsweep registry import FILE` read it.
     """
-    with _plainly():
+    with told_in_a_line():
         from crystalsweep.registry.exchange import export as write
 
         if file.suffix != ".zip":
@@ -260,7 +247,7 @@ def export(reference: str, file: Path, tracking_uri: str | None, storage: Path |
 @click.option("--model", help="Name in this registry.  [default: the one it had]")
 @click.option("--to", "alias", type=click.Choice(["challenger", "champion"]), help="Also give it this alias.")
 @click.option("--replace", is_flag=True, help="Also where another version has the alias.")
-@_tracked
+@store_options
 def import_(
     file: Path, model: str | None, alias: str | None, replace: bool, tracking_uri: str | None, storage: Path | None
 ) -> None:
@@ -268,7 +255,7 @@ def import_(
 
     Its dossier comes along as it is: `crystalsweep verify` says whether it holds here.
     """
-    with _plainly():
+    with told_in_a_line():
         from crystalsweep.registry.exchange import import_ as read
 
         where = storage or default_storage()
@@ -290,19 +277,3 @@ def _tracker(tracking_uri: str | None, storage: Path | None) -> Tracker:
     from crystalsweep.tracking import Tracker, default_tracking_uri
 
     return Tracker(tracking_uri or default_tracking_uri(storage or default_storage()))
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    """What a user can mend ends in one line and exit code 1, never in a traceback."""
-    try:
-        yield
-    except _foreseen() as error:
-        from crystalsweep.addresses import without_password
-
-        raise click.ClickException(without_password(" ".join(str(error).split()))) from error
-
-
-def _foreseen() -> tuple[type[Exception], ...]:
-    mlflow = sys.modules.get("mlflow.exceptions")
-    return (ValueError, OSError, RuntimeError, *([mlflow.MlflowException] if mlflow else []))
