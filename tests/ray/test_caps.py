@@ -20,7 +20,7 @@ SMALL = ("--set", "max_crystals=32")
 def test_a_cap_stops_a_sweep_which_a_higher_one_lets_go_on(sweep: Starter, tmp_path: Path) -> None:
     """First CPU-hours, then bytes; with two seeds, whose mean the study is told."""
     epochs = 20
-    seconds = 3  # of the 9 to 40 that all four take
+    seconds = 3  # all four take longer, also where 10 sufficed for them
     asked = ("--num-samples", "2", "--seeds", "2", "--set", f"epochs={epochs}", *SMALL)
     capped = sweep("w_pos", tmp_path, *asked, "--max-cpu-hours", str(seconds / 3600))
     assert capped.wait() == 0, capped.output
