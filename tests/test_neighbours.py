@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crystalsweep import neighbours
 from crystalsweep.batch import collate
 from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
@@ -263,7 +262,7 @@ def test_neighbours_of_a_crystal_are_searched_for_once(
 ) -> None:
     batch = collate(crystals)
     first = pristine_graph(batch, 4.9, 12)
-    monkeypatch.setattr(neighbours, "neighbour_list", None)
+    monkeypatch.setattr(graphs, "neighbour_list", None)
     assert torch.equal(pristine_graph(batch, 4.9, 12).src, first.src)
     with pytest.raises(TypeError):
         pristine_graph(batch, 4.9, 11)
@@ -271,8 +270,8 @@ def test_neighbours_of_a_crystal_are_searched_for_once(
 
 def test_kept_neighbours_go_with_their_crystal() -> None:
     crystal = Crystal.of("x", [29], 2.5 * np.eye(3), [[0, 0, 0]])
-    before = len(neighbours._found)
-    neighbours.neighbours_of(crystal, 5.0, 12)
-    assert len(neighbours._found) == before + 1
+    before = len(graphs._found)
+    graphs.neighbours_of(crystal, 5.0, 12)
+    assert len(graphs._found) == before + 1
     del crystal
-    assert len(neighbours._found) == before
+    assert len(graphs._found) == before

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from crystalsweep.checkpoint import read_info
 from crystalsweep.data import DataSet, load
 from crystalsweep.registry.aliases import move
-from crystalsweep.registry.versions import register, seal, stage
+from crystalsweep.registry.versions import register, stage
+from crystalsweep.seal import seal
 from crystalsweep.tracking import Tracker, sqlite_uri
 from sweeps.engine.prerequisites import kept
 from sweeps.engine.start import MODEL, adopt, look_up

@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crystalsweep.neighbours import shortest_distance
+
 MASK = 0
 """Species index of the mask token; 1…118 are the elements (index = Z)."""
 
@@ -65,8 +67,6 @@ class Crystal:
     @cached_property
     def min_edge(self) -> float:
         """Shortest interatomic distance under periodic boundary conditions, own images included, Å."""
-        from crystalsweep.neighbours import shortest_distance
-
         return shortest_distance(self.lattice, self.frac)
 
     @property

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from crystalsweep.batch import CrystalBatch
-from crystalsweep.neighbours import NeighbourList, nearest, neighbour_list, neighbours_of
+from crystalsweep.crystal import Crystal
+from crystalsweep.neighbours import NeighbourList, nearest, neighbour_list
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,6 +78,17 @@ def pristine_graph(batch: CrystalBatch, cutoff: float, max_neighbours: int) -> G
     """The same of a batch whose positions are its crystals', for each of which neighbours are searched for once."""
     found = [neighbours_of(crystal, cutoff, max_neighbours) for crystal in batch.crystals]
     return _joined(batch.cart, batch.lattice, batch.counts, found)
+
+
+_found: WeakKeyDictionary[Crystal, dict[tuple[float, int], NeighbourList]] = WeakKeyDictionary()
+
+
+def neighbours_of(crystal: Crystal, cutoff: float, max_neighbours: int) -> NeighbourList:
+    """Return `nearest` of a crystal as it is; searched for once and kept as long as the crystal is."""
+    kept = _found.setdefault(crystal, {})
+    if (cutoff, max_neighbours) not in kept:
+        kept[cutoff, max_neighbours] = nearest(neighbour_list(crystal.lattice, crystal.frac, cutoff), max_neighbours)
+    return kept[cutoff, max_neighbours]
 
 
 def _joined(cart: Tensor, lattice: Tensor, counts: Tensor, found: list[NeighbourList]) -> Graph:

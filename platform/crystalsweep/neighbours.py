@@ -7,13 +7,10 @@ it needs no padding or minimum-image assumption, so one-atom, needle-shaped and 
 from __future__ import annotations
 
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.optimization.neighbors import find_points_in_spheres
-
-from crystalsweep.crystal import Crystal
 
 _PERIODIC = np.ones(3, dtype=np.int64)
 _SAME_SITE = 1e-8
@@ -55,17 +52,6 @@ def nearest(neighbours: NeighbourList, max_neighbours: int, tolerance: float = 0
     limit = distance[np.minimum(last - count + max_neighbours, last)] + tolerance  # one per centre
     kept = order[distance <= np.repeat(limit, count)]
     return NeighbourList(neighbours.src[kept], neighbours.dst[kept], neighbours.offset[kept], neighbours.distance[kept])
-
-
-_found: WeakKeyDictionary[Crystal, dict[tuple[float, int], NeighbourList]] = WeakKeyDictionary()
-
-
-def neighbours_of(crystal: Crystal, cutoff: float, max_neighbours: int) -> NeighbourList:
-    """`nearest` of a crystal as it is; searched for once and kept as long as the crystal is."""
-    kept = _found.setdefault(crystal, {})
-    if (cutoff, max_neighbours) not in kept:
-        kept[cutoff, max_neighbours] = nearest(neighbour_list(crystal.lattice, crystal.frac, cutoff), max_neighbours)
-    return kept[cutoff, max_neighbours]
 
 
 def shortest_distance(lattice: NDArray[np.float64], frac: NDArray[np.float64]) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from crystalsweep.processes import lives
+from crystalsweep.provenance import lives
 
 PARTIAL = "partial-"
 """Begins such a name: `partial-epoch_00002-4711-0f3a…`, with the process id, and a host and a number of 8 digits."""

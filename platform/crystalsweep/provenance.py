@@ -1,10 +1,12 @@
-"""Where a result comes from: code, versions, hardware."""
+"""Where a result comes from: code, versions, hardware, the user, and the process that made it."""
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
 import platform
+import socket
 import subprocess
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -74,3 +76,24 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "absent"
+
+
+def user() -> str:
+    """Name of the user; `unknown` in a container that has no names."""
+    return getpass.getuser() if "USER" in os.environ or "LOGNAME" in os.environ else "unknown"
+
+
+def lives(pid: int) -> bool:
+    """Whether this host has a process of that id, anybody's."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def is_gone(host: str, pid: str) -> bool:
+    """Whether a process that noted its host and id is no more; of another host's, or of what is no id, never."""
+    return host == socket.gethostname() and pid.isdigit() and not lives(int(pid))

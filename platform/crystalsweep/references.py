@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from crystalsweep.addresses import without_password
 from crystalsweep.archives import plain_files, unpack
 from crystalsweep.partial import is_abandoned, partial_name
+from crystalsweep.seal import SEAL, require_sealed
 from crystalsweep.storage import checkpoint_folder, default_storage
 
 if TYPE_CHECKING:
@@ -127,8 +128,6 @@ def _of_file(file: Path, downloads: Path) -> Path:
 
 
 def _of_version(named: re.Match[str], tracker: Tracker, downloads: Path) -> Resolved:
-    from crystalsweep.registry.versions import SEAL, require_sealed  # imports MLflow
-
     found = tracker.registered(named["name"], alias=named["alias"], version=named["version"])
     identity = (tracker.uri, found.name, found.version, found.creation_timestamp, found.source)
     target = downloads / f"{_folder_name(str(found.name))}-{int(found.version)}-{_digest(identity)}"

@@ -26,8 +26,7 @@ from crystalsweep.data import DataSet, absolute_source, load
 from crystalsweep.data.splitting import PARTS
 from crystalsweep.metrics import CompositionRules
 from crystalsweep.outbox import Outbox
-from crystalsweep.processes import is_gone, user
-from crystalsweep.provenance import code_sha256, environment, git_revision
+from crystalsweep.provenance import code_sha256, environment, git_revision, is_gone, user
 from crystalsweep.tracking import Tracker
 from sweeps.display.display import Display, display
 from sweeps.engine.cluster import cluster_nodes, connect

@@ -18,7 +18,7 @@ from crystalsweep.evaluation.suite import freeze
 from crystalsweep.references import resolve
 from crystalsweep.registry.aliases import holder_of
 from crystalsweep.registry.exchange import RECORD, Record
-from crystalsweep.registry.versions import SEAL, require_sealed, seal
+from crystalsweep.seal import SEAL, require_sealed, seal
 from crystalsweep.tracking import Tracker
 from tests.infra.conftest import RunningStack
 

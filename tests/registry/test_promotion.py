@@ -18,7 +18,7 @@ from crystalsweep.references import resolve
 from crystalsweep.registry.attempts import EXPERIMENT, VERDICT
 from crystalsweep.registry.cli import demote, history, promote, registry, verify
 from crystalsweep.registry.dossier import read_dossier
-from crystalsweep.registry.versions import SEAL, require_sealed, seal
+from crystalsweep.seal import SEAL, require_sealed, seal
 from crystalsweep.tracking import Tracker, sqlite_uri
 
 pytestmark = pytest.mark.server  # a store, and evaluations in processes of their own

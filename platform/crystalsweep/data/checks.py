@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from crystalsweep.crystal import MASK, N_ELEMENTS
 from crystalsweep.data.elements import atomic_number
+from crystalsweep.neighbours import shortest_distance
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -89,8 +90,6 @@ def non_finite_coordinates(raw: RawStructure) -> Problem | None:
 
 def overlapping_atoms(raw: RawStructure) -> Problem | None:
     """Atoms closer than `MIN_DISTANCE` under periodic boundary conditions, own images included."""
-    from crystalsweep.neighbours import shortest_distance
-
     distance = shortest_distance(raw.lattice, raw.frac % 1.0)
     if distance >= MIN_DISTANCE:
         return None

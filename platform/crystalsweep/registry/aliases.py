@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
-from crystalsweep.processes import is_gone, user
+from crystalsweep.provenance import is_gone, user
 from crystalsweep.tracking import Tracker, now_ms
 
 GENERATION = "crystalsweep.lease_generation"

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.addresses import without_password
-from crystalsweep.processes import is_gone, user
+from crystalsweep.provenance import is_gone, user
 from crystalsweep.registry.dossier import FOLDER, Dossier
 from crystalsweep.tracking import REASON, Tracker
 

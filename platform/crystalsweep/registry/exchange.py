@@ -17,7 +17,8 @@ from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, ensure_registered, holder_of, move
 from crystalsweep.registry.dossier import read_dossier
 from crystalsweep.registry.foreign import require_harmless
-from crystalsweep.registry.versions import CHECKPOINT, RECORD, SEAL, is_known, register, require_sealed, seal_of
+from crystalsweep.registry.versions import CHECKPOINT, is_known, register
+from crystalsweep.seal import RECORD, SEAL, require_sealed, seal_of
 from crystalsweep.tracking import Tracker
 
 

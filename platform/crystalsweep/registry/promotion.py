@@ -24,8 +24,7 @@ from crystalsweep.evaluation.outcome import Figure, Outcome, read_outcome
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import metrics_lock, versions
 from crystalsweep.evaluation.suite import Suite
-from crystalsweep.processes import user
-from crystalsweep.provenance import environment
+from crystalsweep.provenance import environment, user
 from crystalsweep.references import Resolved, resolve
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ensure_registered, holder_of, move
@@ -36,7 +35,8 @@ from crystalsweep.registry.gates.leakage import leakage, trainings_of
 from crystalsweep.registry.gates.physics import physics
 from crystalsweep.registry.gates.reproducibility import reproducibility
 from crystalsweep.registry.page import write_card, write_page
-from crystalsweep.registry.versions import is_known, register, require_sealed, seal, stage
+from crystalsweep.registry.versions import is_known, register, stage
+from crystalsweep.seal import require_sealed, seal
 from crystalsweep.tracking import Tracker
 
 CANDIDATE = "candidate"

@@ -19,7 +19,7 @@ from crystalsweep.registry.gates.leakage import leakage, trainings_of
 from crystalsweep.registry.gates.physics import physics
 from crystalsweep.registry.gates.reproducibility import reproducibility
 from crystalsweep.registry.promotion import CANDIDATE
-from crystalsweep.registry.versions import SEAL, require_sealed
+from crystalsweep.seal import SEAL, require_sealed
 from crystalsweep.tracking import Tracker
 
 TOLERANCE = 1e-3
