@@ -25,11 +25,11 @@ from mlflow import MlflowClient
 from tabulate import tabulate
 
 from crystalsweep.config import as_parameters
-from crystalsweep.saved_view import TAG, SavedView, Section, encoded, link
-from crystalsweep.tracking import KIND, Tracker, now_ms
-from sweeps.space.axes import ALWAYS_NAMED, G_STEPS, SIGMA, W
-from sweeps.space.parameters import run_name
-from trainables.catalogue import preset
+from crystalsweep.sweeping.space.parameters import run_name
+from crystalsweep.tracking.tracker import KIND, Tracker, now_ms
+from crystalsweep.tracking.view import TAG, SavedView, Section, encoded, link
+from crystalsweep.training.catalogue import preset
+from sweeps.axes import ALWAYS_NAMED, G_STEPS, SIGMA, W
 
 METRICS = ("structural_validity", "compositional_validity", "compositional_similarity", "structural_similarity")
 SECONDARY = ("masked_accuracy", "visible_accuracy", "paper_eq5", "failed", "novel_vs_input", "similarity_undefined")

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from tabulate import tabulate
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
-from crystalsweep.neighbours import neighbour_list
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.neighbours import neighbour_list
 
 CUTOFF = 6.0
 CRYSTALS = 200

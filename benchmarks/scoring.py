@@ -25,15 +25,15 @@ import torch
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from crystalsweep.batch import collate, uncollate
-from crystalsweep.corruption import apply, draw_noise, mask_of_type
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled, read
-from crystalsweep.metric_settings import PRESETS
 from crystalsweep.metrics import score_table
 from crystalsweep.metrics.charge_balance import charge_balanced
+from crystalsweep.metrics.settings import PRESETS
 from crystalsweep.metrics.similarity import all_aligned, all_displacements, all_mean_distances
 from crystalsweep.metrics.validity import HEAVIEST, all_structurally_valid
+from crystalsweep.structures.batch import collate, uncollate
+from crystalsweep.structures.corruption import apply, draw_noise, mask_of_type
+from crystalsweep.structures.crystal import Crystal
 
 MAX_ATOMS = 20
 MASK_TYPES = ("species", "random15", "random30")

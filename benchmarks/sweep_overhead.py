@@ -24,8 +24,8 @@ from tempfile import TemporaryDirectory
 import optuna
 from tabulate import tabulate
 
-from crystalsweep.outbox import Outbox
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.outbox import Outbox
+from crystalsweep.tracking.tracker import Tracker
 
 ROOT = Path(__file__).resolve().parents[1]
 

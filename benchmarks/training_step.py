@@ -39,8 +39,8 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import trange
 
-from crystalsweep.architectures import BackboneConfig, EquiformerV2Config, PaiNNConfig, size
-from crystalsweep.crystal import Crystal
+from crystalsweep.networks.architectures import BackboneConfig, EquiformerV2Config, PaiNNConfig, size
+from crystalsweep.structures.crystal import Crystal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "infra"))
 from record_equiformer_v2 import CUTOFF, PAPER, RELEASE, Net, apply, build, installed, load_release
@@ -139,7 +139,7 @@ def release(net: Net, folder: Path) -> Side:
 
 def ours(config: BackboneConfig) -> Side:
     """crystalsweep, which searches for its edges."""
-    from crystalsweep.models import Generator, graph_of, one_hot
+    from crystalsweep.networks.models import Generator, graph_of, one_hot
 
     import_module(type(config).implementation.partition(":")[0])
     return Side(
@@ -224,7 +224,7 @@ def call(method: str) -> Any:
 def sample(bench: Bench, count: int) -> list[Crystal]:
     """Bundled crystals of at most `MAX_ATOMS` atoms."""
     from crystalsweep.data import load_bundled
-    from crystalsweep.neighbours import neighbour_list
+    from crystalsweep.structures.neighbours import neighbour_list
 
     crystals = [crystal for crystal in load_bundled("val") if len(crystal) <= MAX_ATOMS]
     if bench.sparse:
@@ -235,8 +235,8 @@ def sample(bench: Bench, count: int) -> list[Crystal]:
 
 def batch_of(crystals: list[Crystal], config: BackboneConfig) -> Batch:
     """The crystals with noise on their positions, and the edges of the config."""
-    from crystalsweep.batch import collate
-    from crystalsweep.models import graph_of
+    from crystalsweep.networks.models import graph_of
+    from crystalsweep.structures.batch import collate
 
     batch = collate(crystals)
     noise = NOISE * torch.randn(batch.cart.shape, generator=torch.Generator().manual_seed(0))

@@ -30,12 +30,12 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Element, Structure
 from pymatgen.io.vasp.inputs import Poscar
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.bundled import BUNDLED
 from crystalsweep.data.fingerprint import fingerprint
 from crystalsweep.data.primitive import primitive_cell
 from crystalsweep.data.splitting import PARTS, RULE, Split, grouped_split
 from crystalsweep.data.writing import parquet_table
+from crystalsweep.structures.crystal import Crystal
 
 SDIST = "matminer-0.3.9"
 SDIST_SHA256 = "3faf9e83464f3d48f68a759bf476ad24da4c8c3e950c8f340cb917d3bb906400"

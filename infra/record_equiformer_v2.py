@@ -237,9 +237,9 @@ def crystals_and_frames(lmax: int) -> dict[str, Tensor]:
     from fairchem.core.models.uma.common.quaternion.wigner_d_hybrid import axis_angle_wigner_hybrid
     from fairchem.core.models.uma.escn_md import create_wigner_data_module
 
-    from crystalsweep.crystal import MASK
-    from crystalsweep.graph import build_graph
-    from crystalsweep.testing import ASYMMETRIC
+    from crystalsweep.networks.testing import ASYMMETRIC
+    from crystalsweep.structures.crystal import MASK
+    from crystalsweep.structures.graph import build_graph
 
     cart = _exact(torch.cat([torch.from_numpy(crystal.cart) for crystal in ASYMMETRIC]))
     lattice = _exact(torch.stack([torch.from_numpy(crystal.lattice) for crystal in ASYMMETRIC]))

@@ -24,13 +24,13 @@ from typing import Any
 import click
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from crystalsweep.architectures import SIZES
 from crystalsweep.config import override
-from sweeps.plan.options import sweep_command
-from sweeps.report.backbones import report
-from sweeps.space.parameters import Parameter
-from sweeps.space.spec import Resolved, SweepSpec
-from trainables.catalogue import preset
+from crystalsweep.networks.architectures import SIZES
+from crystalsweep.sweeping.plan.options import sweep_command
+from crystalsweep.sweeping.report.backbones import report
+from crystalsweep.sweeping.space.parameters import Parameter
+from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from crystalsweep.training.catalogue import preset
 
 ENDED_BY_MINUTES = ("schedule=constant", "epochs=99999")
 

@@ -17,10 +17,10 @@ from functools import partial
 from typing import Any
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from sweeps.plan.options import BACKBONE, sweep_command
-from sweeps.report.gan import report
-from sweeps.space.axes import NO_ADVERSARY, SIGMA, W, gan_stages, require_unvaried, sigma_noise, w_wasserstein
-from sweeps.space.spec import Resolved, SweepSpec
+from crystalsweep.sweeping.plan.options import BACKBONE, sweep_command
+from crystalsweep.sweeping.report.gan import report
+from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from sweeps.axes import NO_ADVERSARY, SIGMA, W, gan_stages, require_unvaried, sigma_noise, w_wasserstein
 
 SIGMA_NOISE = (0.1, 0.2)
 """Noise levels of the paper's two GAN generators, in units of min_edge."""

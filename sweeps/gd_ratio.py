@@ -17,10 +17,10 @@ from functools import partial
 from typing import Any
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from sweeps.plan.options import BACKBONE, sweep_command
-from sweeps.report.gan import report
-from sweeps.space.axes import NO_ADVERSARY, W, g_steps_per_d_step, gan_stages, learning_rate_ratio, require_unvaried
-from sweeps.space.spec import Resolved, SweepSpec
+from crystalsweep.sweeping.plan.options import BACKBONE, sweep_command
+from crystalsweep.sweeping.report.gan import report
+from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from sweeps.axes import NO_ADVERSARY, W, g_steps_per_d_step, gan_stages, learning_rate_ratio, require_unvaried
 
 G_STEPS_PER_D_STEP = (1, 2, 5, 10, 20)
 """10 is the paper's."""

@@ -20,9 +20,11 @@ from functools import partial
 from typing import Any
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from sweeps.plan.options import BACKBONE, sweep_command
-from sweeps.report.gan import report
-from sweeps.space.axes import (
+from crystalsweep.sweeping.plan.options import BACKBONE, sweep_command
+from crystalsweep.sweeping.report.gan import report
+from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from crystalsweep.training.catalogue import preset
+from sweeps.axes import (
     AS_RELEASED,
     NO_ADVERSARY,
     SIGMA,
@@ -35,8 +37,6 @@ from sweeps.space.axes import (
     w_pos,
     w_wasserstein,
 )
-from sweeps.space.spec import Resolved, SweepSpec
-from trainables.catalogue import preset
 
 OBJECTIVES = ("compositional_validity", "structural_validity_high_noise", "structural_similarity", "novelty")
 

@@ -20,12 +20,12 @@ from typing import Any, cast
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.config import override
-from sweeps.plan.options import BACKBONE, sweep_command
-from sweeps.report.w_pos import report
-from sweeps.space.axes import require_unvaried, w_pos
-from sweeps.space.spec import Resolved, SweepSpec
-from trainables.catalogue import preset
-from trainables.config import RestorationConfig
+from crystalsweep.sweeping.plan.options import BACKBONE, sweep_command
+from crystalsweep.sweeping.report.w_pos import report
+from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from crystalsweep.training.catalogue import preset
+from crystalsweep.training.config import RestorationConfig
+from sweeps.axes import require_unvaried, w_pos
 
 W_POS = (2, 10, 20, 50, 100, 200, 400, 1000)
 """On the paper's scale: from a hundredth of its value, where positions hardly count, to five times that."""

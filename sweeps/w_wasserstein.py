@@ -17,10 +17,10 @@ from functools import partial
 from typing import Any
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from sweeps.plan.options import BACKBONE, sweep_command
-from sweeps.report.gan import report
-from sweeps.space.axes import AS_RELEASED, NO_ADVERSARY, gan_stages, require_unvaried, w_wasserstein
-from sweeps.space.spec import Resolved, SweepSpec
+from crystalsweep.sweeping.plan.options import BACKBONE, sweep_command
+from crystalsweep.sweeping.report.gan import report
+from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from sweeps.axes import AS_RELEASED, NO_ADVERSARY, gan_stages, require_unvaried, w_wasserstein
 
 W_WASSERSTEIN = (0.01, 0.1, 1.0, 10.0, 100.0)
 """0.1 and 1 are the paper's. With the demo preset w_W = 0.1 gives the generator a gradient of 4 % of reconstruction's,

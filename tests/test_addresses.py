@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crystalsweep.addresses import shown_address, without_password
+from crystalsweep.artifacts.addresses import shown_address, without_password
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_platform_is_the_stdlibs_with_the_root_on_the_path(tmp_path: Path) -> No
 
 HELP = """
 from click.testing import CliRunner
-from crystalsweep.cli import main
+from crystalsweep.cli.main import main
 ran = CliRunner().invoke(main, ["--help"])
 assert ran.exit_code == 0 and "Usage" in ran.output, ran.output
 """
@@ -144,7 +144,7 @@ assert ran.exit_code == 0 and "Usage" in ran.output, ran.output
 
 @pytest.mark.parametrize(
     "code",
-    ["import trainables.catalogue, crystalsweep.hyperparameters", HELP],
+    ["import crystalsweep.training.catalogue, crystalsweep.hyperparameters", HELP],
     ids=["configs", "crystalsweep --help"],
 )
 def test_imports_without_torch(code: str, tmp_path: Path) -> None:

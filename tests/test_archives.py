@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from crystalsweep import archives
-from crystalsweep.archives import MANIFEST, check, manifest, pack, plain_files, unpack
+from crystalsweep.artifacts import archive as archives
+from crystalsweep.artifacts.archive import MANIFEST, check, manifest, pack, plain_files, unpack
 
 CONTENT = b"weights"
 

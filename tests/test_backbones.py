@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch_geometric.utils import scatter
 
-from crystalsweep.architectures import PaiNNConfig
-from crystalsweep.backbones import Backbone, Features, build_backbone
-from crystalsweep.backbones.painn import BesselBasis, PaiNN
-from crystalsweep.graph import Graph
-from crystalsweep.testing import BackboneConformance
+from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.networks.backbones import Backbone, Features, build_backbone
+from crystalsweep.networks.backbones.painn import BesselBasis, PaiNN
+from crystalsweep.networks.testing import BackboneConformance
+from crystalsweep.structures.graph import Graph
 
 CONFIG = PaiNNConfig(width=16, layers=2, radial_functions=8, cutoff=5.0, max_neighbours=12)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.engine.budget import Caps, Used, exceeded, readable, told
-from trainables.job import Resources
+from crystalsweep.sweeping.budget import Caps, Used, exceeded, readable, told
+from crystalsweep.training.job import Resources
 
 
 def test_held_resources_count_for_every_worker() -> None:

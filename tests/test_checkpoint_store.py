@@ -24,9 +24,9 @@ from typing import Any, Literal
 
 import pytest
 
-from crystalsweep.checkpoint_store import CheckpointGoneError, CheckpointStore, StorageError, child
-from crystalsweep.partial import partial_name
-from crystalsweep.storage import checkpoint_folder
+from crystalsweep.artifacts.atomic import partial_name
+from crystalsweep.artifacts.checkpoint_store import CheckpointGoneError, CheckpointStore, StorageError, child
+from crystalsweep.artifacts.places import checkpoint_folder
 
 PATIENCE = 60
 WEIGHTS = "generator.safetensors"
@@ -272,7 +272,7 @@ def test_an_adopted_checkpoint_replaces_all_others(address: str, tmp_path: Path)
 WRITER = """
 import sys
 from pathlib import Path
-from crystalsweep.checkpoint_store import CheckpointStore
+from crystalsweep.artifacts.checkpoint_store import CheckpointStore
 store = CheckpointStore(sys.argv[1])
 store.put(Path(sys.argv[2]), 2)
 print("sending", flush=True)
@@ -341,7 +341,7 @@ def test_a_folder_without_its_mark_does_not_count_and_is_freed(tmp_path: Path) -
 REPEATED_WRITER = """
 import json, sys, tempfile
 from pathlib import Path
-from crystalsweep.checkpoint_store import CheckpointStore, StorageError
+from crystalsweep.artifacts.checkpoint_store import CheckpointStore, StorageError
 store = CheckpointStore(sys.argv[1], keep_last=99)
 failures = set()
 for epoch in range(1, 41):

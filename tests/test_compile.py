@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from crystalsweep.architectures import SIZES, BackboneConfig
-from crystalsweep.backbones import _compile, build_backbone
-from crystalsweep.backbones._compile import compiled
-from crystalsweep.testing import ASYMMETRIC, BackboneConformance, Cell
+from crystalsweep.networks.architectures import SIZES, BackboneConfig
+from crystalsweep.networks.backbones import _compile, build_backbone
+from crystalsweep.networks.backbones._compile import compiled
+from crystalsweep.networks.testing import ASYMMETRIC, BackboneConformance, Cell
 from trainables.gan.config import GanConfig
 
 

@@ -11,17 +11,17 @@ import torch
 from pymatgen.core import DummySpecies, Structure
 from pymatgen.io.cif import CifWriter
 
-from crystalsweep.architectures import size
-from crystalsweep.batch import collate
-from crystalsweep.completion import ALL_MASKED, NONE_MASKED, complete, refusal
-from crystalsweep.corruption import apply
-from crystalsweep.crystal import MASK, Crystal
 from crystalsweep.data import load_bundled, read
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.partial_cif import MAX_BYTES, partial_from_cif
 from crystalsweep.data.writing import cif_text
 from crystalsweep.evaluation.protocol import restore
-from crystalsweep.models import Generator
+from crystalsweep.inference.completion import ALL_MASKED, NONE_MASKED, complete, refusal
+from crystalsweep.networks.architectures import size
+from crystalsweep.networks.models import Generator
+from crystalsweep.structures.batch import collate
+from crystalsweep.structures.corruption import apply
+from crystalsweep.structures.crystal import MASK, Crystal
 
 HEAD = """data_test
 _cell_length_a 5.64

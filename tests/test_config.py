@@ -7,11 +7,11 @@ import json
 import pytest
 from pydantic import Field, ValidationError
 
-from crystalsweep.architectures import SIZES, PaiNNConfig
 from crystalsweep.config import Config, as_parameters, leaves, override
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig, Range
-from trainables.catalogue import PRESETS, config_from, preset
-from trainables.config import RestorationConfig, StageConfig
+from crystalsweep.networks.architectures import SIZES, PaiNNConfig
+from crystalsweep.training.catalogue import PRESETS, config_from, preset
+from crystalsweep.training.config import RestorationConfig, StageConfig
 from trainables.finetune.config import FinetuneConfig
 from trainables.gan.config import GanConfig
 from trainables.pretrain.config import PretrainConfig

@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crystalsweep.batch import CrystalBatch, collate, to_fractional
-from crystalsweep.corruption import (
+from crystalsweep.data import load_bundled
+from crystalsweep.evaluation.protocol import evaluation_chunks
+from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig, Range, mask_fraction
+from crystalsweep.structures.batch import CrystalBatch, collate, to_fractional
+from crystalsweep.structures.corruption import (
     Corrupted,
     corrupt,
     draw_mask,
@@ -23,10 +26,7 @@ from crystalsweep.corruption import (
     random_mask,
     species_mask,
 )
-from crystalsweep.crystal import MASK, Crystal
-from crystalsweep.data import load_bundled
-from crystalsweep.evaluation.protocol import evaluation_chunks
-from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig, Range, mask_fraction
+from crystalsweep.structures.crystal import MASK, Crystal
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -26,12 +26,12 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from sweeps.display.changes import Finishes
-from sweeps.display.display import display
-from sweeps.display.json_lines import as_json
-from sweeps.display.picture import Picture, Row, Status
-from sweeps.display.table import Frame, chosen
-from sweeps.display.text import duration, listed, unescaped
+from crystalsweep.sweeping.display.changes import Finishes
+from crystalsweep.sweeping.display.display import display
+from crystalsweep.sweeping.display.json_lines import as_json
+from crystalsweep.sweeping.display.picture import Picture, Row, Status
+from crystalsweep.sweeping.display.table import Frame, chosen
+from crystalsweep.sweeping.display.text import duration, listed, unescaped
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 30
@@ -39,7 +39,7 @@ PATIENCE = 30
 
 PRELUDE = """
 import os, subprocess, sys, time
-from sweeps.display.display import Picture, Row, display
+from crystalsweep.sweeping.display.display import Picture, Row, display
 
 def row(number, status="running", epoch=1, **more):
     value = {} if epoch == 0 else {"value": 0.5 + number / 100, "low": 0.48 + number / 100, "high": 0.52 + number / 100}
@@ -314,7 +314,7 @@ def test_a_budget_of_minutes_is_told_in_minutes() -> None:
 
 def test_summaries_come_no_more_often_than_asked_for() -> None:
     code = """
-from sweeps.display.plain import PlainLines
+from crystalsweep.sweeping.display.plain import PlainLines
 for every in (3600.0, 0.0):
     with PlainLines(every) as shown:
         for epoch in range(1, 5):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from crystalsweep.backbones import _edgewise
-from crystalsweep.backbones._so2 import GaussConvolution, RealConvolution
+from crystalsweep.networks.backbones import _edgewise
+from crystalsweep.networks.backbones._so2 import GaussConvolution, RealConvolution
 
 N, E, L, M, R, C = 3, 7, 4, 3, 6, 4
 

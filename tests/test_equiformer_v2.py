@@ -13,12 +13,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from crystalsweep.architectures import EquiformerV2Config
-from crystalsweep.backbones import build_backbone
-from crystalsweep.backbones.equiformer_v2 import DropPath, Edges, Frames
-from crystalsweep.graph import Graph
-from crystalsweep.models import Generator, one_hot
-from crystalsweep.testing import ASYMMETRIC, BackboneConformance, Cell
+from crystalsweep.networks.architectures import EquiformerV2Config
+from crystalsweep.networks.backbones import build_backbone
+from crystalsweep.networks.backbones.equiformer_v2 import DropPath, Edges, Frames
+from crystalsweep.networks.models import Generator, one_hot
+from crystalsweep.networks.testing import ASYMMETRIC, BackboneConformance, Cell
+from crystalsweep.structures.graph import Graph
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = {path.stem.rpartition("_")[2]: path for path in (ROOT / "tests" / "fixtures").glob("equiformer_v2_*")}

@@ -17,16 +17,16 @@ from fairchem.core.units.mlip_unit.api.inference import MLIPInferenceCheckpoint
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from crystalsweep.architectures import SIZES, EscnMdConfig
-from crystalsweep.backbones import build_backbone
-from crystalsweep.backbones.escn_md import EscnMd
-from crystalsweep.checkpoint import read_info, read_weights
-from crystalsweep.crystal import MASK
-from crystalsweep.graph import Graph
-from crystalsweep.models import one_hot
-from crystalsweep.pretrained import load_pretrained, read_escn_md
-from crystalsweep.testing import SAMPLES, BackboneConformance, Cell
-from trainables.cli import train
+from crystalsweep.cli.train import train
+from crystalsweep.networks.architectures import SIZES, EscnMdConfig
+from crystalsweep.networks.backbones import build_backbone
+from crystalsweep.networks.backbones.escn_md import EscnMd
+from crystalsweep.networks.checkpoint import read_info, read_weights
+from crystalsweep.networks.models import one_hot
+from crystalsweep.networks.pretrained import load_pretrained, read_escn_md
+from crystalsweep.networks.testing import SAMPLES, BackboneConformance, Cell
+from crystalsweep.structures.crystal import MASK
+from crystalsweep.structures.graph import Graph
 
 CONFIG = EscnMdConfig(
     width=8, layers=2, lmax=2, mmax=2, edge_channels=8, radial_functions=16, hidden=8, max_neighbours=12

@@ -14,17 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from crystalsweep.architectures import PaiNNConfig
-from crystalsweep.crystal import MASK, Crystal
 from crystalsweep.data import load
 from crystalsweep.evaluation.protocol import Chunk, evaluate_chunks, evaluation_chunks
 from crystalsweep.gallery import Specimen, choose, restore_chosen, write_gallery
 from crystalsweep.gallery.atoms import columns
 from crystalsweep.gallery.captions import heading, result
 from crystalsweep.hyperparameters import EvaluationConfig
-from crystalsweep.logged_images import as_images
 from crystalsweep.metrics.scoring import score
-from crystalsweep.models import Generator
+from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.networks.models import Generator
+from crystalsweep.structures.crystal import MASK, Crystal
+from crystalsweep.tracking.images import as_images
 
 CONFIG = EvaluationConfig(mask_types=("species", "random30"), sigma_noise=(0.1, 0.2), draws=2, max_crystals=8)
 

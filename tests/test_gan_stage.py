@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from crystalsweep.architectures import PaiNNConfig
-from crystalsweep.batch import CrystalBatch, collate, is_stable
 from crystalsweep.config import override
-from crystalsweep.corruption import corrupt
 from crystalsweep.data import DataSet, load
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig
-from crystalsweep.models import graph_of, one_hot
+from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.networks.models import graph_of, one_hot
+from crystalsweep.structures.batch import CrystalBatch, collate, is_stable
+from crystalsweep.structures.corruption import corrupt
+from crystalsweep.training.local import LocalSession
+from crystalsweep.training.loop import fit
 from trainables.gan.config import GanConfig
 from trainables.gan.train import Gan, build
-from trainables.local import LocalSession
-from trainables.loop import fit
 
 CONFIG = GanConfig(
     backbone=PaiNNConfig(width=16, layers=1, radial_functions=8, cutoff=4.0, max_neighbours=8),

@@ -19,9 +19,11 @@ import torch
 from mlflow.exceptions import MlflowException
 from safetensors.torch import load_file, save_file
 
-from crystalsweep.architectures import PaiNNConfig
-from crystalsweep.archives import plain_files
-from crystalsweep.checkpoint import (
+from crystalsweep.artifacts.archive import plain_files
+from crystalsweep.artifacts.safe_load import MAX_HEADER, MAX_JSON, described_tensors
+from crystalsweep.data import DataError, read
+from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.networks.checkpoint import (
     CheckpointInfo,
     load_generator,
     read_backbone,
@@ -30,11 +32,9 @@ from crystalsweep.checkpoint import (
     read_weights,
     save_checkpoint,
 )
-from crystalsweep.data import DataError, read
-from crystalsweep.models import Generator
-from crystalsweep.pretrained import read_escn_md
-from crystalsweep.tracking import Tracker
-from crystalsweep.untrusted import MAX_HEADER, MAX_JSON, described_tensors
+from crystalsweep.networks.models import Generator
+from crystalsweep.networks.pretrained import read_escn_md
+from crystalsweep.tracking.tracker import Tracker
 
 CONFIG = PaiNNConfig(width=8, layers=1, radial_functions=4)
 

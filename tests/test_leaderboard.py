@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from crystalsweep.cli.leaderboard import leaderboard
 from crystalsweep.data import load
 from crystalsweep.evaluation.outcome import FILE, Outcome, figures, metrics_of
 from crystalsweep.evaluation.protocol import evaluate_references
@@ -19,12 +20,11 @@ from crystalsweep.evaluation.publishing import log_evaluation
 from crystalsweep.evaluation.run import REQUEST, write_tables, write_text
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock
 from crystalsweep.hyperparameters import EvaluationConfig
-from crystalsweep.leaderboard.cli import leaderboard
 from crystalsweep.leaderboard.measures import all_pairs, interval
 from crystalsweep.metrics import METRICS, SECONDARY, SHOWN, flat, headline, ranking_score
 from crystalsweep.metrics.pairing import KEYS
 from crystalsweep.metrics.summary import SCORE
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 
 NO_SERVER = {"MLFLOW_TRACKING_URI": None}
 """mlflow leaves the address of an earlier test in the environment."""

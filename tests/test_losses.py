@@ -10,11 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crystalsweep.architectures import PaiNNConfig
-from crystalsweep.audit import audit_gradients
-from crystalsweep.batch import CrystalBatch, collate
-from crystalsweep.corruption import Corrupted, apply
-from crystalsweep.crystal import Crystal
 from crystalsweep.hyperparameters import ReconstructionConfig
 from crystalsweep.losses import (
     discriminator_loss,
@@ -25,8 +20,13 @@ from crystalsweep.losses import (
     species_loss,
 )
 from crystalsweep.losses.adversarial import AdversarialLoss, gradient_penalty, l1_to_label, score
+from crystalsweep.losses.audit import audit_gradients
 from crystalsweep.losses.species_gradient import SpeciesGradient
-from crystalsweep.models import PropertyModel, Restoration, graph_of, one_hot
+from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.networks.models import PropertyModel, Restoration, graph_of, one_hot
+from crystalsweep.structures.batch import CrystalBatch, collate
+from crystalsweep.structures.corruption import Corrupted, apply
+from crystalsweep.structures.crystal import Crystal
 
 LOSSES: tuple[AdversarialLoss, ...] = ("l1", "bce", "hinge", "wgan_gp")
 CARRIERS: tuple[SpeciesGradient, ...] = ("straight_through", "gumbel", "soft")

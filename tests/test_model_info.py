@@ -16,10 +16,11 @@ from click.testing import CliRunner, Result
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from crystalsweep.architectures import SIZES, BackboneConfig, PaiNNConfig, size
-from crystalsweep.batch import collate
-from crystalsweep.checkpoint import CheckpointInfo, save_checkpoint
-from crystalsweep.cost import (
+from crystalsweep.cli.model import MAX_ATOMS, model
+from crystalsweep.data import load_bundled
+from crystalsweep.networks.architectures import SIZES, BackboneConfig, PaiNNConfig, size
+from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
+from crystalsweep.networks.cost import (
     LiveBytes,
     Sample,
     count_flops,
@@ -34,11 +35,10 @@ from crystalsweep.cost import (
     standing_bytes,
     weightless,
 )
-from crystalsweep.crystal import Crystal
-from crystalsweep.data import load_bundled
-from crystalsweep.model_cli import MAX_ATOMS, model
-from crystalsweep.models import Generator, PropertyModel, graph_of
-from trainables.catalogue import PRESETS
+from crystalsweep.networks.models import Generator, PropertyModel, graph_of
+from crystalsweep.structures.batch import collate
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.training.catalogue import PRESETS
 
 CONFIG = size("painn", "smoke")
 
@@ -322,7 +322,7 @@ def test_a_checkpoint_brings_its_backbone_and_its_atoms(trained: Path) -> None:
 
 
 def test_list_has_a_row_per_backbone_and_preset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crystalsweep.model_cli.SIZES", {"painn": SIZES["painn"]})
+    monkeypatch.setattr("crystalsweep.cli.model.SIZES", {"painn": SIZES["painn"]})
     result = run("list", "--json")
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)
@@ -357,7 +357,7 @@ def test_help_teaches_and_loads_nothing_heavy() -> None:
     assert "crystalsweep model info --backbone" in run("info", "--help").output
     assert "crystalsweep model list" in run("list", "--help").output
     code = (
-        "import sys; from crystalsweep.model_cli import model; "
+        "import sys; from crystalsweep.cli.model import model; "
         "print([m for m in ('torch', 'ray', 'fairchem', 'pymatgen') if m in sys.modules])"
     )
     env = os.environ | {"PYTHONPATH": str(Path(sys.modules["crystalsweep"].__path__[0]).parent)}

@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crystalsweep.architectures import PaiNNConfig
-from crystalsweep.batch import CrystalBatch, collate, to_fractional, wrap
-from crystalsweep.corruption import Corrupted, corrupt
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
 from crystalsweep.evaluation.protocol import restore
 from crystalsweep.hyperparameters import CorruptionConfig
-from crystalsweep.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
+from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.networks.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
+from crystalsweep.structures.batch import CrystalBatch, collate, to_fractional, wrap
+from crystalsweep.structures.corruption import Corrupted, corrupt
+from crystalsweep.structures.crystal import Crystal
 
 CONFIG = PaiNNConfig(width=16, layers=2, radial_functions=8, max_neighbours=12)
 ROTATION = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crystalsweep.batch import collate
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
-from crystalsweep.graph import Graph, build_graph, pristine_graph
-from crystalsweep.neighbours import nearest, neighbour_list, shortest_distance
+from crystalsweep.structures import graph as graphs
+from crystalsweep.structures.batch import collate
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.graph import Graph, build_graph, pristine_graph
+from crystalsweep.structures.neighbours import nearest, neighbour_list, shortest_distance
 
 Array = NDArray[np.float64]
 

@@ -23,8 +23,8 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
-from crystalsweep.outbox import KEY, Outbox
-from crystalsweep.tracking import REASON, Tracker, now_ms
+from crystalsweep.tracking.outbox import KEY, Outbox
+from crystalsweep.tracking.tracker import REASON, Tracker, now_ms
 
 PATIENCE = 120.0
 
@@ -362,8 +362,8 @@ def test_closing_without_a_server_tells_what_is_unsent(tracker: Tracker, told: l
 
 WRITER = """
 import sys, time
-from crystalsweep.outbox import Outbox
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.outbox import Outbox
+from crystalsweep.tracking.tracker import Tracker
 uri, experiment, steps, ends = sys.argv[1:]
 outbox = Outbox(Tracker(uri))
 for key in "abc":

@@ -18,18 +18,18 @@ from ray.tune.schedulers import ASHAScheduler
 
 from crystalsweep.config import override
 from crystalsweep.data import DataSet, load
-from sweeps.plan.forecast import FIRST_SECONDS, NESTED_SECONDS, REUSED_SECONDS, Forecast, cost
-from sweeps.plan.plan import PROPOSED, Plan
-from sweeps.plan.refusals import require_caps, require_patience
-from sweeps.plan.rehearsal import Measured, _kinds, measure
-from sweeps.plan.request import Request
-from sweeps.plan.room import Node, require_room
-from sweeps.plan.survival import asha, lasting, makespan, rungs, whole
-from trainables.catalogue import preset, stage_builder
-from trainables.config import StageConfig
-from trainables.local import LocalSession
-from trainables.loop import fit
-from trainables.restoration import TABLE
+from crystalsweep.sweeping.plan.forecast import FIRST_SECONDS, NESTED_SECONDS, REUSED_SECONDS, Forecast, cost
+from crystalsweep.sweeping.plan.plan import PROPOSED, Plan
+from crystalsweep.sweeping.plan.refusals import require_caps, require_patience
+from crystalsweep.sweeping.plan.rehearsal import Measured, _kinds, measure
+from crystalsweep.sweeping.plan.request import Request
+from crystalsweep.sweeping.plan.room import Node, require_room
+from crystalsweep.sweeping.plan.survival import asha, lasting, makespan, rungs, whole
+from crystalsweep.training.catalogue import preset, stage_builder
+from crystalsweep.training.config import StageConfig
+from crystalsweep.training.local import LocalSession
+from crystalsweep.training.loop import fit
+from crystalsweep.training.restoration import TABLE
 
 REQUEST = Request(
     preset="smoke",

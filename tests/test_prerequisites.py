@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from crystalsweep.data import DataSet, load
-from sweeps.engine.prerequisites import Prerequisite, home, kept, key_of
-from trainables.alone import fit_alone
-from trainables.catalogue import preset
-from trainables.job import Job, job_for
+from crystalsweep.sweeping.prerequisites import Prerequisite, home, kept, key_of
+from crystalsweep.training.alone import fit_alone
+from crystalsweep.training.catalogue import preset
+from crystalsweep.training.job import Job, job_for
 
 CONFIG = preset("pretrain", "smoke").model_copy(update={"epochs": 1, "max_crystals": 16})
 

@@ -12,17 +12,17 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from crystalsweep.architectures import size
-from crystalsweep.archives import pack
-from crystalsweep.checkpoint import CheckpointInfo, save_checkpoint
-from crystalsweep.models import Generator
-from crystalsweep.partial import partial_name
-from crystalsweep.references import UnknownReferenceError, resolve, tracker_for
-from crystalsweep.restorer import Restorer, load
-from crystalsweep.serving import EXAMPLE
-from crystalsweep.storage import default_storage
-from crystalsweep.tracking import Tracker, sqlite_uri
-from trainables.cli import train
+from crystalsweep.artifacts.archive import pack
+from crystalsweep.artifacts.atomic import partial_name
+from crystalsweep.artifacts.places import default_storage
+from crystalsweep.cli.train import train
+from crystalsweep.inference.locate import UnknownReferenceError, resolve, tracker_for
+from crystalsweep.inference.restorer import Restorer, load
+from crystalsweep.inference.serving import EXAMPLE
+from crystalsweep.networks.architectures import size
+from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
+from crystalsweep.networks.models import Generator
+from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 
 NAME = "crystal-generator"
 
@@ -154,7 +154,7 @@ def test_stores_are_found_by_address_folder_and_environment(
 
 FRESH = """
 import sys
-from crystalsweep.restorer import load
+from crystalsweep.inference.restorer import load
 for reference in {references!r}:
     assert load(reference).complete({example!r}).masked.tolist() == [4, 5, 6, 7]
 found = {absent!r} & set(sys.modules)
@@ -226,7 +226,7 @@ def test_half_a_download_is_never_taken_for_a_whole_one(store: Store, checkpoint
     name = whole.name
     shutil.rmtree(whole)
     code = (
-        "import os; from pathlib import Path; from crystalsweep.partial import partial_name\n"
+        "import os; from pathlib import Path; from crystalsweep.artifacts.atomic import partial_name\n"
         f"with partial_name({name!r}) as left:\n"
         f"    half = Path({str(store.downloads)!r}, left, 'checkpoint'); half.mkdir(parents=True)\n"
         "    (half / 'checkpoint.json').write_text('{}')\n"

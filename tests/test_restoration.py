@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import torch
 
-from crystalsweep.architectures import PaiNNConfig
 from crystalsweep.data import load
 from crystalsweep.evaluation.protocol import evaluation_chunks, restore
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics import METRICS, SECONDARY, flat, headline, novel_vs_input, ranking_score, score_table
-from crystalsweep.models import Generator
-from trainables.restoration import SCORE, TABLE, RestorationValidation, novel_composition
+from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.networks.models import Generator
+from crystalsweep.training.restoration import SCORE, TABLE, RestorationValidation, novel_composition
 
 CONFIG = EvaluationConfig(sigma_noise=(0.1, 0.6), draws=1, max_crystals=40)
 

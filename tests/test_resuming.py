@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from crystalsweep.cli.train import train
 from crystalsweep.data import load
-from trainables.catalogue import preset, stage_builder
-from trainables.cli import train
-from trainables.local import LocalSession, train_here
-from trainables.loop import epoch_batches, fit
-from trainables.records import mend, record_epoch, recorded
+from crystalsweep.training.catalogue import preset, stage_builder
+from crystalsweep.training.local import LocalSession, train_here
+from crystalsweep.training.loop import epoch_batches, fit
+from crystalsweep.training.records import mend, record_epoch, recorded
 
 SMOKE = preset("pretrain", "smoke")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from crystalsweep.saved_view import TAG, SavedView, Section, encoded, link
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
+from crystalsweep.tracking.view import TAG, SavedView, Section, encoded, link
 
 VIEW = SavedView(
     name="gan_noise-1",

@@ -15,14 +15,14 @@ import pandas as pd
 import pytest
 import torch
 
-from crystalsweep.architectures import size
-from crystalsweep.checkpoint import CheckpointInfo, save_checkpoint
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.partial_cif import partial_from_cif
-from crystalsweep.models import Generator
-from crystalsweep.restorer import load
-from crystalsweep.serving import COLUMNS, EXAMPLE, MAX_ROWS, write_pyfunc
-from crystalsweep.tracking import Tracker, sqlite_uri
+from crystalsweep.inference.restorer import load
+from crystalsweep.inference.serving import COLUMNS, EXAMPLE, MAX_ROWS, write_pyfunc
+from crystalsweep.networks.architectures import size
+from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
+from crystalsweep.networks.models import Generator
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 from tests.ray.servers import BIN, Server, free_port
 
 BAD = "data_x\nloop_\n_atom_site_label\n_atom_site_type_symbol\nX1 X\n"

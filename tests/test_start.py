@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from crystalsweep.checkpoint import read_info
+from crystalsweep.artifacts.seal import seal
 from crystalsweep.data import DataSet, load
+from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.registry.aliases import move
 from crystalsweep.registry.versions import register, stage
-from crystalsweep.seal import seal
-from crystalsweep.tracking import Tracker, sqlite_uri
-from sweeps.engine.prerequisites import kept
-from sweeps.engine.start import MODEL, adopt, look_up
+from crystalsweep.sweeping.plan.plan import Plan
+from crystalsweep.sweeping.plan.request import CHAMPION, SCRATCH
+from crystalsweep.sweeping.prerequisites import kept
+from crystalsweep.sweeping.start import MODEL, adopt, look_up
+from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 from sweeps.gan_noise import main, spec_of
-from sweeps.plan.plan import Plan
-from sweeps.plan.request import CHAMPION, SCRATCH
 from tests.test_plan import REQUEST
 
 CONTROL = Path(__file__).parent / "fixtures" / "generators" / "control"

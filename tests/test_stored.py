@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from crystalsweep.checkpoint import read_info, read_weights
-from crystalsweep.checkpoint_store import CheckpointStore, StorageError
+from crystalsweep.artifacts.checkpoint_store import CheckpointStore, StorageError
 from crystalsweep.config import override
 from crystalsweep.data import load
-from trainables.catalogue import preset, stage_builder
-from trainables.config import StageConfig
-from trainables.local import LocalSession, train_here
-from trainables.loop import DivergedError, fit
-from trainables.records import recorded
-from trainables.stored import StoredRun, StoredSession
+from crystalsweep.networks.checkpoint import read_info, read_weights
+from crystalsweep.training.catalogue import preset, stage_builder
+from crystalsweep.training.config import StageConfig
+from crystalsweep.training.local import LocalSession, train_here
+from crystalsweep.training.loop import DivergedError, fit
+from crystalsweep.training.records import recorded
+from crystalsweep.training.stored import StoredRun, StoredSession
 
 SMOKE = override(preset("pretrain", "smoke"), ["epochs=4"])
 CPU = torch.device("cpu")
@@ -76,12 +76,12 @@ RUN = """
 import sys
 from pathlib import Path
 import torch
-from crystalsweep.checkpoint_store import CheckpointStore
+from crystalsweep.artifacts.checkpoint_store import CheckpointStore
 from crystalsweep.config import override
 from crystalsweep.data import load
-from trainables.catalogue import preset, stage_builder
-from trainables.loop import fit
-from trainables.stored import StoredSession
+from crystalsweep.training.catalogue import preset, stage_builder
+from crystalsweep.training.loop import fit
+from crystalsweep.training.stored import StoredSession
 
 session = StoredSession(
     CheckpointStore(sys.argv[1]), torch.device("cpu"), lambda metrics, last: print(metrics["epoch"], flush=True)

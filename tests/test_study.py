@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.engine.outcome import State
-from sweeps.engine.study import Ledger
-from sweeps.engine.training import Training
-from sweeps.space.axes import AS_RELEASED, SIGMA, learning_rate_ratio, named_always, sigma_noise, w_wasserstein
-from sweeps.space.axes import W as W_KEY
-from sweeps.space.objectives import objectives
-from sweeps.space.parameters import Parameter
-from trainables.catalogue import preset
+from crystalsweep.sweeping.outcome import State
+from crystalsweep.sweeping.space.objectives import objectives
+from crystalsweep.sweeping.space.parameters import Parameter
+from crystalsweep.sweeping.study import Ledger
+from crystalsweep.sweeping.training import Training
+from crystalsweep.training.catalogue import preset
+from sweeps.axes import AS_RELEASED, SIGMA, learning_rate_ratio, named_always, sigma_noise, w_wasserstein
+from sweeps.axes import W as W_KEY
 
 W = Parameter(key="w", title="w", values=(0.1, 1.0, 10.0), low=0.01, high=100.0, log=True, mutable=True)
 KIND = Parameter(key="kind", title="kind", values=("a", "b"))

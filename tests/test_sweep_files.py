@@ -15,17 +15,17 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from crystalsweep.batch import collate, is_stable
-from crystalsweep.corruption import draw_noise
 from crystalsweep.data import load
 from crystalsweep.losses.reconstruction import position_loss
-from sweeps.engine.trial import configured
-from sweeps.plan.options import sweep_command
-from sweeps.plan.plan import points
-from sweeps.plan.request import FREE, Request
-from sweeps.space.axes import AS_RELEASED, D_RATE, SIGMA, W_POS_AS_IN_PAPER, W
-from sweeps.space.parameters import grid, label
-from sweeps.space.spec import Resolved
+from crystalsweep.structures.batch import collate, is_stable
+from crystalsweep.structures.corruption import draw_noise
+from crystalsweep.sweeping.plan.options import sweep_command
+from crystalsweep.sweeping.plan.plan import points
+from crystalsweep.sweeping.plan.request import FREE, Request
+from crystalsweep.sweeping.space.parameters import grid, label
+from crystalsweep.sweeping.space.spec import Resolved
+from crystalsweep.sweeping.trial import configured
+from sweeps.axes import AS_RELEASED, D_RATE, SIGMA, W_POS_AS_IN_PAPER, W
 from trainables.gan.config import GanConfig
 
 GAN = ("w_wasserstein", "gan_noise", "gd_ratio", "joint")
@@ -47,7 +47,7 @@ def asked(name: str, *options: str, monkeypatch: pytest.MonkeyPatch) -> dict[str
     def run(spec_of: Any, request: Request, **rest: Any) -> None:
         told.update(rest, spec=spec_of(request.own), request=request)
 
-    monkeypatch.setitem(sys.modules, "sweeps.engine.run", SimpleNamespace(run=run))  # type: ignore[misc]
+    monkeypatch.setitem(sys.modules, "crystalsweep.sweeping.run", SimpleNamespace(run=run))  # type: ignore[misc]
     ran = invoke(name, *options)
     assert ran.exit_code == 0, ran.output
     return told

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.folder import Record, allowed, find, locked, new_name, read, state_folder, write
-from sweeps.plan.request import FREE, Request
+from crystalsweep.sweeping.folder import Record, allowed, find, locked, new_name, read, state_folder, write
+from crystalsweep.sweeping.plan.request import FREE, Request
 
 REQUEST = Request(
     preset="smoke",
@@ -78,7 +78,7 @@ def test_only_what_is_free_differs_in_a_resumed_request() -> None:
 def test_another_process_holds_a_sweep_until_it_dies(tmp_path: Path) -> None:
     folder = tmp_path / "w_pos-20260101-000000"
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom sweeps.engine.folder import locked\n"
+        "import sys, time\nfrom pathlib import Path\nfrom crystalsweep.sweeping.folder import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True) as other:

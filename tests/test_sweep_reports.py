@@ -9,35 +9,35 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystalsweep.architectures import PaiNNConfig
-from crystalsweep.batch import is_stable
-from crystalsweep.checkpoint import CheckpointInfo, load_generator, save_checkpoint
 from crystalsweep.config import override
 from crystalsweep.data import DataSet, load
 from crystalsweep.evaluation.protocol import evaluate_references
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics.summary import METRICS
-from sweeps.engine.finish import conclusion_of
-from sweeps.engine.outcome import Outcome, State
-from sweeps.report import backbones as backbone_report
-from sweeps.report import gan as gan_report
-from sweeps.report import w_pos as w_pos_report
-from sweeps.report.control import CARRIER, W, counterparts
-from sweeps.report.frames import best_of, training_frame, training_names, trial_frame
-from sweeps.report.gan import SIGMA, adversary
-from sweeps.report.report import Evaluated, Finished, draw_trial
-from sweeps.report.results import as_text, setting_columns
-from sweeps.report.words import costs_sentence
-from sweeps.space.objectives import OBJECTIVES
-from sweeps.space.parameters import Parameter
-from trainables.catalogue import stage_builder
-from trainables.config import StageConfig
+from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.networks.checkpoint import CheckpointInfo, load_generator, save_checkpoint
+from crystalsweep.structures.batch import is_stable
+from crystalsweep.sweeping.finish import conclusion_of
+from crystalsweep.sweeping.outcome import Outcome, State
+from crystalsweep.sweeping.report import backbones as backbone_report
+from crystalsweep.sweeping.report import gan as gan_report
+from crystalsweep.sweeping.report import w_pos as w_pos_report
+from crystalsweep.sweeping.report.control import CARRIER, W, counterparts
+from crystalsweep.sweeping.report.frames import best_of, training_frame, training_names, trial_frame
+from crystalsweep.sweeping.report.gan import SIGMA, adversary
+from crystalsweep.sweeping.report.report import Evaluated, Finished, draw_trial
+from crystalsweep.sweeping.report.results import as_text, setting_columns
+from crystalsweep.sweeping.report.words import costs_sentence
+from crystalsweep.sweeping.space.objectives import OBJECTIVES
+from crystalsweep.sweeping.space.parameters import Parameter
+from crystalsweep.training.catalogue import stage_builder
+from crystalsweep.training.config import StageConfig
+from crystalsweep.training.local import LocalSession
+from crystalsweep.training.loop import fit
+from crystalsweep.training.records import recorded
+from crystalsweep.training.restoration import SCORE, TABLE
 from trainables.gan.config import GanConfig
-from trainables.local import LocalSession
-from trainables.loop import fit
 from trainables.pretrain.config import PretrainConfig
-from trainables.records import recorded
-from trainables.restoration import SCORE, TABLE
 
 NOISE = Parameter(key=SIGMA, title="σ_noise", values=(0.1, 0.2), paper=0.2)
 WEIGHT = Parameter(key=W, title="w_W", values=(0.1, 1.0, 10.0), low=0.01, high=100.0, log=True, paper=0.1)

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from crystalsweep.data import DataSet, load
-from crystalsweep.tracking import Tracker, default_tracking_uri
-from sweeps.engine import prerequisites
-from sweeps.engine.prerequisites import Prerequisite, key_of
-from sweeps.engine.run import PROCESS, _bury_the_dead
-from trainables.catalogue import preset
+from crystalsweep.sweeping import prerequisites
+from crystalsweep.sweeping.prerequisites import Prerequisite, key_of
+from crystalsweep.sweeping.run import PROCESS, _bury_the_dead
+from crystalsweep.tracking.tracker import Tracker, default_tracking_uri
+from crystalsweep.training.catalogue import preset
 
 
 @pytest.fixture(scope="module")

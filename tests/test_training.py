@@ -11,23 +11,23 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from crystalsweep.architectures import PaiNNConfig
-from crystalsweep.batch import CrystalBatch, collate, is_stable
-from crystalsweep.checkpoint import load_generator, read_backbone, read_info, read_training_state, read_weights
+from crystalsweep.cli.train import train
 from crystalsweep.config import override
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataSet, load
 from crystalsweep.hyperparameters import EvaluationConfig
-from crystalsweep.models import graph_of
+from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.networks.checkpoint import load_generator, read_backbone, read_info, read_training_state, read_weights
+from crystalsweep.networks.models import graph_of
 from crystalsweep.seeding import derive_seed, stream
-from trainables.catalogue import stage_builder
-from trainables.cli import train
-from trainables.config import StageConfig
+from crystalsweep.structures.batch import CrystalBatch, collate, is_stable
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.training.catalogue import stage_builder
+from crystalsweep.training.config import StageConfig
+from crystalsweep.training.local import LocalSession
+from crystalsweep.training.loop import DivergedError, epoch_batches, fit
 from trainables.finetune.config import FinetuneConfig
 from trainables.finetune.train import Finetune, classification_metrics
 from trainables.gan.config import GanConfig
-from trainables.local import LocalSession
-from trainables.loop import DivergedError, epoch_batches, fit
 from trainables.pretrain.config import PretrainConfig
 
 BACKBONE = PaiNNConfig(width=16, layers=1, radial_functions=8, cutoff=4.0, max_neighbours=8)

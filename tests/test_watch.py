@@ -9,20 +9,20 @@ from typing import Any, cast
 import pytest
 from ray.tune.schedulers import ASHAScheduler
 
-from crystalsweep.checkpoint_store import CheckpointStore
-from crystalsweep.outbox import Outbox
-from crystalsweep.tracking import Tracker
-from sweeps.display.display import display
-from sweeps.engine.budget import Caps, Used
-from sweeps.engine.prerequisites import Single
-from sweeps.engine.training import Training
-from sweeps.engine.trainings import Schedule, _recall, _scheduler
-from sweeps.engine.trial import Assignment
-from sweeps.engine.watch import Watch, Watched
-from sweeps.space.objectives import OBJECTIVES
-from trainables.alone import fit_alone
-from trainables.catalogue import preset
-from trainables.job import Job, Resources, job_for
+from crystalsweep.artifacts.checkpoint_store import CheckpointStore
+from crystalsweep.sweeping.budget import Caps, Used
+from crystalsweep.sweeping.display.display import display
+from crystalsweep.sweeping.prerequisites import Single
+from crystalsweep.sweeping.space.objectives import OBJECTIVES
+from crystalsweep.sweeping.training import Training
+from crystalsweep.sweeping.trainings import Schedule, _recall, _scheduler
+from crystalsweep.sweeping.trial import Assignment
+from crystalsweep.sweeping.watch import Watch, Watched
+from crystalsweep.tracking.outbox import Outbox
+from crystalsweep.tracking.tracker import Tracker
+from crystalsweep.training.alone import fit_alone
+from crystalsweep.training.catalogue import preset
+from crystalsweep.training.job import Job, Resources, job_for
 
 CONFIG = preset("pretrain", "smoke").model_copy(update={"epochs": 1, "max_crystals": 16})
 SCORE = OBJECTIVES["score"]

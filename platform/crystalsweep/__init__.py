@@ -19,14 +19,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crystalsweep.restorer import load
+    from crystalsweep.inference.restorer import load
 
 __all__ = ["load"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":  # torch is imported when something is loaded
-        from crystalsweep.restorer import load
+        from crystalsweep.inference.restorer import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

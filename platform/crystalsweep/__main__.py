@@ -1,5 +1,5 @@
 """`python -m crystalsweep` is `crystalsweep`."""
 
-from crystalsweep.cli import main
+from crystalsweep.cli.main import main
 
 main(prog_name="crystalsweep")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataError, element_abundance, load_bundled, plot_abundance, power_law_exponent
+from crystalsweep.structures.crystal import Crystal
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.8163, 1.3])

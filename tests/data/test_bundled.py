@@ -11,10 +11,10 @@ import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataError, bundled, bundled_fingerprint, bundled_split, fingerprint, grouped_split, load
 from crystalsweep.data.bundled import BUNDLED, load_bundled
 from crystalsweep.data.primitive import primitive_cell
+from crystalsweep.structures.crystal import Crystal
 
 
 @pytest.fixture(scope="module")

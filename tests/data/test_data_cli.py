@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from crystalsweep.crystal import Crystal
+from crystalsweep.cli.data import data
 from crystalsweep.data import load_bundled, read, write
-from crystalsweep.data.cli import data
+from crystalsweep.structures.crystal import Crystal
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +114,7 @@ def test_help_teaches_and_loads_nothing_heavy() -> None:
     assert "crystalsweep data info bundled" in run("info", "--help").output
     assert "--primitive" in run("import", "--help").output
     code = (
-        "import sys; from crystalsweep.data.cli import data; "
+        "import sys; from crystalsweep.cli.data import data; "
         "print([m for m in ('torch', 'ray', 'mlflow', 'pandas', 'pymatgen', 'matplotlib') if m in sys.modules])"
     )
     env = os.environ | {"PYTHONPATH": str(Path(sys.modules["crystalsweep.data"].__path__[0]).parents[1])}

@@ -7,8 +7,8 @@ import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataError, primitive_cell
+from crystalsweep.structures.crystal import Crystal
 
 
 def crystal_of(structure: Structure) -> Crystal:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataError, Split, fingerprint, grouped_split, load, write
+from crystalsweep.structures.crystal import Crystal
 
 ROCK_SALT = [[0, 0, 0], [0.5, 0.5, 0.5]]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataError, fingerprint, load_bundled, read, write
+from crystalsweep.structures.crystal import Crystal
 
 
 def by_position(crystal: Crystal) -> np.ndarray:

@@ -16,11 +16,11 @@ from ase.calculators.lj import LennardJones
 from fairchem.core.units.mlip_unit.api.inference import MLIPInferenceCheckpoint
 from omegaconf import OmegaConf
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
 from crystalsweep.energies import AseCalculator, Energy, EnergyCalculator, Limits, energy_calculator
 from crystalsweep.energies.chgnet import Chgnet
 from crystalsweep.energies.limits import compact
+from crystalsweep.structures.crystal import Crystal
 
 CU = Crystal.of("Cu", [29], 3.61 / 2 * (np.ones((3, 3)) - np.eye(3)), [[0.0, 0, 0]])
 NACL = Crystal.of("NaCl", [11, 17], 5.69 / 2 * (np.ones((3, 3)) - np.eye(3)), [[0.0, 0, 0], [0.5, 0.5, 0.5]])

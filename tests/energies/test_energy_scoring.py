@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
 from crystalsweep.energies import COLUMNS, ReferenceHull, energy_calculator, energy_columns, sun
+from crystalsweep.structures.crystal import Crystal
 
 
 def metal(name: str, species: list[int], length: float, label: float | None = None) -> Crystal:

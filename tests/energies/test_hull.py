@@ -5,9 +5,9 @@ import pytest
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition, Element
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
 from crystalsweep.energies import ReferenceHull, hull_shares
+from crystalsweep.structures.crystal import Crystal
 
 CELL = 6 * np.eye(3)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from crystalsweep.crystal import Crystal
+from crystalsweep.cli.evaluate import evaluate
+from crystalsweep.cli.train import train
 from crystalsweep.data import load, write
-from crystalsweep.evaluation.cli import evaluate
-from trainables.cli import train
+from crystalsweep.structures.crystal import Crystal
 
 SMALL = (
     *("--set", "protocol.sigma_noise=[0.1,0.4]", "--set", "protocol.draws=1", "--calculator", "none"),

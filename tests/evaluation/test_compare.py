@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from crystalsweep.artifacts.places import checkpoint_folder
+from crystalsweep.cli.evaluate import compare, rescore
 from crystalsweep.config import override
-from crystalsweep.evaluation.cli import compare, rescore
 from crystalsweep.evaluation.results import BOTH_READINGS
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock
-from crystalsweep.storage import checkpoint_folder
-from crystalsweep.tracking import Tracker, sqlite_uri
+from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 
 Evaluate = Callable[..., Result]
 

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from click.testing import Result
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import write
 from crystalsweep.evaluation.models import reference_rows
 from crystalsweep.evaluation.outcome import Outcome, read_outcome
@@ -23,6 +22,7 @@ from crystalsweep.evaluation.settings import EnergyConfig, EvaluationSettings
 from crystalsweep.evaluation.structures import crystals_of
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics.scoring import KEYS
+from crystalsweep.structures.crystal import Crystal
 
 Evaluate = Callable[..., Result]
 

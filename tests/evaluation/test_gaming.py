@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystalsweep.architectures import PaiNNConfig
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load
 from crystalsweep.evaluation.models import reference_rows
 from crystalsweep.evaluation.outcome import Figure, figures, metrics_of
@@ -26,9 +24,11 @@ from crystalsweep.metrics import Baseline
 from crystalsweep.metrics.flags import flags
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.metrics.summary import METRICS
-from crystalsweep.models import Generator
-from trainables.local import LocalSession
-from trainables.loop import fit
+from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.networks.models import Generator
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.training.local import LocalSession
+from crystalsweep.training.loop import fit
 from trainables.pretrain.config import PretrainConfig
 from trainables.pretrain.train import build
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import bundled_fingerprint, fingerprint, write
 from crystalsweep.evaluation.inputs import normalised, read_inputs
 from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.structures.crystal import Crystal
 
 Crystals = dict[str, list[Crystal]]
 SETTINGS = EvaluationSettings()

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from crystalsweep.crystal import Crystal
+from crystalsweep.cli.evaluate import rescore
 from crystalsweep.data import write
-from crystalsweep.evaluation.cli import rescore
 from crystalsweep.evaluation.outcome import read_outcome
 from crystalsweep.evaluation.run import read_tables
+from crystalsweep.structures.crystal import Crystal
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ def test_a_stopped_evaluation_leaves_no_process_and_goes_on_without_ray(
 SCRIPT = """
 import os, sys, traceback
 import click, pandas as pd
-from crystalsweep.evaluation.cli import _plainly
+from crystalsweep.cli.evaluate import _plainly
 from crystalsweep.evaluation.spread import on_ray
 from crystalsweep.provenance import code_sha256
 from pathlib import Path

@@ -12,13 +12,13 @@ import pytest
 from click.testing import Result
 
 from crystalsweep.config import override
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import write
 from crystalsweep.evaluation.driver import Machine, evaluate_structures
 from crystalsweep.evaluation.outcome import Outcome, read_outcome
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.submitted import Submission, Submitted
+from crystalsweep.structures.crystal import Crystal
 
 Evaluate = Callable[..., Result]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load, write
 from crystalsweep.evaluation.run import REQUEST, ROWS, open_folder
+from crystalsweep.structures.crystal import Crystal
 
 PATIENCE = 120
 """Seconds before a wait is given up."""

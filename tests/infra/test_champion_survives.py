@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from crystalsweep.archives import pack, unpack
+from crystalsweep.artifacts.archive import pack, unpack
+from crystalsweep.artifacts.seal import SEAL, require_sealed, seal
 from crystalsweep.config import override
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import freeze
-from crystalsweep.references import resolve
+from crystalsweep.inference.locate import resolve
 from crystalsweep.registry.aliases import holder_of
 from crystalsweep.registry.exchange import RECORD, Record
-from crystalsweep.seal import SEAL, require_sealed, seal
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 from tests.infra.conftest import RunningStack
 
 MODEL = "crystal-generator"

@@ -36,7 +36,7 @@ print("NODES", len({node for node, _ in found}), "ACCOUNT", all(given for _, giv
 """
 LOCAL = """
 import ray
-from sweeps.engine.cluster import connect
+from crystalsweep.sweeping.cluster import connect
 connect()
 print("DASHBOARD", ray._private.worker.global_worker.node.address_info["webui_url"], flush=True)
 input()

@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 from tests.infra.conftest import ROOT, RunningStack, command, command_lines, files_with, listening, private
 
 pytestmark = pytest.mark.server

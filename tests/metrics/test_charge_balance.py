@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from crystalsweep.data import load_bundled
-from crystalsweep.metric_settings import CompositionRules
 from crystalsweep.metrics.charge_balance import charge_balanced
+from crystalsweep.metrics.settings import CompositionRules
 
 Composition = tuple[list[int], list[int]]
 PM, RN, LR = 61, 86, 103  # no electronegativity in SMACT

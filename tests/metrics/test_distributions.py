@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from pymatgen.core import Structure
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
 from crystalsweep.metrics.distributions import (
     DISTANCES,
@@ -18,6 +17,7 @@ from crystalsweep.metrics.distributions import (
     generated_frame,
     reference_frame,
 )
+from crystalsweep.structures.crystal import Crystal
 
 CRYSTALS = [crystal for crystal in load_bundled() if len(crystal) <= 8][:400]
 NACL = Crystal.of("NaCl", [11, 17], 2.82 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]), [[0, 0, 0], [0.5, 0.5, 0.5]])

@@ -12,8 +12,6 @@ import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from crystalsweep.architectures import PaiNNConfig
-from crystalsweep.crystal import MASK, Crystal
 from crystalsweep.data import load
 from crystalsweep.evaluation.protocol import evaluate_baseline, evaluate_generator
 from crystalsweep.hyperparameters import EvaluationConfig
@@ -21,8 +19,10 @@ from crystalsweep.metrics import Baseline, ground_truth, most_common_species
 from crystalsweep.metrics.distributions import density_of
 from crystalsweep.metrics.flags import flags
 from crystalsweep.metrics.summary import headline, ranking_score
-from trainables.local import LocalSession
-from trainables.loop import fit
+from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.structures.crystal import MASK, Crystal
+from crystalsweep.training.local import LocalSession
+from crystalsweep.training.loop import fit
 from trainables.pretrain.config import PretrainConfig
 from trainables.pretrain.train import build
 

@@ -8,12 +8,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
-from crystalsweep.metric_settings import MetricConfig
 from crystalsweep.metrics.duplicates import matcher, structure, unscorable
 from crystalsweep.metrics.matching import COLUMNS, match, match_columns
 from crystalsweep.metrics.novelty import Reference
+from crystalsweep.metrics.settings import MetricConfig
+from crystalsweep.structures.crystal import Crystal
 
 SETTINGS = MetricConfig()
 CUBE = 4.0 * np.eye(3)

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from scipy.stats import special_ortho_group
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
-from crystalsweep.metric_settings import MetricConfig
 from crystalsweep.metrics.novelty import Reference, novel_vs_input
+from crystalsweep.metrics.settings import MetricConfig
+from crystalsweep.structures.crystal import Crystal
 
 DUPLICATE = MetricConfig().duplicate
 

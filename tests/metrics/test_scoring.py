@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from crystalsweep.crystal import MASK, Crystal
-from crystalsweep.metric_settings import CompositionRules, MetricConfig, StructureRules
 from crystalsweep.metrics.baselines import ground_truth, identity, most_common_species
 from crystalsweep.metrics.scoring import COLUMNS, Row, score, score_table
+from crystalsweep.metrics.settings import CompositionRules, MetricConfig, StructureRules
 from crystalsweep.metrics.summary import METRICS, SECONDARY, headline
+from crystalsweep.structures.crystal import MASK, Crystal
 
 NA, CL = 11, 17
 SALT = Crystal.of("salt", [NA, CL], 4.0 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]])

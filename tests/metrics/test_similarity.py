@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.metrics.similarity import (
     aligned,
     all_aligned,
@@ -19,6 +18,7 @@ from crystalsweep.metrics.similarity import (
     minimum_image,
     reduced_lattice,
 )
+from crystalsweep.structures.crystal import Crystal
 
 Triple = tuple[float, float, float]
 Array = NDArray[np.float64]

@@ -9,11 +9,11 @@ import pytest
 from pymatgen.core import Element
 from pymatgen.core.structure_prediction.substitution_probability import SubstitutionProbability
 
-from crystalsweep.crystal import MASK, Crystal
 from crystalsweep.data import load_bundled
 from crystalsweep.metrics.oxidation import oxidation_states
 from crystalsweep.metrics.scoring import score
 from crystalsweep.metrics.substitution import likeliest_substitute, mined_matrix, mined_probability, substitution
+from crystalsweep.structures.crystal import MASK, Crystal
 
 SALT = Crystal.of("NaCl", [11, 17], 4.0 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 1.4, [[0, 0, 0], [0.5] * 3])
 

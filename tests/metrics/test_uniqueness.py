@@ -7,10 +7,10 @@ from functools import cache
 
 import numpy as np
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
-from crystalsweep.metric_settings import MetricConfig
+from crystalsweep.metrics.settings import MetricConfig
 from crystalsweep.metrics.uniqueness import first_of_kind, representatives
+from crystalsweep.structures.crystal import Crystal
 
 DUPLICATE = MetricConfig().duplicate
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from crystalsweep.crystal import MASK, Crystal
-from crystalsweep.metric_settings import CompositionRules, StructureRules
+from crystalsweep.metrics.settings import CompositionRules, StructureRules
 from crystalsweep.metrics.validity import all_structurally_valid, compositionally_valid, structurally_valid
-from crystalsweep.neighbours import shortest_distance
+from crystalsweep.structures.crystal import MASK, Crystal
+from crystalsweep.structures.neighbours import shortest_distance
 
 NA, CL, CU, ZN, HE = 11, 17, 29, 30, 2
 CUBE = 5.0 * np.eye(3)

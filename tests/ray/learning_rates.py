@@ -10,14 +10,14 @@ import click
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.config import override
-from sweeps.plan.options import sweep_command
-from sweeps.report.report import Finished, Told
-from sweeps.report.results import results_table
-from sweeps.report.sweep import evaluated, tell
-from sweeps.space.parameters import Parameter
-from sweeps.space.spec import Resolved, SweepSpec
-from trainables.catalogue import preset
-from trainables.config import RestorationConfig
+from crystalsweep.sweeping.plan.options import sweep_command
+from crystalsweep.sweeping.report.report import Finished, Told
+from crystalsweep.sweeping.report.results import results_table
+from crystalsweep.sweeping.report.sweep import evaluated, tell
+from crystalsweep.sweeping.space.parameters import Parameter
+from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from crystalsweep.training.catalogue import preset
+from crystalsweep.training.config import RestorationConfig
 
 
 def resolve(rates: Sequence[float], name: str, settings: Sequence[str]) -> Resolved:

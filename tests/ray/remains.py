@@ -14,14 +14,14 @@ import torch
 from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
-from crystalsweep.checkpoint_store import CheckpointStore, child
-from crystalsweep.outbox import KEY
-from crystalsweep.tracking import PARENT
-from sweeps.engine.trial import Assignment, job_of
-from sweeps.plan.request import Request
-from sweeps.space.spec import SweepSpec
-from trainables.alone import fit_alone
-from trainables.job import Resources, job_for
+from crystalsweep.artifacts.checkpoint_store import CheckpointStore, child
+from crystalsweep.sweeping.plan.request import Request
+from crystalsweep.sweeping.space.spec import SweepSpec
+from crystalsweep.sweeping.trial import Assignment, job_of
+from crystalsweep.tracking.outbox import KEY
+from crystalsweep.tracking.tracker import PARENT
+from crystalsweep.training.alone import fit_alone
+from crystalsweep.training.job import Resources, job_for
 
 
 def record(folder: Path) -> dict[str, Any]:

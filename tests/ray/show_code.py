@@ -5,7 +5,7 @@ import sys
 
 import ray
 
-from sweeps.engine.cluster import connect
+from crystalsweep.sweeping.cluster import connect
 
 
 def library() -> str:

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from crystalsweep.architectures import SIZES
-from crystalsweep.checkpoint import load_generator
-from crystalsweep.tracking import PARENT
+from crystalsweep.networks.architectures import SIZES
+from crystalsweep.networks.checkpoint import load_generator
+from crystalsweep.sweeping.trial import configured
+from crystalsweep.tracking.tracker import PARENT
+from crystalsweep.training.catalogue import PACE
 from sweeps.backbones import BUDGETS, resolve
-from sweeps.engine.trial import configured
 from tests.ray.conftest import PATIENCE, ROOT
-from trainables.catalogue import PACE
 
 NAMES = ("painn", "equiformer_v2")
 INTERVAL = r"[\d.]+ \[[\d.]+, [\d.]+\]"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from crystalsweep.checkpoint import read_info
-from sweeps.space.axes import D_RATE, G_STEPS, SIGMA, W_POS, W
+from crystalsweep.networks.checkpoint import read_info
+from sweeps.axes import D_RATE, G_STEPS, SIGMA, W_POS, W
 from tests.ray.conftest import ROOT, Starter
 from tests.ray.remains import histories, kept, known, record, require_whole, runs, trials
 

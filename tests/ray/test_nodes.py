@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from ray.util.state import list_placement_groups
 
 from crystalsweep.data import load
-from sweeps.engine.cluster import cluster_nodes, on_a_worker
+from crystalsweep.sweeping.cluster import cluster_nodes, on_a_worker
 from tests.ray.conftest import ROOT, Starter, descendants, query, until
 from tests.ray.remains import kept, require_whole, trials
 from tests.ray.servers import free_port

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from crystalsweep.checkpoint import load_generator
 from crystalsweep.config import override
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import freeze
-from crystalsweep.tracking import sqlite_uri
+from crystalsweep.networks.checkpoint import load_generator
+from crystalsweep.tracking.tracker import sqlite_uri
 from tests.ray.conftest import ROOT, Starter, query
 from tests.ray.remains import kept, record, require_whole, runs
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from crystalsweep.checkpoint import load_generator
-from crystalsweep.checkpoint_store import CheckpointStore
+from crystalsweep.artifacts.checkpoint_store import CheckpointStore
+from crystalsweep.networks.checkpoint import load_generator
 from tests.ray.conftest import PATIENCE, descendants, until
 
 pytestmark = pytest.mark.long

@@ -20,7 +20,7 @@ from crystalsweep.registry.aliases import (
     move,
     replaced_by,
 )
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 from tests.ray.servers import mlflow_server
 
 pytestmark = pytest.mark.server
@@ -77,7 +77,7 @@ def test_of_many_promotions_at_once_one_wins_and_the_others_are_told(tracker: Tr
     code = textwrap.dedent("""
         import sys
         from crystalsweep.registry.aliases import ConflictError, move
-        from crystalsweep.tracking import Tracker
+        from crystalsweep.tracking.tracker import Tracker
         tracker = Tracker(sys.argv[1])
         print("ready", flush=True)
         sys.stdin.readline()
@@ -116,7 +116,7 @@ def dead(tracker: Tracker, model: str, generation: int) -> None:
     code = f"""
 import os, signal
 from crystalsweep.registry.aliases import claimant, HOLDER
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 Tracker({tracker.uri!r}).client.create_registered_model("{model}.lock-{generation}", tags={{HOLDER: claimant()}})
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from crystalsweep.checkpoint import lineage, load_generator, read_backbone
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import load_bundled
 from crystalsweep.evaluation.outcome import Figure, Outcome
-from crystalsweep.graph import Graph
 from crystalsweep.metrics.summary import METRICS, SCORE
-from crystalsweep.models import Generator, Restoration
+from crystalsweep.networks.checkpoint import lineage, load_generator, read_backbone
+from crystalsweep.networks.models import Generator, Restoration
 from crystalsweep.registry.gates.gain import gain, gain_over_baselines, judged
 from crystalsweep.registry.gates.leakage import Training, leakage, leaks, trainings_of
 from crystalsweep.registry.gates.physics import ROCK_SALT, physics
 from crystalsweep.registry.gates.reproducibility import reproducibility
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.graph import Graph
 
 
 def test_rock_salt_is_rock_salt() -> None:

@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crystalsweep import load
-from crystalsweep.archives import pack, unpack
-from crystalsweep.references import resolve
+from crystalsweep.artifacts.archive import pack, unpack
+from crystalsweep.artifacts.seal import SEAL, require_sealed, seal
+from crystalsweep.cli.registry import demote, history, promote, registry, verify
+from crystalsweep.inference.locate import resolve
 from crystalsweep.registry.attempts import EXPERIMENT, VERDICT
-from crystalsweep.registry.cli import demote, history, promote, registry, verify
 from crystalsweep.registry.dossier import read_dossier
-from crystalsweep.seal import SEAL, require_sealed, seal
-from crystalsweep.tracking import Tracker, sqlite_uri
+from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 
 pytestmark = pytest.mark.server  # a store, and evaluations in processes of their own
 

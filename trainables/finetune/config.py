@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from trainables.config import StageConfig
+from crystalsweep.training.config import StageConfig
 
 
 class FinetuneConfig(StageConfig):

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from crystalsweep.architectures import run_as
-from crystalsweep.batch import CrystalBatch, collate
-from crystalsweep.checkpoint import lineage, read_backbone, read_weights
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataSet
-from crystalsweep.models import PropertyModel, load_matching, one_hot, pristine_graph_of
+from crystalsweep.networks.architectures import run_as
+from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
+from crystalsweep.networks.models import PropertyModel, load_matching, one_hot, pristine_graph_of
+from crystalsweep.structures.batch import CrystalBatch, collate
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.training.session import Session
+from crystalsweep.training.stage import Metrics, Stage, adam, average_degree, select
 from trainables.finetune.config import FinetuneConfig
-from trainables.session import Session
-from trainables.stage import Metrics, Stage, adam, average_degree, select
 
 VALIDATION_BATCH = 128
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from crystalsweep.hyperparameters import AdversarialConfig, Positive
-from trainables.config import RestorationConfig
+from crystalsweep.training.config import RestorationConfig
 from trainables.pretrain.config import (
     BASE_EVALUATION,
     DEMO_EVALUATION,

@@ -8,13 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from crystalsweep.architectures import run_as
-from crystalsweep.audit import audit_gradients
-from crystalsweep.batch import CrystalBatch, wrap
-from crystalsweep.checkpoint import lineage, read_backbone, read_weights
-from crystalsweep.corruption import Corrupted, corrupt, draw_noise
 from crystalsweep.data import DataSet
-from crystalsweep.graph import Graph
 from crystalsweep.losses import (
     discriminator_loss,
     generator_loss,
@@ -22,12 +16,18 @@ from crystalsweep.losses import (
     species_for_discriminator,
 )
 from crystalsweep.losses.adversarial import FAKE, REAL, gradient_penalty, score
-from crystalsweep.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
+from crystalsweep.losses.audit import audit_gradients
+from crystalsweep.networks.architectures import run_as
+from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
+from crystalsweep.networks.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
+from crystalsweep.structures.batch import CrystalBatch, wrap
+from crystalsweep.structures.corruption import Corrupted, corrupt, draw_noise
+from crystalsweep.structures.graph import Graph
+from crystalsweep.training.loop import step_stream
+from crystalsweep.training.restoration import RestorationStage, RestorationValidation
+from crystalsweep.training.session import Session
+from crystalsweep.training.stage import adam, average_degree, select
 from trainables.gan.config import GanConfig
-from trainables.loop import step_stream
-from trainables.restoration import RestorationStage, RestorationValidation
-from trainables.session import Session
-from trainables.stage import adam, average_degree, select
 
 Losses = dict[str, Tensor | float]
 

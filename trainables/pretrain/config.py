@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig, ReconstructionConfig
-from trainables.config import RestorationConfig
+from crystalsweep.training.config import RestorationConfig
 
 
 class PretrainConfig(RestorationConfig):

@@ -7,17 +7,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from crystalsweep.batch import CrystalBatch
-from crystalsweep.checkpoint import PUBLISHED
-from crystalsweep.corruption import corrupt
 from crystalsweep.data import DataSet
 from crystalsweep.losses import reconstruction_loss
-from crystalsweep.models import Generator, graph_of, one_hot
-from trainables.loop import step_stream
+from crystalsweep.networks.checkpoint import PUBLISHED
+from crystalsweep.networks.models import Generator, graph_of, one_hot
+from crystalsweep.structures.batch import CrystalBatch
+from crystalsweep.structures.corruption import corrupt
+from crystalsweep.training.loop import step_stream
+from crystalsweep.training.restoration import RestorationStage, RestorationValidation
+from crystalsweep.training.session import Session
+from crystalsweep.training.stage import adam, average_degree, select
 from trainables.pretrain.config import PretrainConfig
-from trainables.restoration import RestorationStage, RestorationValidation
-from trainables.session import Session
-from trainables.stage import adam, average_degree, select
 
 
 class Pretrain(RestorationStage):
@@ -34,7 +34,7 @@ class Pretrain(RestorationStage):
         generator = Generator(config.backbone)
         generator.backbone.average_degree.fill_(average_degree(self.train, config))
         if published:
-            from crystalsweep.pretrained import load_pretrained  # imports all of fairchem-core
+            from crystalsweep.networks.pretrained import load_pretrained  # imports all of fairchem-core
 
             self.dropped = load_pretrained(generator.backbone, published)
             self.ancestry = [{"stage": PUBLISHED, "file": published.name}]

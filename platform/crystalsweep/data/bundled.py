@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.reading import read
 from crystalsweep.data.splitting import Part, Split
+from crystalsweep.structures.crystal import Crystal
 
 BUNDLED = Path(__file__).parent / "bundled"
 CRYSTALS = BUNDLED / "crystals.parquet"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import MASK, N_ELEMENTS
 from crystalsweep.data.elements import atomic_number
-from crystalsweep.neighbours import shortest_distance
+from crystalsweep.structures.crystal import MASK, N_ELEMENTS
+from crystalsweep.structures.neighbours import shortest_distance
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from crystalsweep.crystal import MASK, N_ELEMENTS
+from crystalsweep.structures.crystal import MASK, N_ELEMENTS
 
 ISOTOPES = {"D": 1, "T": 1}
 """Deuterium and tritium are hydrogen to every model here."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import Crystal
+from crystalsweep.structures.crystal import Crystal
 
 GRID = 1e-4
 """Of lattice (Å), coordinates and labels: single precision and text files keep these."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.bundled import bundled_fingerprint, bundled_split, load_bundled
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.fingerprint import fingerprint
 from crystalsweep.data.reading import Reading, Reject, read
 from crystalsweep.data.splitting import PARTS, Part, Split, grouped_split
+from crystalsweep.structures.crystal import Crystal
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from crystalsweep.crystal import MASK, Crystal
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.elements import atomic_number
 from crystalsweep.data.readers._cif import crystal_from_cif
+from crystalsweep.structures.crystal import MASK, Crystal
 
 MAX_BYTES = 512 << 10
 """Of one CIF: some five thousand sites."""

@@ -13,8 +13,8 @@ import numpy as np
 import spglib
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.errors import DataError
+from crystalsweep.structures.crystal import Crystal
 
 SYMPREC = 0.01
 """Å; the distance within which two positions count as the same, spglib's usual choice for relaxed crystals."""

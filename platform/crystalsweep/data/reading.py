@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers import reader_for
+from crystalsweep.structures.crystal import Crystal
 
 
 @dataclass(frozen=True, kw_only=True)

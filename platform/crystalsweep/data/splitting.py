@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.fingerprint import ids_sha256
+from crystalsweep.structures.crystal import Crystal
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from tabulate import tabulate
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.abundance import DROP_LAST, element_abundance, power_law_exponent
 from crystalsweep.data.reading import Reading, Reject
+from crystalsweep.structures.crystal import Crystal
 
 QUANTILES = {"min": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "max": 1.0}
 SHOWN_REJECTS = 20

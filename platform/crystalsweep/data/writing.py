@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.elements import element_symbol
 from crystalsweep.data.errors import DataError
+from crystalsweep.structures.crystal import Crystal
 
 FORMS = ".parquet, .extxyz, .csv, or no suffix for a directory of CIFs"
 

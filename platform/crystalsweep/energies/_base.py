@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.energies.limits import DEFAULT_LIMITS, Limits, compact, unbelievable, unusable
+from crystalsweep.structures.crystal import Crystal
 
 FMAX = 0.05
 """eV/Å; MatterGen's. CHGNet's own 0.1 saves a third of the steps and leaves up to 6 meV/atom in a disturbed crystal."""

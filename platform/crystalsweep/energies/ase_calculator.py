@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from crystalsweep.crystal import N_ELEMENTS, Crystal
 from crystalsweep.energies._base import EnergyCalculator
 from crystalsweep.energies.limits import DEFAULT_LIMITS, Limits
 from crystalsweep.energies.relaxation import atoms_of
+from crystalsweep.structures.crystal import N_ELEMENTS, Crystal
 
 _SPELLING = re.compile(r"(?P<module>\w+(\.\w+)*)[:.](?P<factory>\w+)\s*(?P<settings>\{.*\})?", re.DOTALL)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.energies._base import EnergyCalculator
 from crystalsweep.energies.limits import DEFAULT_LIMITS, Limits
+from crystalsweep.structures.crystal import Crystal
 
 VERSION = "0.3.0"
 """Of the weights."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crystalsweep.crystal import MASK, Crystal
 from crystalsweep.metrics.similarity import reduced_lattice
-from crystalsweep.neighbours import neighbour_list
+from crystalsweep.structures.crystal import MASK, Crystal
+from crystalsweep.structures.neighbours import neighbour_list
 
 BOND = 3.0
 """Å; CHGNet takes the angles between all pairs of bonds up to this length, which is what its memory goes by."""

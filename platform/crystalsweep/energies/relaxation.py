@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crystalsweep.crystal import Crystal
+from crystalsweep.structures.crystal import Crystal
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.energies._base import FMAX, Energy, EnergyCalculator, Progress, Relaxed, silent
 from crystalsweep.energies.hull import Decomposition, ReferenceHull
+from crystalsweep.structures.crystal import Crystal
 
 COLUMNS = (
     "energy",

@@ -55,7 +55,7 @@ def load_uma(name: str, *, device: str = "cpu", limits: Limits = DEFAULT_LIMITS)
 
 
 def _require_trusted(file: Path) -> None:
-    from crystalsweep.pretrained import unpickled
+    from crystalsweep.networks.pretrained import unpickled
 
     fields = unpickled(file)  # refuses every class that fairchem's own files do not name
     strange = sorted({name for name in _targets(fields) if not name.startswith(_TRUSTED)})

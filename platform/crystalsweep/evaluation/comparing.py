@@ -16,7 +16,7 @@ from crystalsweep.evaluation.run import read_tables
 from crystalsweep.metrics.pairing import other_inputs
 from crystalsweep.metrics.summary import METRICS, Metric, available, energetic
 from crystalsweep.metrics.verdicts import verdicts
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 
 HEADLINE = (*(metric.name for metric in METRICS), "masked_accuracy", "match_rate", "delta_energy")
 """What is compared unless more is asked for; fewer comparisons resolve smaller differences."""

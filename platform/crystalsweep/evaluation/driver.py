@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import DataError, fingerprint, read
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, read_inputs
@@ -28,7 +27,8 @@ from crystalsweep.evaluation.settings import EvaluationSettings, versions
 from crystalsweep.evaluation.spread import Task, available_workers
 from crystalsweep.evaluation.submitted import Submitted, pair, parts_of
 from crystalsweep.metrics.novelty import Reference
-from crystalsweep.tracking import Tracker
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.tracking.tracker import Tracker
 
 P = TypeVar("P")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.energies import COLUMNS, EnergyCalculator, Limits, ReferenceHull, energy_calculator, energy_columns
 from crystalsweep.energies.hull import LABEL
 from crystalsweep.evaluation.settings import EnergyConfig
+from crystalsweep.structures.crystal import Crystal
 
 
 class Energies:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crystalsweep.batch import is_stable
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import Reject, bundled_fingerprint, fingerprint, load, load_bundled, read
 from crystalsweep.data.errors import DataError
 from crystalsweep.energies.hull import LABEL
 from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.structures.batch import is_stable
+from crystalsweep.structures.crystal import Crystal
 
 PARTS = ("train", "val", "test", "all")
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from crystalsweep.checkpoint import CheckpointInfo
+from crystalsweep.inference.locate import UnknownReferenceError, resolve
+from crystalsweep.inference.restorer import Restorer
 from crystalsweep.metrics.baselines import Baseline, ground_truth, identity, most_common_species
 from crystalsweep.metrics.substitution import substitution
-from crystalsweep.models import Generator
-from crystalsweep.references import UnknownReferenceError, resolve
-from crystalsweep.restorer import Restorer
-from crystalsweep.tracking import Tracker
+from crystalsweep.networks.checkpoint import CheckpointInfo
+from crystalsweep.networks.models import Generator
+from crystalsweep.tracking.tracker import Tracker
 
 REFERENCES = ("ceiling", "identity", "most common", "substitution")
 """The rows beside every model."""

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from crystalsweep.config import Config
 from crystalsweep.evaluation.scoring import ALL_ATOMS
 from crystalsweep.evaluation.settings import EvaluationSettings
-from crystalsweep.metric_settings import MetricConfig
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.scoring import KEYS
+from crystalsweep.metrics.settings import MetricConfig
 from crystalsweep.metrics.summary import MATCHING, METRICS, SECONDARY, Metric, available, energetic, ranking_score
 
 FORMAT = 1

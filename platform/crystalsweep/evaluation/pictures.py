@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.abundance import plot_abundance
 from crystalsweep.evaluation.report import Picture
 from crystalsweep.metrics.strata import STRATA
@@ -24,6 +23,7 @@ from crystalsweep.plots.replacement import (
 )
 from crystalsweep.plots.replacement_rates import plot_replacement_rates
 from crystalsweep.plots.strata import plot_strata
+from crystalsweep.structures.crystal import Crystal
 
 Tables = Mapping[str, pd.DataFrame]
 

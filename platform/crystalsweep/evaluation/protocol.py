@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from crystalsweep.architectures import BackboneConfig
-from crystalsweep.batch import CrystalBatch, collate, uncollate
-from crystalsweep.corruption import Corrupted, apply, draw_noise, random_mask
-from crystalsweep.crystal import Crystal
-from crystalsweep.graph import Graph
 from crystalsweep.hyperparameters import EvaluationConfig, mask_fraction
 from crystalsweep.metrics import Baseline, ground_truth, identity, most_common_species, score_table
-from crystalsweep.models import Generator, graph_of, one_hot
+from crystalsweep.networks.architectures import BackboneConfig
+from crystalsweep.networks.models import Generator, graph_of, one_hot
 from crystalsweep.seeding import stream
+from crystalsweep.structures.batch import CrystalBatch, collate, uncollate
+from crystalsweep.structures.corruption import Corrupted, apply, draw_noise, random_mask
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.graph import Graph
 
 CASES_PER_DRAW = 256
 """Cases corrupted together. Part of the protocol: the random draws run over so many."""

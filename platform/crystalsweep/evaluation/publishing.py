@@ -12,7 +12,7 @@ from crystalsweep.config import as_parameters
 from crystalsweep.evaluation.outcome import Outcome
 from crystalsweep.evaluation.run import REQUEST
 from crystalsweep.provenance import environment
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 
 ARTIFACTS = "evaluation"
 """Artifact folder of a run, with a folder for each of its evaluations, and first part of every metric's name. The

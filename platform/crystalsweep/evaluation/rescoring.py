@@ -11,7 +11,6 @@ from typing import Literal
 import pandas as pd
 from tqdm import tqdm
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.evaluation.outcome import (
     FILE,
     Figure,
@@ -28,9 +27,10 @@ from crystalsweep.evaluation.run import read_tables, write_tables, write_text
 from crystalsweep.evaluation.scoring import ALL_ATOMS, MODEL, novelty
 from crystalsweep.evaluation.settings import metrics_lock, versions
 from crystalsweep.evaluation.structures import crystals_of
-from crystalsweep.metric_settings import MetricConfig
 from crystalsweep.metrics.matching import match_columns
 from crystalsweep.metrics.scoring import KEYS, score_table
+from crystalsweep.metrics.settings import MetricConfig
+from crystalsweep.structures.crystal import Crystal
 
 PER_PART = 512
 

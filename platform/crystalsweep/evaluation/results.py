@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.energies import sun
 from crystalsweep.evaluation.outcome import (
     FILE,
@@ -32,15 +31,16 @@ from crystalsweep.evaluation.scoring import MODEL
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock, versions
 from crystalsweep.evaluation.spread import Tables
 from crystalsweep.evaluation.structures import crystals_of
-from crystalsweep.metric_settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.distributions import distances, generated_frame, reference_frame
 from crystalsweep.metrics.flags import flags
 from crystalsweep.metrics.kinship import kin_share, mined_correlation
 from crystalsweep.metrics.replacement import novel_rows, replacement_matrix
+from crystalsweep.metrics.settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.strata import STRATA, strata_table
 from crystalsweep.metrics.summary import METRICS, available, impossible
 from crystalsweep.metrics.uniqueness import first_of_kind
 from crystalsweep.metrics.verdicts import verdicts
+from crystalsweep.structures.crystal import Crystal
 
 PLOTS = "plots"
 

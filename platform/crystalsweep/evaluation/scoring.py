@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.elements import element_symbol
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.protocol import Block, Chunk, chunks, restore
@@ -23,7 +22,8 @@ from crystalsweep.metrics.distributions import describe_crystals
 from crystalsweep.metrics.matching import match_columns
 from crystalsweep.metrics.novelty import Reference, novel_vs_input
 from crystalsweep.metrics.scoring import KEYS, score_table
-from crystalsweep.models import Generator
+from crystalsweep.networks.models import Generator
+from crystalsweep.structures.crystal import Crystal
 
 Key = tuple[str, str, float, int]
 """parent, mask_type, sigma_noise, draw: one row of a table."""

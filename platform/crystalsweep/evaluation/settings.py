@@ -12,16 +12,17 @@ from pydantic import Field
 
 from crystalsweep.config import Config
 from crystalsweep.hyperparameters import EvaluationConfig
-from crystalsweep.metric_settings import MetricConfig
+from crystalsweep.metrics.settings import MetricConfig
 
 MEASURING = ("pymatgen", "pymatgen-core", "smact", "spglib", "chgnet", "ase", "torch", "scipy", "numpy")
 """Libraries whose version can change a metric."""
 
 _SOURCES = (
-    *("metrics", "energies", "metric_settings.py", "hyperparameters.py"),
+    *("metrics", "energies", "hyperparameters.py"),
     *("evaluation/protocol.py", "evaluation/scoring.py", "evaluation/submitted.py", "evaluation/results.py"),
     *("evaluation/energy_rows.py", "evaluation/inputs.py"),
-    *("neighbours.py", "corruption.py", "crystal.py", "batch.py", "seeding.py"),
+    *(f"structures/{name}.py" for name in ("neighbours", "corruption", "crystal", "batch")),
+    "seeding.py",
 )
 """Of this library, what decides the figures of a given set of generated crystals and how inputs are corrupted."""
 

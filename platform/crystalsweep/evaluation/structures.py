@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from crystalsweep.crystal import Crystal
+from crystalsweep.structures.crystal import Crystal
 
 State = Literal["before", "corrupted", "after", "predicted"]
 """The parent, the input, the generated crystal, and the same with visible species predicted too."""

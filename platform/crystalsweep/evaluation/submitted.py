@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data import Reject
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.scoring import MODEL, described, novelty
@@ -31,6 +30,7 @@ from crystalsweep.metrics.distributions import describe_crystals
 from crystalsweep.metrics.matching import match_columns
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.metrics.scoring import score_table
+from crystalsweep.structures.crystal import Crystal
 
 PER_PART = 256
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from crystalsweep.crystal import MASK, Crystal
 from crystalsweep.data.elements import element_symbol
+from crystalsweep.structures.crystal import MASK, Crystal
 
 
 def cif_with_masks(crystal: Crystal) -> str:

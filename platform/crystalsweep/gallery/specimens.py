@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.evaluation.protocol import Chunk, restore
 from crystalsweep.metrics import KEYS
 from crystalsweep.metrics.scoring import NO_NOISE
-from crystalsweep.models import Generator
+from crystalsweep.networks.models import Generator
+from crystalsweep.structures.crystal import Crystal
 
 SAME, BEST, MEDIAN, WORST = "same input in every trial", "best", "median", "worst"
 

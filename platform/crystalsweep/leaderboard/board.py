@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtr
 
-from crystalsweep.addresses import shown_address
+from crystalsweep.artifacts.addresses import shown_address
 from crystalsweep.leaderboard.entries import Contender, Entry, On, comparable, contenders, evaluated, validated
 from crystalsweep.leaderboard.measures import all_pairs, chosen_metric, interval, spread, unlike
 from crystalsweep.leaderboard.references import references
@@ -21,7 +21,7 @@ from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.strata import STRATA, binned
 from crystalsweep.metrics.summary import METRICS, SCORE, SECONDARY, Metric, available
 from crystalsweep.metrics.verdicts import n_comparisons
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 
 FEW = 10
 """Parents below which a stratum's mean is marked: its interval means little."""

@@ -15,7 +15,7 @@ from crystalsweep.config import as_parameters
 from crystalsweep.evaluation.outcome import Figure, Outcome
 from crystalsweep.evaluation.publishing import ARTIFACTS, LOGGED
 from crystalsweep.leaderboard.runs import Found, of_generator
-from crystalsweep.tracking import PARENT
+from crystalsweep.tracking.tracker import PARENT
 
 On = Literal["validation", "evaluation"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from crystalsweep.addresses import shown_address
+from crystalsweep.artifacts.addresses import shown_address
 from crystalsweep.evaluation.report import SCORE_TEXT, Picture
 from crystalsweep.leaderboard.board import FEW, Board, Row
 from crystalsweep.leaderboard.text import headline, reading, seeds, strata_cells, strata_note

@@ -12,8 +12,8 @@ from mlflow.entities import Experiment, Run
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
-from crystalsweep.addresses import shown_address
-from crystalsweep.tracking import KIND, PARENT, Tracker
+from crystalsweep.artifacts.addresses import shown_address
+from crystalsweep.tracking.tracker import KIND, PARENT, Tracker
 
 STAGES = {"trial", "pretrain", "gan"}
 """Kinds of runs that may hold a generator."""

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from crystalsweep.evaluation.outcome import FILE, Outcome, read_outcome
 from crystalsweep.evaluation.run import REFERENCES
 from crystalsweep.leaderboard.entries import Entry, cached, evaluations_of
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 
 AT_ONCE = 8
 """Downloads at a time."""

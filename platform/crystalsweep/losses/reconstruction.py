@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch_geometric.utils import scatter
 
-from crystalsweep.batch import CrystalBatch, to_fractional
-from crystalsweep.corruption import Corrupted
 from crystalsweep.hyperparameters import ReconstructionConfig
-from crystalsweep.models import Restoration
+from crystalsweep.networks.models import Restoration
+from crystalsweep.structures.batch import CrystalBatch, to_fractional
+from crystalsweep.structures.corruption import Corrupted
 
 
 class Reconstruction(NamedTuple):

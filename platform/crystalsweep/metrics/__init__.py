@@ -6,12 +6,12 @@ modules `verdicts`, `flags`, `strata`, `distributions`, `replacement` and
 doi:10.1016/j.isci.2024.110672
 """
 
-from crystalsweep.metric_settings import CompositionRules
 from crystalsweep.metrics.baselines import Baseline, ground_truth, identity, most_common_species
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference
 from crystalsweep.metrics.matching import Match, match, match_columns
 from crystalsweep.metrics.novelty import Reference, novel_vs_input
 from crystalsweep.metrics.scoring import COLUMNS, KEYS, Row, score, score_table
+from crystalsweep.metrics.settings import CompositionRules
 from crystalsweep.metrics.similarity import aligned, displacements, mean_distance, minimum_image
 from crystalsweep.metrics.substitution import substitution
 from crystalsweep.metrics.summary import (

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from crystalsweep.crystal import MASK, N_ELEMENTS, Crystal
+from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 
 Baseline = Callable[[Crystal, Crystal], Crystal]
 """(original, corrupted) -> the generated crystal."""

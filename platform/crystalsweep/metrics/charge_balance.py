@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from crystalsweep.metric_settings import CompositionRules
+from crystalsweep.metrics.settings import CompositionRules
 
 States = Sequence[int]
 

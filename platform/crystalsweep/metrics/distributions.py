@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import MASK, N_ELEMENTS, Crystal
-from crystalsweep.metric_settings import StructureRules
+from crystalsweep.metrics.settings import StructureRules
+from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 
 os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its library would print each failure; here they are values
 

@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import MASK, N_ELEMENTS, Crystal
-from crystalsweep.metric_settings import MatcherTolerances, StructureRules
+from crystalsweep.metrics.settings import MatcherTolerances, StructureRules
 from crystalsweep.metrics.similarity import minimum_image, reduced_lattice
 from crystalsweep.metrics.validity import structurally_valid
+from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 
 if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher

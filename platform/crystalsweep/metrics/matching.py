@@ -17,8 +17,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from crystalsweep.crystal import Crystal
-from crystalsweep.metric_settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.duplicates import (
     MATCHER_ERRORS,
     free_length,
@@ -29,7 +27,9 @@ from crystalsweep.metrics.duplicates import (
     unscorable,
 )
 from crystalsweep.metrics.novelty import Reference
+from crystalsweep.metrics.settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.similarity import aligned, displacements
+from crystalsweep.structures.crystal import Crystal
 
 IDENTICAL = 1e-4
 """Å; what single precision leaves of a coordinate. Sites this close to their parent's are its sites."""

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from crystalsweep.crystal import Crystal
-from crystalsweep.metric_settings import MatcherTolerances
 from crystalsweep.metrics.duplicates import Comparable, fits, largest_gaps, unscorable
+from crystalsweep.metrics.settings import MatcherTolerances
+from crystalsweep.structures.crystal import Crystal
 
 
 class Reference:

@@ -9,7 +9,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import MASK, N_ELEMENTS
+from crystalsweep.structures.crystal import MASK, N_ELEMENTS
 
 _TRIALS = 20_000
 """Oxidation states tried, atom by atom, up to which a charge balance is looked for (about 0.1 s)."""

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import MASK
 from crystalsweep.metrics.families import by_family, symbol
+from crystalsweep.structures.crystal import MASK
 
 MIN_N = 10
 """Crystals below which a row or cell of the matrix is not shown or tested."""

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import MASK, Crystal
-from crystalsweep.metric_settings import CompositionRules, MetricConfig
+from crystalsweep.metrics.settings import CompositionRules, MetricConfig
 from crystalsweep.metrics.similarity import all_aligned, all_displacements, all_mean_distances, check_sites
 from crystalsweep.metrics.validity import all_structurally_valid, compositionally_valid
+from crystalsweep.structures.crystal import MASK, Crystal
 
 Row = dict[str, float | int | bool | str]
 

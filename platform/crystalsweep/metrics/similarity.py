@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.metrics.alignment import best_of_descents
 from crystalsweep.metrics.geometry import Array, Indices, cells_of, minimum_images, plane_spacings
+from crystalsweep.structures.crystal import Crystal
 
 Vectors = Array
 """(N, 3) Cartesian, Å, or a lattice (3, 3) with rows as vectors."""

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import MASK, N_ELEMENTS, N_SPECIES, Crystal
 from crystalsweep.metrics.baselines import Baseline
 from crystalsweep.metrics.oxidation import known_states, oxidation_states
+from crystalsweep.structures.crystal import MASK, N_ELEMENTS, N_SPECIES, Crystal
 
 Rule = Literal["mined", "charge", "any charge", "similar"]
 

@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from crystalsweep.metric_settings import MetricConfig
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference, resampled_sums
 from crystalsweep.metrics.scoring import KEYS, NO_NOISE
+from crystalsweep.metrics.settings import MetricConfig
 
 Column = Callable[[pd.DataFrame], pd.Series]
 

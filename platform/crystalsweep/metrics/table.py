@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 from tabulate import tabulate
 
-from crystalsweep.metric_settings import CompositionRules
 from crystalsweep.metrics.bootstrap import Interval
+from crystalsweep.metrics.settings import CompositionRules
 from crystalsweep.metrics.summary import METRICS, SECONDARY, headline
 
 SHOWN = (*METRICS, next(metric for metric in SECONDARY if metric.name == "masked_accuracy"))

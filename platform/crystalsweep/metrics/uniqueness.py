@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import Crystal
-from crystalsweep.metric_settings import MatcherTolerances
 from crystalsweep.metrics.duplicates import Comparable, fits, largest_gaps, unscorable
+from crystalsweep.metrics.settings import MatcherTolerances
+from crystalsweep.structures.crystal import Crystal
 
 ASKED = 8
 """Representatives that the matcher compares one crystal with, nearest first."""

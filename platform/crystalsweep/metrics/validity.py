@@ -13,10 +13,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import MASK, Crystal
-from crystalsweep.metric_settings import DEFAULT_RULES, CompositionRules, StructureRules
 from crystalsweep.metrics.charge_balance import charge_balanced
 from crystalsweep.metrics.geometry import Array, Indices, cells_of, minimum_images, plane_spacings
+from crystalsweep.metrics.settings import DEFAULT_RULES, CompositionRules, StructureRules
+from crystalsweep.structures.crystal import MASK, Crystal
 
 HEAVIEST = 103
 """Lr, the last element SMACT holds data for."""

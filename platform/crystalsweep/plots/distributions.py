@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import N_ELEMENTS
 from crystalsweep.data.elements import atomic_number, element_symbol
 from crystalsweep.metrics.distributions import CRYSTAL_SYSTEMS, crystal_system_of
 from crystalsweep.metrics.resampled import clustered_shares
@@ -31,6 +30,7 @@ from crystalsweep.plots.style import (
     points,
     save,
 )
+from crystalsweep.structures.crystal import N_ELEMENTS
 
 CEILING = "ceiling"
 """The row of the true crystals, drawn as grey bars and as a grey line."""

@@ -19,7 +19,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.provenance import is_gone, user
-from crystalsweep.tracking import Tracker, now_ms
+from crystalsweep.tracking.tracker import Tracker, now_ms
 
 GENERATION = "crystalsweep.lease_generation"
 """Tag of the registered model."""

@@ -13,10 +13,10 @@ from pathlib import Path
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from crystalsweep.addresses import without_password
+from crystalsweep.artifacts.addresses import without_password
 from crystalsweep.provenance import is_gone, user
 from crystalsweep.registry.dossier import FOLDER, Dossier
-from crystalsweep.tracking import REASON, Tracker
+from crystalsweep.tracking.tracker import REASON, Tracker
 
 EXPERIMENT = "promotions"
 KIND = "promotion"

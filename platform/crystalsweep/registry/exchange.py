@@ -9,17 +9,17 @@ from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
-from crystalsweep.archives import pack, unpack
-from crystalsweep.checkpoint import load_generator
+from crystalsweep.artifacts.archive import pack, unpack
+from crystalsweep.artifacts.seal import RECORD, SEAL, require_sealed, seal_of
 from crystalsweep.config import Config
-from crystalsweep.references import resolve
+from crystalsweep.inference.locate import resolve
+from crystalsweep.networks.checkpoint import load_generator
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, ensure_registered, holder_of, move
 from crystalsweep.registry.dossier import read_dossier
 from crystalsweep.registry.foreign import require_harmless
 from crystalsweep.registry.versions import CHECKPOINT, is_known, register
-from crystalsweep.seal import RECORD, SEAL, require_sealed, seal_of
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 
 
 class Record(Config):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from crystalsweep.archives import plain_files
+from crystalsweep.artifacts.archive import plain_files
+from crystalsweep.inference.serving import CHECKPOINT, LOADER
 
 ALLOWED = (
     *("MLmodel", "requirements.txt", "python_env.yaml", "input_example.json", "serving_input_example.json"),
@@ -24,7 +25,7 @@ ALLOWED = (
 )
 """All that `crystalsweep promote` writes."""
 
-_FLAVOUR = {"loader_module": "crystalsweep.serving", "data": "checkpoint", "env": {"virtualenv": "python_env.yaml"}}
+_FLAVOUR = {"loader_module": LOADER, "data": CHECKPOINT, "env": {"virtualenv": "python_env.yaml"}}
 _REQUIREMENT = re.compile(r"crystalsweep(==[0-9A-Za-z.+-]+)?\s*")
 _ENVIRONMENT = re.compile(r"python: [0-9.]+\nbuild_dependencies: \[pip\]\ndependencies:\n- -r requirements.txt\s*")
 _ACTIVE = {"script", "iframe", "object", "embed", "base", "form", "link"}
@@ -52,7 +53,7 @@ def _require_flavour(file: Path) -> None:
     python.pop("python_version", None)
     if flavours or python != _FLAVOUR:
         raise ValueError(
-            "MLmodel has other code loaded than crystalsweep.serving; nothing of this archive is registered"
+            "MLmodel has other code loaded than crystalsweep.inference.serving; nothing of this archive is registered"
         )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crystalsweep.addresses import without_password
+from crystalsweep.artifacts.addresses import without_password
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, holder_of, move, registered, replaced_by
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 
 
 def holders(tracker: Tracker, model: str) -> dict[str, str]:

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 from mlflow.exceptions import MlflowException
 
-from crystalsweep.addresses import without_password
-from crystalsweep.checkpoint import lineage, load_generator, read_info
+from crystalsweep.artifacts.addresses import without_password
+from crystalsweep.artifacts.seal import require_sealed, seal
 from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint
 from crystalsweep.evaluation.inputs import read_inputs
 from crystalsweep.evaluation.outcome import FILE as METRICS_FILE
@@ -24,8 +24,9 @@ from crystalsweep.evaluation.outcome import Figure, Outcome, read_outcome
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import metrics_lock, versions
 from crystalsweep.evaluation.suite import Suite
+from crystalsweep.inference.locate import Resolved, resolve
+from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
 from crystalsweep.provenance import environment, user
-from crystalsweep.references import Resolved, resolve
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ensure_registered, holder_of, move
 from crystalsweep.registry.dossier import EVALUATION, FILE, FOLDER, PAGE, Candidate, Dossier, Holder, read_dossier
@@ -36,8 +37,7 @@ from crystalsweep.registry.gates.physics import physics
 from crystalsweep.registry.gates.reproducibility import reproducibility
 from crystalsweep.registry.page import write_card, write_page
 from crystalsweep.registry.versions import is_known, register, stage
-from crystalsweep.seal import require_sealed, seal
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 
 CANDIDATE = "candidate"
 """Its row in the suite's evaluation."""

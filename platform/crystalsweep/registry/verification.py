@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from crystalsweep.checkpoint import lineage, load_generator, read_info
+from crystalsweep.artifacts.seal import SEAL, require_sealed
 from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint
 from crystalsweep.evaluation.inputs import read_inputs
 from crystalsweep.evaluation.outcome import read_outcome
-from crystalsweep.references import Resolved, resolve
+from crystalsweep.inference.locate import Resolved, resolve
+from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
 from crystalsweep.registry.dossier import EVALUATION, FOLDER, Dossier, read_dossier
 from crystalsweep.registry.gates.gate import Check, Gate
 from crystalsweep.registry.gates.leakage import leakage, trainings_of
 from crystalsweep.registry.gates.physics import physics
 from crystalsweep.registry.gates.reproducibility import reproducibility
 from crystalsweep.registry.promotion import CANDIDATE
-from crystalsweep.seal import SEAL, require_sealed
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 
 TOLERANCE = 1e-3
 """Greatest difference of a figure that another machine's arithmetic may make."""

@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 import mlflow
 from mlflow.exceptions import MlflowException
 
+from crystalsweep.artifacts.seal import SEAL, require_sealed, seal_of
+from crystalsweep.inference.serving import write_pyfunc
 from crystalsweep.registry.aliases import ensure_registered
-from crystalsweep.seal import SEAL, require_sealed, seal_of
-from crystalsweep.serving import write_pyfunc
-from crystalsweep.tracking import Tracker
+from crystalsweep.tracking.tracker import Tracker
 
 CHECKPOINT = "checkpoint"
 _KEPT = ("checkpoint.json", "generator.safetensors", "discriminator.safetensors")

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.checks import Problem, RawStructure, infinite_label, structure_problem
 from crystalsweep.data.readers._limits import size_problem
+from crystalsweep.structures.crystal import Crystal
 
 ID_COLUMNS = ("material_id", "id")
 """Where an id is looked for, in this order; without one, rows are named `<file stem>-<row>`."""

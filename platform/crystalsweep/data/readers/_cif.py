@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.checks import Problem, implicit_hydrogens, partial_occupancy, unknown_symbols
 from crystalsweep.data.elements import atomic_number
 from crystalsweep.data.readers._base import admit
+from crystalsweep.structures.crystal import Crystal
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import Reader, Row
 from crystalsweep.data.readers._cif import crystal_from_cif
+from crystalsweep.structures.crystal import Crystal
 
 
 class CifDirectoryReader(Reader):

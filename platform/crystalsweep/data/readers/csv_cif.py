@@ -9,11 +9,11 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Reader, Row
 from crystalsweep.data.readers._cif import crystal_from_cif
+from crystalsweep.structures.crystal import Crystal
 
 MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>"}
 """Cells (lower case) that mean: no value."""

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.checks import Problem, unknown_symbols
 from crystalsweep.data.elements import atomic_number
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import ID_COLUMNS, Reader, Row, admit
+from crystalsweep.structures.crystal import Crystal
 
 BROKEN = "broken frame"
 DEFAULT_PROPERTIES = "species:S:1:pos:R:3"

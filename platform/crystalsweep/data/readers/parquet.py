@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crystalsweep.crystal import Crystal
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Reader, Row, admit
+from crystalsweep.structures.crystal import Crystal
 
 STRUCTURE_COLUMNS = ("atomic_numbers", "lattice", "frac_coords")
 BATCH = 4096

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from crystalsweep.checkpoint import PUBLISHED, UNKNOWN
-from crystalsweep.crystal import Crystal
-from crystalsweep.metric_settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.duplicates import MATCHER_ERRORS, Comparable, fits, too_large, unscorable
+from crystalsweep.metrics.settings import MatcherTolerances, MetricConfig
+from crystalsweep.networks.checkpoint import PUBLISHED, UNKNOWN
 from crystalsweep.registry.gates.gate import Check, Gate, Number
+from crystalsweep.structures.crystal import Crystal
 
 _NAMED = 5
 """Leaks that are told by name."""

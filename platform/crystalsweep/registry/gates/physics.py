@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crystalsweep.batch import collate
-from crystalsweep.corruption import apply, draw_noise
-from crystalsweep.crystal import MASK, Crystal
-from crystalsweep.models import Generator, graph_of, one_hot
+from crystalsweep.networks.models import Generator, graph_of, one_hot
 from crystalsweep.registry.gates.gate import Check, Gate
 from crystalsweep.seeding import stream
+from crystalsweep.structures.batch import collate
+from crystalsweep.structures.corruption import apply, draw_noise
+from crystalsweep.structures.crystal import MASK, Crystal
 
 PROBABILITY_LIMIT = 0.01
 """Greatest change of a species' probability under a motion that changes nothing."""

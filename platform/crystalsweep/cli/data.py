@@ -1,0 +1,143 @@
+"""`crystalsweep data`: look at data sets and convert them. Heavy libraries load only when a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from crystalsweep.data.reading import Reading, Reject
+    from crystalsweep.structures.crystal import Crystal
+
+INFO_EXAMPLES = """\b
+Examples:
+  crystalsweep data info bundled
+  crystalsweep data info mp_20/train.csv --rejects rejects.txt
+  crystalsweep data info my_cifs/ --plot elements.png
+"""
+
+IMPORT_EXAMPLES = """\b
+Examples:
+  crystalsweep data import my_cifs/ my_crystals.parquet --primitive
+  crystalsweep data import mp_20/train.csv train.parquet --strict
+  crystalsweep data import bundled bundled.extxyz
+"""
+
+REJECTS_HELP = "Write every rejected row with its reason to FILE."
+
+
+class DataGroup(click.Group):
+    """Bad input ends in one line and exit code 1, never in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; data and file errors become click's own."""
+        from crystalsweep.data.errors import DataError
+
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (DataError, OSError) as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+
+
+@click.group(cls=DataGroup)
+def data() -> None:
+    """Look at data sets of crystals, and convert them.
+
+    A data set is a .parquet file, a .csv file with a column of CIF texts, an .extxyz file, a directory of .cif files,
+    or the word `bundled` for the 6,229 crystals that come with crystalsweep.
+    """
+
+
+@data.command(epilog=INFO_EXAMPLES)
+@click.argument("path", metavar="PATH")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where the plot goes.")
+@click.option("--rejects", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=REJECTS_HELP)
+def info(path: str, plot: Path | None, rejects: Path | None) -> None:
+    """Say what is in the data set at PATH.
+
+    Prints the number of crystals, cell sizes, elements, labels, stable crystals and rejected rows, and draws how the
+    atoms spread over the elements (by default to <name>_abundance.png in the current directory).
+    """
+    from crystalsweep.data.abundance import plot_abundance
+    from crystalsweep.data.summary import summarise
+
+    reading = _read(path)
+    click.echo(summarise(reading))
+    _write_rejects(reading.rejects, rejects)
+    if reading.crystals:
+        target = plot or Path(f"{Path(path).resolve().stem}_abundance.png")
+        plot_abundance(reading.crystals, target)
+        click.echo(f"\nabundance plot: {target}")
+
+
+@data.command("import", epilog=IMPORT_EXAMPLES)
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--strict", is_flag=True, help="Write nothing if any row is rejected.")
+@click.option("--primitive", is_flag=True, help="Reduce every crystal to its primitive cell (spglib, Niggli-reduced).")
+@click.option("--rejects", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=REJECTS_HELP)
+def import_(source: str, target: Path, strict: bool, primitive: bool, rejects: Path | None) -> None:
+    """Read the data set IN, check every crystal and write those that pass to OUT.
+
+    The suffix of OUT names the form: .parquet (best: quick to read, keeps everything), .extxyz, .csv, or no suffix for
+    a directory of CIFs, which hold no labels.
+    """
+    from crystalsweep.data.summary import summarise_rejects
+    from crystalsweep.data.writing import require_writable, write
+
+    require_writable(target)
+    reading = _read(source)
+    if primitive:
+        reading = _reduced(reading)
+    _write_rejects(reading.rejects, rejects)
+    if strict:
+        reading.require_clean()
+    if reading.rejects:
+        click.echo(summarise_rejects(reading).lstrip() + "\n")
+    write(reading.crystals, target)
+    click.echo(f"{reading.n_rows:,} rows in = {len(reading.crystals):,} crystals + {len(reading.rejects):,} rejects")
+    click.echo(f"written: {target}{_without_labels(reading.crystals, target)}")
+
+
+def _read(source: str) -> Reading:
+    from crystalsweep.data.bundled import load_bundled
+    from crystalsweep.data.reading import Reading, read
+
+    if source == "bundled":
+        return Reading(source=source, crystals=load_bundled(), rejects=[])
+    return read(Path(source), progress=True)
+
+
+def _reduced(reading: Reading) -> Reading:
+    """Primitive cells; a crystal without one becomes a reject."""
+    from tqdm import tqdm
+
+    from crystalsweep.data.errors import DataError
+    from crystalsweep.data.primitive import primitive_cell
+    from crystalsweep.data.reading import Reading, Reject
+
+    crystals: list[Crystal] = []
+    failed: list[Reject] = []
+    for crystal in tqdm(reading.crystals, desc="primitive cells"):
+        try:
+            crystals.append(primitive_cell(crystal))
+        except DataError as error:
+            failed.append(Reject(where=reading.source, id=crystal.id, reason="no primitive cell", detail=str(error)))
+    atoms = sum(map(len, reading.crystals))
+    click.echo(f"atoms before: {atoms:,}; in primitive cells: {sum(map(len, crystals)):,}", err=True)
+    return Reading(source=reading.source, crystals=crystals, rejects=[*reading.rejects, *failed])
+
+
+def _write_rejects(rejects: list[Reject], path: Path | None) -> None:
+    if path is not None:
+        path.write_text("".join(f"{reject}\n" for reject in rejects), encoding="utf-8")
+        click.echo(f"{len(rejects):,} rejects listed in {path}")
+
+
+def _without_labels(crystals: list[Crystal], target: Path) -> str:
+    lost = sorted({name for crystal in crystals for name in crystal.labels})
+    return f" (CIF files hold no labels; left out: {', '.join(lost)})" if lost and not target.suffix else ""

@@ -1,0 +1,291 @@
+"""`crystalsweep evaluate`, `rescore` and `compare`. Heavy libraries load when a command runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from crystalsweep.artifacts.places import default_storage
+from crystalsweep.cli.store import store_options, told_in_a_line
+from crystalsweep.config import leaves, override
+from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.evaluation.suite import find_suite
+from crystalsweep.metrics.settings import PRESETS
+
+if TYPE_CHECKING:
+    from crystalsweep.evaluation.outcome import Outcome
+    from crystalsweep.tracking.tracker import Tracker
+
+EVALUATE_EXAMPLES = """\b
+Examples:
+  crystalsweep evaluate --checkpoint runs/gan                                 the bundled test crystals
+  crystalsweep evaluate --checkpoint runs/gan --data mine.parquet --reference train.parquet --max-crystals 500
+  crystalsweep evaluate --checkpoint 3f2a…                                    a run of the local MLflow store
+  crystalsweep evaluate --checkpoint models:/crystal-generator@champion
+  crystalsweep evaluate --checkpoint runs/gan --suite bundled-569               crystals and settings that never change
+  crystalsweep evaluate --checkpoint identity                                 a reference row, as if it were a model
+  crystalsweep evaluate --structures generated_cifs/ --reference train.parquet
+Start the same command again to go on where it was stopped. --settings lists what --set can change.
+"""
+
+COMPARE_EXAMPLES = """\b
+Examples:
+  crystalsweep compare evaluations/gan-3f2a9c1b evaluations/control-77d01e42
+  crystalsweep compare RUN_ID OTHER_RUN_ID --all-metrics
+  crystalsweep compare RUN_ID/gan-3f2a9c1b RUN_ID/gan-0b77e42a                two evaluations of one run
+  crystalsweep compare evaluations/a evaluations/b --preset cdvae2022         as rescored by `crystalsweep rescore`
+"""
+
+RESCORE_EXAMPLES = """\b
+Examples:
+  crystalsweep rescore evaluations/gan-3f2a9c1b --preset cdvae2022
+  crystalsweep rescore evaluations/gan-3f2a9c1b --preset smact4 --preset paper
+  crystalsweep rescore evaluations/gan-3f2a9c1b --set composition.alloys=false --name no_alloys
+"""
+
+
+@click.command(epilog=EVALUATE_EXAMPLES)
+@click.option("--checkpoint", metavar="REF", help="Run folder, MLflow run id, models:/name@alias, or a reference row.")
+@click.option(
+    "--structures", type=click.Path(path_type=Path), help="Instead: crystals made by any tool, as file or folder."
+)
+@click.option(
+    "--data", "source", help="Crystals to corrupt and restore: 'bundled', a data set, or TRAIN,VAL.  [default: bundled]"
+)
+@click.option(
+    "--part",
+    type=click.Choice(["train", "val", "test", "all"]),
+    help="Of --data.  [default: test, else val, else all]",
+)
+@click.option("--reference", help="Training crystals to be new against.  [default: --data's train part]")
+@click.option("--originals", help="With --structures: true crystals of the same ids.  [default: --reference]")
+@click.option("--max-crystals", type=click.IntRange(min=1), help="Evaluate a seeded sample of so many crystals.")
+@click.option("--max-atoms", type=click.IntRange(min=1), help="Leave out crystals with more atoms.")
+@click.option(
+    "--calculator", help="Energies: none, chgnet, MODULE:CLASS of an ASE calculator, uma:FILE.  [default: chgnet]"
+)
+@click.option("--suite", help="Instead of all these: a frozen suite by name, or the path of its .json file.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable.")
+@click.option("--settings", "list_settings", is_flag=True, help="List all settings and exit.")
+@click.option("--out", type=click.Path(path_type=Path), help="Result folder.  [default: evaluations/NAME-HASH]")
+@click.option("--name", help="What tables and plots call it.  [default: its stage, or the file's name]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes, on Ray if more than one.  [default: all CPUs]")
+@click.option("--device", help="cpu, cuda, …; the GPU if there is one.")
+@store_options
+def evaluate(
+    checkpoint: str | None,
+    structures: Path | None,
+    source: str | None,
+    part: str | None,
+    reference: str | None,
+    originals: str | None,
+    max_crystals: int | None,
+    max_atoms: int | None,
+    calculator: str | None,
+    suite: str | None,
+    settings: tuple[str, ...],
+    list_settings: bool,
+    out: Path | None,
+    name: str | None,
+    workers: int | None,
+    device: str | None,
+    tracking_uri: str | None,
+    storage: Path | None,
+) -> None:
+    """Score restored or generated crystals, with ceiling, baselines and 95 % intervals (paper, Figs. 4 and 5).
+
+    With --checkpoint: every crystal × mask type × noise level is corrupted, restored and scored. With --structures:
+    the crystals of a file, made by any tool. The result folder holds report.html, metrics.json, structures.parquet
+    (a row per crystal) and plots/. With a tracking URI all of it goes to MLflow, to the checkpoint's own run if it has
+    one.
+    """
+    with told_in_a_line():
+        given = {
+            "protocol.max_crystals": max_crystals,
+            "max_atoms": max_atoms,
+            "energies.calculator": calculator,
+        }
+        asked = [*(f"{key}={value}" for key, value in given.items() if value is not None), *settings]
+        config = override(EvaluationSettings(), asked)
+        if suite:
+            if asked or source or part or reference or structures is not None:
+                raise ValueError("--suite is frozen: it goes with --checkpoint, without other data or settings")
+            frozen = find_suite(suite)
+            frozen.require_same_crystals()
+            config, source, part = frozen.settings, frozen.source, frozen.part
+        if list_settings:
+            for leaf in leaves(config):
+                click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
+            return
+        if (checkpoint is None) == (structures is None):
+            raise ValueError("give either --checkpoint REF or --structures PATH")
+        if structures is not None and reference is None:
+            raise ValueError("--structures needs --reference: crystals to be new against (and the originals, by id)")
+        filtered = config.max_atoms or config.stable_only or config.protocol.max_crystals
+        if structures is not None and (source or part or filtered):
+            raise ValueError(
+                "--data, --part, --max-crystals, --max-atoms and stable_only go with --checkpoint; --structures are "
+                "scored all, against --reference and --originals"
+            )
+        if checkpoint is not None and originals:
+            raise ValueError("--originals goes with --structures")
+        _evaluate(
+            checkpoint=checkpoint,
+            structures=structures,
+            source=source or "bundled",
+            part=part,
+            reference=reference,
+            originals=originals,
+            config=config,
+            out=out,
+            name=name,
+            workers=workers,
+            device=device,
+            tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
+            storage=storage or default_storage(),
+        )
+
+
+def _evaluate(
+    *,
+    checkpoint: str | None,
+    structures: Path | None,
+    source: str,
+    part: str | None,
+    reference: str | None,
+    originals: str | None,
+    config: EvaluationSettings,
+    out: Path | None,
+    name: str | None,
+    workers: int | None,
+    device: str | None,
+    tracking_uri: str | None,
+    storage: Path,
+) -> None:
+    from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint, evaluate_structures
+    from crystalsweep.evaluation.inputs import normalised
+    from crystalsweep.evaluation.models import allowed_name
+    from crystalsweep.evaluation.publishing import connect, log_evaluation
+
+    if name or structures:
+        allowed_name(name or (structures.stem if structures else ""))
+    tracker = connect(tracking_uri) if tracking_uri else _tracker(None, storage)
+    machine, run = Machine(workers=workers, device=device), None
+    if checkpoint is not None:
+        folder, outcome, model = evaluate_checkpoint(
+            checkpoint,
+            source,
+            part,
+            reference,
+            config,
+            out,
+            machine=machine,
+            tracker=tracker,
+            storage=storage,
+            name=name,
+        )
+        run = model.run
+    else:
+        assert structures is not None
+        assert reference is not None
+        originals = normalised(originals) if originals else None
+        folder, outcome = evaluate_structures(
+            structures, normalised(reference), originals, config, out, machine=machine, name=name
+        )
+    _show(outcome, folder)
+    if tracker and (tracking_uri or run):
+        logged = log_evaluation(tracker, outcome, folder, run)
+        click.echo(f"MLflow run: {logged} in {tracker.uri}")
+
+
+def _tracker(tracking_uri: str | None, storage: Path) -> Tracker | None:
+    """The store where run ids and names are looked up; None where there is none yet."""
+    from crystalsweep.tracking.tracker import Tracker, default_tracking_uri
+
+    uri = tracking_uri or default_tracking_uri(storage)
+    local = uri.removeprefix("sqlite:///")
+    return Tracker(uri) if tracking_uri or local == uri or Path(local).exists() else None
+
+
+def _show(outcome: Outcome, folder: Path) -> None:
+    from crystalsweep.evaluation.text import headline_text
+
+    click.echo(f"\n{headline_text(outcome)}\n")
+    click.echo(f"report:  {folder / 'report.html'}")
+    click.echo(f"numbers: {folder / 'metrics.json'}, a row per crystal in {folder / 'structures.parquet'}")
+
+
+@click.command(epilog=COMPARE_EXAMPLES)
+@click.argument("evaluations", nargs=-1, required=True, metavar="A B …")
+@click.option("--all-metrics", is_flag=True, help="Also what explains the headline; the correction is for all of them.")
+@click.option("--preset", metavar="NAME", help="Compare the scores that `rescore` has added as metric@NAME.")
+@click.option("--all-pairs", is_flag=True, help="Each against each; otherwise every one against the first.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the verdicts to this CSV file."
+)
+@store_options
+def compare(
+    evaluations: tuple[str, ...],
+    all_metrics: bool,
+    preset: str | None,
+    all_pairs: bool,
+    out: Path | None,
+    tracking_uri: str | None,
+    storage: Path | None,
+) -> None:
+    """Say per metric whether evaluations differ: better, worse, or not resolved.
+
+    A, B, … are folders of `crystalsweep evaluate`, or MLflow runs that one was logged to, as RUN_ID or, where a run has
+    several, RUN_ID/NAME; the first is the baseline.
+    Crystals are paired by parent and corruption, parents resampled, p values corrected for the number of comparisons.
+    """
+    with told_in_a_line():
+        from crystalsweep.evaluation.comparing import compare_evaluations
+        from crystalsweep.metrics.verdicts import verdict_table
+
+        if len(evaluations) < 2:
+            raise ValueError("give two evaluations or more")
+        store = storage or default_storage()
+        frame, notes = compare_evaluations(
+            evaluations,
+            _tracker(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"), store),
+            store / "downloads",
+            all_metrics=all_metrics,
+            all_pairs=all_pairs,
+            preset=preset,
+        )
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
+        click.echo(verdict_table(frame))
+        if out:
+            frame.to_csv(out, index=False)
+
+
+@click.command(epilog=RESCORE_EXAMPLES)
+@click.argument("evaluation", type=click.Path(path_type=Path), metavar="FOLDER")
+@click.option(
+    "--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), help="Settings by name; repeatable."
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Settings of your own; needs --name.")
+@click.option("--name", help="What the new columns are called after the @.  [default: the preset's]")
+def rescore(evaluation: Path, presets: tuple[str, ...], settings: tuple[str, ...], name: str | None) -> None:
+    """Compute the metrics of a finished evaluation again under other settings, from its saved crystals.
+
+    Nothing is generated and nothing overwritten: scores go to new columns `metric@preset` of structures.parquet and
+    references.parquet, means to metrics.json and the report.
+    """
+    with told_in_a_line():
+        from crystalsweep.evaluation.rescoring import rescore_folder
+        from crystalsweep.evaluation.text import rescored_text
+
+        if not presets and not settings:
+            raise ValueError(f"give --preset ({', '.join(PRESETS)}) or --set KEY=VALUE with --name")
+        if settings and (len(presets) > 1 or not name):
+            raise ValueError("--set changes one preset (or the default) and needs --name for its columns")
+        chosen = {name or preset: override(PRESETS[preset], settings) for preset in (presets or ("default",))}
+        for each, metrics in chosen.items():
+            outcome = rescore_folder(evaluation, each, metrics)
+        click.echo(rescored_text(outcome, list(chosen)))

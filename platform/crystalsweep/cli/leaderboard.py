@@ -1,0 +1,111 @@
+"""`crystalsweep leaderboard`. Heavy libraries load when the command runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from crystalsweep.artifacts.places import default_storage
+from crystalsweep.cli.store import store_options, told_in_a_line
+
+EXAMPLES = """\b
+Examples:
+  crystalsweep leaderboard                                     every run of the local store, by score
+  crystalsweep leaderboard gan_noise --metric compositional_validity --out leaderboard.html
+  crystalsweep leaderboard --sweep latest --seeds              runs that differ only in their seed are one row
+  crystalsweep leaderboard gan_noise joint --filter "params.backbone.name = 'painn'" --top 10
+  crystalsweep leaderboard --on evaluation --by crystal_system
+  crystalsweep leaderboard RUN_ID RUN_ID RUN_ID                these alone; a sweep's id stands for its trials
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("runs", nargs=-1, metavar="[EXPERIMENT|RUN_ID …]")
+@click.option("--metric", default="score", show_default=True, help="What to rank by; a wrong name lists all.")
+@click.option(
+    "--on",
+    type=click.Choice(["validation", "evaluation"]),
+    default="validation",
+    show_default=True,
+    help="Validation at the end of training, or what `crystalsweep evaluate` logged.",
+)
+@click.option("--sweep", metavar="NAME", help="Only trials of this sweep: its name, its run id, or 'latest'.")
+@click.option("--filter", "query", default="", metavar="EXPR", help="MLflow search expression.")
+@click.option("--like", metavar="RUN_ID", help="Rank what was measured as this run was, not the largest such set.")
+@click.option("--seeds", is_flag=True, help="Runs that differ only in their seed are one row.")
+@click.option("--top", type=click.IntRange(1, 40), default=20, show_default=True, help="Rows shown and compared.")
+@click.option("--by", metavar="STRATUM", help="Also by n_atoms, crystal_system, masked_element or masked_frequency.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write this HTML page.")
+@click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), help="Also write this CSV file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@store_options
+def leaderboard(
+    runs: tuple[str, ...],
+    metric: str,
+    on: str,
+    sweep: str | None,
+    query: str,
+    like: str | None,
+    seeds: bool,
+    top: int,
+    by: str | None,
+    out: Path | None,
+    csv: Path | None,
+    as_json: bool,
+    tracking_uri: str | None,
+    storage: Path | None,
+) -> None:
+    """Rank runs by a metric, with 95 % intervals, ceiling and baselines, and ties where no difference is resolved.
+
+    Only runs that were measured alike are ranked together: on the same crystals, corrupted and scored in the same way.
+    The largest such set is shown, and what is left out is said. The best --top of them by their logged means are
+    compared pair by pair on the same corrupted crystals; p values are corrected for the number of pairs, so that fewer
+    rows resolve smaller differences.
+    """
+    with told_in_a_line():
+        from crystalsweep.evaluation.publishing import connect
+        from crystalsweep.leaderboard.board import build
+        from crystalsweep.leaderboard.text import board_frame, board_json, board_text
+
+        where = storage or default_storage()
+        uri = _address(tracking_uri, where)
+        board = build(
+            connect(uri),
+            runs,
+            where / "downloads",
+            metric=metric,
+            on="evaluation" if on == "evaluation" else "validation",
+            sweep=sweep,
+            query=query,
+            like=like,
+            seeds=seeds,
+            top=top,
+            by=by,
+        )
+        click.echo(board_json(board) if as_json else board_text(board))
+        if csv:
+            board_frame(board).to_csv(csv, index=False)
+        if out:
+            from crystalsweep.leaderboard.page import write_page
+
+            write_page(board, out, uri)
+    for written in (csv, out):
+        if written:
+            click.echo(f"written: {written}", err=as_json)
+    sys.stdout.flush()
+
+
+def _address(tracking_uri: str | None, storage: Path) -> str:
+    """The store to read. Raises `ValueError` where it is a local file that is not there: MLflow would make one."""
+    from crystalsweep.tracking.tracker import default_tracking_uri
+
+    uri = tracking_uri or default_tracking_uri(storage)
+    file = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not file.exists():
+        raise ValueError(
+            f"there is no MLflow store {file} yet: train with `python sweeps/gan_noise.py --preset demo`, or give "
+            "--tracking-uri or --storage"
+        )
+    return uri

@@ -1,0 +1,267 @@
+"""`crystalsweep model`: what the networks are and what training takes. Heavy libraries load when a command runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from tabulate import tabulate
+
+from crystalsweep.artifacts.places import checkpoint_folder
+from crystalsweep.cli.store import told_in_a_line
+from crystalsweep.config import leaves, override
+from crystalsweep.networks.architectures import SIZES, BackboneConfig, size
+
+if TYPE_CHECKING:
+    from crystalsweep.networks.cost import Sample
+
+MAX_ATOMS: dict[str, int | None] = {"smoke": 12, "demo": 20, "small": 60, "base": 120, "paper": None}
+"""Atoms per cell up to which the stages' presets train."""
+
+INFO_EXAMPLES = """\b
+Examples:
+  crystalsweep model info                                   painn at demo, with this machine's memory
+  crystalsweep model info --backbone equiformer_v2 --preset paper --counts-only
+  crystalsweep model info --backbone escn_md --preset base --memory 80GB
+  crystalsweep model info --preset base --set width=128 --set layers=6
+  crystalsweep model info runs/gan/checkpoint --data mp_20/train.csv
+"""
+
+LIST_EXAMPLES = """\b
+Examples:
+  crystalsweep model list
+  crystalsweep model info --backbone painn --preset base    more about one of them
+"""
+
+NETWORKS = ("generator", "discriminator")
+
+
+@click.group()
+def model() -> None:
+    """Look at the networks: their settings, parameters, arithmetic and memory.
+
+    A network is a backbone at a preset's size with heads on it: the generator restores crystals, the discriminator
+    judges them.
+    """
+
+
+@model.command("list", epilog=LIST_EXAMPLES)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(as_json: bool) -> None:
+    """List every backbone at every preset's size, with the parameters of its generator."""
+    rows = [
+        {
+            "backbone": backbone,
+            "preset": preset,
+            "width": config.width,
+            "layers": config.layers,
+            "lmax": getattr(config, "lmax", 1),  # what has no such setting has scalars and vectors
+            "parameters": sum(_parts(config, "generator").values()),
+        }
+        for backbone, presets in SIZES.items()
+        for preset, config in presets.items()
+    ]
+    click.echo(json.dumps(rows, indent=2) if as_json else tabulate(rows, headers="keys", intfmt=","))
+
+
+@model.command(epilog=INFO_EXAMPLES)
+@click.argument("checkpoint", metavar="[CHECKPOINT_FOLDER]", type=click.Path(path_type=Path), required=False)
+@click.option("--backbone", metavar="NAME", help=f"One of {', '.join(SIZES)}.  [default: painn]")
+@click.option("--preset", metavar="NAME", help=f"Its size, one of {', '.join(MAX_ATOMS)}.  [default: demo]")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable.")
+@click.option(
+    "--data",
+    "source",
+    default="bundled",
+    show_default=True,
+    help="Whose crystals to measure on: 'bundled', a data set.",
+)
+@click.option(
+    "--memory", metavar="SIZE", help="To fit a batch in, as 80GB or 24GiB.  [default: the GPU's, else free RAM]"
+)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where to measure; the GPU if there is one.")
+@click.option("--counts-only", is_flag=True, help="Settings and parameters at once; nothing is run.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: counts, FLOPs and bytes, not rounded.")
+def info(
+    checkpoint: Path | None,
+    backbone: str | None,
+    preset: str | None,
+    settings: tuple[str, ...],
+    source: str,
+    memory: str | None,
+    device: str | None,
+    counts_only: bool,
+    as_json: bool,
+) -> None:
+    """Say what a network is and what a training step on it takes.
+
+    The network is that of CHECKPOINT_FOLDER, or the --backbone at the size of --preset. For generator and discriminator
+    it prints the parameters by part, the FLOPs of a training step per structure, and its memory: a part that is there
+    whatever the batch, a part per structure, and so the largest batch that fits, with and without
+    activation_checkpointing.
+
+    It measures by training on a few crystals of the data, of at most the preset's atoms, and scales by edges. On a CPU
+    it counts the bytes of all tensors at the worst moment; a GPU's allocator adds its rounding and gaps. In the GAN
+    stage the generator's step also runs forward and backward through the discriminator: add the two.
+    """
+    with told_in_a_line():
+        config, max_atoms, title = _chosen(checkpoint, backbone, preset, settings)
+        report: dict[str, Any] = {"title": title, "settings": config.model_dump(mode="json")}
+        if counts_only:
+            report["networks"] = {name: {"parameters": _parts(config, name)} for name in NETWORKS}
+        else:
+            report |= _measured(config, max_atoms, source, memory, device)
+    click.echo(json.dumps(report, indent=2) if as_json else _page(config, report))
+
+
+def _chosen(
+    checkpoint: Path | None, backbone: str | None, preset: str | None, settings: tuple[str, ...]
+) -> tuple[BackboneConfig, int | None, str]:
+    """The backbone's config, the greatest number of atoms it trains on, and what it is called."""
+    if checkpoint is None:
+        backbone, preset = backbone or "painn", preset or "demo"
+        return override(size(backbone, preset), settings), MAX_ATOMS[preset], f"{backbone} at {preset}"
+    if backbone or preset:
+        raise ValueError("a checkpoint has its own backbone; leave --backbone and --preset out")
+    from crystalsweep.networks.checkpoint import read_backbone, read_info
+
+    folder = checkpoint_folder(checkpoint)
+    config, made = read_backbone(folder), read_info(folder)
+    title = f"{config.name} of {folder} ({made.stage}, epoch {made.epoch}, step {made.step})"
+    return override(config, settings), made.config.get("max_atoms"), title
+
+
+def _build(config: BackboneConfig, network: str) -> Any:
+    from crystalsweep.networks.models import Generator, PropertyModel
+
+    return {"generator": Generator, "discriminator": PropertyModel}[network](config)
+
+
+def _parts(config: BackboneConfig, network: str) -> dict[str, int]:
+    from crystalsweep.networks.cost import parameters_by_part, weightless
+
+    with weightless():
+        return parameters_by_part(_build(config, network))
+
+
+def _measured(
+    config: BackboneConfig, max_atoms: int | None, source: str, memory: str | None, device: str | None
+) -> dict[str, Any]:
+    """What a report has beyond title and settings, when steps are run."""
+    import torch
+
+    from crystalsweep.data import load
+    from crystalsweep.networks.cost import HEADROOM, draw_sample, memory_here, parse_bytes
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no GPU here; leave --device out or say cpu")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    room = parse_bytes(memory) if memory else memory_here()
+    sample = draw_sample(load(source).train, config, max_atoms)
+    return {
+        "sample": {
+            "source": source,
+            "max_atoms": max_atoms,
+            "structures": len(sample.crystals),
+            "mean_atoms": float(sample.atoms.mean()),
+            "most_atoms": int(sample.atoms.max()),
+            "mean_edges": float(sample.edges.mean()),
+            "most_edges": int(sample.edges.max()),
+        },
+        "device": device,
+        "memory_bytes": room,
+        "headroom": HEADROOM,
+        "networks": {name: _network(config, name, sample, room, device) for name in NETWORKS},
+    }
+
+
+def _network(config: BackboneConfig, name: str, sample: Sample, room: int, device: str) -> dict[str, Any]:
+    """Parameters of one network, and what its training step takes with and without activation checkpointing."""
+    import torch
+
+    from crystalsweep.networks import cost
+
+    result: dict[str, Any] = {}
+    for checkpointing in (config.activation_checkpointing, not config.activation_checkpointing):
+        variant = config.model_copy(update={"activation_checkpointing": checkpointing, "compile": False})
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            built = _build(variant, name).to(device)
+            parts, standing = cost.parameters_by_part(built), cost.standing_bytes(built)
+            chosen = sample.affordable(cost.WORK[device], sum(parts.values()))
+            crystals, edges = [sample.crystals[i] for i in chosen], int(sample.edges[chosen].sum())
+            to_mean = float(sample.edges.mean()) * len(chosen) / max(edges, 1)
+            if not result:
+                result = {
+                    "parameters": parts,
+                    "measured_on": {"structures": len(chosen), "edges": edges},
+                    "flops_per_structure": cost.flops_per_structure(built, variant, crystals) * to_mean,
+                    "standing_bytes": standing,
+                }
+            memory = cost.memory_of_step(built, variant, crystals)
+        per_structure = memory.per_structure * to_mean
+        result["checkpointing" if checkpointing else "no_checkpointing"] = {
+            "bytes_per_structure": per_structure,
+            "extra_bytes": memory.extra,
+            "largest_batch": cost.largest_batch(room, standing + memory.extra, per_structure),
+        }
+    return result
+
+
+# On the terminal
+
+
+def _page(config: BackboneConfig, report: dict[str, Any]) -> str:
+    settings = tabulate(
+        [(leaf.path, leaf.value) for leaf in leaves(config)], ["setting", "value"], disable_numparse=True
+    )
+    parts = [report["title"], settings, _parameters(report["networks"])]
+    if "sample" in report:
+        parts += [_sample(report["sample"]), _training_step(report), _notes(report)]
+    return "\n\n".join(parts)
+
+
+def _parameters(networks: dict[str, Any]) -> str:
+    counts = [networks[name]["parameters"] for name in NETWORKS]
+    rows = [(part, *(c.get(part, "") for c in counts)) for part in dict.fromkeys(part for c in counts for part in c)]
+    rows.append(("in all", *(sum(c.values()) for c in counts)))
+    return tabulate(rows, ["parameters", *NETWORKS], intfmt=",", colalign=("left", "right", "right"))
+
+
+def _sample(sample: dict[str, Any]) -> str:
+    least = f" of at most {sample['max_atoms']} atoms" if sample["max_atoms"] else ""
+    rows = [(what, sample[f"mean_{what}"], sample[f"most_{what}"]) for what in ("atoms", "edges")]
+    table = tabulate(rows, ["per structure", "mean", "most"], floatfmt=",.1f", intfmt=",")
+    return f"{sample['structures']} structures of {sample['source']}{least}:\n{table}"
+
+
+def _training_step(report: dict[str, Any]) -> str:
+    networks = [report["networks"][name] for name in NETWORKS]
+    room = _short(report["memory_bytes"], "B")
+    rows = [
+        ("FLOPs per structure", *(_short(n["flops_per_structure"], "") for n in networks)),
+        ("memory whatever the batch", *(_short(n["standing_bytes"], "B") for n in networks)),
+    ]
+    for key, how in {"no_checkpointing": "", "checkpointing": ", checkpointing"}.items():
+        rows.append((f"memory per structure{how}", *(_short(n[key]["bytes_per_structure"], "B") for n in networks)))
+        rows.append((f"largest batch in {room}{how}", *(f"{n[key]['largest_batch']:,}" for n in networks)))
+    return tabulate(rows, ["a training step", *NETWORKS], disable_numparse=True, colalign=("left", "right", "right"))
+
+
+def _notes(report: dict[str, Any]) -> str:
+    sample, measured = report["sample"], report["networks"]["generator"]["measured_on"]
+    larger = sample["most_edges"] / max(sample["mean_edges"], 1.0)
+    return f"""\
+FLOPs: forward and backward; matrix multiplications only, where a multiplication and its addition are two.
+Memory whatever the batch: weights, gradients and the two moments of Adam. Memory per structure: activations at the mean
+number of edges, measured on {report["device"]} with {measured["edges"]:,} edges in {measured["structures"]} \
+structure{"" if measured["structures"] == 1 else "s"}; the largest takes {larger:.1f} times as much.
+Largest batch: of mean structures, with {report["headroom"]:.0%} of the memory left free."""
+
+
+def _short(value: float, unit: str) -> str:
+    """Three digits and a decimal prefix: 1.23 GB."""
+    power = max(len(f"{value:.0f}") - 1, 0) // 3
+    return f"{value / 1000**power:.3g} {['', 'k', 'M', 'G', 'T', 'P', 'E'][power]}{unit}".rstrip()

@@ -1,0 +1,279 @@
+"""`crystalsweep promote`, `demote`, `history`, `verify` and `registry`. Heavy libraries load when a command runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from tabulate import tabulate
+
+from crystalsweep.artifacts.places import default_storage
+from crystalsweep.cli.store import store_options, told_in_a_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crystalsweep.registry.gates.gate import Gate
+    from crystalsweep.tracking.tracker import Tracker
+
+REFUSED = 3
+"""Exit code of a refusal, and of a dossier that no longer holds."""
+
+PROMOTE_EXAMPLES = """\b
+Examples:
+  crystalsweep promote 3f2a…                                the run id of a trial, to champion
+  crystalsweep promote runs/gan --dry-run                   every gate, and nothing is registered
+  crystalsweep promote 3f2a… --metric match_rate --to challenger
+  crystalsweep promote 3f2a… --suite bundled-569 --trained-on mp_20.parquet
+  crystalsweep promote 3f2a… --force --reason "Na is masked in our lab's cells only; see the meeting of 12 May"
+Then, anywhere:  crystalsweep.load("models:/crystal-generator@champion")
+"""
+
+_MODEL = click.option("--model", default="crystal-generator", show_default=True, help="Name in the registry.")
+_WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Processes of an evaluation.  [default: all]")
+
+
+@click.command(epilog=PROMOTE_EXAMPLES)
+@click.argument("reference", metavar="RUN|CHECKPOINT")
+@click.option("--to", "alias", type=click.Choice(["challenger", "champion"]), default="champion", show_default=True)
+@_MODEL
+@click.option(
+    "--suite", default="bundled-100", show_default=True, help="Frozen suite by name, or a suite's .json file."
+)
+@click.option("--metric", default="score", show_default=True, help="What must be better than the champion's.")
+@click.option(
+    "--guard", "guarded", multiple=True, metavar="METRIC", help="Must not be worse; repeatable.  [default: 6]"
+)
+@click.option(
+    "--trained-on", multiple=True, metavar="DATA", help="What it was trained on, beside the bundled crystals."
+)
+@click.option("--dry-run", is_flag=True, help="Go through the gates; register and record nothing.")
+@click.option("--force", is_flag=True, help="Promote although gates refuse; needs --reason, which is kept.")
+@click.option("--reason", default="", help="Why the gates are overruled.")
+@click.option("--json", "as_json", is_flag=True, help="Print the dossier as JSON instead of tables.")
+@_WORKERS
+@store_options
+def promote(
+    reference: str,
+    alias: str,
+    model: str,
+    suite: str,
+    metric: str,
+    guarded: tuple[str, ...],
+    trained_on: tuple[str, ...],
+    dry_run: bool,
+    force: bool,
+    reason: str,
+    as_json: bool,
+    workers: int | None,
+    tracking_uri: str | None,
+    storage: Path | None,
+) -> None:
+    """Register a checkpoint under an alias, if the evidence is for it.
+
+    Gates: physics (equivariance, one-atom cells, rock salt restored); no held-out crystal in the training data;
+    on a frozen suite a resolved gain over the present champion (over the baselines where there is none) and no
+    resolved loss in what is guarded; and the same figures again from a process of its own. For a challenger the gain
+    is told, not required. The dossier goes with the version: numbers, page, model card. A refusal is kept too, in
+    MLflow's experiment `promotions`, and ends with exit code 3.
+    """
+    with told_in_a_line():
+        if force and not reason.strip():
+            raise ValueError("--force needs --reason: who reads the dossier must know why")
+        if reason and not force:
+            raise ValueError("--reason goes with --force; gates that pass need none")
+        from crystalsweep.data import absolute_source
+        from crystalsweep.evaluation.suite import find_suite
+        from crystalsweep.registry import promotion
+        from crystalsweep.registry.gates.gain import GUARDED
+
+        where = storage or default_storage()
+        request = promotion.Request(
+            reference=reference,
+            model=model,
+            alias=alias,
+            suite=find_suite(suite),
+            metric=metric,
+            guarded=guarded or GUARDED,
+            trained_on=[absolute_source(source) for source in trained_on],
+            forced=reason.strip(),
+            workers=workers,
+            storage=where,
+        )
+        decision = promotion.promote(
+            _tracker(tracking_uri, storage), request, lambda line: click.echo(f"· {line}", err=True), dry=dry_run
+        )
+        dossier = decision.dossier
+        if as_json:
+            click.echo(dossier.model_dump_json(indent=2))
+        else:
+            click.echo(_gates(dossier.gates))
+            for line in dossier.reasons:
+                click.echo(f"! {line}")
+            click.echo(f"dossier: {decision.folder / 'dossier' / 'dossier.html'}")
+            click.echo(_outcome(decision.version, dossier.verdict, f"{model}@{alias}", dry=dry_run))
+        if dossier.verdict == "refused":
+            sys.exit(REFUSED)
+
+
+def _outcome(version: str | None, verdict: str, target: str, *, dry: bool) -> str:
+    if dry:
+        return f"dry run: it would be {verdict}; nothing was registered"
+    if version is None:
+        return (
+            f"refused: {target} stays as it is; the refusal and its dossier are kept in MLflow's experiment promotions"
+        )
+    forced = " by force" if verdict == "forced" else ""
+    return f"version {version} is now {target}{forced}"
+
+
+@click.command()
+@click.argument("reference", metavar="models:/NAME@ALIAS")
+@click.option(
+    "--trained-on", multiple=True, metavar="DATA", help="What it was trained on, where it lies elsewhere now."
+)
+@_WORKERS
+@store_options
+def verify(
+    reference: str, trained_on: tuple[str, ...], workers: int | None, tracking_uri: str | None, storage: Path | None
+) -> None:
+    """Run a version's dossier again and say whether it still holds.
+
+    Looks at the sha256 of every file, physics, leakage, and every figure of the suite. Also for an exported .zip. Exit
+    code 3 where something no longer holds.
+    """
+    with told_in_a_line():
+        from crystalsweep.inference.locate import is_local
+        from crystalsweep.registry.verification import verify as again
+
+        tracker = None if is_local(reference) else _tracker(tracking_uri, storage)
+        found = again(
+            tracker,
+            reference,
+            lambda line: click.echo(f"· {line}", err=True),
+            trained_on=trained_on,
+            workers=workers,
+        )
+        click.echo(_gates(found.gates))
+        named = f"{reference}{f' (version {found.version})' if found.version else ''}"
+        click.echo(
+            f"{named}: the dossier of {found.dossier.decided_at} {'holds' if found.holds else 'NO LONGER HOLDS'}"
+        )
+        if not found.holds:
+            sys.exit(REFUSED)
+
+
+@click.command()
+@_MODEL
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@store_options
+def history(model: str, as_json: bool, tracking_uri: str | None, storage: Path | None) -> None:
+    """List every promotion that was tried: when, by whom, what became of it and why."""
+    with told_in_a_line():
+        import json
+        from dataclasses import asdict
+
+        from crystalsweep.artifacts.addresses import without_password
+        from crystalsweep.registry.attempts import history as entries
+        from crystalsweep.registry.history import holders
+
+        tracker = _tracker(tracking_uri, storage)
+        found = entries(tracker, model)
+        if as_json:
+            click.echo(json.dumps([asdict(each) | {"when": each.when.isoformat()} for each in found], indent=2))
+            return
+        for alias, version in holders(tracker, model).items():
+            click.echo(f"{model}@{alias}: version {version}")
+        if not found:
+            click.echo(f"nothing was promoted to {model} in {without_password(tracker.uri)} yet")
+            return
+        rows = [
+            [f"{e.when:%Y-%m-%d %H:%M}", e.who, e.alias, e.verdict, e.version, e.candidate[-32:], e.reasons[:160]]
+            for e in found
+        ]
+        heads = ["when (UTC)", "who", "to", "verdict", "version", "candidate", "why"]
+        click.echo(tabulate(rows, headers=heads, disable_numparse=True, maxcolwidths=[None] * 6 + [60]))
+
+
+@click.command()
+@click.argument("alias", type=click.Choice(["challenger", "champion"]))
+@_MODEL
+@click.option("--reason", required=True, help="Why; it is kept.")
+@store_options
+def demote(alias: str, model: str, reason: str, tracking_uri: str | None, storage: Path | None) -> None:
+    """Take an alias from its version and give it back to the one that had it before.
+
+    Where there was none before, the alias ends. The version itself stays registered.
+    """
+    with told_in_a_line():
+        from crystalsweep.registry.history import demote as take
+
+        where = storage or default_storage()
+        gone, back = take(_tracker(tracking_uri, storage), model, alias, reason, where / "mlflow-artifacts")
+        now = f"version {back} again" if back else "no version"
+        click.echo(f"version {gone} is no longer {model}@{alias}, which is {now}")
+
+
+@click.group()
+def registry() -> None:
+    """Move champions with their dossiers between servers."""
+
+
+@registry.command("export")
+@click.argument("reference", metavar="models:/NAME@ALIAS")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@store_options
+def export(reference: str, file: Path, tracking_uri: str | None, storage: Path | None) -> None:
+    """Write a registered version, with its dossier, to FILE (.zip).
+
+    `crystalsweep.load(FILE)`, `crystalsweep verify FILE` and `crystalsweep registry import FILE` read it.
+    """
+    with told_in_a_line():
+        from crystalsweep.registry.exchange import export as write
+
+        if file.suffix != ".zip":
+            raise ValueError(f"{file}: give it a name that ends in .zip")
+        if file.exists():
+            raise ValueError(f"{file} exists already; choose another name")
+        tracker = _tracker(tracking_uri, storage)
+        sha256 = write(tracker, reference, file)
+        click.echo(f"{file}: {reference}, {file.stat().st_size:,} bytes, sha256 {sha256}")
+
+
+@registry.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--model", help="Name in this registry.  [default: the one it had]")
+@click.option("--to", "alias", type=click.Choice(["challenger", "champion"]), help="Also give it this alias.")
+@click.option("--replace", is_flag=True, help="Also where another version has the alias.")
+@store_options
+def import_(
+    file: Path, model: str | None, alias: str | None, replace: bool, tracking_uri: str | None, storage: Path | None
+) -> None:
+    """Register what `export` wrote, checked by hash.
+
+    Its dossier comes along as it is: `crystalsweep verify` says whether it holds here.
+    """
+    with told_in_a_line():
+        from crystalsweep.registry.exchange import import_ as read
+
+        where = storage or default_storage()
+        found = read(_tracker(tracking_uri, storage), file, model=model, alias=alias, replace=replace, storage=where)
+        known = "" if found.new else ", which this server had"
+        click.echo(f"{file}: {found.model} version {found.version}{known}{f', now {alias}' if alias else ''}")
+
+
+def _gates(gates: Sequence[Gate]) -> str:
+    rows = []
+    for gate in gates:
+        for i, check in enumerate(gate.checks):
+            verdict = "passed" if check.passed else "NOT PASSED" if gate.required else "no (told only)"
+            rows.append(["" if i else gate.title, verdict, check.title, check.says])
+    return tabulate(rows, headers=["gate", "", "", ""], maxcolwidths=[26, None, 34, 64], disable_numparse=True)
+
+
+def _tracker(tracking_uri: str | None, storage: Path | None) -> Tracker:
+    from crystalsweep.tracking.tracker import Tracker, default_tracking_uri
+
+    return Tracker(tracking_uri or default_tracking_uri(storage or default_storage()))

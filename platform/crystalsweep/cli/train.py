@@ -1,0 +1,262 @@
+"""`crystalsweep train`: one stage, alone in this process or on several Ray Train workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import click
+
+from crystalsweep.artifacts.places import checkpoint_folder, default_storage
+from crystalsweep.config import leaves, override, resolve
+from crystalsweep.inference.locate import resolve as find
+from crystalsweep.inference.locate import tracker_for
+from crystalsweep.networks.architectures import EXECUTION, SIZES, run_as
+from crystalsweep.training.catalogue import PRESETS, preset
+from crystalsweep.training.config import RestorationConfig, StageConfig
+from crystalsweep.training.records import METRICS, epoch_line, mend, recorded
+
+INPUTS = {"pretrain": (), "finetune": ("generator",), "gan": ("generator", "discriminator")}
+"""Checkpoints that each stage can start from."""
+
+KEPT_ON_RAY = 2
+"""Checkpoints that a run with several workers keeps in its folder, the last ones."""
+
+
+@click.group()
+def train() -> None:
+    """Train one stage: pretrain, finetune or gan.
+
+    \b
+    crystalsweep train pretrain --preset demo --out runs/pretrain
+    crystalsweep train pretrain --init-backbone uma-s-1p1.pt --out runs/uma
+    crystalsweep train finetune --preset demo --generator runs/pretrain --out runs/stability
+    crystalsweep train gan --preset demo --generator runs/pretrain --discriminator runs/stability \\
+        --set w_wasserstein=1 --out runs/gan
+    crystalsweep train finetune --generator models:/crystal-generator@champion --out runs/stability
+    """
+
+
+def _command(stage: str, summary: str) -> click.Command:
+    def run(**options: Any) -> None:
+        try:
+            _train(stage, **options)
+        except (ValueError, OSError, RuntimeError) as error:
+            raise click.ClickException(str(error)) from error
+
+    options = [
+        click.Option(["--preset"], default="demo", show_default=True, help=f"One of {', '.join(PRESETS[stage])}."),
+        click.Option(
+            ["--backbone"],
+            type=click.Choice(list(SIZES)),
+            help="The network, at the preset's size.  [default: that of the checkpoint it starts from, else painn]",
+        ),
+        click.Option(
+            ["--data", "source"], default="bundled", show_default=True, help="'bundled', a data set, or TRAIN,VAL."
+        ),
+        click.Option(["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
+        click.Option(["--out"], type=click.Path(path_type=Path), help=f"Run folder.  [default: runs/{stage}]"),
+        click.Option(["--resume"], is_flag=True, help="Continue the run in --out from its last checkpoint."),
+        click.Option(
+            ["--workers"], type=click.IntRange(min=1), default=1, show_default=True, help="More than one trains on Ray."
+        ),
+        click.Option(["--device"], help="cpu, cuda, …; the GPU if there is one."),
+        click.Option(["--settings", "list_settings"], is_flag=True, help="List all settings of the preset and exit."),
+    ]
+    if stage == "pretrain":
+        options.append(
+            click.Option(
+                ["--init-backbone"],
+                type=click.Path(path_type=Path, dir_okay=False, exists=True),
+                help="An eSEN or UMA checkpoint file of fairchem-core 2 whose backbone to start from.",
+            )
+        )
+    for name in INPUTS[stage]:
+        made_by = {"generator": "pretrain or gan", "discriminator": "finetune"}[name]
+        options.append(
+            click.Option(
+                [f"--{name}"],
+                metavar="WHERE",
+                help=f"What {made_by} made, to start from: a run folder, an MLflow run id or models:/NAME@ALIAS.",
+            )
+        )
+    if INPUTS[stage]:
+        options.append(
+            click.Option(
+                ["--tracking-uri"],
+                help="MLflow server or database of run ids and names.  [default: MLFLOW_TRACKING_URI, or local]",
+            )
+        )
+    return click.Command(stage, callback=run, params=list(options), help=summary)
+
+
+for _stage, _summary in {
+    "pretrain": "Learn to restore corrupted crystals (paper, Fig. 1B).",
+    "finetune": "Learn to tell stable crystals from unstable ones (Fig. 1C).",
+    "gan": "Train generator against discriminator (Fig. 2).",
+}.items():
+    train.add_command(_command(_stage, _summary))
+
+
+def _train(
+    stage: str,
+    *,
+    preset: str,
+    backbone: str | None,
+    source: str,
+    settings: tuple[str, ...],
+    out: Path | None,
+    resume: bool,
+    workers: int,
+    device: str | None,
+    list_settings: bool,
+    init_backbone: Path | None = None,
+    tracking_uri: str | None = None,
+    **inputs: str | None,
+) -> None:
+    given = {name: _checkpoint(reference, tracking_uri) for name, reference in inputs.items() if reference}
+    if init_backbone:
+        unset = _with_architecture_of(init_backbone, _preset(stage, preset, backbone or "escn_md"))
+    else:
+        unset = _preset(stage, preset, backbone or _backbone_of(given))
+    config = override(unset, settings)
+    if list_settings:
+        for leaf in leaves(config):
+            click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
+        return
+    folder = (out or Path("runs") / stage).resolve()
+    _require_backbone(config, settings, given)
+    if init_backbone:
+        given["backbone"] = init_backbone.resolve()
+    if workers == 1:
+        from crystalsweep.training.local import LocalSession, train_here
+
+        checkpoint = train_here(stage, config, source, given, LocalSession(folder, resume=resume, device=device))
+    else:
+        checkpoint = _on_ray(stage, config, source, given, folder, resume=resume, device=device, workers=workers)
+    if isinstance(config, RestorationConfig):
+        from crystalsweep.training.restoration import restoration_report
+
+        click.echo(restoration_report(checkpoint, source))
+    from crystalsweep.networks.checkpoint import read_info
+
+    if dropped := read_info(checkpoint).dropped:
+        click.echo(f"not taken over from the checkpoints it started from: {', '.join(dropped)}")
+    click.echo(f"checkpoint: {checkpoint}")
+
+
+_preset = preset  # the option of the same name shadows it above
+
+
+def _checkpoint(reference: str, tracking_uri: str | None) -> Path:
+    """Folder of the checkpoint that a run folder, a run id or a registered name leads to."""
+    found = find(reference, tracker_for(reference, tracking_uri, None), default_storage() / "downloads")
+    if found.version:
+        click.echo(f"{reference} is version {found.version} of {found.model} (run {found.run or 'unknown'})")
+    return found.folder
+
+
+def _backbone_of(given: dict[str, Path]) -> str:
+    """Name of the backbone that the checkpoints a run starts from have; that of a fresh start without any."""
+    from crystalsweep.networks.checkpoint import read_backbone
+
+    return next((read_backbone(path).name for path in given.values()), "painn")
+
+
+def _with_architecture_of(path: Path, preset: StageConfig) -> StageConfig:
+    """The preset with the backbone in a file of fairchem's; only what the weights leave free stays the preset's."""
+    if preset.backbone.name != "escn_md":
+        raise ValueError(f"{path} can only hold an escn_md backbone; leave out --backbone {preset.backbone.name}")
+    from crystalsweep.networks.pretrained import read_escn_md
+
+    network = run_as(read_escn_md(path).config, preset.backbone)
+    network = network.model_copy(update={"max_neighbours": preset.backbone.max_neighbours})
+    return preset.model_copy(update={"backbone": network})
+
+
+def _require_backbone(config: StageConfig, settings: tuple[str, ...], given: dict[str, Path]) -> None:
+    """What `--set` asks of the backbone must be so in the checkpoints a run starts from: theirs is what trains."""
+    from crystalsweep.networks.checkpoint import read_backbone
+
+    paths = [resolve(config, setting.partition("=")[0].strip()) for setting in settings]
+    asked = [key for path in paths if (key := path.removeprefix("backbone.")) != path and key not in EXECUTION]
+    for folder in given.values():
+        theirs = read_backbone(folder)
+        for key in ["name", *asked]:
+            here, there = getattr(config.backbone, key), getattr(theirs, key)
+            if here != there:
+                raise ValueError(f"backbone.{key} is {there} in {folder}, which this run starts from, not {here}")
+
+
+def _on_ray(
+    stage: str,
+    config: StageConfig,
+    source: str,
+    inputs: dict[str, Path],
+    folder: Path,
+    *,
+    resume: bool,
+    device: str | None,
+    workers: int,
+) -> Path:
+    import ray
+    import torch
+
+    from crystalsweep.data import absolute_source
+    from crystalsweep.training.cluster import Record, explaining, trainer
+    from crystalsweep.training.job import Resources, job_for
+
+    if (folder / "checkpoint").exists():
+        raise ValueError(f"{folder} was trained alone; resume it without --workers, or choose another --out")
+    gpus = float(torch.cuda.is_available() and device != "cpu")
+    refusal = folder / "refused.txt"
+    described = job_for(stage, config, absolute_source(source), inputs)
+    job = replace(described, checkpoints=str(folder), keep_last=KEPT_ON_RAY, refusal=str(refusal))
+    store = job.store()
+    if (store.epochs() or (folder / METRICS).exists()) and not resume:
+        raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    mend(folder, store.history())
+    ray.init(
+        os.environ.get("RAY_ADDRESS", "local"), log_to_driver=False, logging_level="ERROR", include_dashboard=False
+    )
+    try:
+        refusal.unlink(missing_ok=True)
+        resources = Resources(workers=workers, gpus_per_worker=gpus)
+        run = trainer(job, resources=resources, name=folder.name, storage=folder.parent, callbacks=[Record(folder)])
+        with _showing(folder), explaining(refusal):
+            run.fit()
+            mend(folder, store.history())
+    finally:
+        ray.shutdown()
+    return checkpoint_folder(folder)
+
+
+@contextmanager
+def _showing(folder: Path) -> Iterator[None]:
+    """Print the epochs that are recorded meanwhile; training happens in other processes."""
+    ended = Event()
+
+    def show() -> None:
+        shown = {row["epoch"] for row in recorded(folder)}
+        while True:
+            last = ended.wait(1.0)
+            for row in recorded(folder):
+                if row["epoch"] not in shown:
+                    click.echo(epoch_line(row))
+                shown.add(row["epoch"])
+            if last:
+                return
+
+    watcher = Thread(target=show, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()

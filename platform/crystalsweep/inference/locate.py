@@ -1,0 +1,196 @@
+"""What a string names that a generator can be read from: a folder, a file, an MLflow run, a version in the registry.
+
+Downloads are kept under names that say what they hold for good: a version, or a run and when it ended. They appear
+there at once and whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crystalsweep.artifacts.addresses import without_password
+from crystalsweep.artifacts.archive import plain_files, unpack
+from crystalsweep.artifacts.atomic import is_abandoned, partial_name
+from crystalsweep.artifacts.places import checkpoint_folder, default_storage
+from crystalsweep.artifacts.seal import SEAL, require_sealed
+
+if TYPE_CHECKING:
+    from crystalsweep.tracking.tracker import Tracker
+
+UNDERSTOOD = (
+    "a run or checkpoint folder, the checkpoint.json or a .safetensors file in one, a .zip that "
+    "`crystalsweep registry export` wrote, an MLflow run id (32 hex digits), models:/name@alias or models:/name/version"
+)
+"""For error messages and help."""
+
+REGISTERED = "models:/"
+"""Begins the name of a version in the registry."""
+
+_RUN = re.compile(r"[0-9a-f]{32}")
+_VERSION = re.compile(r"models:/(?P<name>[^/:]+?)(?:@(?P<alias>[\w-]+)|/(?P<version>[0-9]{1,18}))")
+_IN_FOLDER_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+class UnknownReferenceError(ValueError):
+    """The string names nothing that this version knows of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """Where what a reference names lies on this machine."""
+
+    folder: Path
+    """The checkpoint: holds `checkpoint.json`."""
+    root: Path
+    """What was named, as a whole: a registered version with its dossier, a run's folder, or the checkpoint itself."""
+    run: str | None = None
+    """MLflow run it comes from, where known."""
+    model: str | None = None
+    """Name in the registry."""
+    version: str | None = None
+    """Number in the registry."""
+
+
+def is_local(reference: str) -> bool:
+    """Whether a file or folder of that name is there: then no tracker is needed."""
+    try:
+        return Path(reference).exists()
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        return False
+
+
+def tracker_for(reference: str, tracking_uri: str | None, storage: Path | None) -> Tracker | None:
+    """The store to look `reference` up in; None for a file or folder, and where there is no store yet.
+
+    Args:
+        reference: As for `resolve`.
+        tracking_uri: An MLflow server or database.
+        storage: The folder of the local store, which is asked where neither that nor MLFLOW_TRACKING_URI is given.
+    """
+    if is_local(reference):
+        return None
+    from crystalsweep.tracking.tracker import Tracker, default_tracking_uri
+
+    uri = tracking_uri or default_tracking_uri(storage or default_storage())
+    file = uri.removeprefix("sqlite:///")
+    return Tracker(uri) if file == uri or Path(file).exists() else None
+
+
+def resolve(reference: str, tracker: Tracker | None, downloads: Path) -> Resolved:
+    """The checkpoint that `reference` names, downloaded where it is not on this machine yet.
+
+    Args:
+        reference: One of what `UNDERSTOOD` lists. What exists as a file or folder is taken as that.
+        tracker: Where run ids and registry names are looked up; it is asked even for what was downloaded before, since
+            an alias moves.
+        downloads: Folder that keeps what was downloaded or unpacked.
+
+    Raises:
+        UnknownReferenceError: It names nothing known, saying what would be understood.
+        ValueError: There is no checkpoint where it leads to, or nowhere to look it up.
+    """
+    if is_local(reference):
+        path = Path(reference)
+        root = path if path.is_dir() else _of_file(path, downloads)
+        return Resolved(folder=checkpoint_folder(root), root=root.resolve())
+    named = _VERSION.fullmatch(reference)
+    if not named and not _RUN.fullmatch(reference):
+        raise UnknownReferenceError(f"{reference!r} is not there, nor a name that is understood; give {UNDERSTOOD}")
+    if tracker is None:
+        raise ValueError(
+            f"{reference}: no MLflow store to look it up in; set MLFLOW_TRACKING_URI, or name the server or the storage"
+        )
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _of_version(named, tracker, downloads) if named else _of_run(reference, tracker, downloads)
+    except (MlflowException, OSError) as error:
+        reason = without_password(f"no checkpoint in {tracker.uri} ({error})")
+        raise ValueError(f"{reference}: {reason}") from error
+
+
+def _of_file(file: Path, downloads: Path) -> Path:
+    if file.suffix.lower() == ".zip":
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        name = f"{_folder_name(file.stem)}-{digest[:16]}"
+        return _kept(downloads / name, lambda into: unpack(file, into), str(file))
+    beside = file.name == "checkpoint.json" or file.suffix == ".safetensors"
+    if beside and (file.parent / "checkpoint.json").exists():
+        return file.parent
+    raise UnknownReferenceError(f"{file} is no file of a checkpoint; give {UNDERSTOOD}")
+
+
+def _of_version(named: re.Match[str], tracker: Tracker, downloads: Path) -> Resolved:
+    found = tracker.registered(named["name"], alias=named["alias"], version=named["version"])
+    identity = (tracker.uri, found.name, found.version, found.creation_timestamp, found.source)
+    target = downloads / f"{_folder_name(str(found.name))}-{int(found.version)}-{_digest(identity)}"
+
+    def fetch(into: Path) -> None:
+        tracker.download_registered(found, into)
+        if SEAL in found.tags:
+            require_sealed(into, found.tags[SEAL])
+
+    root = _kept(target, fetch, named[0])
+    run, model, version = str(found.run_id or "") or None, str(found.name), str(found.version)
+    return Resolved(folder=checkpoint_folder(root), root=root.resolve(), run=run, model=model, version=version)
+
+
+def _of_run(run: str, tracker: Tracker, downloads: Path) -> Resolved:
+    ended = tracker.client.get_run(run).info.end_time
+    if ended is None:  # what it has now is not what it will have
+        shutil.rmtree(downloads / f"{run}-unfinished", ignore_errors=True)
+    name = f"{run}-{_digest((tracker.uri, run, ended))}" if ended else f"{run}-unfinished"
+    root = _kept(downloads / name, lambda into: tracker.download(run, "checkpoint", into), f"run {run}")
+    return Resolved(folder=checkpoint_folder(root), root=root.resolve(), run=run)
+
+
+def _kept(target: Path, fetch: Callable[[Path], object], source: str) -> Path:
+    """`target`, fetched if it is not there yet; it appears only when it holds a whole checkpoint."""
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.iterdir():
+        if is_abandoned(left):
+            shutil.rmtree(left, ignore_errors=True)
+    with partial_name(target.name) as name:
+        partial = target.with_name(name)
+        partial.mkdir()
+        try:
+            fetch(partial)
+            plain_files(partial)
+            _require_checkpoint(partial, source)
+            _take_name(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _require_checkpoint(folder: Path, source: str) -> None:
+    try:
+        checkpoint_folder(folder)
+    except ValueError:
+        raise ValueError(f"{source} holds no checkpoint; name a trained model") from None
+
+
+def _take_name(partial: Path, target: Path) -> None:
+    try:
+        partial.rename(target)
+    except OSError:
+        if not target.is_dir():  # another process was not first
+            raise
+
+
+def _digest(identity: tuple[object, ...]) -> str:
+    return hashlib.sha256("\n".join(map(str, identity)).encode()).hexdigest()[:16]
+
+
+def _folder_name(text: str) -> str:
+    """For people to read; what it is told apart by stands behind it."""
+    return _IN_FOLDER_NAMES.sub("-", text).strip("-")[:80] or "model"

@@ -1,0 +1,128 @@
+"""A trained generator in use: loaded from wherever it is, it completes crystals.
+
+Neither Ray nor, for folders and files, MLflow is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from crystalsweep.artifacts.places import default_storage
+from crystalsweep.data.checks import Problem
+from crystalsweep.data.partial_cif import MAX_BYTES, partial_from_cif
+from crystalsweep.data.reading import Reject
+from crystalsweep.inference.completion import MAX_ATOMS, Completion, complete
+from crystalsweep.inference.locate import Resolved, resolve, tracker_for
+from crystalsweep.networks.checkpoint import CheckpointInfo, load_generator, read_info
+from crystalsweep.networks.models import Generator
+from crystalsweep.structures.crystal import Crystal
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Restorer:
+    """A generator, in evaluation mode, and where it comes from."""
+
+    generator: Generator
+    info: CheckpointInfo
+    """Stage, config, data and metrics of its training."""
+    reference: str
+    """What it was loaded by."""
+    folder: Path
+    """Its checkpoint on this machine."""
+    run: str | None = None
+    """MLflow run it was trained in, where known."""
+    model: str | None = None
+    """Name in the registry."""
+    version: str | None = None
+    """Number in the registry."""
+
+    @classmethod
+    def of(cls, resolved: Resolved, reference: str, device: torch.device | str = "cpu") -> Restorer:
+        """The generator of a checkpoint. Raises `ValueError` for a classifier's."""
+        info = read_info(resolved.folder)
+        if info.stage == "finetune":
+            raise ValueError(
+                f"{resolved.folder} is of stage finetune, a classifier; give a checkpoint of pretrain or gan"
+            )
+        return cls(
+            generator=load_generator(resolved.folder).to(torch.device(device)),
+            info=info,
+            reference=reference,
+            folder=resolved.folder,
+            run=resolved.run,
+            model=resolved.model,
+            version=resolved.version,
+        )
+
+    def complete(
+        self,
+        partial: str | Path | Crystal,
+        *,
+        top_k: int = 5,
+        keep_positions: bool = False,
+        max_atoms: int = MAX_ATOMS,
+    ) -> Completion:
+        """One partial crystal completed: a CIF file, the text of a CIF, or a `Crystal` with `MASK` among its species.
+
+        Args:
+            partial: Masked sites have the symbol `X` or `?` in a CIF. A string of several lines is a CIF's text.
+            top_k: Elements whose odds are given for each masked site.
+            keep_positions: Leave every atom where it is.
+            max_atoms: Refuse larger crystals.
+
+        Raises:
+            ValueError: It cannot be read or completed, with the reason and what to do.
+        """
+        crystal = partial if isinstance(partial, Crystal) else _read(partial)
+        return self.complete_all([crystal], top_k=top_k, keep_positions=keep_positions, max_atoms=max_atoms)[0]
+
+    def complete_all(
+        self, partials: Sequence[Crystal], *, top_k: int = 5, keep_positions: bool = False, max_atoms: int = MAX_ATOMS
+    ) -> list[Completion]:
+        """The same for many crystals, several of which pass the network together."""
+        return complete(self.generator, partials, top_k=top_k, keep_positions=keep_positions, max_atoms=max_atoms)
+
+
+def load(
+    reference: str | Path,
+    *,
+    tracking_uri: str | None = None,
+    storage: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> Restorer:
+    """The trained generator that `reference` names.
+
+    Args:
+        reference: `models:/crystal-generator@champion`, `models:/NAME/3`, an MLflow run id, a run or checkpoint folder,
+            a file in one, or an exported `.zip`. Folders and files need no server.
+        tracking_uri: MLflow server or database.  [default: MLFLOW_TRACKING_URI, else the local store]
+        storage: Folder of the local store, and of what is downloaded.  [default: ~/crystalsweep]
+        device: Where the network runs.
+
+    Raises:
+        ValueError: There is no such generator, saying what would be understood.
+    """
+    named = str(reference)
+    tracker = tracker_for(named, tracking_uri, storage)
+    return Restorer.of(resolve(named, tracker, (storage or default_storage()) / "downloads"), named, device)
+
+
+def _read(partial: str | Path) -> Crystal:
+    if isinstance(partial, str) and "\n" in partial:
+        where, name, text = "the given text", "crystal", partial
+    else:
+        file = Path(partial)
+        try:
+            with file.open("rb") as stream:
+                content = stream.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise ValueError(f"{file}: {error.strerror}; give a CIF file, or the text of a CIF") from error
+        where, name, text = str(file), file.stem, content.decode(errors="replace")
+    read = partial_from_cif(text, name)
+    if isinstance(read, Problem):
+        raise ValueError(str(Reject(where=where, id=name, **read._asdict())))
+    return read

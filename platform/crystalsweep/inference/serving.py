@@ -1,0 +1,217 @@
+"""A generator as an MLflow pyfunc: `mlflow models serve` completes CIFs over HTTP, `load_model(...).predict` in batch.
+
+MLflow finds this module by the name in `MLmodel` and calls `_load_pyfunc` with the checkpoint's folder, so that
+nothing of the model is pickled. A row that cannot be completed says why in `error`; the others are completed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from crystalsweep.data.checks import Problem
+from crystalsweep.data.partial_cif import partial_from_cif
+from crystalsweep.data.reading import Reject
+from crystalsweep.inference.completion import Completion, refusal
+from crystalsweep.inference.restorer import Restorer, load
+from crystalsweep.structures.crystal import N_ELEMENTS, Crystal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHECKPOINT = "checkpoint"
+"""Where in a registered version its checkpoint lies."""
+
+LOADER = "crystalsweep.serving"
+"""The module that a registered version names for MLflow to load it with; it leads here."""
+
+MAX_ROWS = 256
+"""Of one HTTP request; in batch there is no limit."""
+
+COLUMNS = ("id", "cif", "odds", "warnings", "error")
+"""Of the answer: text each, empty where there is none."""
+
+EXAMPLE = """data_NaX
+_cell_length_a 5.64
+_cell_length_b 5.64
+_cell_length_c 5.64
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'F m -3 m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Na1 Na 0 0 0
+X1 X 0.5 0.5 0.5
+"""
+"""Rock salt whose anion is masked."""
+
+_log = logging.getLogger(__name__)
+
+
+def write_pyfunc(folder: Path) -> None:
+    """Make `folder`, which holds `checkpoint/`, an MLflow model: `MLmodel`, requirements and an input example.
+
+    Raises `ValueError` where there is no generator to serve.
+    """
+    if not (folder / CHECKPOINT / "generator.safetensors").exists():
+        raise ValueError(f"{folder} holds no {CHECKPOINT}/generator.safetensors to serve")
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    requirement = _requirement()
+    (folder / "requirements.txt").write_text(f"{requirement}\n")
+    python = ".".join(map(str, sys.version_info[:3]))
+    build = "build_dependencies: [pip]\ndependencies:\n- -r requirements.txt\n"
+    (folder / "python_env.yaml").write_text(f"python: {python}\n{build}")
+    model = Model(signature=_signature(), saved_input_example_info=_write_example(folder))
+    mlflow.pyfunc.add_to_model(model, loader_module=LOADER, data=CHECKPOINT, python_env="python_env.yaml")
+    model.save(str(folder / "MLmodel"))
+
+
+def _requirement() -> str:
+    """This version; where the code runs from a checkout that is not installed, any."""
+    try:
+        return f"crystalsweep=={version('crystalsweep')}"
+    except PackageNotFoundError:
+        return "crystalsweep"
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    return ModelSignature(
+        inputs=Schema([ColSpec("string", "cif"), ColSpec("string", "id", required=False)]),
+        outputs=Schema([ColSpec("string", name) for name in COLUMNS]),
+        params=ParamSchema([ParamSpec("top_k", "long", 5), ParamSpec("keep_positions", "boolean", False)]),
+    )
+
+
+def _write_example(folder: Path) -> dict[str, str]:
+    """What MLflow's page of the model and `Model.load_input_example` show, as MLflow lays it out."""
+    example, request = "input_example.json", "serving_input_example.json"
+    table = {"columns": ["cif", "id"], "data": [[EXAMPLE, "rock-salt"]]}
+    (folder / example).write_text(json.dumps(table) + "\n")
+    params = {"top_k": 5, "keep_positions": False}
+    (folder / request).write_text(json.dumps({"dataframe_split": table, "params": params}, indent=1) + "\n")
+    return {
+        "artifact_path": example,
+        "pandas_orient": "split",
+        "serving_input_path": request,
+        "type": "dataframe",
+    }
+
+
+class ServedRestorer:
+    """What MLflow calls. Requests pass the network one after the other."""
+
+    def __init__(self, restorer: Restorer) -> None:
+        self._restorer = restorer
+        self._network = Lock()
+
+    def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """A row of `COLUMNS` per row of `model_input`, in order.
+
+        Args:
+            model_input: `cif`, and `id` where rows should keep a name.
+            params: `top_k` and `keep_positions`, as for `Restorer.complete`.
+
+        Raises:
+            MlflowException: HTTP 400: too many rows for one request, or a parameter is out of range.
+        """
+        import pandas as pd
+
+        options = {"top_k": 5, "keep_positions": False, **(params or {})}
+        _require_request(len(model_input), options["top_k"])
+        texts = model_input["cif"].tolist()
+        ids = model_input["id"].tolist() if "id" in model_input else [None] * len(texts)
+        names = [given if isinstance(given, str) and given else str(n) for n, given in enumerate(ids, start=1)]
+        read = [_partial(text, name, options["keep_positions"]) for name, text in zip(names, texts, strict=True)]
+        rows = [
+            each if isinstance(each, Crystal) else str(Reject(where=f"row {n}", id=name, **each._asdict()))
+            for n, (name, each) in enumerate(zip(names, read, strict=True), start=1)
+        ]
+        completed = iter(self._complete([row for row in rows if isinstance(row, Crystal)], options))
+        answers = [_answer(next(completed) if isinstance(row, Crystal) else row) for row in rows]
+        table = [{"id": name, **answer} for name, answer in zip(names, answers, strict=True)]
+        return pd.DataFrame(table, columns=list(COLUMNS))
+
+    def _complete(self, partials: Sequence[Crystal], options: Mapping[str, Any]) -> list[Completion | str]:
+        with self._network:
+            try:
+                return list(self._restorer.complete_all(partials, **options))
+            except Exception:  # then one by one, to see whose fault it is
+                _log.exception("%d crystals could not be completed together", len(partials))
+                return [self._complete_alone(partial, options) for partial in partials]
+
+    def _complete_alone(self, partial: Crystal, options: Mapping[str, Any]) -> Completion | str:
+        try:
+            return self._restorer.complete(partial, **options)
+        except Exception as error:
+            _log.exception("%s could not be completed", partial.id)
+            return f"id {partial.id}: it could not be completed ({type(error).__name__}); see the server's log"
+
+
+def _load_pyfunc(path: str) -> ServedRestorer:
+    """What `MLmodel` names: the model of a checkpoint's folder."""
+    return ServedRestorer(load(path))
+
+
+def _require_request(rows: int, top_k: int) -> None:
+    from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
+    from mlflow.exceptions import MlflowException
+
+    if not 1 <= top_k <= N_ELEMENTS:
+        raise MlflowException.invalid_parameter_value(f"top_k is {top_k}; give 1 to {N_ELEMENTS}")
+    if rows > MAX_ROWS and _MLFLOW_IS_IN_SERVING_ENVIRONMENT.get():
+        raise MlflowException.invalid_parameter_value(
+            f"{rows} rows in one request; send at most {MAX_ROWS}, or score in batch with mlflow.pyfunc.load_model"
+        )
+
+
+def _partial(text: object, name: str, keep_positions: bool) -> Crystal | Problem:
+    """A crystal that can be completed, or what is wrong."""
+    if not isinstance(text, str):
+        return Problem("no CIF", remedy="give the text of a CIF")
+    try:
+        read = partial_from_cif(text, name)
+    except Exception as error:  # one row's text must not cost the others their answer
+        _log.exception("%s could not be read", name)
+        return Problem("unparsable CIF", type(error).__name__, "export the CIF again and check that it is complete")
+    return read if isinstance(read, Problem) else refusal(read, keep_positions=keep_positions) or read
+
+
+def _answer(row: Completion | str) -> dict[str, str]:
+    if isinstance(row, str):
+        return {"cif": "", "odds": "", "warnings": "", "error": row}
+    try:
+        text = row.cif
+    except Exception as error:
+        _log.exception("%s could not be written", row.crystal.id)
+        return _answer(f"id {row.crystal.id}: the completed crystal cannot be written as a CIF ({error})")
+    return {"cif": text, "odds": odds_json(row), "warnings": "; ".join(row.warnings), "error": ""}
+
+
+def odds_json(completion: Completion) -> str:
+    """Odds per masked site and the length of every P̃; atoms count from 1, as the rows of the completed CIF."""
+    frac = completion.crystal.frac
+    sites = [
+        {
+            "atom": int(atom) + 1,
+            "frac": [round(float(x), 6) for x in frac[atom]],
+            "uncalibrated_probability": {each.element: round(each.probability, 6) for each in odds},
+        }
+        for atom, odds in zip(completion.masked, completion.odds, strict=True)
+    ]
+    return json.dumps({"masked": sites, "perturbation_angstrom": [round(float(x), 4) for x in completion.perturbation]})

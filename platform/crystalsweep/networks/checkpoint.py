@@ -1,0 +1,232 @@
+"""Checkpoints that load without executing code: weights as safetensors, everything else as JSON or plain tensors.
+
+A checkpoint is a folder: `checkpoint.json` (stage, config, epoch, step, metrics, data), one `<model>.safetensors` per
+network, and `training.pt` (optimizers, read with `weights_only=True`) for resuming exactly. Random state needs no
+file: it follows from the seed and the epoch.
+
+A folder may come from a stranger: what it says is compared before anything is made of it, so that a config of absurd
+size is refused before a network of that size is built. No other file of it is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from torch import nn
+
+from crystalsweep.artifacts.safe_load import (
+    Described,
+    described_tensors,
+    read_json,
+    read_tensors,
+    require_same_tensors,
+    tensors_of_pickle,
+)
+from crystalsweep.networks.architectures import BackboneConfig, backbone_config
+from crystalsweep.networks.backbones import build_backbone
+from crystalsweep.networks.cost import weightless
+from crystalsweep.networks.models import Generator
+
+FORMAT = 2
+
+UNKNOWN, PUBLISHED = "unknown", "published"
+"""Stages in a lineage: what nobody kept, and a published file whose name is told as `file`."""
+
+NETWORKS = ("generator", "classifier", "discriminator")
+"""Those that a checkpoint may hold; all of one checkpoint have the same backbone."""
+
+_BACKBONE = "backbone."
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """The JSON part of a checkpoint."""
+
+    stage: str
+    """`pretrain`, `finetune` or `gan`."""
+    config: dict[str, Any]
+    """The stage's config, as JSON."""
+    epoch: int
+    """Epochs completed."""
+    step: int
+    """Optimizer steps completed (of the generator, in the GAN stage)."""
+    data_sha256: str
+    """Fingerprint of the data set."""
+    split_sha256: str
+    """Fingerprint of its split."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Those of the last epoch."""
+    dropped: list[str] = field(default_factory=list)
+    """Tensors of the checkpoints it started from that did not fit, such as heads of another task."""
+    ancestry: list[dict[str, str]] | None = None
+    """What it was started from, earliest first, as `lineage` gives it; None where nobody kept it."""
+    format: int = FORMAT
+    """Version of this layout."""
+
+
+def save_checkpoint(
+    folder: Path, info: CheckpointInfo, models: dict[str, nn.Module], training: dict[str, Any] | None = None
+) -> None:
+    """Write a checkpoint into an existing empty `folder`."""
+    for name, model in models.items():
+        state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+        save_file(state, folder / f"{name}.safetensors")
+    if training is not None:
+        torch.save(training, folder / "training.pt")
+    (folder / "checkpoint.json").write_text(json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
+
+
+def read_info(folder: Path) -> CheckpointInfo:
+    """The JSON part. Raises `ValueError` when `folder` holds no checkpoint of this format."""
+    path = folder / "checkpoint.json"
+    try:
+        content = read_json(path)
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is not a checkpoint: it has no checkpoint.json") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no JSON object; copy or download the checkpoint again")
+    if content.get("format") != FORMAT:
+        raise ValueError(f"{folder} has checkpoint format {content.get('format')!r}, this version reads {FORMAT}")
+    known = {each.name: each for each in fields(CheckpointInfo)}
+    if unknown := sorted(content.keys() - known.keys()):
+        raise ValueError(f"{path} has the field {unknown[0]!r}, which format {FORMAT} does not know")
+    for name, each in known.items():
+        if name not in content:
+            if each.default is MISSING and each.default_factory is MISSING:
+                raise ValueError(f"{path} has no field {name!r}; copy or download the checkpoint again")
+        elif not _IS[str(each.type)](content[name]):
+            raise ValueError(f"{path}: {name} is not {each.type}, but {str(content[name])[:60]!r}")
+    return CheckpointInfo(**content)
+
+
+def lineage(folders: Iterable[Path]) -> list[dict[str, str]]:
+    """Trainings that led to these checkpoints, they included: stage, data_sha256 and split_sha256 of each, once.
+
+    Stage `UNKNOWN` stands for those that a checkpoint does not tell of.
+    """
+    found: list[dict[str, str]] = []
+    for info in map(read_info, folders):
+        own = {"stage": info.stage, "data_sha256": info.data_sha256, "split_sha256": info.split_sha256}
+        before = [{"stage": UNKNOWN}] if info.ancestry is None else info.ancestry
+        found += [each for each in (*before, own) if each not in found]
+    return found
+
+
+def read_weights(folder: Path, model: str) -> dict[str, torch.Tensor]:
+    """Weights of the network called `model`, all finite.
+
+    Raises `ValueError` when the checkpoint has none of that name, or when its file is damaged or hostile.
+    """
+    path = folder / f"{model}.safetensors"
+    if not path.exists():
+        names = sorted(p.stem for p in folder.glob("*.safetensors"))
+        raise ValueError(f"{folder} has no {model!r} weights; it has {', '.join(names) or 'none at all'}")
+    return read_tensors(path)
+
+
+def read_training_state(folder: Path) -> dict[str, Any]:
+    """States of the optimizers by name, on the CPU; never executes code. Raises `ValueError` for any other file."""
+    return tensors_of_pickle(folder / "training.pt")
+
+
+def read_backbone(folder: Path) -> BackboneConfig:
+    """Config of the backbone that a checkpoint's networks share, which is the one that its weights have.
+
+    Raises `ValueError` where it is not, before a network is built.
+    """
+    config = _backbone(folder)
+    for path in _networks(folder):
+        found = described_tensors(path)
+        _require_size(folder, config, found)
+        own = {name: each for name, each in found.items() if name.startswith(_BACKBONE)}
+        with _without_storage(folder):
+            state = build_backbone(config).state_dict(prefix=_BACKBONE)
+        require_same_tensors(path, own, state)
+    return config
+
+
+def load_generator(folder: Path) -> Generator:
+    """The generator of a `pretrain` or `gan` checkpoint, in evaluation mode, on the CPU. Raises `ValueError`."""
+    config, path = _backbone(folder), folder / "generator.safetensors"
+    if path.exists():
+        found = described_tensors(path)
+        _require_size(folder, config, found)
+        with _without_storage(folder):
+            state = Generator(config).state_dict()
+        require_same_tensors(path, found, state)
+    weights = read_weights(folder, "generator")
+    model = Generator(config)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _backbone(folder: Path) -> BackboneConfig:
+    path = folder / "checkpoint.json"
+    content = read_info(folder).config.get("backbone")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: config has no backbone")
+    try:
+        return backbone_config(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("config", "backbone", *first["loc"])))
+        raise ValueError(f"{path}: {where}: {first['msg']} (got {str(first['input'])[:60]!r})") from None
+
+
+def _networks(folder: Path) -> list[Path]:
+    return [path for name in NETWORKS if (path := folder / f"{name}.safetensors").exists()]
+
+
+def _require_size(folder: Path, config: BackboneConfig, found: dict[str, Described]) -> None:
+    """A layer has a tensor, and a width as many weights, or the network would not be theirs. Cheap, and so first."""
+    numbers = sum(math.prod(each.shape) for each in found.values())
+    limits = {"layers": len(found), "max_neighbours": None}
+    for name, value in config.model_dump().items():
+        limit = limits.get(name, numbers)
+        if isinstance(value, int) and limit is not None and value > limit:
+            raise ValueError(
+                f"{folder / 'checkpoint.json'}: config.backbone.{name} is {value:,}, too large for the "
+                f"{numbers:,} weights that are there"
+            )
+
+
+@contextmanager
+def _without_storage(folder: Path) -> Iterator[None]:
+    """Networks made inside have their weights' names and shapes alone; random streams stay where they are."""
+    try:
+        with torch.random.fork_rng(devices=[]), weightless():
+            yield
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise ValueError(f"{folder / 'checkpoint.json'} describes no network that can be built ({reason})") from None
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+
+
+_TOLD = ({"stage"}, {"stage", "file"}, {"stage", "data_sha256", "split_sha256"})
+"""What a lineage says of a training: nothing, a published file, or its data."""
+
+_IS: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "int": lambda value: type(value) is int and 0 <= value < 1 << 53,
+    "dict[str, Any]": lambda value: isinstance(value, dict),
+    "dict[str, float]": lambda value: (
+        isinstance(value, dict) and all(type(each) in (int, float) for each in value.values())
+    ),
+    "list[str]": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+    "list[dict[str, str]] | None": lambda value: (
+        value is None or (isinstance(value, list) and all(_is_texts(each) and each.keys() in _TOLD for each in value))
+    ),
+}
+"""Whether a value of JSON is of a field's type; whole numbers are counts."""

@@ -1,0 +1,104 @@
+"""The paper's two networks over one backbone: the generator Ĝ; the discriminator D̂ and other property models."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.utils import scatter
+
+from crystalsweep.networks.architectures import BackboneConfig
+from crystalsweep.networks.backbones import build_backbone
+from crystalsweep.structures.batch import CrystalBatch, wrap
+from crystalsweep.structures.crystal import N_ELEMENTS, N_SPECIES
+from crystalsweep.structures.graph import Graph, build_graph, pristine_graph
+
+
+def one_hot(species: Tensor) -> Tensor:
+    """(n, 119) float rows for (n,) species indices."""
+    return functional.one_hot(species, N_SPECIES).float()
+
+
+def graph_of(cart: Tensor, lattice: Tensor, counts: Tensor, config: BackboneConfig) -> Graph:
+    """The periodic graph that a backbone of this config reads."""
+    return build_graph(cart, lattice, counts, config.cutoff, config.max_neighbours)
+
+
+def pristine_graph_of(batch: CrystalBatch, config: BackboneConfig) -> Graph:
+    """The same of a batch whose positions are its crystals', whose neighbours are searched for once."""
+    return pristine_graph(batch, config.cutoff, config.max_neighbours)
+
+
+class Restoration(NamedTuple):
+    """What the generator says about corrupted crystals."""
+
+    logits: Tensor
+    """(n, 118) species logits; index = Z − 1."""
+    perturbation: Tensor
+    """(n, 3) predicted P̃, Å, Cartesian."""
+
+    def cart(self, corrupted_cart: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
+        """(n, 3) restored positions x̂ = x' − P̃, wrapped into the cell, Å."""
+        return wrap(corrupted_cart - self.perturbation, lattice, crystal)
+
+    def species(self) -> Tensor:
+        """(n,) most likely element of every atom, 1…118."""
+        return self.logits.argmax(dim=-1) + 1
+
+
+class Generator(nn.Module):
+    """Ĝ: species logits from the invariants, predicted perturbation from the l = 1 features."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.backbone = build_backbone(config)
+        self.species_head = self.backbone.scalar_head(N_ELEMENTS)
+        self.perturbation_head = self.backbone.vector_head()
+
+    def forward(self, species: Tensor, graph: Graph) -> Restoration:
+        """Restoration of corrupted crystals; `species` is (n, 119) weights, the mask token among them."""
+        with self.backbone.autocast():
+            features = self.backbone(species, graph)
+            logits, perturbation = self.species_head(features), self.perturbation_head(features)
+        return Restoration(logits.to(graph.cart.dtype), perturbation.to(graph.cart.dtype))
+
+
+class PropertyModel(nn.Module):
+    """K outputs per crystal: a mean over its atoms, so that a supercell answers as its primitive cell does.
+
+    With K = 2 it is the stability classifier (class 1 is stable) and, started from that, the discriminator D̂ (1 is
+    real).
+    """
+
+    def __init__(self, config: BackboneConfig, outputs: int = 2) -> None:
+        super().__init__()
+        self.backbone = build_backbone(config)
+        self.head = self.backbone.scalar_head(outputs)
+
+    def forward(self, species: Tensor, graph: Graph) -> Tensor:
+        """(B, K) outputs for (n, 119) species weights."""
+        with self.backbone.autocast():
+            per_atom = self.head(self.backbone(species, graph))
+        return scatter(per_atom.to(graph.cart.dtype), graph.crystal, dim_size=graph.size, reduce="mean")
+
+
+def load_matching(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
+    """Load the backbone of `state` and whatever else fits by name and shape; returns the names that were dropped.
+
+    Raises `ValueError` when a backbone tensor is missing or has another shape: then it is another network.
+    """
+    own = model.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    misfits = [name for name in own if name.startswith("backbone.") and name not in fitting]
+    if misfits:
+        raise ValueError(
+            f"the checkpoint's backbone is another one: {misfits[0]} is {_shape(state, misfits[0])} there and "
+            f"{_shape(own, misfits[0])} here; use the backbone config the checkpoint was trained with"
+        )
+    model.load_state_dict(fitting, strict=False)
+    return sorted(set(state) - set(fitting))
+
+
+def _shape(state: dict[str, Tensor], name: str) -> str:
+    return f"of shape {tuple(state[name].shape)}" if name in state else "absent"

@@ -1,0 +1,1 @@
+"""Crystals as arrays and tensors: periodic neighbours, graphs, and how they are corrupted (Fig. 1B)."""

@@ -1,0 +1,104 @@
+"""Several crystals as one set of tensors: B crystals, n atoms in all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crystalsweep.structures.crystal import Crystal
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CrystalBatch:
+    """B crystals with n atoms in all; atoms of one crystal are contiguous."""
+
+    species: Tensor
+    """(n,) int64 atomic numbers, 0 where masked."""
+    cart: Tensor
+    """(n, 3) float32 Cartesian coordinates, Å."""
+    lattice: Tensor
+    """(B, 3, 3) float32 Å, rows are lattice vectors."""
+    crystal: Tensor
+    """(n,) int64 which crystal an atom belongs to."""
+    counts: Tensor
+    """(B,) int64 atoms per crystal."""
+    min_edge: Tensor
+    """(B,) float32 shortest periodic distance of the pristine crystal, Å."""
+    stable: Tensor
+    """(B,) bool: labelled with e_above_hull ≤ 0; False also where unlabelled."""
+    crystals: tuple[Crystal, ...]
+    """What the batch was made of."""
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def to(self, device: torch.device | str) -> CrystalBatch:
+        """The batch on another device."""
+        tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "crystals"}
+        return CrystalBatch(**tensors, crystals=self.crystals)
+
+    def part(self, first: int, last: int) -> CrystalBatch:
+        """Crystals `first` to `last`, without the latter."""
+        atoms = self.atoms(first, last)
+        return CrystalBatch(
+            species=self.species[atoms],
+            cart=self.cart[atoms],
+            lattice=self.lattice[first:last],
+            crystal=self.crystal[atoms] - first,
+            counts=self.counts[first:last],
+            min_edge=self.min_edge[first:last],
+            stable=self.stable[first:last],
+            crystals=self.crystals[first:last],
+        )
+
+    def atoms(self, first: int, last: int) -> slice:
+        """Where the atoms of crystals `first` to `last` are."""
+        start = int(self.counts[:first].sum())
+        return slice(start, start + int(self.counts[first:last].sum()))
+
+
+def is_stable(crystal: Crystal) -> bool:
+    """On the convex hull: e_above_hull ≤ 0 eV/atom. False where the label is absent."""
+    return crystal.labels.get("e_above_hull", np.inf) <= 0.0
+
+
+def collate(crystals: Sequence[Crystal]) -> CrystalBatch:
+    """One batch from crystals, in order. Raises `ValueError` when there are none."""
+    if not crystals:
+        raise ValueError("cannot make a batch of no crystals")
+    counts = torch.tensor([len(c) for c in crystals])
+    return CrystalBatch(
+        species=torch.from_numpy(np.concatenate([c.species for c in crystals])),
+        cart=torch.from_numpy(np.concatenate([c.cart for c in crystals])).float(),
+        lattice=torch.from_numpy(np.stack([c.lattice for c in crystals])).float(),
+        crystal=torch.repeat_interleave(torch.arange(len(crystals)), counts),
+        counts=counts,
+        min_edge=torch.tensor([c.min_edge for c in crystals], dtype=torch.float32),
+        stable=torch.tensor([is_stable(c) for c in crystals]),
+        crystals=tuple(crystals),
+    )
+
+
+def to_fractional(cart: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
+    """(n, 3) fractional coordinates f = x L⁻¹ of Cartesian ones."""
+    return torch.einsum("ni,nij->nj", cart, torch.linalg.inv(lattice)[crystal])
+
+
+def wrap(cart: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
+    """(n, 3) positions moved into the cell by whole lattice vectors; the gradient passes unchanged."""
+    shift = torch.floor(to_fractional(cart.detach(), lattice, crystal))
+    return cart - torch.einsum("ni,nij->nj", shift, lattice[crystal])
+
+
+def uncollate(cart: Tensor, species: Tensor, batch: CrystalBatch, ids: Sequence[str]) -> list[Crystal]:
+    """Crystals of `batch` with these (n, 3) positions and (n,) species, in order."""
+    frac = to_fractional(cart.detach().double(), batch.lattice.double(), batch.crystal).cpu().numpy()
+    bounds = np.cumsum(batch.counts.cpu().numpy())[:-1]
+    parts = zip(
+        ids, np.split(species.cpu().numpy(), bounds), batch.lattice.cpu().numpy(), np.split(frac, bounds), strict=True
+    )
+    return [Crystal.of(id, z, lattice, f) for id, z, lattice, f in parts]  # noqa: A001

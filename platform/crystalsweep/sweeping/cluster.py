@@ -1,0 +1,67 @@
+"""The Ray cluster that a sweep runs on: attached to or started, and what its nodes have."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import ray
+from ray._private import worker as ray_worker
+
+from crystalsweep.provenance import ROOT
+from crystalsweep.sweeping.plan.room import Node
+from crystalsweep.training.job import Resources
+
+T = TypeVar("T")
+
+TOKEN = Path.home() / ".ray" / "auth_token"
+"""Of this user's clusters; Ray makes it with the first."""
+
+WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+"""Ray Train hands a report on at each poll of its workers, by default every 2 s; short epochs need it sooner."""
+
+
+def connect() -> None:
+    """Attach to the cluster that RAY_ADDRESS names, as in a submitted job, else start one on this machine.
+
+    Outside a job, workers run a snapshot of the checkout, as they do inside one: editing the code while trials run
+    does not reach them. The dashboard is on, since Ray Train frees the workers of a dead trial through its State API.
+    """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials' errors are told once, in one line
+    ray_worker._worker_logs_enabled = False  # the raylet's lines, which log_to_driver lets pass
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own boxes and tables, which the display replaces
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C comes here as KeyboardInterrupt
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a refusal is a result without metrics
+    in_checkout = (ROOT / "trainables").is_dir() and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
+    own = {"dashboard_host": "127.0.0.1", "include_dashboard": True} if "RAY_ADDRESS" not in os.environ else {}
+    ray.init(
+        os.environ.get("RAY_ADDRESS", "local"),  # never a cluster that Ray remembers and that may be long gone
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": WORKER_ENVIRONMENT, **({"working_dir": str(ROOT)} if in_checkout else {})},
+        **own,
+    )
+    with suppress(OSError):
+        TOKEN.chmod(0o600)  # Ray makes it readable for everybody
+
+
+def on_a_worker(resources: Resources, function: Callable[..., T], *arguments: object) -> T:
+    """What `function` returns in a process of the cluster that has what one of a trial's workers has."""
+    task = ray.remote(_call).options(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker)
+    found: T = ray.get(task.remote(function, *arguments))
+    return found
+
+
+def _call(function: Callable[..., T], *arguments: object) -> T:
+    """Ray takes plain functions only."""
+    return function(*arguments)
+
+
+def cluster_nodes() -> tuple[Node, ...]:
+    """Nodes that are alive."""
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return tuple(Node(cpus=has.get("CPU", 0.0), gpus=has.get("GPU", 0.0)) for has in there)

@@ -1,0 +1,184 @@
+"""A finished sweep, or one that a cap stopped: its outcomes, its report, and what MLflow is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from crystalsweep.artifacts.checkpoint_store import INFO, CheckpointStore, child
+from crystalsweep.evaluation.protocol import Chunk, evaluate_references, evaluation_chunks
+from crystalsweep.gallery.writing import PICTURE
+from crystalsweep.metrics import SHOWN, by_condition, flat, headline, ranking_score
+from crystalsweep.sweeping.budget import Used
+from crystalsweep.sweeping.crystals import draw_crystals
+from crystalsweep.sweeping.folder import read_history
+from crystalsweep.sweeping.outcome import Outcome
+from crystalsweep.sweeping.report.frames import measured
+from crystalsweep.sweeping.report.report import Finished, Told, draw_trial, next_commands
+from crystalsweep.sweeping.report.words import interval
+from crystalsweep.sweeping.session import Session
+from crystalsweep.sweeping.space.objectives import Objective
+from crystalsweep.sweeping.study import Ended, Ledger
+from crystalsweep.sweeping.views import IMAGES, save_view
+from crystalsweep.sweeping.watch import NOTE
+from crystalsweep.tracking.images import FOLDER as IMAGE_FOLDER
+from crystalsweep.tracking.images import TAGS as LOGGED_IMAGES
+from crystalsweep.tracking.images import as_images
+from crystalsweep.tracking.outbox import KEY
+from crystalsweep.tracking.tracker import PARENT
+from crystalsweep.tracking.view import link
+from crystalsweep.training.restoration import TABLE
+from crystalsweep.training.stage import select
+
+
+def finish(session: Session, ledger: Ledger, used: Used, *, whole: bool) -> None:
+    """Report on all trainings so far, on the terminal, in the sweep's folder and on the parent run.
+
+    `whole` says that all have ended, which is what the forecast was of.
+    """
+    record, plan = session.record, session.plan
+    session.outbox.flush(timeout=60)
+    runs = {key: str(run.info.run_id) for key, run in runs_of(session).items()}
+    outcomes = [_outcome(session, ended, runs) for ended in ledger.ended()]
+    if not any(outcome.state == "complete" for outcome in outcomes):
+        if outcomes and all(outcome.state == "failed" for outcome in outcomes):
+            raise RuntimeError(f"all {len(outcomes)} trainings failed, the first: {outcomes[0].reason}")
+        session.display.say("no training is complete yet: no report")
+        return
+    config = plan.swept
+    val = select(session.crystals.val, config, stable_only=config.stable_only, split="val")
+    train = select(session.crystals.train, config, stable_only=config.stable_only, split="train")
+    references = evaluate_references(val, train, config.evaluation)
+    costs = _costs(session, used)
+    finished = Finished(
+        name=record.name,
+        question=session.spec.question,
+        outcomes=outcomes,
+        parameters=plan.resolved.parameters,
+        objectives=session.objectives,
+        references=references,
+        structures=len(train),
+        costs=costs,
+        whole=whole,
+        importances=ledger.importances(),
+        folder=session.folder,
+    )
+    told = session.spec.report(finished)
+    _publish(session, told, references)
+    named = {ended.training.key: ended.training.name for ended in ledger.ended()}
+    _publish_trials(session, finished, told, list(evaluation_chunks(val, config.evaluation)), named)
+    _say(session, told, costs, save_view(session, told))
+
+
+def _publish(session: Session, told: Told, references: Mapping[str, pd.DataFrame]) -> None:
+    """Files into the sweep's folder and to the parent run, with what the references score and the conclusion."""
+    folder, outbox, parent = session.folder, session.outbox, session.record.name
+    (folder / "results.txt").write_text(f"{told.text}\n")
+    told.numbers.to_csv(folder / "results.csv", index=False)
+    for file in (told.page, *told.plots, folder / "results.txt", folder / "results.csv"):
+        outbox.upload(parent, file)
+    for name, table in references.items():
+        figures = headline(table, metrics=SHOWN) | {"score": ranking_score(table)}
+        outbox.log(parent, flat(figures, prefix=name.replace(" ", "_")), 0)
+    first, *others = told.words
+    view = f"[Compare the trials]({link('', session.experiments[session.spec.name], parent)})"
+    conclusion = "\n\n".join((f"**{first}**", view, " ".join(others), session.spec.question))
+    best = {"crystalsweep.best_run": told.best.run} if told.best and told.best.run else {}
+    outbox.tag(parent, {NOTE: conclusion} | best)
+
+
+def _publish_trials(
+    session: Session, finished: Finished, told: Told, chunks: Sequence[Chunk], named: Mapping[str, str]
+) -> None:
+    """Each complete training's plots, crystals, conditions and conclusion, to its own run; `named` are runs by key."""
+    outbox, folder = session.outbox, session.folder
+    for trial in told.trials:
+        key, outcome = trial.outcome.key, trial.outcome
+        epoch = int(outcome.metrics["epoch"])
+        outbox.attach(key, session.experiments[session.spec.name], parent=session.record.parent)
+        plots = draw_trial(trial, told.history, finished.references, folder / "plots" / key)
+        for plot in plots:
+            outbox.upload(key, plot, "plots")
+        crystals = draw_crystals(session, outcome, chunks, named[key])
+        if crystals:
+            outbox.upload(key, crystals, "crystals")
+        pictures = [plot for plot in plots if plot.stem in IMAGES] + ([crystals / PICTURE] if crystals else [])
+        outbox.upload(key, as_images(pictures, epoch, folder / "images" / key), IMAGE_FOLDER)
+        outbox.log(key, by_condition(outcome.summary) | trial.facts, epoch)
+        outbox.tag(key, {NOTE: conclusion_of(outcome, told, finished.objectives[0]), **LOGGED_IMAGES})
+
+
+def conclusion_of(outcome: Outcome, told: Told, objective: Objective) -> str:
+    """A complete training in a line: its objective, and how it did beside its control arm."""
+    parts = [f"{objective.title} {interval(*measured(outcome, objective))}"]
+    verdict = told.verdicts.get(outcome.number, "control arm" if outcome.control else "")
+    parts += [verdict] if verdict else []
+    best = "Best of its sweep: " if told.best is not None and told.best.key == outcome.key else ""
+    return best + "; ".join(parts)
+
+
+def _say(session: Session, told: Told, costs: Mapping[str, tuple[float, float]], view: str) -> None:
+    display, request, folder = session.display, session.request, session.folder
+    display.settle()
+    display.say(f"\n{told.text}\n")
+    display.say("plots:\n" + "\n".join(f"  {plot}" for plot in told.plots))
+    display.say(f"report:  {told.page}\nnumbers: {folder / 'results.csv'}\n")
+    if told.best and not told.best.run:
+        display.say(f"no run ids: MLflow does not answer; --resume {session.record.name}, once it does, has them")
+    elif told.best:
+        display.say(next_commands(session.spec.name, told.best, request.tracking_uri, request.storage))
+    if view:
+        display.say(f"in its experiment, Views → {view} has the trials, the headline curves and pictures side by side")
+    display.result(
+        {
+            "sweep": session.record.name,
+            "report": told.page,
+            "best_run": told.best.run if told.best else None,
+            "best": told.best.metrics.get(session.objectives[0].metric) if told.best else None,
+            "costs": {name: {"forecast": a, "actual": b} for name, (a, b) in costs.items()},
+        }
+    )
+
+
+def runs_of(session: Session) -> dict[str, Run]:
+    """MLflow's run of each training, by key; none where MLflow is away."""
+    experiment = session.experiments[session.spec.name]
+    with suppress(MlflowException):
+        runs = session.tracker.tagged(experiment, {PARENT: session.record.parent})
+        return {run.data.tags.get(KEY, ""): run for run in runs}
+    return {}
+
+
+def _outcome(session: Session, ended: Ended, runs: Mapping[str, str]) -> Outcome:
+    training = ended.training
+    store = CheckpointStore(child(session.checkpoints, training.key))
+    latest = store.latest() if ended.state == "complete" else None
+    return Outcome(
+        number=ended.number,
+        seed=training.seed,
+        key=training.key,
+        state=ended.state,
+        reason=ended.reason,
+        settings=training.settings,
+        control=training.control,
+        run=runs.get(training.key, ""),
+        history=read_history(session.folder, training.key) or store.history(),
+        checkpoint=None if latest is None else store.fetch(latest, only=(INFO, TABLE)),
+        seconds=training.seconds,
+    )
+
+
+def _costs(session: Session, used: Used) -> dict[str, tuple[float, float]]:
+    """What was forecast, and what came."""
+    forecast = session.record.forecast
+    actual = {
+        "minutes": session.record.seconds / 60,
+        "cpu_hours": used.cpu_hours,
+        "gpu_hours": used.gpu_hours,
+        "bytes": float(used.bytes),
+    }
+    return {name: (float(forecast.get(name, float("nan"))), value) for name, value in actual.items()}

@@ -1,0 +1,77 @@
+"""Requests that make no sense, refused in a line before anything is loaded or started."""
+
+from __future__ import annotations
+
+from crystalsweep.sweeping.plan.plan import points
+from crystalsweep.sweeping.plan.request import Request
+from crystalsweep.sweeping.space.objectives import objectives
+from crystalsweep.sweeping.space.spec import Resolved
+
+
+def require_sound(request: Request, resolved: Resolved) -> None:
+    """Raises `ValueError` naming the option and the remedy."""
+    objectives(request.objectives)
+    _require_trials(request, resolved)
+    _require_schedulable(request, resolved)
+    _require_resources(request)
+
+
+def require_patience(epoch_minutes: float | None, timeout: float) -> None:
+    """Raises `ValueError` where an epoch takes longer than a training may be silent, in minutes."""
+    if epoch_minutes is not None and epoch_minutes > timeout:
+        raise ValueError(
+            f"an epoch takes about {epoch_minutes:.3g} min here, and --timeout {timeout:g} gives up a training that "
+            f"has reported none for so long: give --timeout {5 * epoch_minutes:.0f}, or more workers"
+        )
+
+
+def require_caps(request: Request, gpus_per_worker: float) -> None:
+    """Raises `ValueError` for a cap that could not stop anything."""
+    if request.max_gpu_hours is not None and not gpus_per_worker:
+        raise ValueError("--max-gpu-hours: no trial takes a GPU here, so it caps nothing; give --max-cpu-hours")
+
+
+def _require_trials(request: Request, resolved: Resolved) -> None:
+    asked, controls, known = request.num_samples, len(resolved.controls), len(points(resolved, request))
+    if asked is None:
+        return
+    if asked < max(1, controls):
+        raise ValueError(f"--num-samples {asked} leaves out control arms; give {max(1, controls)} or more")
+    if request.search == "grid" and asked > known:
+        raise ValueError(f"--num-samples {asked}: the grid has {known} trials; add --search optuna or random for more")
+
+
+def _require_schedulable(request: Request, resolved: Resolved) -> None:
+    if request.scheduler == "none":
+        return
+    stage, config = list(resolved.stages.items())[-1]
+    if config.max_minutes is not None:
+        raise ValueError(
+            f"--scheduler {request.scheduler} compares trials after as many epochs, and here they have as many minutes "
+            "(max_minutes); leave it out"
+        )
+    if request.seeds > 1:
+        raise ValueError(
+            f"--scheduler {request.scheduler} decides by single trainings, and of a trial's {request.seeds} some would "
+            "be cut or changed: leave out --seeds and train the best again with it, or give --scheduler none"
+        )
+    if request.scheduler == "pbt" and not any(parameter.mutable for parameter in resolved.parameters):
+        raise ValueError(f"--scheduler pbt: nothing that this sweep varies can change while {stage} runs; take asha")
+    if request.scheduler == "pbt" and request.search == "grid":
+        raise ValueError("--scheduler pbt changes settings while trials run, which is no grid; add --search random")
+    if request.scheduler == "pbt" and (request.num_samples or 99) - len(resolved.controls) < 4:
+        raise ValueError("--scheduler pbt needs a population of 4 or more beside the control arms: raise --num-samples")
+    if request.scheduler == "pbt" and request.workers_per_trial > 1:
+        raise ValueError("--scheduler pbt: trials of several workers cannot be cloned; leave out --workers-per-trial")
+
+
+def _require_resources(request: Request) -> None:
+    for option, number in (("cpus", request.cpus_per_worker), ("gpus", request.gpus_per_worker)):
+        if number is not None and number > 1 and number != int(number):
+            raise ValueError(f"--{option}-per-worker {number:g} is neither a share of one nor a whole number of them")
+    gpus = request.gpus_per_worker
+    if gpus is not None and 0 < gpus < 1 and request.workers_per_trial > 1:
+        raise ValueError(
+            f"--gpus-per-worker {gpus:g}: workers of one trial cannot share a GPU (NCCL refuses); give each 1, or "
+            "leave out --workers-per-trial"
+        )

@@ -1,0 +1,156 @@
+"""What a training takes on this machine: a few real steps, a validation and a checkpoint, none of them kept."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import lcm
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from crystalsweep.data import DataSet
+from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
+from crystalsweep.structures.batch import collate
+from crystalsweep.training.catalogue import stage_builder
+from crystalsweep.training.config import StageConfig
+from crystalsweep.training.loop import epoch_batches
+from crystalsweep.training.stage import Stage
+from trainables.gan.config import GanConfig
+
+LATENESS = 1.05
+"""A training with a budget of minutes takes this many times as long, since it completes its last epoch."""
+
+_REPEATS = 3
+"""Steps of each kind that are timed, after one that is not."""
+
+_PATIENCE = 3.0
+"""Seconds of a first validation, which also corrupts the crystals, beyond which there is no second, which does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One training of a stage, with nothing around it."""
+
+    epochs: tuple[float, ...]
+    """Seconds of each epoch: steps, validation, checkpoint. Empty where a budget of minutes ends it."""
+    budget: float | None
+    """Seconds until a budget of minutes has ended it."""
+    checkpoint: int
+    """Bytes of one."""
+
+    def seconds(self, epochs: int) -> float:
+        """Of a training that ends after so many epochs."""
+        return self.budget if self.budget is not None else sum(self.epochs[:epochs])
+
+
+class _Nowhere:
+    """The session of one of several workers that never meets the others."""
+
+    rank = 0
+
+    def __init__(self, workers: int, device: torch.device) -> None:
+        self.world_size, self.device = workers, device
+
+    def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
+        return model.to(self.device)
+
+
+def measure(
+    stage: str, config: StageConfig, data: DataSet, *, workers: int = 1, cpus: float = 1, gpu: bool = False
+) -> Measured:
+    """Time one of `workers` on its share of real batches, with as many threads as it will have CPUs.
+
+    With a budget of minutes nothing needs timing: the training ends after the epoch in which that is exceeded.
+    """
+    device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+    session: Any = _Nowhere(workers, device)
+    with _threads(max(1, int(cpus))):
+        built: Stage = stage_builder(stage)(config, data, session, {})
+        if config.max_minutes is not None:
+            return Measured(epochs=(), budget=60 * config.max_minutes * LATENESS, checkpoint=_of_weights(built))
+        sizes = [config.batch_size_at(epoch) for epoch in range(config.epochs)]
+        training = {size: _training_seconds(built, session, sizes.index(size)) for size in dict.fromkeys(sizes)}
+        first = _seconds(built.validate)
+        later = _seconds(built.validate) if first < _PATIENCE and config.epochs > 1 else first
+        saving, checkpoint = _checkpoint(built)
+    validating = [first] + [later] * (config.epochs - 1)
+    epochs = tuple(training[size] + spent + saving for size, spent in zip(sizes, validating, strict=True))
+    return Measured(epochs=epochs, budget=None, checkpoint=checkpoint)
+
+
+def _training_seconds(built: Stage, session: Any, epoch: int) -> float:
+    """Of an epoch's steps, from the median of each kind."""
+    batches = epoch_batches(built, session, epoch)
+
+    def step(number: int, batch: int) -> None:
+        losses = built.step(collate(batches[batch % len(batches)]), epoch, number)
+        [float(value) for value in losses.values()]  # as the loop does, which waits for a GPU
+
+    step(1, 0)
+    expected, taken = 0.0, 0
+    for number, share in _kinds(built.config):
+        times = [_seconds(lambda n=number, b=taken + k: step(n, b)) for k in range(_REPEATS)]  # type: ignore[misc]
+        taken += _REPEATS
+        expected += share * median(times)
+    return expected * len(batches)
+
+
+def _kinds(config: StageConfig) -> list[tuple[int, float]]:
+    """The number of a step of each kind and the share of its kind: with the discriminator's update, with an audit."""
+    if not isinstance(config, GanConfig):
+        return [(0, 1.0)]
+    ratio, audit = config.adversarial.g_steps_per_d_step, config.audit_every
+    period = lcm(ratio, audit)
+    kinds = [((number + 1) % ratio == 0, number % audit == 0) for number in range(period)]
+    return [(kinds.index(kind), count / period) for kind, count in Counter(kinds).items()]
+
+
+def _checkpoint(built: Stage) -> tuple[float, int]:
+    """Seconds to write one, and its bytes."""
+    info = CheckpointInfo(
+        stage=built.name,
+        config=built.config.model_dump(mode="json"),
+        epoch=1,
+        step=1,
+        data_sha256=built.data.data_sha256,
+        split_sha256=built.data.split_sha256,
+    )
+    training = {name: optimizer.state_dict() for name, optimizer in built.optimizers.items()}
+    with TemporaryDirectory() as folder:
+
+        def write() -> None:
+            save_checkpoint(Path(folder), info, built.models, training)
+            built.write_extra(Path(folder))
+
+        return _seconds(write), sum(path.stat().st_size for path in Path(folder).iterdir())
+
+
+def _of_weights(built: Stage) -> int:
+    """Bytes of a checkpoint that was never written: weights, buffers, and Adam's two moments of each weight."""
+    models = built.models.values()
+    weights = sum(p.numel() * p.element_size() for model in models for p in model.parameters())
+    return 3 * weights + sum(b.numel() * b.element_size() for model in models for b in model.buffers())
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """As Ray gives them to a worker."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began

@@ -1,0 +1,245 @@
+"""What a finished GAN sweep says: a table with intervals, what the adversary changed, and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import pandas as pd
+
+from crystalsweep.evaluation.report import Table
+from crystalsweep.metrics import headline
+from crystalsweep.plots import plot_training, plot_trials
+from crystalsweep.plots.curves import Panel, plot_curves
+from crystalsweep.sweeping.outcome import Outcome
+from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare
+from crystalsweep.sweeping.report.control import Counterpart, W, adversary_weight, counterparts, without_repetition
+from crystalsweep.sweeping.report.figures import Gallery
+from crystalsweep.sweeping.report.frames import epoch_frame, pooled, setting, short_names
+from crystalsweep.sweeping.report.report import Evaluated, Finished, Told, history
+from crystalsweep.sweeping.report.results import Column, results_table, setting_columns
+from crystalsweep.sweeping.report.sweep import evaluated, tell
+from crystalsweep.sweeping.report.words import adversary_sentences
+from crystalsweep.training.restoration import SCORE
+
+SIGMA = "corruption.sigma_noise"
+
+_HISTORY = (
+    "epoch",
+    "loss/species",
+    "loss/position",
+    "loss/adversarial",
+    "audit/ratio",
+    "audit/cosine",
+    "discriminator/accuracy_real",
+    "discriminator/accuracy_fake",
+    "discriminator/score_gap",
+    SCORE,
+)
+
+_BALANCE = (
+    Panel(
+        column="discriminator/accuracy_real",
+        title="D on real crystals",
+        definition="share that it calls real, mean over the epoch; chance is 0.5",
+        level=0.5,
+    ),
+    Panel(
+        column="discriminator/accuracy_fake",
+        title="D on restored crystals",
+        definition="share that it calls fake, mean over the epoch; chance is 0.5",
+        level=0.5,
+    ),
+    Panel(
+        column="audit/ratio",
+        title="Adversarial over reconstruction gradient",
+        definition="norms on the generator, mean over audited steps; 0 for control arms",
+        log=True,
+    ),
+)
+
+_LINES = 21
+"""Trainings that `plot_training` can tell apart."""
+
+
+def report(finished: Finished) -> Told:
+    """The report of any sweep over the GAN stage."""
+    trials = evaluated(finished)
+    compared = _compared(finished)
+    table, words = _told(finished, compared)
+    results = results_table(finished, trials, {"adv/rec gradient": _taught})
+    told = tell(
+        finished,
+        trials,
+        tables=[results, *([table] if table else [])],
+        history=_HISTORY,
+        words=words,
+        draw=partial(_draw, finished, trials),
+    )
+    return replace(told, verdicts=_verdicts(compared))
+
+
+def adversary(finished: Finished) -> tuple[Table | None, list[str]]:
+    """Each complete trial minus its control arms, paired by corrupted crystal and seed, as a table and in words.
+
+    Without a complete control arm there is no table.
+    """
+    return _told(finished, _compared(finished))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """Trials held against their controls."""
+
+    pairs: Sequence[Counterpart]
+    repeated: bool
+    """Whether a second kind of control restored the same and was left out."""
+    comparison: Comparison
+
+
+def _compared(finished: Finished) -> _Compared:
+    tables = pooled(finished.done)
+    pairs, repeated = without_repetition(counterparts(finished.done, finished.parameters), tables)
+    comparison = compare({str(number): each for number, each in tables.items()}, [_pair(each) for each in pairs])
+    return _Compared(pairs=pairs, repeated=repeated, comparison=comparison)
+
+
+def _verdicts(compared: _Compared) -> dict[int, str]:
+    """By number of the trial, what its comparisons with control arms came to, in a phrase."""
+    phrases: dict[int, list[str]] = {}
+    for each in compared.pairs:
+        counts = compared.comparison.of([_pair(each)])["verdict"].value_counts()
+        total = int(counts.sum())
+        resolved = [f"{verdict} in {counts[verdict]}" for verdict in RESOLVED if counts.get(verdict)]
+        said = f"{' and '.join(resolved)} of {total} metrics" if resolved else f"not resolved in any of {total} metrics"
+        nearest = f", which has other {', '.join(each.differs)}" if each.differs else ""
+        phrases.setdefault(each.trial, []).append(f"against its control {each.kind}{nearest}: {said}")
+    return {number: "; ".join(said) for number, said in phrases.items()}
+
+
+def _told(finished: Finished, compared: _Compared) -> tuple[Table | None, list[str]]:
+    pairs, comparison = compared.pairs, compared.comparison
+    if not pairs:
+        return None, ["The adversary cannot be judged: no trial and control arm are both complete."]
+    words = _judged(finished, pairs, comparison)
+    if compared.repeated:
+        words.append(
+            "The two kinds of control arm restored the same crystals, row by row, as they should: "
+            "a verdict against one holds for both."
+        )
+    return _adversary_table(finished, pairs, comparison), words
+
+
+def _adversary_table(finished: Finished, pairs: Sequence[Counterpart], comparison: Comparison) -> Table:
+    columns = setting_columns(finished)
+    first = {outcome.number: outcome for outcome in reversed(finished.done)}
+    several = len({each.kind for each in pairs}) > 1 or any(each.differs for each in pairs)
+    cells = {_pair(each): _cells(each, columns, first, several=several) for each in pairs}
+    heads = [*columns, *(["control"] if several else []), "metric", "minus control"]
+    title = (
+        "What the adversary did: each trial minus its control arm (the same training without the adversary), paired\n"
+        "by restored crystal"
+    )
+    return comparison.table(title, cells, heads, _pooling(finished))
+
+
+def _cells(
+    each: Counterpart, columns: Mapping[str, Column], first: Mapping[int, Outcome], *, several: bool
+) -> list[str]:
+    """What the rows of a counterpart begin with."""
+    unlike = f", other {', '.join(each.differs)}" if each.differs else ""
+    control = [f"{each.kind}{unlike}"] if several else []
+    return [*(cell(first[each.trial]) for cell in columns.values()), *control]
+
+
+def _judged(finished: Finished, pairs: Sequence[Counterpart], comparison: Comparison) -> list[str]:
+    """Verdicts of exact counterparts by kind of control; those of mere neighbours apart."""
+    called = short_names(finished)
+    epochs = {outcome.number: outcome.metrics.get("epoch") for outcome in finished.done}
+    seeds = f", pooled over {len(finished.seeds)} seeds" if len(finished.seeds) > 1 else ", one seed each"
+    said = []
+    for kind in dict.fromkeys(each.kind for each in pairs):
+        exact = [each for each in pairs if each.kind == kind and not each.differs]
+        near = [each for each in pairs if each.kind == kind and each.differs]
+        if exact:
+            equal = all(epochs[each.trial] == epochs[each.control] for each in exact)
+            how = f"at {'equal' if equal else 'unequal'} numbers of epochs{seeds}"
+            frame = comparison.of([_pair(each) for each in exact])
+            said += adversary_sentences(frame, kind, comparison.n, called, how)
+        if near:
+            frame = comparison.of([_pair(each) for each in near])
+            counts = frame["verdict"].value_counts()
+            titles = ", ".join(dict.fromkeys(title for each in near for title in each.differs))
+            said.append(
+                f"{len(near)} trials have no {kind} control with their {titles} and are held against the nearest one: "
+                f"better in {counts.get('better', 0)}, worse in {counts.get('worse', 0)}, not resolved in "
+                f"{counts.get('not resolved', 0)} comparisons, which mix the adversary's effect with that of {titles} "
+                "and do not tell whether the adversary helps."
+            )
+    return said
+
+
+def _pooling(finished: Finished) -> str:
+    seeds = len(finished.seeds)
+    pooling = "One training seed per arm" if seeds == 1 else f"Pooled over {seeds} training seeds per arm"
+    return f"{pooling}: the intervals hold for these trained models, without the spread between seeds."
+
+
+def _draw(finished: Finished, trials: Sequence[Evaluated], gallery: Gallery) -> None:
+    """Metrics over w_W where nothing but it and the noise is varied, all curves, and the balance of G and D."""
+    if {parameter.key for parameter in finished.parameters} <= {SIGMA, W}:
+        gallery.add(
+            "trials",
+            lambda path: plot_trials(_metrics(finished, trials), path),
+            "Metrics over w_W",
+            "Open markers are control arms and bands their intervals: a filled marker inside its band has not been "
+            "shown to differ.",
+        )
+    gallery.add(
+        "balance",
+        lambda path: plot_curves(
+            epoch_frame(finished, [panel.column for panel in _BALANCE]),
+            _BALANCE,
+            path,
+            value=finished.objectives[0].title,
+        ),
+        "Balance of generator and discriminator",
+        "A discriminator near 1 in both tells the two apart; one that calls restored crystals real, below 0.5 in the "
+        "second panel, is fooled. A ratio far below 1 means that the adversary hardly moves the generator.",
+    )
+    if 0 < len(trials) <= _LINES:
+        epochs = pd.concat([history(trial, _HISTORY) for trial in trials], ignore_index=True)
+        gallery.add(
+            "training",
+            lambda path: plot_training(epochs, path),
+            "Losses and audit over the epochs",
+            "Complete trainings; audit/cosine below 0 means that the adversary pulls against the reconstruction.",
+        )
+
+
+def _metrics(finished: Finished, trials: Sequence[Evaluated]) -> pd.DataFrame:
+    """A row per training or reference and headline metric, as `plot_trials` takes them."""
+    rows: list[dict[str, object]] = []
+    for trial in trials:
+        sigma, w = setting(trial.outcome, SIGMA), adversary_weight(trial.outcome)
+        rows += _means({"trial": trial.outcome.key, "sigma_noise": sigma, "w_wasserstein": w}, trial.table)
+    for name in ("ceiling", "identity"):
+        if name in finished.references:
+            rows += _means({"trial": name}, finished.references[name])
+    columns = ["trial", "sigma_noise", "w_wasserstein", "metric", "mean", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _means(named: dict[str, object], table: pd.DataFrame) -> list[dict[str, object]]:
+    return [
+        {**named, "metric": name, "mean": i.mean, "low": i.low, "high": i.high} for name, i in headline(table).items()
+    ]
+
+
+def _taught(outcome: Outcome) -> str:
+    return f"{outcome.metrics.get('audit/ratio', float('nan')):.3f}"
+
+
+def _pair(each: Counterpart) -> Pair:
+    return str(each.trial), str(each.control)

@@ -1,0 +1,82 @@
+"""`report.html` of a sweep: one page that opens offline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+
+from crystalsweep.evaluation.report import Picture, Row, Section, Table
+from crystalsweep.sweeping.report.report import Finished
+from crystalsweep.sweeping.report.words import COSTS, amount, interval, within_two
+
+FILE = "report.html"
+
+
+def render(
+    finished: Finished,
+    words: Sequence[str],
+    tables: Sequence[Table],
+    pictures: Sequence[Picture],
+    trainings: pd.DataFrame,
+) -> str:
+    """The page's HTML: sentences, tables, figures, costs, and every training however it ended."""
+    sections = [
+        Section(title="Results", tables=list(tables)),
+        Section(title="Figures", figures=list(pictures)),
+        Section(title="Cost", tables=[_costs(finished)]),
+        Section(title="All trainings", tables=[_trainings(finished, trainings)]),
+    ]
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    source = files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
+    return template.from_string(source).render(
+        title=f"Sweep: {finished.name}",
+        lead=finished.question.strip().partition("\n")[0],
+        question=finished.question.strip(),
+        words=words,
+        sections=sections,
+        footer="Figures after Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672, "
+        "whose settings are marked as the paper's.",
+    )
+
+
+def _costs(finished: Finished) -> Table:
+    rows = [
+        Row(
+            cells=[
+                COSTS.get(name, name),
+                amount(name, forecast),
+                amount(name, actual),
+                f"{actual / forecast:.2f}×" if forecast else "–",
+                "–" if not (forecast and finished.whole) else "yes" if within_two(forecast, actual) else "no",
+            ]
+        )
+        for name, (forecast, actual) in finished.costs.items()
+    ]
+    note = "The forecast is from steps timed before anything started; a cached stage takes no time."
+    if not finished.whole:
+        note += " It is of the whole sweep, of which a part has been run."
+    return Table(heads=["", "forecast", "actual", "ratio", "within 2×"], rows=rows, note=note)
+
+
+def _trainings(finished: Finished, trainings: pd.DataFrame) -> Table:
+    first = finished.objectives[0]
+    rows = [
+        Row(
+            cells=[
+                row["key"],
+                row["trial"],
+                f"{row['state']}{', control' if row['control'] else ''}",
+                f"{row['epochs']:.0f}",
+                interval(row[first.name], row[f"{first.name}/low"], row[f"{first.name}/high"]),
+                f"{row['minutes']:.1f}",
+                row["reason"],
+                row["run"],
+            ]
+        )
+        for row in trainings.to_dict("records")
+    ]
+    heads = ["training", "settings", "ended", "epochs", first.title, "minutes", "reason", "MLflow run"]
+    return Table(heads=heads, rows=rows, folded=f"{len(rows)} trainings")

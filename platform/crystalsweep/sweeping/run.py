@@ -1,0 +1,314 @@
+"""From options to a finished sweep: plan, cluster, prerequisites, trainings, report; and on from where it stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any
+
+import click
+import ray
+from mlflow.exceptions import MlflowException
+from optuna.exceptions import StorageInternalError
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
+
+from crystalsweep.artifacts.addresses import shown_address, without_password
+from crystalsweep.data import DataSet, absolute_source, load
+from crystalsweep.data.splitting import PARTS
+from crystalsweep.metrics import CompositionRules
+from crystalsweep.provenance import code_sha256, environment, git_revision, is_gone, user
+from crystalsweep.sweeping.cluster import cluster_nodes, connect
+from crystalsweep.sweeping.display.display import Display, display
+from crystalsweep.sweeping.folder import FILE, Record, allowed, find, locked, moved, new_name, read, state_folder, write
+from crystalsweep.sweeping.plan.plan import Plan
+from crystalsweep.sweeping.plan.refusals import require_caps, require_sound
+from crystalsweep.sweeping.plan.request import FREE, Request
+from crystalsweep.sweeping.plan.room import require_room
+from crystalsweep.sweeping.prerequisites import EXPERIMENT
+from crystalsweep.sweeping.session import Session
+from crystalsweep.sweeping.space.objectives import objectives
+from crystalsweep.sweeping.space.spec import SweepSpec
+from crystalsweep.sweeping.stages import LEAVES, PATIENCE, CapReachedError, run_stages
+from crystalsweep.sweeping.start import STAGE, STARTED_FROM, adopt, look_up
+from crystalsweep.sweeping.watch import NOTE, STATE
+from crystalsweep.tracking.outbox import Outbox
+from crystalsweep.tracking.tracker import Tracker
+from crystalsweep.training.config import StageConfig
+from crystalsweep.training.stage import select
+
+PATIENCE_AT_STOP = 15.0
+"""Likewise where it ends before its time; a resumed sweep sends what is left."""
+
+_STATES = {"FINISHED": "complete", "KILLED": "stopped"}
+"""Value of the tag `state` by MLflow's status of a sweep."""
+
+PROCESS = "crystalsweep.process"
+"""Tag: host and pid of the process that owns a sweep."""
+
+
+def run(
+    spec_of: Callable[[Mapping[str, Any]], SweepSpec],
+    request: Request,
+    *,
+    given: Mapping[str, Any],
+    resume: str | None,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    """Run a sweep, or with `resume` go on with one, `given` being the options asked anew.
+
+    Bad options end in one line; Ctrl-C, SIGTERM, a cap and a failing storage in a state that can be resumed: with exit
+    code 130, 130, 0 and 1.
+    """
+    screen, folder = display(json=json), Path()
+    try:
+        spec = spec_of(request.own)
+        if resume:
+            folder = find(request.storage, spec.name, resume)
+            with locked(folder):
+                record = read(folder)
+                record.request = moved(allowed(record.request, given), request.storage)
+                if {"num_samples", "max_concurrent"} & given.keys():
+                    record.forecast = {}
+                spec = spec_of(record.request.own)
+                require_sound(record.request, spec.resolve(record.request.preset, record.request.settings))
+                _prepare_and_go(spec, record, folder, screen, dry_run=dry_run, resumed=True)
+            return
+        request = replace(request, data=absolute_source(request.data))
+        name = new_name(spec.name)
+        folder = state_folder(request.storage) / "sweeps" / name
+        record = Record(name=name, sweep=spec.name, request=request, code_sha256="", data_sha256="", split_sha256="")
+        if dry_run:
+            _prepare_and_go(spec, record, folder, screen, dry_run=True, resumed=False)
+            return
+        with locked(folder):
+            _prepare_and_go(spec, record, folder, screen, dry_run=False, resumed=False)
+    except (ValueError, RuntimeError, OSError, MlflowException, RayError, TuneError, StorageInternalError) as error:
+        raise click.ClickException(without_password(_last_line(error))) from error
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left takes seconds
+        begun = (folder / FILE).exists()
+        screen.say(f"stopped; go on with --resume {folder.name}" if begun else "stopped", error=True)
+        sys.exit(130)
+    finally:
+        screen.close()
+        ray.shutdown()
+
+
+def _prepare_and_go(
+    spec: SweepSpec, record: Record, folder: Path, screen: Display, *, dry_run: bool, resumed: bool
+) -> None:
+    request = record.request
+    crystals = load(request.data, progress=True)
+    for reject in crystals.rejects:
+        screen.say(f"rejected: {reject}", error=True)
+    plan = Plan(spec=spec, request=request, resolved=spec.resolve(request.preset, request.settings))
+    _require_usable(plan.resolved.stages, crystals)
+    if resumed:
+        _require_same(record, crystals, screen)
+    record.data_sha256, record.split_sha256 = crystals.data_sha256, crystals.split_sha256
+    record.code_sha256 = code_sha256()
+    with TemporaryDirectory() as scratch:
+        start = None if resumed else look_up(plan, crystals, screen.say, Path(scratch) if dry_run else None)
+    if dry_run:
+        screen.say(plan.describe(plan.forecast(crystals, found=[STAGE] if start else [])))
+        return
+    with _stopping_cleanly():
+        if start:
+            record.prerequisites[LEAVES[STAGE]] = vars(adopt(start, request.storage, screen.say))
+            record.started_from = start.told
+        _go(plan, record, folder, crystals, screen)
+
+
+def _require_usable(stages: Mapping[str, StageConfig], crystals: DataSet) -> None:
+    """Every stage needs crystals to train and validate on, the classifier labels: better told now than by a worker."""
+    for part in PARTS[:2]:
+        if "finetune" in stages and not any("e_above_hull" in crystal.labels for crystal in crystals.part(part)):
+            raise ValueError(
+                f"no {part} crystal has an e_above_hull label (eV/atom), which the discriminator learns from; "
+                "add the column, or train `crystalsweep train pretrain --set stable_only=false` alone"
+            )
+        for config in stages.values():
+            select(crystals.part(part), config, stable_only=config.stable_only, split=part)
+
+
+def _require_same(record: Record, crystals: DataSet, screen: Display) -> None:
+    """A sweep goes on with its own data only; other code is said, and recorded on the runs it makes."""
+    if (record.data_sha256, record.split_sha256) != (crystals.data_sha256, crystals.split_sha256):
+        raise ValueError(f"{record.request.data} is not the data that {record.name} began with; start a new sweep")
+    if record.code_sha256 != code_sha256():
+        screen.say(
+            f"{record.name} began with other code ({record.code_sha256[:12]}, now {code_sha256()[:12]}): "
+            "what follows is trained by the code as it is now",
+            error=True,
+        )
+
+
+def _go(plan: Plan, record: Record, folder: Path, crystals: DataSet, screen: Display) -> None:
+    spec, request = plan.spec, record.request
+    root = state_folder(request.storage)
+    tracker = Tracker(request.tracking_uri)
+    names = (spec.name, *([EXPERIMENT] if plan.prerequisites else []))
+    experiments = {name: tracker.experiment(name, root / "mlflow-artifacts") for name in names}
+    for experiment in experiments.values():
+        _bury_the_dead(tracker, experiment)
+    screen.say(f"{plan.question}\nstarting Ray…")
+    connect()
+    signal.signal(signal.SIGTERM, _interrupt)  # ray.init replaced it
+    plan = replace(plan, nodes=cluster_nodes())
+    require_room(plan.nodes, plan.resources)
+    require_caps(request, plan.gpus_per_worker)
+    outbox = Outbox(tracker, tell=lambda line: screen.say(line, error=True))
+    session = Session(
+        spec=spec,
+        record=record,
+        folder=folder,
+        plan=plan,
+        crystals=crystals,
+        objectives=objectives(request.objectives),
+        tracker=tracker,
+        outbox=outbox,
+        display=screen,
+        experiments=experiments,
+        tags=_source(spec)
+        | {PROCESS: _process(os.getpid()), "smact": str(CompositionRules())}
+        | environment()
+        | {"data_sha256": crystals.data_sha256, "split_sha256": crystals.split_sha256, "data": request.data}
+        | {"sweep": record.name, "preset": request.preset}
+        | ({STARTED_FROM: record.started_from} if record.started_from else {}),
+    )
+    record.status = "running"
+    write(folder, record)
+    outbox.start(
+        record.name,
+        experiments[spec.name],
+        _title(plan, record.name),
+        kind="sweep",
+        params=_parameters(plan),
+        tags=session.tags
+        | {"stage": plan.stage, "backbone": _backbones(plan), STATE: "running", NOTE: f"Running. {spec.question}"}
+        | _asked(request, free=True),
+    )
+    with _closing(session):
+        run_stages(session)
+
+
+@contextmanager
+def _closing(session: Session) -> Iterator[None]:
+    """Whatever happens, the folder and MLflow say how the sweep ended, and no run of this process stays running."""
+    record, status, reason, patience = session.record, "FAILED", "", PATIENCE_AT_STOP
+    record.status = "stopped"
+    try:
+        yield
+        record.status, status, patience = "finished", "FINISHED", PATIENCE
+    except CapReachedError as stopped:
+        status, reason = "KILLED", str(stopped)
+        session.display.say(f"go on with --resume {record.name} and a higher cap")
+    except KeyboardInterrupt:
+        status, reason = "KILLED", "the sweep was stopped"
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        state = {STATE: _STATES.get(status, "failed")}
+        concluded = (session.folder / "results.txt").exists() and status != "FAILED"
+        note = {NOTE: f"{state[STATE].upper()}: {reason}\n\n{session.spec.question}"} if not concluded else {}
+        session.outbox.tag(record.name, state | note)
+        session.outbox.finish(record.name, status, reason)
+        unsent = session.outbox.close(patience)
+        _try_to_write(session)
+        for line in unsent:
+            session.display.say(f"not in MLflow: {line}; --resume {record.name} sends it", error=True)
+        if not unsent:
+            for experiment in session.experiments.values():
+                for left in session.tracker.running(experiment, tag=(PROCESS, _process(os.getpid()))):
+                    session.tracker.finish(left.info.run_id, "KILLED", "the sweep was stopped")
+
+
+def _try_to_write(session: Session) -> None:
+    """`sweep.json`, for the last time; a full disk has been told already."""
+    try:
+        write(session.folder, session.record)
+    except OSError as error:
+        session.display.say(f"{session.folder} cannot be written: {error}", error=True)
+
+
+def _last_line(error: Exception) -> str:
+    """What an error says; of a traceback that Ray or Tune wraps, its end."""
+    if isinstance(error, RayError | TuneError | StorageInternalError):
+        lines = [line.strip() for line in f"{error.__cause__ or error}".splitlines() if line.strip()]
+        return lines[-1] if lines else type(error).__name__
+    return str(error)
+
+
+def _bury_the_dead(tracker: Tracker, experiment: str) -> None:
+    """Close runs of this host whose process is gone, as after kill -9."""
+    for left in tracker.running(experiment):
+        host, _, pid = left.data.tags.get(PROCESS, "").rpartition(":")
+        if is_gone(host, pid):
+            tracker.finish(left.info.run_id, "KILLED", "its process is gone")
+
+
+@contextmanager
+def _stopping_cleanly() -> Iterator[None]:
+    """SIGTERM, which Slurm and `ray job stop` send, ends a sweep as Ctrl-C does.
+
+    Also where SIGINT itself is ignored, as in what a script starts with `&`.
+    """
+
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def _title(plan: Plan, name: str) -> str:
+    """The parent run for people: `gan_noise demo painn, 8 trainings, 20261123-102707`."""
+    began = name.removeprefix(f"{plan.spec.name}-")
+    return f"{plan.spec.name} {plan.request.preset} {_backbones(plan)}, {plan.trainings} trainings, {began}"
+
+
+def _backbones(plan: Plan) -> str:
+    return "+".join(dict.fromkeys(config.backbone.name for config in plan.chosen.values()))
+
+
+def _parameters(plan: Plan) -> dict[str, str]:
+    """What all trials share, and what was asked."""
+    return _asked(plan.request, free=False) | plan.parameters()
+
+
+def _asked(request: Request, *, free: bool) -> dict[str, str]:
+    """What was asked: that which a resumed sweep can be asked anew, or the rest."""
+    asked = {name: str(value) for name, value in request.as_json().items() if value not in (None, (), {})}
+    asked |= {"storage": shown_address(request.storage), "tracking_uri": without_password(request.tracking_uri)}
+    return {f"sweep.{name}": value for name, value in asked.items() if (name in FREE) == free}
+
+
+def _source(spec: SweepSpec) -> dict[str, str]:
+    """What MLflow's UI shows as a run's source, user and commit."""
+    commit = {"mlflow.source.git.commit": git_revision()[0]}
+    return {
+        "mlflow.source.name": f"sweeps/{spec.name}.py",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": user(),
+    } | commit
+
+
+def _process(pid: int) -> str:
+    return f"{socket.gethostname()}:{pid}"

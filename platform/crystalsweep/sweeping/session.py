@@ -1,0 +1,59 @@
+"""One process's share of a sweep: what all its parts need to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from crystalsweep.artifacts.checkpoint_store import child
+from crystalsweep.data import DataSet
+from crystalsweep.sweeping.budget import Caps, Used
+from crystalsweep.sweeping.display.display import Display
+from crystalsweep.sweeping.folder import Record
+from crystalsweep.sweeping.plan.plan import Plan
+from crystalsweep.sweeping.plan.request import Request
+from crystalsweep.sweeping.space.objectives import Objective
+from crystalsweep.sweeping.space.spec import SweepSpec
+from crystalsweep.tracking.outbox import Outbox
+from crystalsweep.tracking.tracker import Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One process's share of a sweep."""
+
+    spec: SweepSpec
+    record: Record
+    folder: Path
+    """Local, of the sweep."""
+    plan: Plan
+    crystals: DataSet
+    objectives: tuple[Objective, ...]
+    tracker: Tracker
+    outbox: Outbox
+    display: Display
+    experiments: dict[str, str]
+    """Ids in MLflow by name."""
+    tags: dict[str, str]
+
+    @property
+    def request(self) -> Request:
+        """What was asked."""
+        return self.record.request
+
+    @property
+    def caps(self) -> Caps:
+        """Of the whole sweep."""
+        asked = self.request
+        return Caps(cpu_hours=asked.max_cpu_hours, gpu_hours=asked.max_gpu_hours, bytes=asked.max_bytes)
+
+    @property
+    def checkpoints(self) -> str:
+        """Address below which the trainings' checkpoints are kept."""
+        return child(child(child(self.request.storage, "sweeps"), self.record.name), "checkpoints")
+
+    @property
+    def prerequisites_used(self) -> Used:
+        """By prerequisites, in all sessions."""
+        used = self.record.prerequisites_used
+        return Used(cpu_hours=used["cpu_hours"], gpu_hours=used["gpu_hours"])

@@ -1,0 +1,40 @@
+"""What a sweep file says, before anything is known of data or machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from crystalsweep.sweeping.report.report import Finished, Told
+from crystalsweep.sweeping.space.parameters import Parameter
+from crystalsweep.sweeping.trial import Choices
+from crystalsweep.training.config import StageConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What a sweep trains with one preset."""
+
+    stages: dict[str, StageConfig]
+    """In order; the last is the one that is swept, and starts from all others."""
+    parameters: tuple[Parameter, ...]
+    """What differs between trials."""
+    controls: tuple[dict[str, Any], ...] = ()
+    """Settings of the control arms, which come first and which no budget may leave out."""
+    grid: tuple[dict[str, Any], ...] | None = None
+    """Points of a grid search; all combinations of the parameters' values where none are named."""
+    choices: Choices = field(default_factory=dict)
+    """Settings of the trials whose values are names, and what these stand for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSpec:
+    """What a sweep file says."""
+
+    name: str
+    question: str
+    resolve: Callable[[str, Sequence[str]], Resolved]
+    """From a preset and `--set` assignments; raises `ValueError` for unknown names and bad values."""
+    report: Callable[[Finished], Told]
+    """What a finished sweep says beside what all of them say."""

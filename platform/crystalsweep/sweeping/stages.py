@@ -1,0 +1,278 @@
+"""The trainings of a sweep, stage by stage: what it starts from, found or made, then the stage that is swept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from crystalsweep.sweeping.budget import Used
+from crystalsweep.sweeping.cluster import on_a_worker
+from crystalsweep.sweeping.finish import finish, runs_of
+from crystalsweep.sweeping.folder import locked, state_folder, write
+from crystalsweep.sweeping.plan.forecast import Forecast
+from crystalsweep.sweeping.plan.refusals import require_patience
+from crystalsweep.sweeping.prerequisites import EXPERIMENT, KEY, Prerequisite, Single, find, home, kept, key_of
+from crystalsweep.sweeping.session import Session
+from crystalsweep.sweeping.space.objectives import OBJECTIVES
+from crystalsweep.sweeping.study import Ledger
+from crystalsweep.sweeping.training import Training
+from crystalsweep.sweeping.trainings import Schedule, run_trainings
+from crystalsweep.sweeping.trial import Assignment
+from crystalsweep.sweeping.watch import STATUS, Source, Watch, Watched
+from crystalsweep.training.config import StageConfig
+from crystalsweep.training.job import Job, Resources, job_for
+from sweeps.axes import named_always
+
+PATIENCE = 600.0
+"""Seconds for which a sweep waits for an MLflow that is away, where it cannot go on without."""
+
+LEAVES = {"pretrain": "generator", "finetune": "discriminator"}
+"""What a stage leaves for later ones to start from."""
+
+Round = tuple[Callable[[], Training | None], Schedule]
+"""Gives trainings one after another, and says what may cut them."""
+
+
+class CapReachedError(Exception):
+    """A cap was reached: all trainings were stopped, to be resumed."""
+
+
+def run_stages(session: Session) -> None:
+    """Train what the sweep starts from and what it sweeps, and report.
+
+    Raises `CapReachedError`, after the report where the swept stage had begun, `OSError` where the storage fails, and
+    `ValueError` where no epoch would end before it is given up.
+    """
+    record, plan = session.record, session.plan
+    record.parent = session.outbox.run_id(record.name, timeout=PATIENCE)
+    _forget_lost(session)
+    keys = _keys(session)
+    if not record.forecast:
+        record.forecast = _forecast(session, _need_no_training(session, keys)).as_json()
+    write(session.folder, record)
+    require_patience(record.forecast.get("epoch_minutes"), session.request.timeout)
+    for stage, config in plan.prerequisites.items():
+        _have(session, stage, config, keys)
+    session.outbox.tag(
+        record.name, {f"crystalsweep.{name}": found["run"] for name, found in record.prerequisites.items()}
+    )
+    _sweep(session)
+
+
+def _sweep(session: Session) -> None:
+    record, plan, request = session.record, session.plan, session.request
+    ledger = Ledger(
+        session.folder,
+        record.name,
+        parameters=plan.resolved.parameters,
+        objectives=session.objectives,
+        search=request.search,
+        num_samples=plan.num_samples,
+        seeds=request.seeds,
+        stage=plan.stage,
+        seed=plan.swept.seed,
+        named_always=named_always(plan.stage, plan.swept),
+    )
+    ledger.enqueue(plan.points, len(plan.resolved.controls))
+    inputs = {name: found["checkpoint"] for name, found in record.prerequisites.items()}
+    job = replace(
+        job_for(plan.stage, plan.swept, request.data, inputs),
+        checkpoints=session.checkpoints,
+        metric=plan.scalar.metric,
+        mode=plan.scalar.mode,
+        keep_best=request.keep_best,
+        keep_last=plan.keep_last,
+    )
+    watch = _watch(
+        session,
+        ledger,
+        _assignment(session, job, plan.resources, mutating=request.scheduler == "pbt"),
+        experiment=session.experiments[session.spec.name],
+        kind="trial",
+        parent=record.parent,
+        used=session.prerequisites_used,
+    )
+    _remember(session, ledger, watch)
+    session.display.say(
+        f"{plan.stage}: {ledger.planned} trainings, {plan.at_once} at once; follow them with "
+        f"optuna-dashboard {ledger.address}"
+    )
+    schedule = Schedule(
+        kind=request.scheduler, objective=plan.scalar, epochs=plan.swept.epochs, parameters=plan.resolved.parameters
+    )
+    rounds: list[Round] = [(ledger.next, schedule)]
+    if request.scheduler != "none":  # control arms are neither cut nor changed
+        rounds.insert(0, (partial(ledger.next, control=True), replace(schedule, kind="none")))
+    _train(watch, rounds, plan.at_once)
+    if watch.halted:
+        session.display.say(f"stopped: {watch.halted}")
+    finish(session, ledger, watch.used(), whole=not watch.halted)
+    if watch.halted:
+        raise CapReachedError(watch.halted)
+
+
+def _remember(session: Session, ledger: Ledger, watch: Watch) -> None:
+    """What earlier sessions trained; MLflow is sent what it lacks of that."""
+    runs = runs_of(session)
+    for known in ledger.ended():
+        key = known.training.key
+        if known.state == "stopped":
+            watch.waiting[key] = known.training.seconds
+            continue
+        watch.remember(known.training, known.state, known.reason)
+        if runs.get(key) is None or runs[key].info.status != STATUS[known.state]:
+            watch.resend(key)
+
+
+def _forget_lost(session: Session) -> None:
+    """Prerequisites that an earlier session began with are kept, wherever the storage is now.
+
+    What is gone, and what was made from it, is found or made again.
+    """
+    known, lost = session.record.prerequisites, False
+    for stage in session.plan.prerequisites:
+        name = LEAVES[stage]
+        there = kept(Prerequisite(**known[name]), session.request.storage) if name in known and not lost else None
+        if there:
+            known[name] = vars(there)
+        else:
+            lost = True
+            known.pop(name, None)
+
+
+def _keys(session: Session) -> dict[str, str]:
+    """By what it leaves, the key of every prerequisite."""
+    keys: dict[str, str] = {}
+    for stage, config in session.plan.prerequisites.items():
+        known = session.record.prerequisites.get(LEAVES[stage])
+        keys[LEAVES[stage]] = known["key"] if known else key_of(stage, config, session.crystals, keys)
+    return keys
+
+
+def _need_no_training(session: Session, keys: Mapping[str, str]) -> list[str]:
+    """Prerequisites that others have made; what this sweep has made itself is part of what it costs."""
+    if session.record.prerequisites_used["cpu_hours"]:
+        return []
+    tracker, experiment, there = session.tracker, session.experiments.get(EXPERIMENT, ""), session.record.prerequisites
+    return [
+        stage
+        for stage in session.plan.prerequisites
+        if LEAVES[stage] in there or tracker.finished_with(experiment, KEY, keys[LEAVES[stage]])
+    ]
+
+
+def _forecast(session: Session, found: Sequence[str]) -> Forecast:
+    """From steps timed where trials will run: here, unless they have GPUs, which this process has none of."""
+    forecast = partial(session.plan.forecast, found=found)
+    if not session.plan.gpus_per_worker:
+        return forecast(session.crystals)
+    return on_a_worker(session.plan.resources, forecast, session.crystals)
+
+
+def _have(session: Session, stage: str, config: StageConfig, keys: Mapping[str, str]) -> None:
+    """Have what the sweep starts from: found, or trained now, by one sweep at a time."""
+    record, storage, name = session.record, session.request.storage, LEAVES[stage]
+    if name in record.prerequisites:
+        return
+    with locked(state_folder(storage) / "prerequisites" / keys[name][:16], wait=session.display.say):
+        found = find(session.tracker, session.experiments[EXPERIMENT], stage, keys[name], storage)
+        if found:
+            session.display.say(f"{stage}: found in MLflow, run {found.run} (same config, data and code)")
+        record.prerequisites[name] = vars(found or _make(session, stage, config, keys[name]))
+        write(session.folder, record)
+
+
+def _make(session: Session, stage: str, config: StageConfig, key: str) -> Prerequisite:
+    together = replace(session.plan.resources, workers=session.plan.together(config))
+    before, given = session.prerequisites_used, session.record.prerequisites
+
+    def note(seconds: float) -> None:
+        used = before.plus(seconds, together)
+        session.record.prerequisites_used = {"cpu_hours": used.cpu_hours, "gpu_hours": used.gpu_hours}
+        write(session.folder, session.record)
+
+    inputs = {name: known["checkpoint"] for name, known in given.items()}
+    job = replace(job_for(stage, config, session.request.data, inputs), checkpoints=home(session.request.storage, key))
+    single = Single(stage, note, name=f"{stage} {config.backbone.name} {session.request.preset}")
+    watch = _watch(
+        session,
+        single,
+        _assignment(session, job, together, mutating=False),
+        experiment=session.experiments[EXPERIMENT],
+        kind=stage,
+        parent=None,
+        used=before,
+        prefix=key[:16],
+        tags={KEY: key, **{f"crystalsweep.input.{name}": known["run"] for name, known in given.items()}},
+    )
+    schedule = Schedule(kind="none", objective=OBJECTIVES["score"], epochs=config.epochs)
+    _train(watch, [(single.next, schedule)], 1)
+    if watch.halted:
+        raise CapReachedError(watch.halted)
+    run = session.outbox.run_id(key[:16] + stage, timeout=PATIENCE)
+    return single.made(key, session.request.storage, run)
+
+
+def _train(watch: Watch, rounds: Sequence[Round], at_once: int) -> None:
+    """Train what each round gives, until one is halted. Raises `OSError` where the storage or the study failed."""
+    try:
+        for take, schedule in rounds:
+            if not watch.halted:
+                run_trainings(watch, take, schedule, at_once)
+    finally:
+        watch.note_elapsed()
+    if watch.broken:
+        raise OSError(watch.halted)
+
+
+def _assignment(session: Session, job: Job, resources: Resources, *, mutating: bool) -> Assignment:
+    return Assignment(
+        job=job,
+        choices=session.plan.resolved.choices,
+        resources=resources,
+        folder=str(session.folder),
+        mutating=mutating,
+    )
+
+
+def _watch(
+    session: Session,
+    source: Source,
+    assignment: Assignment,
+    *,
+    experiment: str,
+    kind: str,
+    parent: str | None,
+    used: Used,
+    prefix: str = "",
+    tags: Mapping[str, str] | None = None,
+) -> Watch:
+    record, before = session.record, session.record.seconds
+
+    def note(elapsed: float) -> None:
+        record.seconds = before + elapsed
+        with suppress(OSError):  # a full disk is told of checkpoints, with its remedy
+            write(session.folder, record)
+
+    return Watch(
+        Watched(
+            title=session.spec.name,
+            assignment=assignment,
+            source=source,
+            outbox=session.outbox,
+            experiment=experiment,
+            parent=parent,
+            kind=kind,
+            tags=session.tags | dict(tags or {}),
+            prefix=prefix,
+            objective=session.objectives[0],
+            caps=session.caps,
+            used=used,
+            timeout=60 * session.request.timeout,
+            display=session.display,
+            folder=session.folder,
+            note=note,
+        )
+    )

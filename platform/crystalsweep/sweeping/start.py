@@ -1,0 +1,99 @@
+"""What a sweep over the GAN starts from: the registry's champion where it fits, else a generator pre-trained anew."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crystalsweep.artifacts.checkpoint_store import CheckpointStore, child
+from crystalsweep.data import DataSet
+from crystalsweep.inference.locate import Resolved, resolve, tracker_for
+from crystalsweep.networks.architectures import backbone_config, run_as
+from crystalsweep.networks.checkpoint import CheckpointInfo, lineage, read_info
+from crystalsweep.registry.aliases import holder_of
+from crystalsweep.sweeping.folder import locked, state_folder
+from crystalsweep.sweeping.plan.plan import Plan
+from crystalsweep.sweeping.plan.request import CHAMPION, SCRATCH
+from crystalsweep.sweeping.prerequisites import Prerequisite, home, shared
+from crystalsweep.training.config import StageConfig
+
+MODEL = "crystal-generator"
+STARTED_FROM = "started_from"
+"""Tag of a sweep and its trainings: the registered version, or what else was named."""
+
+STAGE = "pretrain"
+"""What it stands in for."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A generator that need not be pre-trained."""
+
+    told: str
+    """As `crystal-generator version 3`."""
+    found: Resolved
+    info: CheckpointInfo
+
+
+def look_up(plan: Plan, crystals: DataSet, say: Say, downloads: Path | None = None) -> Start | None:
+    """What `--start-from` names; None where the sweep pre-trains, which by default is told with the reason.
+
+    It is downloaded below `downloads`, by default where the storage keeps such things.
+    Raises `ValueError` where what was named is not there, or does not fit.
+    """
+    asked, config = plan.request.start_from, plan.prerequisites.get(STAGE)
+    if config is None or asked == SCRATCH:
+        return None
+    reference = f"models:/{MODEL}@champion" if asked == CHAMPION else asked
+    tracker = tracker_for(reference, plan.request.tracking_uri, None)
+    if asked == CHAMPION and (tracker is None or holder_of(tracker, MODEL, "champion") is None):
+        return None
+    found = resolve(reference, tracker, downloads or state_folder(plan.request.storage) / "downloads")
+    info = read_info(found.folder)
+    told = f"{found.model} version {found.version}" if found.model else asked
+    why = _unfit(info, lineage([found.folder]), config, crystals, named=asked != CHAMPION)
+    if not why:
+        say(f"starts from {told}{f' (run {found.run})' if found.run else ''}; --start-from scratch pre-trains anew")
+        return Start(told=told, found=found, info=info)
+    if asked == CHAMPION:
+        say(f"the champion, {told}, is left aside: {why}; a generator is pre-trained")
+        return None
+    raise ValueError(f"--start-from {asked}: {why}")
+
+
+def _unfit(
+    info: CheckpointInfo,
+    trainings: Sequence[Mapping[str, str]],
+    config: StageConfig,
+    crystals: DataSet,
+    *,
+    named: bool,
+) -> str:
+    """Why a checkpoint cannot stand in for pre-training; whoever names one may train it on other crystals."""
+    if info.stage not in ("pretrain", "gan"):
+        return f"it is of stage {info.stage} and has no generator"
+    network = backbone_config(info.config["backbone"])
+    if run_as(network, config.backbone) != config.backbone:
+        return (
+            f"its network is not this sweep's ({network.name} of width {network.width} and {network.layers} layers, "
+            f"here {config.backbone.name} of width {config.backbone.width} and {config.backbone.layers})"
+        )
+    ours = {"data_sha256": crystals.data_sha256, "split_sha256": crystals.split_sha256}
+    if not named and any(ours.items() - each.items() for each in trainings):
+        return "it was trained on other crystals, among which may be those that this sweep is judged by"
+    return ""
+
+
+def adopt(start: Start, storage: str, say: Say) -> Prerequisite:
+    """The same as a prerequisite, where all nodes reach it."""
+    weights = (start.found.folder / "generator.safetensors").read_bytes()
+    key = hashlib.sha256(b"start\n" + weights).hexdigest()
+    store = CheckpointStore(child(home(storage, key), STAGE))
+    with locked(state_folder(storage) / "prerequisites" / key[:16], wait=say):
+        if store.latest() != start.info.epoch:
+            store.adopt(start.found.folder, start.info.epoch, start.info.config)
+    return Prerequisite(stage=STAGE, key=key, run=start.found.run or "", checkpoint=shared(store))

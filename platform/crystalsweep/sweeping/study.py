@@ -1,0 +1,257 @@
+"""A sweep's ledger: an Optuna study on disk. What has been tried, with which settings, and how each training ended.
+
+Each point is one trial of the study, trained with one or more seeds; what happened to a training is a user attribute
+`s0`, `s1`, … of its trial. The study is all that a resumed sweep needs beside the checkpoints, and optuna-dashboard
+opens it while the sweep runs.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from crystalsweep.sweeping.outcome import State
+from crystalsweep.sweeping.plan.request import Search
+from crystalsweep.sweeping.space.objectives import Objective
+from crystalsweep.sweeping.space.parameters import Parameter, run_name
+from crystalsweep.sweeping.training import Training, key_of, parse_key
+from sweeps.axes import ALWAYS_NAMED
+
+SETTINGS, CONTROL = "settings", "control"
+FILE = "study.db"
+
+_PATIENCE = 60
+"""Seconds that a write waits for whoever holds the database, as optuna-dashboard may."""
+
+_STARTUP = 8
+"""Trials that TPE draws at random before it proposes, unless there are fewer than thrice as many in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a training ended, as the study has it."""
+
+    training: Training
+    number: int
+    state: State
+    reason: str
+
+
+class Ledger:
+    """The study of one sweep; one process at a time writes it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        parameters: Sequence[Parameter],
+        objectives: Sequence[Objective],
+        search: Search,
+        num_samples: int,
+        seeds: int,
+        stage: str,
+        seed: int = 0,
+        named_always: Mapping[str, Any] | None = None,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.address = f"sqlite:///{folder / FILE}"
+        storage = RDBStorage(self.address, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
+        self.parameters, self.objectives = parameters, objectives
+        self._named_always = dict(named_always or {})
+        self._num_samples, self._seeds, self._stage, self._search = num_samples, seeds, stage, search
+        self.study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            directions=[objective.direction for objective in objectives],
+            load_if_exists=True,
+        )
+        self.study.sampler = _sampler(search, seed + len(self.study.get_trials(deepcopy=False)), num_samples)
+        self._issued: set[str] = set()
+        for trial in self._trials(TrialState.RUNNING):  # an earlier process was killed before it could say so
+            self._tell_if_over(trial)
+
+    def enqueue(self, points: Sequence[Mapping[str, Any]], controls: int) -> None:
+        """Put these settings first, the first `controls` of them as control arms; those that are there stay."""
+        begun = len(self.study.get_trials(deepcopy=False))
+        for i, point in enumerate(points[begun:], begun):
+            known = {p.key: point[p.key] for p in self.parameters if p.key in point and p.contains(point[p.key])}
+            attributes = {SETTINGS: dict(point), CONTROL: i < controls}
+            self.study.enqueue_trial(known, user_attrs=attributes)
+
+    def next(self, *, control: bool | None = None) -> Training | None:
+        """A training that this process has not begun: one that an earlier process left unfinished, else a new one.
+
+        With `control`, only control arms, or only others.
+        """
+        for trial in self._trials(TrialState.RUNNING):
+            if control is not None and bool(trial.user_attrs.get(CONTROL)) != control:
+                continue
+            settings = self._settings(self._live(trial))
+            for seed in range(self._seeds):
+                key, known = key_of(trial.number, seed), trial.user_attrs.get(f"s{seed}", {})
+                if key not in self._issued and not known.get("state"):
+                    self._issued.add(key)
+                    return self._training(trial, seed, settings, known)
+        waiting = self._trials(TrialState.WAITING)
+        arms = [trial for trial in waiting if trial.user_attrs.get(CONTROL)]
+        if self._begun() >= self._num_samples or (self._search == "grid" and not waiting):
+            return None
+        if control is not None and control != bool(arms):  # the study asks for control arms first
+            return None
+        self._settings(self.study.ask())
+        return self.next(control=control)
+
+    @property
+    def planned(self) -> int:
+        """Trainings of the whole sweep."""
+        known = len(self.study.get_trials(deepcopy=False))
+        asked = min(self._num_samples, known) if self._search == "grid" else self._num_samples
+        return self._seeds * max(asked, self._begun())
+
+    def progress(self, key: str, seconds: float, settings: Mapping[str, Any] | None = None) -> None:
+        """Keep for how long a training held its resources, and the settings that it was mutated to."""
+        self._update(key, {"seconds": seconds} | ({SETTINGS: dict(settings)} if settings else {}))
+
+    def end(self, key: str, state: State, reason: str, history: Sequence[Mapping[str, float]], seconds: float) -> None:
+        """A training is over; with its last seed, its trial is. A stopped one stays open, to be resumed."""
+        if state == "stopped":
+            self._update(key, {"seconds": seconds})
+            self._issued.discard(key)
+            return
+        curve = {str(int(row["epoch"])): self._values(row) for row in history}
+        self._update(key, {"state": state, "reason": reason, "seconds": seconds, "curve": curve})
+        self._tell_if_over(self._trial(parse_key(key)[0]))
+
+    def ended(self) -> list[Ended]:
+        """All trainings that are over, and as `stopped` those that are begun."""
+        found = []
+        for trial in self.study.get_trials(deepcopy=False):
+            for seed in range(self._seeds):
+                known = trial.user_attrs.get(f"s{seed}")
+                if known is None:
+                    continue
+                settings = trial.user_attrs.get(SETTINGS, trial.params)
+                training = self._training(trial, seed, settings, known)
+                state, reason = known.get("state", "stopped"), known.get("reason", "")
+                found.append(Ended(training=training, number=trial.number, state=state, reason=reason))
+        return found
+
+    def importances(self) -> dict[str, float]:
+        """Importance of each parameter for the first objective (fANOVA); empty where too few trials tell."""
+        complete = self._trials(TrialState.COMPLETE)
+        known = [
+            p.key for p in self.parameters if len({t.params.get(p.key) for t in complete if p.key in t.params}) > 1
+        ]
+        usable = [trial for trial in complete if all(key in trial.params for key in known)]
+        if not known or len(usable) < 4 or len({trial.values[0] for trial in usable}) == 1:
+            return {}
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dict(
+                optuna.importance.get_param_importances(
+                    self.study, evaluator=evaluator, params=known, target=lambda trial: trial.values[0]
+                )
+            )
+
+    def _tell_if_over(self, trial: FrozenTrial) -> None:
+        seeds = [trial.user_attrs.get(f"s{seed}", {}) for seed in range(self._seeds)]
+        if all(known.get("state") for known in seeds):
+            self._tell(trial, seeds)
+
+    def _tell(self, trial: FrozenTrial, seeds: Sequence[Mapping[str, Any]]) -> None:
+        """Close a trial: as pruned if a seed was, else with the mean over seeds that completed, else as failed."""
+        complete = [_last(known["curve"]) for known in seeds if known["state"] == "complete"]
+        if len(self.objectives) == 1:
+            live = self._live(trial)
+            for step, value in _means([known["curve"] for known in seeds]).items():
+                live.report(value, step)
+        values = [sum(column) / len(complete) for column in zip(*complete, strict=True)]
+        if any(known["state"] == "pruned" for known in seeds):
+            self.study.tell(trial.number, state=TrialState.PRUNED)
+        elif values and all(math.isfinite(value) for value in values):
+            self.study.tell(trial.number, values)
+        else:
+            self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def _values(self, row: Mapping[str, float]) -> list[float]:
+        """The objectives; what no crystal defines, as similarity where none was restored, counts as worst."""
+        found = [(objective, float(row.get(objective.metric, math.nan))) for objective in self.objectives]
+        return [
+            objective.undefined if math.isnan(value) and objective.undefined is not None else value
+            for objective, value in found
+        ]
+
+    def _settings(self, trial: Trial) -> dict[str, Any]:
+        """The settings of an asked trial; what it was not enqueued with, the sampler proposes."""
+        fixed = trial.user_attrs.get(SETTINGS)
+        if fixed is None:
+            fixed = {parameter.key: parameter.suggest(trial) for parameter in self.parameters}
+            trial.set_user_attr(SETTINGS, fixed)
+            trial.set_user_attr(CONTROL, False)
+        else:  # parameters of the study too, where its ranges hold them
+            for parameter in self.parameters:
+                if parameter.key in fixed and parameter.contains(fixed[parameter.key]):
+                    parameter.suggest(trial)
+        return dict(fixed)
+
+    def _training(
+        self, trial: FrozenTrial, seed: int, settings: Mapping[str, Any], known: Mapping[str, Any]
+    ) -> Training:
+        meant = known.get(SETTINGS, settings)
+        shown = run_name([*ALWAYS_NAMED, *self.parameters], self._named_always | dict(meant))
+        return Training(
+            key=key_of(trial.number, seed),
+            name=f"{self._stage} {shown} seed {seed}",
+            settings=meant,
+            seed=seed,
+            control=bool(trial.user_attrs.get(CONTROL)),
+            seconds=float(known.get("seconds", 0.0)),
+        )
+
+    def _update(self, key: str, known: Mapping[str, Any]) -> None:
+        number, seed = parse_key(key)
+        trial = self._live(self._trial(number))
+        trial.set_user_attr(f"s{seed}", trial.user_attrs.get(f"s{seed}", {}) | dict(known))
+
+    def _begun(self) -> int:
+        return len([t for t in self.study.get_trials(deepcopy=False) if t.state != TrialState.WAITING])
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
+
+    def _live(self, trial: FrozenTrial) -> Trial:
+        return Trial(self.study, trial._trial_id)  # the one way to go on with a trial of an earlier process
+
+
+def _sampler(search: Search, seed: int, num_samples: int) -> BaseSampler:
+    if search == "optuna":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            startup = min(_STARTUP, max(2, num_samples // 3))
+            return TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True)
+    return RandomSampler(seed=seed)
+
+
+def _last(curve: Mapping[str, list[float]]) -> list[float]:
+    return curve[max(curve, key=int)]
+
+
+def _means(curves: Sequence[Mapping[str, list[float]]]) -> dict[int, float]:
+    """Mean of the first value over all curves that have a step, by step."""
+    steps = sorted({int(step) for curve in curves for step in curve})
+    found = {step: [curve[str(step)][0] for curve in curves if str(step) in curve] for step in steps}
+    return {step: sum(values) / len(values) for step, values in found.items()}

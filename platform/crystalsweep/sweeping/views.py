@@ -1,0 +1,66 @@
+"""The view of a sweep that MLflow's UI opens: its trials by objective, what varied, and the headline curves first."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from contextlib import suppress
+
+from mlflow.exceptions import MlflowException
+
+from crystalsweep.metrics import METRICS
+from crystalsweep.sweeping.report.report import Told
+from crystalsweep.sweeping.session import Session
+from crystalsweep.tracking.tracker import KIND, now_ms
+from crystalsweep.tracking.view import TAG, SavedView, Section, encoded
+from crystalsweep.training.restoration import SCORE
+
+IMAGES = ("crystals", "validity", "training")
+"""Pictures of each trial that the view shows side by side."""
+
+
+def save_view(session: Session, told: Told) -> str:
+    """Write the view into the experiment and return its key; empty where MLflow is away, which costs the view only."""
+    record = session.record
+    experiment = session.experiments[session.spec.name]
+    with suppress(MlflowException):
+        session.tracker.tag_experiment(experiment, {f"{TAG}{record.name}": encoded(view(session, told), now_ms())})
+        return record.name
+    return ""
+
+
+def view(session: Session, told: Told) -> SavedView:
+    """What the view of a finished sweep shows."""
+    record, objectives = session.record, session.objectives
+    headline = list(dict.fromkeys([*(o.metric for o in objectives), SCORE, *(f"val/{m.name}" for m in METRICS)]))
+    varied = [key for parameter in session.plan.resolved.parameters for key in _logged(session, parameter.key)]
+    logged = {name for trial in told.trials for row in trial.outcome.history[-1:] for name in row}
+    epochs = max((int(trial.outcome.metrics["epoch"]) for trial in told.trials), default=0)
+    others = [name for name in told.history if name in logged and name not in (*headline, "epoch")]
+    return SavedView(
+        name=record.name,
+        filter=f"tags.sweep = '{record.name}' and tags.`{KIND}` = 'trial'",
+        order_by=f"metrics.`{objectives[0].metric}`",
+        columns=[
+            "attributes.`Duration`",
+            *(f"metrics.`{name}`" for name in headline),
+            *(f"params.`{key}`" for key in varied),
+            *(f"tags.`{name}`" for name in ("control", "seed", "state")),
+        ],
+        sections=[
+            Section(name="What varied, and the headline", parameters=varied, results=headline[:4], columns=1),
+            Section(name="Headline over the epochs", lines=headline),
+            Section(name="Pictures", images=IMAGES, step=epochs, columns=1),
+            Section(name="Losses and audit over the epochs", lines=others),
+        ],
+        folded=_folded(logged),
+    )
+
+
+def _logged(session: Session, key: str) -> list[str]:
+    """Parameters of runs that a setting is logged as; a choice by name as that of its network."""
+    return ["backbone.name"] if key == "backbone" and key in session.plan.resolved.choices else [key]
+
+
+def _folded(logged: Set[str]) -> list[str]:
+    """Sections that the UI makes by itself: what stands before the last `/` of metrics, and those without one."""
+    return [*sorted({name.rpartition("/")[0] for name in logged if "/" in name}), "Model metrics"]

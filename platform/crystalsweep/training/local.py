@@ -1,0 +1,92 @@
+"""A stage alone in this process: a run folder, a progress bar, no Ray and no tracking server."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from crystalsweep.data import load
+from crystalsweep.networks.checkpoint import read_info
+from crystalsweep.training.catalogue import stage_builder
+from crystalsweep.training.config import StageConfig
+from crystalsweep.training.loop import fit
+from crystalsweep.training.records import METRICS, epoch_line, record_epoch, recorded
+from crystalsweep.training.session import Session, WriteCheckpoint
+
+T = TypeVar("T")
+
+
+class LocalSession(Session):
+    """One process on one device, reporting into a folder.
+
+    The folder holds `metrics.jsonl` (a line per epoch; the same for the same seed on the CPU), `timing.jsonl`
+    (wall-clock) and `checkpoint/`, the last epoch's, replaced only once its successor is whole.
+    """
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, folder: Path, *, resume: bool = False, device: str | None = None, progress: bool = True) -> None:
+        self.folder = folder
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._progress, self._resume = progress, resume
+        if not resume and (folder / METRICS).exists():
+            raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model, moved to the device."""
+        return model.to(self.device)
+
+    def resume_from(self) -> Path | None:
+        """The folder's last whole checkpoint, when resuming."""
+        checkpoint = self.folder / "checkpoint"
+        if not checkpoint.exists() and (self.folder / "previous").exists():  # killed between the two renames
+            (self.folder / "previous").rename(checkpoint)
+        if not self._resume or not recorded(self.folder):
+            return None
+        if not checkpoint.exists():
+            raise ValueError(f"{self.folder} was trained on Ray; resume it with its --workers, or choose another --out")
+        info = read_info(checkpoint)
+        if info.epoch > recorded(self.folder)[-1]["epoch"]:  # killed between checkpoint and metrics line
+            record_epoch(self.folder, info.metrics)
+        return checkpoint
+
+    def history(self) -> list[dict[str, float]]:
+        """The folder's record."""
+        return recorded(self.folder) if self._resume else []
+
+    def steps(self, batches: Iterable[T], total: int, epoch: int) -> Iterator[T]:
+        """A bar per epoch on stderr."""
+        return iter(tqdm(batches, total=total, desc=f"epoch {epoch + 1}", leave=False, disable=not self._progress))
+
+    def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint, last: bool) -> None:
+        """Checkpoint first, then the metrics line, so that a metrics line always has its checkpoint."""
+        del last
+        fresh = self.folder / "incomplete"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        write_checkpoint(fresh)
+        current, previous = self.folder / "checkpoint", self.folder / "previous"
+        if current.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            current.rename(previous)
+        fresh.rename(current)
+        shutil.rmtree(previous, ignore_errors=True)
+        record_epoch(self.folder, metrics)
+        if self._progress:
+            tqdm.write(epoch_line(metrics))
+
+
+def train_here(stage: str, config: StageConfig, source: str, inputs: dict[str, Path], session: LocalSession) -> Path:
+    """Train a stage in this process; returns its last checkpoint."""
+    built = stage_builder(stage)(config, load(source), session, inputs)
+    (session.folder / "config.json").write_text(built.config.model_dump_json(indent=2) + "\n")
+    fit(built, session)
+    return session.folder / "checkpoint"

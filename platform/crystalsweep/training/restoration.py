@@ -1,0 +1,105 @@
+"""Validation of the stages that restore crystals: the evaluation protocol on the validation split."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from crystalsweep.data import load
+from crystalsweep.evaluation.protocol import Chunk, evaluate_chunks, evaluate_references, evaluation_chunks
+from crystalsweep.hyperparameters import EvaluationConfig
+from crystalsweep.metrics import EXTENDED, METRICS, SECONDARY, flat, headline, ranking_score, rows_table
+from crystalsweep.networks.checkpoint import read_info
+from crystalsweep.networks.models import Generator
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.training.catalogue import config_from
+from crystalsweep.training.config import RestorationConfig
+from crystalsweep.training.stage import Metrics, Stage, select
+
+TABLE = "evaluation.parquet"
+"""A row per restored crystal, in every checkpoint."""
+
+SCORE = "val/score"
+"""`metrics.ranking_score`: what a sweep maximises."""
+
+
+NOVELTY = next(metric for metric in EXTENDED if metric.name == "novel_vs_input")
+
+HIGH_NOISE = "val/high_noise"
+"""Begins the names of what is told of the highest test noise alone."""
+
+
+class RestorationValidation:
+    """Evaluates a generator and keeps the per-structure table of the last time."""
+
+    def __init__(
+        self, generator: Generator, crystals: list[Crystal], config: EvaluationConfig, device: torch.device
+    ) -> None:
+        self._generator, self._crystals, self._config, self._device = generator, crystals, config, device
+        self._table: pd.DataFrame | None = None
+
+    def run(self) -> Metrics:
+        """All metrics with 95 % intervals over all conditions; the mean of the four headline ones is `val/score`.
+
+        Also the share of new compositions, and the structural validity at the highest test noise.
+        """
+        self._table = evaluate_chunks(self._generator, self._chunks, self._config.keep_known, self._device)
+        score = {SCORE: ranking_score(self._table, n_resamples=1).mean}
+        return flat(headline(self._table, metrics=METRICS + SECONDARY)) | score | _what_sweeps_ask(self._table)
+
+    @cached_property
+    def _chunks(self) -> list[Chunk]:
+        """The corrupted inputs, the same after every epoch."""
+        return list(evaluation_chunks(self._crystals, self._config))
+
+    def write(self, folder: Path) -> None:
+        """The table of the last run, as Parquet."""
+        if self._table is not None:
+            self._table.to_parquet(folder / TABLE, index=False)
+
+
+def _what_sweeps_ask(table: pd.DataFrame) -> Metrics:
+    """Novelty, and structural validity at the highest test noise, with intervals."""
+    noisiest = table[table["sigma_noise"] == table["sigma_noise"].max()]
+    structural = [metric for metric in METRICS if metric.name == "structural_validity"]
+    novelty = headline(table.assign(novel_vs_input=novel_composition(table)), metrics=[NOVELTY])
+    return flat(novelty) | flat(headline(noisiest, metrics=structural), prefix=HIGH_NOISE)
+
+
+def novel_composition(table: pd.DataFrame) -> pd.Series:
+    """(n,) what `metrics.novel_vs_input` gives, from scores alone: valid both ways, and of another composition.
+
+    No species are needed: restored crystals have as many atoms as their parents, so that the reduced composition is the
+    parent's only where the composition is.
+    """
+    valid = table["structural_validity"].astype(bool) & table["compositional_validity"].astype(bool)
+    return (valid & ~table["compositional_similarity_permuted"].astype(bool)).astype(float)
+
+
+class RestorationStage(Stage):
+    """A stage whose generator is validated by the evaluation protocol."""
+
+    validation: RestorationValidation
+
+    def validate(self) -> Metrics:
+        """Restoration of the validation crystals."""
+        return self.validation.run()
+
+    def write_extra(self, folder: Path) -> None:
+        """The per-structure table of the last validation."""
+        self.validation.write(folder)
+
+
+def restoration_report(checkpoint: Path, source: str) -> str:
+    """The table of a checkpoint's last validation beside ceiling, identity and most common species."""
+    info, data = read_info(checkpoint), load(source)
+    config = config_from(info.stage, info.config)
+    assert isinstance(config, RestorationConfig)
+    val, train = (
+        select(data.part(part), config, stable_only=config.stable_only, split=part) for part in ("val", "train")
+    )
+    references = evaluate_references(val, train, config.evaluation)
+    return rows_table({info.stage: pd.read_parquet(checkpoint / TABLE), **references})

@@ -1,0 +1,88 @@
+"""What a stage is: models, optimizers, one training step, one validation. The loop around it: `training.loop`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from crystalsweep.data import DataSet
+from crystalsweep.networks.models import pristine_graph_of
+from crystalsweep.structures.batch import CrystalBatch, collate, is_stable
+from crystalsweep.structures.crystal import Crystal
+from crystalsweep.training.config import StageConfig
+from crystalsweep.training.session import Session
+
+Metrics = dict[str, float]
+
+
+class Stage(ABC):
+    """One stage of the paper, ready to train."""
+
+    name: str
+    models: dict[str, nn.Module]
+    """Networks by the name their weights are saved under; bare, not wrapped."""
+    optimizers: dict[str, Optimizer]
+    train: list[Crystal]
+    val: list[Crystal]
+
+    def __init__(self, config: StageConfig, data: DataSet, session: Session) -> None:
+        self.config = config
+        self.data = data
+        self.session = session
+        self.dropped: list[str] = []
+        """Tensors of the checkpoints it started from that did not fit."""
+        self.ancestry: list[dict[str, str]] = []
+        """The trainings that led to these checkpoints (`checkpoint.lineage`)."""
+
+    @abstractmethod
+    def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
+        """Update on one batch, `step` counted from the run's beginning; returns losses to average over the epoch."""
+
+    @abstractmethod
+    def validate(self) -> Metrics:
+        """Metrics on the validation split; called on rank 0."""
+
+    def write_extra(self, folder: Path) -> None:  # noqa: B027  most stages have nothing to add
+        """Further files for the checkpoint."""
+
+
+def adam(
+    parameters: Iterable[nn.Parameter], learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.Adam:
+    """Adam that remembers its first learning rate, which a schedule scales."""
+    group = {"params": list(parameters), "initial_lr": learning_rate}
+    return torch.optim.Adam([group], lr=learning_rate, betas=betas, fused=True)  # one pass over the weights
+
+
+def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: bool, split: str) -> list[Crystal]:
+    """The crystals of a split that a stage uses. Raises `ValueError` when none are left, naming the filter."""
+    chosen = [c for c in crystals if config.max_atoms is None or len(c) <= config.max_atoms]
+    if not chosen:
+        raise ValueError(f"none of the {len(crystals)} {split} crystals has at most max_atoms={config.max_atoms} atoms")
+    if stable_only:
+        stable = [c for c in chosen if is_stable(c)]
+        if not stable:
+            labelled = sum("e_above_hull" in c.labels for c in chosen)
+            raise ValueError(
+                f"none of the {len(chosen)} {split} crystals is stable ({labelled} have an e_above_hull label); "
+                "add an e_above_hull column (eV/atom) or, for pretrain and gan, pass --set stable_only=false"
+            )
+        chosen = stable
+    if split == "train" and config.max_crystals is not None and config.max_crystals < len(chosen):
+        picks = np.random.default_rng(config.seed).choice(len(chosen), config.max_crystals, replace=False)
+        chosen = [chosen[i] for i in sorted(picks)]
+    return chosen
+
+
+def average_degree(crystals: Sequence[Crystal], config: StageConfig, sample: int = 512) -> float:
+    """Edges per atom over a sample of the training crystals; scales the backbone's messages."""
+    picks = np.random.default_rng(config.seed).permutation(len(crystals))[:sample]
+    batch = collate([crystals[i] for i in sorted(picks)])
+    graph = pristine_graph_of(batch, config.backbone)
+    return max(len(graph.src) / len(batch.species), 1.0)
