@@ -25,11 +25,11 @@ from mlflow import MlflowClient
 from tabulate import tabulate
 
 from crystalsweep.config import as_parameters
-from crystalsweep.sweeping.space.parameters import run_name
+from crystalsweep.sweeping.space.parameters import always_named, run_name
 from crystalsweep.tracking.tracker import KIND, Tracker, now_ms
 from crystalsweep.tracking.view import TAG, SavedView, Section, encoded, link
-from crystalsweep.training.catalogue import preset
-from sweeps.axes import ALWAYS_NAMED, G_STEPS, SIGMA, W
+from crystalsweep.training.catalogue import preset, stage_spec
+from sweeps.axes import G_STEPS, SIGMA, W
 
 METRICS = ("structural_validity", "compositional_validity", "compositional_similarity", "structural_similarity")
 SECONDARY = ("masked_accuracy", "visible_accuracy", "paper_eq5", "failed", "novel_vs_input", "similarity_undefined")
@@ -48,12 +48,13 @@ def names() -> list[str]:
 def fill(tracker: Tracker, experiment: str, runs: int, epochs: int) -> None:
     """Write the parent and its runs."""
     parent = tracker.start(experiment, SWEEP, kind="sweep", tags={"sweep": SWEEP, "stage": "gan"})
+    named = always_named(stage_spec("gan").named)
     random, metrics, shared = np.random.default_rng(0), names(), as_parameters(preset("gan", "demo"))
     for number in range(runs):
         settings = {SIGMA: float(random.choice([0.1, 0.2])), W: float(10 ** random.uniform(-2, 1)), G_STEPS: 10}
         seed = number % 3
         tags = {"sweep": SWEEP, "stage": "gan", "backbone": "painn", "control": "false", "seed": str(seed)}
-        name = f"gan {run_name(ALWAYS_NAMED, settings)} seed {seed}"
+        name = f"gan {run_name(always_named(stage_spec('gan').named), settings)} seed {seed}"
         params = shared | {key: str(value) for key, value in settings.items()}
         run = tracker.start(
             experiment, name, kind="trial", parent=parent, params=params, tags={**tags, "state": "complete"}

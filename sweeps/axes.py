@@ -6,7 +6,7 @@ Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from crystalsweep.config import override, resolve
 from crystalsweep.sweeping.space.parameters import Parameter
@@ -89,22 +89,6 @@ def learning_rate_ratio(config: StageConfig, values: Sequence[float], low: float
         unit=unit,
         mutable=True,
     )
-
-
-ALWAYS_NAMED = (sigma_noise(()), w_wasserstein((), 0.0, 1.0), g_steps_per_d_step((), 1, 1))
-"""How names of runs say what `named_always` gives."""
-
-
-def named_always(stage: str, config: StageConfig) -> dict[str, Any]:
-    """Settings of a config that the name of every run of its stage says, by key: of a GAN noise, w_W and G:D steps."""
-    if stage != "gan":
-        return {}
-    gan = gan_of({"gan": config})
-    return {
-        SIGMA: gan.corruption.sigma_noise,
-        W: gan.adversarial.w_wasserstein,
-        G_STEPS: gan.adversarial.g_steps_per_d_step,
-    }
 
 
 NO_ADVERSARY = {W: 0.0}

@@ -10,11 +10,13 @@ from pydantic import Field, ValidationError
 from crystalsweep.config import Config, as_parameters, leaves, override
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig, Range
 from crystalsweep.networks.architectures import SIZES, PaiNNConfig
-from crystalsweep.training.catalogue import PRESETS, config_from, preset
+from crystalsweep.training.catalogue import config_from, preset, stages
 from crystalsweep.training.config import RestorationConfig, StageConfig
 from trainables.finetune.config import FinetuneConfig
 from trainables.gan.config import GanConfig
 from trainables.pretrain.config import PretrainConfig
+
+STAGES = stages()
 
 
 class Inner(Config):
@@ -157,8 +159,8 @@ def test_leaves_are_all_settings_in_order_with_their_docstrings() -> None:
 
 
 def test_every_setting_of_every_stage_has_a_description() -> None:
-    for presets in PRESETS.values():
-        for config in presets.values():
+    for stage in STAGES.values():
+        for config in stage.presets.values():
             assert [leaf.path for leaf in leaves(config) if not leaf.description] == []
 
 
@@ -177,9 +179,9 @@ def test_fingerprint_follows_content_alone() -> None:
     assert Outer().fingerprint() != Outer(inner=Inner(width=4)).fingerprint()
 
 
-@pytest.mark.parametrize("stage", PRESETS)
+@pytest.mark.parametrize("stage", STAGES)
 def test_configs_survive_json(stage: str) -> None:
-    for config in PRESETS[stage].values():
+    for config in STAGES[stage].presets.values():
         again = config_from(stage, json.loads(config.model_dump_json()))
         assert again == config
         assert again.fingerprint() == config.fingerprint()
@@ -253,7 +255,7 @@ def test_unknown_preset_names_the_nearest() -> None:
 
 
 def test_hopeless_preset_lists_all() -> None:
-    with pytest.raises(ValueError, match=f"there are {', '.join(PRESETS['gan'])}"):
+    with pytest.raises(ValueError, match=f"there are {', '.join(STAGES['gan'].presets)}"):
         preset("gan", "qqqq")
 
 

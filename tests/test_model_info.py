@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from crystalsweep.cli.model import MAX_ATOMS, model
+from crystalsweep.cli.model import PRESETS, model
 from crystalsweep.data import load_bundled
 from crystalsweep.networks.architectures import SIZES, BackboneConfig, PaiNNConfig, size
 from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
@@ -38,7 +38,7 @@ from crystalsweep.networks.cost import (
 from crystalsweep.networks.models import Generator, PropertyModel, graph_of
 from crystalsweep.structures.batch import collate
 from crystalsweep.structures.crystal import Crystal
-from crystalsweep.training.catalogue import PRESETS
+from crystalsweep.training.catalogue import stages
 
 CONFIG = size("painn", "smoke")
 
@@ -246,8 +246,11 @@ def test_crystals_to_measure_are_usual_ones_within_the_budget(crystals: list[Cry
 
 
 def test_atoms_are_those_of_the_stages_presets() -> None:
-    for presets in PRESETS.values():
-        assert {name: config.max_atoms for name, config in presets.items()} == MAX_ATOMS
+    pretrain, *others = (
+        {name: config.max_atoms for name, config in stage.presets.items()} for stage in stages().values()
+    )
+    assert others == [pretrain] * 2
+    assert tuple(pretrain) == PRESETS
 
 
 def test_info_says_everything() -> None:
@@ -326,7 +329,7 @@ def test_list_has_a_row_per_backbone_and_preset(monkeypatch: pytest.MonkeyPatch)
     result = run("list", "--json")
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)
-    assert [row["preset"] for row in rows] == list(MAX_ATOMS)
+    assert [row["preset"] for row in rows] == list(PRESETS)
     assert list(rows[0].values()) == ["painn", "smoke", 16, 1, 1, 8566]
     assert "8,566" in run("list").output
 

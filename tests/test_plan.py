@@ -21,11 +21,11 @@ from crystalsweep.data import DataSet, load
 from crystalsweep.sweeping.plan.forecast import FIRST_SECONDS, NESTED_SECONDS, REUSED_SECONDS, Forecast, cost
 from crystalsweep.sweeping.plan.plan import PROPOSED, Plan
 from crystalsweep.sweeping.plan.refusals import require_caps, require_patience
-from crystalsweep.sweeping.plan.rehearsal import Measured, _kinds, measure
+from crystalsweep.sweeping.plan.rehearsal import Measured, measure
 from crystalsweep.sweeping.plan.request import Request
 from crystalsweep.sweeping.plan.room import Node, require_room
 from crystalsweep.sweeping.plan.survival import asha, lasting, makespan, rungs, whole
-from crystalsweep.training.catalogue import preset, stage_builder
+from crystalsweep.training.catalogue import preset, stage_builder, stage_spec
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.local import LocalSession
 from crystalsweep.training.loop import fit
@@ -206,11 +206,11 @@ def test_steps_of_every_kind_count_as_often_as_they_come(ratio: int, audit: int)
     config = override(preset("gan", "demo"), [f"g_steps_per_d_step={ratio}", f"audit_every={audit}"])
     steps = 60 * ratio * audit
     kinds = Counter(((n + 1) % ratio == 0, n % audit == 0) for n in range(steps))
-    for number, share in _kinds(config):
+    for number, share in stage_spec("gan").step_kinds(config):
         assert share == pytest.approx(kinds.pop(((number + 1) % ratio == 0, number % audit == 0)) / steps)
     assert not kinds
     plain: StageConfig = preset("pretrain", "demo")
-    assert _kinds(plain) == [(0, 1.0)]
+    assert stage_spec("pretrain").step_kinds(plain) == [(0, 1.0)]
 
 
 # The plan

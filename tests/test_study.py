@@ -14,8 +14,8 @@ from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.parameters import Parameter
 from crystalsweep.sweeping.study import Ledger
 from crystalsweep.sweeping.training import Training
-from crystalsweep.training.catalogue import preset
-from sweeps.axes import AS_RELEASED, SIGMA, learning_rate_ratio, named_always, sigma_noise, w_wasserstein
+from crystalsweep.training.catalogue import preset, stage_spec
+from sweeps.axes import AS_RELEASED, SIGMA, learning_rate_ratio, sigma_noise, w_wasserstein
 from sweeps.axes import W as W_KEY
 
 W = Parameter(key="w", title="w", values=(0.1, 1.0, 10.0), low=0.01, high=100.0, log=True, mutable=True)
@@ -243,7 +243,7 @@ def test_names_of_gan_runs_say_noise_weight_and_balance_whether_varied_or_not(tm
     config = preset("gan", "smoke")
     noise, weight = sigma_noise((0.1, 0.2)), w_wasserstein((0.1, 1.0), 0.01, 10.0)
     rate = learning_rate_ratio(config, (0.1, 1.0), 0.01, 1.0)
-    found = ledger(tmp_path, parameters=[noise, weight, rate], seeds=2, named_always=named_always("gan", config))
+    found = ledger(tmp_path, parameters=[noise, weight, rate], seeds=2, named=stage_spec("gan").named, config=config)
     released = {SIGMA: 0.1, **AS_RELEASED}
     found.enqueue([{SIGMA: 0.2, W_KEY: 0.1, rate.key: 0.1 * config.learning_rate}, released], 0)
     assert [training.name for training in begun(found)] == [
@@ -252,4 +252,4 @@ def test_names_of_gan_runs_say_noise_weight_and_balance_whether_varied_or_not(tm
         "gan σ=0.1 w_W=0.1 10:1 species_gradient=none seed 0",
         "gan σ=0.1 w_W=0.1 10:1 species_gradient=none seed 1",
     ]
-    assert named_always("pretrain", preset("pretrain", "smoke")) == {}
+    assert not stage_spec("pretrain").named

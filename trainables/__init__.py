@@ -1,7 +1,7 @@
-"""How each stage of the paper trains: pretrain, finetune, gan.
+"""How each stage of the paper trains: pretrain, finetune, gan. Importing this package declares them.
 
 On a cluster the submitted folder comes first on every process's path, but the library lies one level down, in
-`platform/`, and an installed copy of it could shadow the submitted one. So this package, which every worker imports
+`platform/`, and an installed copy of it could shadow the submitted one. So this package, which every sweep imports
 before the library, puts the `platform/` beside it first, and refuses to run with another tree's library.
 """
 
@@ -19,3 +19,10 @@ if (_PLATFORM / "crystalsweep").is_dir():
             f"crystalsweep was imported from {crystalsweep.__file__} before trainables from {_PLATFORM.parent}: "
             f"two copies of the code are mixed; import trainables first, or put {_PLATFORM} first on PYTHONPATH"
         )
+
+from trainables.finetune.config import STAGE as FINETUNE  # noqa: E402  the library is found now
+from trainables.gan.config import STAGE as GAN  # noqa: E402
+from trainables.pretrain.config import STAGE as PRETRAIN  # noqa: E402
+
+STAGES = (PRETRAIN, FINETUNE, GAN)
+"""The paper's, in order."""

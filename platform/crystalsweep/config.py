@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
@@ -54,14 +54,15 @@ def leaves(config: Config, prefix: str = "") -> Iterator[Leaf]:
 def as_parameters(config: Config) -> dict[str, str]:
     """Dotted path to value as JSON text: what a tracking server stores as parameters."""
     dumped = config.model_dump(mode="json")
+    return {leaf.path: json.dumps(value_at(dumped, leaf.path)) for leaf in leaves(config)}
 
-    def value(path: str) -> object:
-        node: Any = dumped
-        for part in path.split("."):
-            node = node[part]
-        return node
 
-    return {leaf.path: json.dumps(value(leaf.path)) for leaf in leaves(config)}
+def value_at(tree: Mapping[str, Any], path: str) -> Any:
+    """Return what a config's JSON form has at a dotted path; None where it has nothing there."""
+    node: Any = tree
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
 
 
 def override(config: C, assignments: Iterable[str]) -> C:

@@ -8,33 +8,56 @@ import os
 import platform
 import socket
 import subprocess
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout or unpacked job folder whose code runs; of an installed wheel, the folder above it."""
 
+_LIBRARY = Path(__file__).resolve().parent
+
 _PACKAGES = ("crystalsweep", "ray", "torch", "torch-geometric", "pymatgen", "smact", "optuna", "mlflow", "numpy")
 
 
-@lru_cache(maxsize=1)
-def code_sha256() -> str:
-    """Sha256 over the sources that decide what a training run computes: the library and the trainables."""
-    library = Path(__file__).resolve().parent
+DECIDES_TRAINING = (
+    *("structures", "networks", "losses", "data", "training"),
+    *("config.py", "hyperparameters.py", "seeding.py"),
+)
+"""Of the library, what decides what a training computes; beside it the stage's own package does."""
+
+
+@lru_cache
+def code_sha256(package: str = "trainables") -> str:
+    """Return the sha256 over all sources of the library and of the stage in `package`: which code runs."""
+    return sources_sha256([_LIBRARY, *_top_package(package)])
+
+
+@lru_cache
+def training_sha256(package: str) -> str:
+    """Return the sha256 over the sources that decide what a training of the stage in `package` computes.
+
+    Code that only shows or stores what was computed is left out, so that a changed plot retrains nothing.
+    """
+    return sources_sha256([*(_LIBRARY / name for name in DECIDES_TRAINING), *_top_package(package)])
+
+
+def sources_sha256(places: Iterable[Path]) -> str:
+    """Return the sha256 over these Python files, and those in these folders at any depth, with their names."""
     digest = hashlib.sha256()
-    for package in (library, _sibling("trainables")):
-        for source in sorted(package.rglob("*.py")):
-            digest.update(f"{package.name}/{source.relative_to(package)}".encode())
+    for place in places:
+        for source in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(f"{place.name}/{source.relative_to(place)}".encode())
             digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
-def _sibling(package: str) -> Path:
-    """`trainables` beside `platform/` in a checkout, beside `crystalsweep` in an installation."""
-    library = Path(__file__).resolve().parent
-    candidates = (library.parent.parent / package, library.parent / package)
-    return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+def _top_package(package: str) -> list[Path]:
+    """Return the folder of the package that `package` is in, imported or not; none where it cannot be found."""
+    found = find_spec(package.partition(".")[0])
+    return [Path(place) for place in (found.submodule_search_locations or ())] if found else []
 
 
 def git_revision() -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from crystalsweep.training.catalogue import StageSpec, declare
 from crystalsweep.training.config import StageConfig
 
 
@@ -25,3 +26,15 @@ PRESETS = {
 }
 """`smoke`: seconds. `demo`: a minute on two cores. `small`: tens of minutes with tens of thousands of crystals. `base`:
 hours on a GPU. `paper`: the paper's optimizer and batch schedule, all weights updated."""
+
+STAGE = declare(
+    StageSpec(
+        name="finetune",
+        package="trainables.finetune",
+        summary="Learn to tell stable crystals from unstable ones (Fig. 1C).",
+        presets=PRESETS,
+        inputs=("generator",),
+        leaves="discriminator",
+        labels=("e_above_hull",),
+    )
+)

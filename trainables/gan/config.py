@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from math import lcm
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from crystalsweep.hyperparameters import AdversarialConfig, Positive
+from crystalsweep.training.catalogue import StageSpec, StepKinds, declare
 from crystalsweep.training.config import RestorationConfig
 from trainables.pretrain.config import (
     BASE_EVALUATION,
@@ -55,3 +58,29 @@ PRESETS = {
 """`smoke`: seconds. `demo`: a minute on one core. `small`: tens of minutes with tens of thousands of crystals. `base`:
 hours on a GPU. `paper`: the paper's losses, learning rates, noise and 10:1 schedule; 16 crystals per step are its
 code's on four GPUs, the number of epochs is ours."""
+
+
+def step_kinds(config: GanConfig) -> StepKinds:
+    """Return a step of each kind and its share: with the discriminator's update or not, audited or not."""
+    ratio, audit = config.adversarial.g_steps_per_d_step, config.audit_every
+    period = lcm(ratio, audit)
+    kinds = [((number + 1) % ratio == 0, number % audit == 0) for number in range(period)]
+    return [(kinds.index(kind), count / period) for kind, count in Counter(kinds).items()]
+
+
+STAGE = declare(
+    StageSpec(
+        name="gan",
+        package="trainables.gan",
+        summary="Train generator against discriminator (Fig. 2).",
+        presets=PRESETS,
+        inputs=("generator", "discriminator"),
+        leaves="generator",
+        named={
+            "corruption.sigma_noise": "σ={}",
+            "adversarial.w_wasserstein": "w_W={}",
+            "adversarial.g_steps_per_d_step": "{}:1",
+        },
+        step_kinds=step_kinds,
+    )
+)

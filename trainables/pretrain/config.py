@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig, ReconstructionConfig
+from crystalsweep.training.catalogue import StageSpec, declare
 from crystalsweep.training.config import RestorationConfig
 
 
@@ -37,3 +38,14 @@ PRESETS = {
 tens of minutes with tens of thousands. `base`: hours on a GPU. `paper`: losses, learning rate and batch schedule as the
 paper and its code have them; it does not say when training ends, so 60 epochs is ours. `catalogue.preset` adds the
 backbone of that size and its learning rate."""
+
+STAGE = declare(
+    StageSpec(
+        name="pretrain",
+        package="trainables.pretrain",
+        summary="Learn to restore corrupted crystals (paper, Fig. 1B).",
+        presets=PRESETS,
+        leaves="generator",
+        published=True,
+    )
+)

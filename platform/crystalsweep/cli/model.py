@@ -13,12 +13,12 @@ from crystalsweep.artifacts.places import checkpoint_folder
 from crystalsweep.cli.store import told_in_a_line
 from crystalsweep.config import leaves, override
 from crystalsweep.networks.architectures import SIZES, BackboneConfig, size
+from crystalsweep.training.catalogue import stage_spec
 
 if TYPE_CHECKING:
     from crystalsweep.networks.cost import Sample
 
-MAX_ATOMS: dict[str, int | None] = {"smoke": 12, "demo": 20, "small": 60, "base": 120, "paper": None}
-"""Atoms per cell up to which the stages' presets train."""
+PRESETS = tuple(next(iter(SIZES.values())))
 
 INFO_EXAMPLES = """\b
 Examples:
@@ -69,7 +69,7 @@ def list_(as_json: bool) -> None:
 @model.command(epilog=INFO_EXAMPLES)
 @click.argument("checkpoint", metavar="[CHECKPOINT_FOLDER]", type=click.Path(path_type=Path), required=False)
 @click.option("--backbone", metavar="NAME", help=f"One of {', '.join(SIZES)}.  [default: painn]")
-@click.option("--preset", metavar="NAME", help=f"Its size, one of {', '.join(MAX_ATOMS)}.  [default: demo]")
+@click.option("--preset", metavar="NAME", help=f"Its size, one of {', '.join(PRESETS)}.  [default: demo]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable.")
 @click.option(
     "--data",
@@ -122,7 +122,8 @@ def _chosen(
     """The backbone's config, the greatest number of atoms it trains on, and what it is called."""
     if checkpoint is None:
         backbone, preset = backbone or "painn", preset or "demo"
-        return override(size(backbone, preset), settings), MAX_ATOMS[preset], f"{backbone} at {preset}"
+        network, trained = override(size(backbone, preset), settings), stage_spec("pretrain").presets[preset]
+        return network, trained.max_atoms, f"{backbone} at {preset}"
     if backbone or preset:
         raise ValueError("a checkpoint has its own backbone; leave --backbone and --preset out")
     from crystalsweep.networks.checkpoint import read_backbone, read_info

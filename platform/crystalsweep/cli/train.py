@@ -17,20 +17,33 @@ from crystalsweep.config import leaves, override, resolve
 from crystalsweep.inference.locate import resolve as find
 from crystalsweep.inference.locate import tracker_for
 from crystalsweep.networks.architectures import EXECUTION, SIZES, run_as
-from crystalsweep.training.catalogue import PRESETS, preset
+from crystalsweep.training.catalogue import StageSpec, preset, stage_spec, stages
 from crystalsweep.training.config import RestorationConfig, StageConfig
 from crystalsweep.training.records import METRICS, epoch_line, mend, recorded
-
-INPUTS = {"pretrain": (), "finetune": ("generator",), "gan": ("generator", "discriminator")}
-"""Checkpoints that each stage can start from."""
 
 KEPT_ON_RAY = 2
 """Checkpoints that a run with several workers keeps in its folder, the last ones."""
 
 
-@click.group()
+class Stages(click.Group):
+    """A command per stage that is installed; of one that is not, `crystalsweep train PACKAGE.STAGE` imports it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all stages, in the order in which they are declared."""
+        del ctx
+        return list(stages())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a stage, by its name or the dotted path of its package."""
+        try:
+            return _command(stage_spec(cmd_name))
+        except ValueError as error:
+            ctx.fail(str(error))
+
+
+@click.group(cls=Stages)
 def train() -> None:
-    """Train one stage: pretrain, finetune or gan.
+    """Train one stage: pretrain, finetune or gan, or one of your own.
 
     \b
     crystalsweep train pretrain --preset demo --out runs/pretrain
@@ -39,18 +52,20 @@ def train() -> None:
     crystalsweep train gan --preset demo --generator runs/pretrain --discriminator runs/stability \\
         --set w_wasserstein=1 --out runs/gan
     crystalsweep train finetune --generator models:/crystal-generator@champion --out runs/stability
+
+    A stage of your own is a package with a config.py and a train.py; name it by its dotted path, as mylab.denoise.
     """
 
 
-def _command(stage: str, summary: str) -> click.Command:
+def _command(stage: StageSpec) -> click.Command:
     def run(**options: Any) -> None:
         try:
-            _train(stage, **options)
+            _train(stage.name, **options)
         except (ValueError, OSError, RuntimeError) as error:
             raise click.ClickException(str(error)) from error
 
     options = [
-        click.Option(["--preset"], default="demo", show_default=True, help=f"One of {', '.join(PRESETS[stage])}."),
+        click.Option(["--preset"], default="demo", show_default=True, help=f"One of {', '.join(stage.presets)}."),
         click.Option(
             ["--backbone"],
             type=click.Choice(list(SIZES)),
@@ -60,7 +75,7 @@ def _command(stage: str, summary: str) -> click.Command:
             ["--data", "source"], default="bundled", show_default=True, help="'bundled', a data set, or TRAIN,VAL."
         ),
         click.Option(["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
-        click.Option(["--out"], type=click.Path(path_type=Path), help=f"Run folder.  [default: runs/{stage}]"),
+        click.Option(["--out"], type=click.Path(path_type=Path), help=f"Run folder.  [default: runs/{stage.name}]"),
         click.Option(["--resume"], is_flag=True, help="Continue the run in --out from its last checkpoint."),
         click.Option(
             ["--workers"], type=click.IntRange(min=1), default=1, show_default=True, help="More than one trains on Ray."
@@ -68,7 +83,7 @@ def _command(stage: str, summary: str) -> click.Command:
         click.Option(["--device"], help="cpu, cuda, …; the GPU if there is one."),
         click.Option(["--settings", "list_settings"], is_flag=True, help="List all settings of the preset and exit."),
     ]
-    if stage == "pretrain":
+    if stage.published:
         options.append(
             click.Option(
                 ["--init-backbone"],
@@ -76,8 +91,8 @@ def _command(stage: str, summary: str) -> click.Command:
                 help="An eSEN or UMA checkpoint file of fairchem-core 2 whose backbone to start from.",
             )
         )
-    for name in INPUTS[stage]:
-        made_by = {"generator": "pretrain or gan", "discriminator": "finetune"}[name]
+    for name in stage.inputs:
+        made_by = " or ".join(other.name for other in stages().values() if other.leaves == name)
         options.append(
             click.Option(
                 [f"--{name}"],
@@ -85,22 +100,14 @@ def _command(stage: str, summary: str) -> click.Command:
                 help=f"What {made_by} made, to start from: a run folder, an MLflow run id or models:/NAME@ALIAS.",
             )
         )
-    if INPUTS[stage]:
+    if stage.inputs:
         options.append(
             click.Option(
                 ["--tracking-uri"],
                 help="MLflow server or database of run ids and names.  [default: MLFLOW_TRACKING_URI, or local]",
             )
         )
-    return click.Command(stage, callback=run, params=list(options), help=summary)
-
-
-for _stage, _summary in {
-    "pretrain": "Learn to restore corrupted crystals (paper, Fig. 1B).",
-    "finetune": "Learn to tell stable crystals from unstable ones (Fig. 1C).",
-    "gan": "Train generator against discriminator (Fig. 2).",
-}.items():
-    train.add_command(_command(_stage, _summary))
+    return click.Command(stage.name, callback=run, params=list(options), help=stage.summary)
 
 
 def _train(

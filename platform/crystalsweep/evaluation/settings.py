@@ -13,6 +13,7 @@ from pydantic import Field
 from crystalsweep.config import Config
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics.settings import MetricConfig
+from crystalsweep.provenance import sources_sha256
 
 MEASURING = ("pymatgen", "pymatgen-core", "smact", "spglib", "chgnet", "ase", "torch", "scipy", "numpy")
 """Libraries whose version can change a metric."""
@@ -84,10 +85,5 @@ def _version(package: str) -> str:
 
 
 def _measuring_code() -> str:
-    library, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
-    for name in _SOURCES:
-        path = library / name
-        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(f"{source.relative_to(library)}".encode())
-            digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    library = Path(__file__).resolve().parents[1]
+    return sources_sha256(library / name for name in _SOURCES)[:16]

@@ -14,9 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from crystalsweep.artifacts.addresses import shown_address
 from crystalsweep.tracking.tracker import KIND, PARENT, Tracker
-
-STAGES = {"trial", "pretrain", "gan"}
-"""Kinds of runs that may hold a generator."""
+from crystalsweep.training.catalogue import stages
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _PAGE = 1000
@@ -90,7 +88,8 @@ def unfinished(runs: Sequence[Run]) -> str:
 
 def of_generator(run: Run) -> bool:
     """Whether a run may hold a generator."""
-    return run.data.tags.get(KIND) in STAGES
+    kind = run.data.tags.get(KIND)
+    return kind == "trial" or kind in {spec.name for spec in stages().values() if spec.leaves == "generator"}
 
 
 def _experiments(tracker: Tracker) -> Iterator[Experiment]:

@@ -24,6 +24,9 @@ TOKEN = Path.home() / ".ray" / "auth_token"
 WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 """Ray Train hands a report on at each poll of its workers, by default every 2 s; short epochs need it sooner."""
 
+_SOURCE_ROOT = {"PYTHONPATH": "platform"}
+"""Where the library lies in the folder that workers start in; before any that is installed there."""
+
 
 def connect() -> None:
     """Attach to the cluster that RAY_ADDRESS names, as in a submitted job, else start one on this machine.
@@ -36,13 +39,17 @@ def connect() -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own boxes and tables, which the display replaces
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C comes here as KeyboardInterrupt
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a refusal is a result without metrics
-    in_checkout = (ROOT / "trainables").is_dir() and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
+    in_checkout = (ROOT / "trainables").is_dir()
+    in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     own = {"dashboard_host": "127.0.0.1", "include_dashboard": True} if "RAY_ADDRESS" not in os.environ else {}
     ray.init(
         os.environ.get("RAY_ADDRESS", "local"),  # never a cluster that Ray remembers and that may be long gone
         log_to_driver=False,
         logging_level="ERROR",
-        runtime_env={"env_vars": WORKER_ENVIRONMENT, **({"working_dir": str(ROOT)} if in_checkout else {})},
+        runtime_env={
+            "env_vars": WORKER_ENVIRONMENT | (_SOURCE_ROOT if in_checkout else {}),
+            **({"working_dir": str(ROOT)} if in_checkout and not in_job else {}),
+        },
         **own,
     )
     with suppress(OSError):

@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore, child
 from crystalsweep.data import DataSet
 from crystalsweep.networks.checkpoint import read_info
-from crystalsweep.provenance import code_sha256
+from crystalsweep.provenance import training_sha256
 from crystalsweep.sweeping.outcome import State
 from crystalsweep.sweeping.training import Training
 from crystalsweep.tracking.tracker import Tracker
+from crystalsweep.training.catalogue import stage_spec
 from crystalsweep.training.config import StageConfig
 
 KEY = "crystalsweep.key"
@@ -70,8 +71,9 @@ class Single:
 
 
 def key_of(stage: str, config: StageConfig, data: DataSet, inputs: Mapping[str, str]) -> str:
-    """Sha256 of stage, config, data, split, code and the keys of the inputs: a change in any is another key."""
-    parts = [stage, config.fingerprint(), data.data_sha256, data.split_sha256, code_sha256()]
+    """Return the sha256 of stage, config, data, split, code and the keys of the inputs: any change is another key."""
+    parts = [stage, config.fingerprint(), data.data_sha256, data.split_sha256]
+    parts += [training_sha256(stage_spec(stage).package)]
     parts += [f"{name}={inputs[name]}" for name in sorted(inputs)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from crystalsweep.data import DataSet, absolute_source, load
 from crystalsweep.data.splitting import PARTS
 from crystalsweep.metrics import CompositionRules
 from crystalsweep.provenance import code_sha256, environment, git_revision, is_gone, user
+from crystalsweep.structures.crystal import Crystal
 from crystalsweep.sweeping.cluster import cluster_nodes, connect
 from crystalsweep.sweeping.display.display import Display, display
 from crystalsweep.sweeping.folder import FILE, Record, allowed, find, locked, moved, new_name, read, state_folder, write
@@ -37,11 +38,12 @@ from crystalsweep.sweeping.prerequisites import EXPERIMENT
 from crystalsweep.sweeping.session import Session
 from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.spec import SweepSpec
-from crystalsweep.sweeping.stages import LEAVES, PATIENCE, CapReachedError, run_stages
-from crystalsweep.sweeping.start import STAGE, STARTED_FROM, adopt, look_up
+from crystalsweep.sweeping.stages import PATIENCE, CapReachedError, left_by, run_stages
+from crystalsweep.sweeping.start import STARTED_FROM, adopt, look_up
 from crystalsweep.sweeping.watch import NOTE, STATE
 from crystalsweep.tracking.outbox import Outbox
 from crystalsweep.tracking.tracker import Tracker
+from crystalsweep.training.catalogue import StageSpec, stage_spec
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.stage import select
 
@@ -120,11 +122,11 @@ def _prepare_and_go(
     with TemporaryDirectory() as scratch:
         start = None if resumed else look_up(plan, crystals, screen.say, Path(scratch) if dry_run else None)
     if dry_run:
-        screen.say(plan.describe(plan.forecast(crystals, found=[STAGE] if start else [])))
+        screen.say(plan.describe(plan.forecast(crystals, found=[start.stage] if start else [])))
         return
     with _stopping_cleanly():
         if start:
-            record.prerequisites[LEAVES[STAGE]] = vars(adopt(start, request.storage, screen.say))
+            record.prerequisites[left_by(start.stage)] = vars(adopt(start, request.storage, screen.say))
             record.started_from = start.told
         _go(plan, record, folder, crystals, screen)
 
@@ -132,13 +134,19 @@ def _prepare_and_go(
 def _require_usable(stages: Mapping[str, StageConfig], crystals: DataSet) -> None:
     """Every stage needs crystals to train and validate on, the classifier labels: better told now than by a worker."""
     for part in PARTS[:2]:
-        if "finetune" in stages and not any("e_above_hull" in crystal.labels for crystal in crystals.part(part)):
-            raise ValueError(
-                f"no {part} crystal has an e_above_hull label (eV/atom), which the discriminator learns from; "
-                "add the column, or train `crystalsweep train pretrain --set stable_only=false` alone"
-            )
+        for stage in stages:
+            _require_labels(stage_spec(stage), crystals.part(part), part)
         for config in stages.values():
             select(crystals.part(part), config, stable_only=config.stable_only, split=part)
+
+
+def _require_labels(stage: StageSpec, crystals: Sequence[Crystal], part: str) -> None:
+    for label in stage.labels:
+        if not any(label in crystal.labels for crystal in crystals):
+            raise ValueError(
+                f"no {part} crystal has an {label} label (eV/atom), which the {stage.leaves} learns from; "
+                "add the column, or train `crystalsweep train pretrain --set stable_only=false` alone"
+            )
 
 
 def _require_same(record: Record, crystals: DataSet, screen: Display) -> None:

@@ -21,15 +21,12 @@ from crystalsweep.sweeping.training import Training
 from crystalsweep.sweeping.trainings import Schedule, run_trainings
 from crystalsweep.sweeping.trial import Assignment
 from crystalsweep.sweeping.watch import STATUS, Source, Watch, Watched
+from crystalsweep.training.catalogue import stage_spec
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.job import Job, Resources, job_for
-from sweeps.axes import named_always
 
 PATIENCE = 600.0
 """Seconds for which a sweep waits for an MLflow that is away, where it cannot go on without."""
-
-LEAVES = {"pretrain": "generator", "finetune": "discriminator"}
-"""What a stage leaves for later ones to start from."""
 
 Round = tuple[Callable[[], Training | None], Schedule]
 """Gives trainings one after another, and says what may cut them."""
@@ -61,6 +58,11 @@ def run_stages(session: Session) -> None:
     _sweep(session)
 
 
+def left_by(stage: str) -> str:
+    """Return what a stage leaves for later ones to start from: `generator`, `discriminator`."""
+    return stage_spec(stage).leaves
+
+
 def _sweep(session: Session) -> None:
     record, plan, request = session.record, session.plan, session.request
     ledger = Ledger(
@@ -73,7 +75,8 @@ def _sweep(session: Session) -> None:
         seeds=request.seeds,
         stage=plan.stage,
         seed=plan.swept.seed,
-        named_always=named_always(plan.stage, plan.swept),
+        named=stage_spec(plan.stage).named,
+        config=plan.swept,
     )
     ledger.enqueue(plan.points, len(plan.resolved.controls))
     inputs = {name: found["checkpoint"] for name, found in record.prerequisites.items()}
@@ -133,7 +136,7 @@ def _forget_lost(session: Session) -> None:
     """
     known, lost = session.record.prerequisites, False
     for stage in session.plan.prerequisites:
-        name = LEAVES[stage]
+        name = left_by(stage)
         there = kept(Prerequisite(**known[name]), session.request.storage) if name in known and not lost else None
         if there:
             known[name] = vars(there)
@@ -146,8 +149,8 @@ def _keys(session: Session) -> dict[str, str]:
     """By what it leaves, the key of every prerequisite."""
     keys: dict[str, str] = {}
     for stage, config in session.plan.prerequisites.items():
-        known = session.record.prerequisites.get(LEAVES[stage])
-        keys[LEAVES[stage]] = known["key"] if known else key_of(stage, config, session.crystals, keys)
+        known = session.record.prerequisites.get(left_by(stage))
+        keys[left_by(stage)] = known["key"] if known else key_of(stage, config, session.crystals, keys)
     return keys
 
 
@@ -159,7 +162,7 @@ def _need_no_training(session: Session, keys: Mapping[str, str]) -> list[str]:
     return [
         stage
         for stage in session.plan.prerequisites
-        if LEAVES[stage] in there or tracker.finished_with(experiment, KEY, keys[LEAVES[stage]])
+        if left_by(stage) in there or tracker.finished_with(experiment, KEY, keys[left_by(stage)])
     ]
 
 
@@ -173,7 +176,7 @@ def _forecast(session: Session, found: Sequence[str]) -> Forecast:
 
 def _have(session: Session, stage: str, config: StageConfig, keys: Mapping[str, str]) -> None:
     """Have what the sweep starts from: found, or trained now, by one sweep at a time."""
-    record, storage, name = session.record, session.request.storage, LEAVES[stage]
+    record, storage, name = session.record, session.request.storage, left_by(stage)
     if name in record.prerequisites:
         return
     with locked(state_folder(storage) / "prerequisites" / keys[name][:16], wait=session.display.say):

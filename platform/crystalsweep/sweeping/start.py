@@ -17,14 +17,15 @@ from crystalsweep.sweeping.folder import locked, state_folder
 from crystalsweep.sweeping.plan.plan import Plan
 from crystalsweep.sweeping.plan.request import CHAMPION, SCRATCH
 from crystalsweep.sweeping.prerequisites import Prerequisite, home, shared
+from crystalsweep.training.catalogue import stage_spec
 from crystalsweep.training.config import StageConfig
 
 MODEL = "crystal-generator"
+GENERATOR = "generator"
 STARTED_FROM = "started_from"
 """Tag of a sweep and its trainings: the registered version, or what else was named."""
 
-STAGE = "pretrain"
-"""What it stands in for."""
+WEIGHTS = f"{GENERATOR}.safetensors"
 
 Say = Callable[[str], None]
 
@@ -33,10 +34,17 @@ Say = Callable[[str], None]
 class Start:
     """A generator that need not be pre-trained."""
 
+    stage: str
+    """Whose checkpoint it stands in for."""
     told: str
     """As `crystal-generator version 3`."""
     found: Resolved
     info: CheckpointInfo
+
+
+def stands_in_for(plan: Plan) -> str | None:
+    """Return the prerequisite that a generator makes needless: the first that leaves one; None where none does."""
+    return next((stage for stage in plan.prerequisites if stage_spec(stage).leaves == GENERATOR), None)
 
 
 def look_up(plan: Plan, crystals: DataSet, say: Say, downloads: Path | None = None) -> Start | None:
@@ -45,9 +53,10 @@ def look_up(plan: Plan, crystals: DataSet, say: Say, downloads: Path | None = No
     It is downloaded below `downloads`, by default where the storage keeps such things.
     Raises `ValueError` where what was named is not there, or does not fit.
     """
-    asked, config = plan.request.start_from, plan.prerequisites.get(STAGE)
-    if config is None or asked == SCRATCH:
+    asked, stage = plan.request.start_from, stands_in_for(plan)
+    if stage is None or asked == SCRATCH:
         return None
+    config = plan.prerequisites[stage]
     reference = f"models:/{MODEL}@champion" if asked == CHAMPION else asked
     tracker = tracker_for(reference, plan.request.tracking_uri, None)
     if asked == CHAMPION and (tracker is None or holder_of(tracker, MODEL, "champion") is None):
@@ -55,10 +64,10 @@ def look_up(plan: Plan, crystals: DataSet, say: Say, downloads: Path | None = No
     found = resolve(reference, tracker, downloads or state_folder(plan.request.storage) / "downloads")
     info = read_info(found.folder)
     told = f"{found.model} version {found.version}" if found.model else asked
-    why = _unfit(info, lineage([found.folder]), config, crystals, named=asked != CHAMPION)
+    why = _unfit(found.folder, lineage([found.folder]), config, crystals, named=asked != CHAMPION)
     if not why:
         say(f"starts from {told}{f' (run {found.run})' if found.run else ''}; --start-from scratch pre-trains anew")
-        return Start(told=told, found=found, info=info)
+        return Start(stage=stage, told=told, found=found, info=info)
     if asked == CHAMPION:
         say(f"the champion, {told}, is left aside: {why}; a generator is pre-trained")
         return None
@@ -66,7 +75,7 @@ def look_up(plan: Plan, crystals: DataSet, say: Say, downloads: Path | None = No
 
 
 def _unfit(
-    info: CheckpointInfo,
+    checkpoint: Path,
     trainings: Sequence[Mapping[str, str]],
     config: StageConfig,
     crystals: DataSet,
@@ -74,7 +83,8 @@ def _unfit(
     named: bool,
 ) -> str:
     """Why a checkpoint cannot stand in for pre-training; whoever names one may train it on other crystals."""
-    if info.stage not in ("pretrain", "gan"):
+    info = read_info(checkpoint)
+    if not (checkpoint / WEIGHTS).exists():
         return f"it is of stage {info.stage} and has no generator"
     network = backbone_config(info.config["backbone"])
     if run_as(network, config.backbone) != config.backbone:
@@ -90,10 +100,10 @@ def _unfit(
 
 def adopt(start: Start, storage: str, say: Say) -> Prerequisite:
     """The same as a prerequisite, where all nodes reach it."""
-    weights = (start.found.folder / "generator.safetensors").read_bytes()
+    weights = (start.found.folder / WEIGHTS).read_bytes()
     key = hashlib.sha256(b"start\n" + weights).hexdigest()
-    store = CheckpointStore(child(home(storage, key), STAGE))
+    store = CheckpointStore(child(home(storage, key), start.stage))
     with locked(state_folder(storage) / "prerequisites" / key[:16], wait=say):
         if store.latest() != start.info.epoch:
             store.adopt(start.found.folder, start.info.epoch, start.info.config)
-    return Prerequisite(stage=STAGE, key=key, run=start.found.run or "", checkpoint=shared(store))
+    return Prerequisite(stage=start.stage, key=key, run=start.found.run or "", checkpoint=shared(store))

@@ -19,12 +19,13 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from crystalsweep.config import value_at
 from crystalsweep.sweeping.outcome import State
 from crystalsweep.sweeping.plan.request import Search
 from crystalsweep.sweeping.space.objectives import Objective
-from crystalsweep.sweeping.space.parameters import Parameter, run_name
+from crystalsweep.sweeping.space.parameters import Parameter, always_named, run_name
 from crystalsweep.sweeping.training import Training, key_of, parse_key
-from sweeps.axes import ALWAYS_NAMED
+from crystalsweep.training.config import StageConfig
 
 SETTINGS, CONTROL = "settings", "control"
 FILE = "study.db"
@@ -61,13 +62,15 @@ class Ledger:
         seeds: int,
         stage: str,
         seed: int = 0,
-        named_always: Mapping[str, Any] | None = None,
+        named: Mapping[str, str] | None = None,
+        config: StageConfig | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.address = f"sqlite:///{folder / FILE}"
         storage = RDBStorage(self.address, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
         self.parameters, self.objectives = parameters, objectives
-        self._named_always = dict(named_always or {})
+        self._named = always_named(named or {})
+        self._shared = {key: value_at(config.model_dump(mode="json"), key) for key in named} if config and named else {}
         self._num_samples, self._seeds, self._stage, self._search = num_samples, seeds, stage, search
         self.study = optuna.create_study(
             storage=storage,
@@ -209,7 +212,7 @@ class Ledger:
         self, trial: FrozenTrial, seed: int, settings: Mapping[str, Any], known: Mapping[str, Any]
     ) -> Training:
         meant = known.get(SETTINGS, settings)
-        shown = run_name([*ALWAYS_NAMED, *self.parameters], self._named_always | dict(meant))
+        shown = run_name([*self._named, *self.parameters], self._shared | dict(meant))
         return Training(
             key=key_of(trial.number, seed),
             name=f"{self._stage} {shown} seed {seed}",

@@ -9,14 +9,14 @@ import torch
 
 from crystalsweep.data import DataSet, load
 from crystalsweep.training.catalogue import config_from, stage_builder
-from crystalsweep.training.job import Job, local_inputs, require_code
+from crystalsweep.training.job import Job, local_inputs, prepare
 from crystalsweep.training.loop import fit
 from crystalsweep.training.stored import StoredSession
 
 
 def fit_alone(job: Job, gpu: bool, on_report: Callable[[dict[str, float], bool], None]) -> None:
     """Train `job` to its end, from its store's latest checkpoint, telling each epoch to `on_report(metrics, last)`."""
-    require_code(job)
+    prepare(job)
     session = StoredSession(job.store(), torch.device("cuda" if gpu else "cpu"), on_report)
     config = config_from(job.stage, job.config)
     fit(stage_builder(job.stage)(config, _data(job.source), session, local_inputs(job)), session)

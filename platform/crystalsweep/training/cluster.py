@@ -19,7 +19,10 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from torch import nn
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore, StorageError
-from crystalsweep.training.job import LAST, STORAGE, Job, Resources, local_inputs, require_code
+from crystalsweep.data import load
+from crystalsweep.training.catalogue import config_from, stage_builder
+from crystalsweep.training.job import LAST, STORAGE, Job, Resources, local_inputs, prepare
+from crystalsweep.training.loop import fit
 from crystalsweep.training.records import record_epoch
 from crystalsweep.training.session import Session, WriteCheckpoint
 from crystalsweep.training.stored import StoredRun
@@ -102,12 +105,8 @@ def _refuse(refusal: Path, reason: str) -> None:
 
 
 def _fit(job: dict[str, Any]) -> None:
-    from crystalsweep.data import load
-    from crystalsweep.training.catalogue import config_from, stage_builder
-    from crystalsweep.training.loop import fit
-
     described = Job(**job)
-    require_code(described)
+    prepare(described)
     session = RaySession(described.store())
     config = config_from(described.stage, described.config)
     fit(stage_builder(described.stage)(config, load(described.source), session, local_inputs(described)), session)

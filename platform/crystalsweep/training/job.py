@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore
+from crystalsweep.provenance import code_sha256
+from crystalsweep.training.catalogue import declared_by, stage_spec
 from crystalsweep.training.config import StageConfig
 
 LAST = "last"
@@ -20,9 +22,11 @@ STORAGE = "storage:"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What workers are asked to do; plain data, so that unpickling it imports nothing before `trainables`."""
+    """What workers are asked to do; plain data, so that unpickling it imports no stage."""
 
     stage: str
+    package: str
+    """Of the stage, which workers import."""
     config: dict[str, Any]
     source: str
     """Data set: `bundled` or paths, as `crystalsweep.data.load` takes them."""
@@ -75,19 +79,26 @@ class Resources:
 
 def job_for(stage: str, config: StageConfig, source: str, inputs: Mapping[str, Path | str] | None = None) -> Job:
     """The job of training a stage with the code of this process."""
-    from crystalsweep.provenance import code_sha256
-
     named = {name: str(path) for name, path in (inputs or {}).items()}
     return Job(
-        stage=stage, config=config.model_dump(mode="json"), source=source, code_sha256=code_sha256(), inputs=named
+        stage=stage,
+        package=stage_spec(stage).package,
+        config=config.model_dump(mode="json"),
+        source=source,
+        code_sha256=code_sha256(stage_spec(stage).package),
+        inputs=named,
     )
+
+
+def prepare(job: Job) -> None:
+    """Import the stage of a job on a worker. Raises `ValueError` where it runs other code than the submitter."""
+    require_code(job)
+    declared_by(job.package)
 
 
 def require_code(job: Job) -> None:
     """Raises `ValueError` where this process runs other code than the one that made the job."""
-    from crystalsweep.provenance import code_sha256
-
-    if code_sha256() != job.code_sha256:
+    if code_sha256(job.package) != job.code_sha256:
         raise ValueError(
             f"this worker runs other code ({__file__}) than the process that started the run: submit with "
             "--working-dir, install the same version on every node, and leave the installed code alone while it runs"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import lcm
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -18,11 +16,10 @@ import torch
 from crystalsweep.data import DataSet
 from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
 from crystalsweep.structures.batch import collate
-from crystalsweep.training.catalogue import stage_builder
+from crystalsweep.training.catalogue import stage_builder, stage_spec
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.loop import epoch_batches
 from crystalsweep.training.stage import Stage
-from trainables.gan.config import GanConfig
 
 LATENESS = 1.05
 """A training with a budget of minutes takes this many times as long, since it completes its last epoch."""
@@ -95,21 +92,11 @@ def _training_seconds(built: Stage, session: Any, epoch: int) -> float:
 
     step(1, 0)
     expected, taken = 0.0, 0
-    for number, share in _kinds(built.config):
+    for number, share in stage_spec(built.name).step_kinds(built.config):
         times = [_seconds(lambda n=number, b=taken + k: step(n, b)) for k in range(_REPEATS)]  # type: ignore[misc]
         taken += _REPEATS
         expected += share * median(times)
     return expected * len(batches)
-
-
-def _kinds(config: StageConfig) -> list[tuple[int, float]]:
-    """The number of a step of each kind and the share of its kind: with the discriminator's update, with an audit."""
-    if not isinstance(config, GanConfig):
-        return [(0, 1.0)]
-    ratio, audit = config.adversarial.g_steps_per_d_step, config.audit_every
-    period = lcm(ratio, audit)
-    kinds = [((number + 1) % ratio == 0, number % audit == 0) for number in range(period)]
-    return [(kinds.index(kind), count / period) for kind, count in Counter(kinds).items()]
 
 
 def _checkpoint(built: Stage) -> tuple[float, int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from crystalsweep.config import value_at
 from crystalsweep.metrics import ranking_score
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.plots.scales import Scale
@@ -28,10 +29,7 @@ def setting(outcome: Outcome, key: str) -> Any:
     """A setting that a training was given, else that of its config, else None."""
     if key in outcome.settings:
         return outcome.settings[key]
-    found: Any = read_info(outcome.checkpoint).config if outcome.checkpoint else None
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+    return value_at(read_info(outcome.checkpoint).config, key) if outcome.checkpoint else None
 
 
 def shown(parameter: Parameter, value: Any) -> Any:

@@ -64,6 +64,13 @@ class Parameter:
         return (self.brief or f"{self.title}={{}}").format(self.shown(value))
 
 
+def always_named(named: Mapping[str, str]) -> tuple[Parameter, ...]:
+    """Return as parameters the settings that the name of every training says (`StageSpec.named`)."""
+    return tuple(
+        Parameter(key=key, title=key.rpartition(".")[2], values=(), brief=brief) for key, brief in named.items()
+    )
+
+
 def grid(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
     """All combinations of the parameters' values, the first parameter varying slowest."""
     keys = [parameter.key for parameter in parameters]
