@@ -27,7 +27,7 @@ from tabulate import tabulate
 from crystalsweep.config import as_parameters
 from crystalsweep.sweeping.space.parameters import always_named, run_name
 from crystalsweep.tracking.tracker import KIND, Tracker, now_ms
-from crystalsweep.tracking.view import TAG, SavedView, Section, encoded, link
+from crystalsweep.tracking.view import TAG, SavedView, ViewSection, encoded, link
 from crystalsweep.training.catalogue import preset, stage_spec
 from sweeps.axes import G_STEPS, SIGMA, W
 
@@ -48,7 +48,6 @@ def names() -> list[str]:
 def fill(tracker: Tracker, experiment: str, runs: int, epochs: int) -> None:
     """Write the parent and its runs."""
     parent = tracker.start(experiment, SWEEP, kind="sweep", tags={"sweep": SWEEP, "stage": "gan"})
-    named = always_named(stage_spec("gan").named)
     random, metrics, shared = np.random.default_rng(0), names(), as_parameters(preset("gan", "demo"))
     for number in range(runs):
         settings = {SIGMA: float(random.choice([0.1, 0.2])), W: float(10 ** random.uniform(-2, 1)), G_STEPS: 10}
@@ -74,8 +73,8 @@ def save_view(tracker: Tracker, experiment: str) -> None:
         order_by="metrics.`val/score`",
         columns=[*(f"metrics.`{name}`" for name in headline), f"params.`{SIGMA}`", f"params.`{W}`"],
         sections=[
-            Section(name="What varied, and the headline", parameters=[SIGMA, W], results=headline[:4], columns=1),
-            Section(name="Headline over the epochs", lines=headline),
+            ViewSection(name="What varied, and the headline", parameters=[SIGMA, W], results=headline[:4], columns=1),
+            ViewSection(name="Headline over the epochs", lines=headline),
         ],
         folded=[*sorted({name.rpartition("/")[0] for name in names() if "/" in name}), "Model metrics"],
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from crystalsweep.config import override, resolve
+from crystalsweep.config import override, setting_path
 from crystalsweep.sweeping.space.parameters import Parameter
 from crystalsweep.training.catalogue import preset
 from crystalsweep.training.config import RestorationConfig, StageConfig
@@ -115,6 +115,6 @@ def gan_of(stages: dict[str, StageConfig]) -> GanConfig:
 def require_unvaried(config: StageConfig, settings: Sequence[str], parameters: Sequence[Parameter]) -> None:
     """Raises `ValueError` for a `--set` of what every trial sets anew."""
     for assignment in settings:
-        key = resolve(config, assignment.partition("=")[0].strip())
+        key = setting_path(config, assignment.partition("=")[0].strip())
         if any(parameter.key == key or parameter.key.startswith(f"{key}.") for parameter in parameters):
             raise ValueError(f"--set {assignment}: {key} is what this sweep varies; leave that out")

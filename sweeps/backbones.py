@@ -26,10 +26,10 @@ import click
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.config import override
 from crystalsweep.networks.architectures import SIZES
-from crystalsweep.sweeping.plan.options import sweep_command
+from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.report.backbones import report
 from crystalsweep.sweeping.space.parameters import Parameter
-from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
 
 ENDED_BY_MINUTES = ("schedule=constant", "epochs=99999")
@@ -43,7 +43,7 @@ BUDGETS = {
 """By preset: the minutes, and what keeps an epoch to a small share of them."""
 
 
-def resolve(backbones: Sequence[str], minutes: float | None, name: str, settings: Sequence[str]) -> Resolved:
+def resolve(backbones: Sequence[str], minutes: float | None, name: str, settings: Sequence[str]) -> SearchSpace:
     """Pre-training at a preset's size on any of the backbones, until the budget is spent."""
     given = () if minutes is None else (f"max_minutes={minutes}",)
     told = [*ENDED_BY_MINUTES, *BUDGETS.get(name, ()), *given, *settings]
@@ -58,7 +58,7 @@ def resolve(backbones: Sequence[str], minutes: float | None, name: str, settings
         for backbone, config in configs.items()
     }
     compared = Parameter(key="backbone", title="backbone", values=tuple(backbones), brief="{}")
-    return Resolved(stages={"pretrain": base}, parameters=(compared,), choices={"backbone": networks})
+    return SearchSpace(stages={"pretrain": base}, parameters=(compared,), choices={"backbone": networks})
 
 
 def known(context: click.Context, parameter: click.Parameter, text: str) -> list[str]:

@@ -17,9 +17,9 @@ from functools import partial
 from typing import Any
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from crystalsweep.sweeping.plan.options import BACKBONE, sweep_command
+from crystalsweep.sweeping.command import BACKBONE, sweep_command
 from crystalsweep.sweeping.report.gan import report
-from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from sweeps.axes import NO_ADVERSARY, SIGMA, W, gan_stages, require_unvaried, sigma_noise, w_wasserstein
 
 SIGMA_NOISE = (0.1, 0.2)
@@ -32,12 +32,12 @@ W_RANGE = (0.01, 100.0)
 """What a search draws from, log-uniformly."""
 
 
-def resolve(backbone: str, name: str, settings: Sequence[str]) -> Resolved:
+def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
     """The three stages of the paper on one backbone; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings)
     parameters = (sigma_noise(SIGMA_NOISE), w_wasserstein(W_WASSERSTEIN, *W_RANGE))
     require_unvaried(stages["gan"], settings, parameters)
-    return Resolved(
+    return SearchSpace(
         stages=stages,
         parameters=parameters,
         controls=tuple({SIGMA: sigma, **NO_ADVERSARY} for sigma in SIGMA_NOISE),

@@ -17,9 +17,9 @@ from functools import partial
 from typing import Any
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from crystalsweep.sweeping.plan.options import BACKBONE, sweep_command
+from crystalsweep.sweeping.command import BACKBONE, sweep_command
 from crystalsweep.sweeping.report.gan import report
-from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from sweeps.axes import NO_ADVERSARY, W, g_steps_per_d_step, gan_stages, learning_rate_ratio, require_unvaried
 
 G_STEPS_PER_D_STEP = (1, 2, 5, 10, 20)
@@ -34,7 +34,7 @@ W_WASSERSTEIN = 1.0
 Another one: --set w_wasserstein=…"""
 
 
-def resolve(backbone: str, name: str, settings: Sequence[str]) -> Resolved:
+def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
     """The three stages of the paper; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings, first=[f"{W}={W_WASSERSTEIN}"])
     parameters = (
@@ -42,7 +42,7 @@ def resolve(backbone: str, name: str, settings: Sequence[str]) -> Resolved:
         learning_rate_ratio(stages["gan"], RATES, min(RATES), max(RATES)),
     )
     require_unvaried(stages["gan"], settings, parameters)
-    return Resolved(stages=stages, parameters=parameters, controls=(NO_ADVERSARY,))
+    return SearchSpace(stages=stages, parameters=parameters, controls=(NO_ADVERSARY,))
 
 
 def spec_of(own: Mapping[str, Any]) -> SweepSpec:

@@ -20,9 +20,9 @@ from functools import partial
 from typing import Any
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from crystalsweep.sweeping.plan.options import BACKBONE, sweep_command
+from crystalsweep.sweeping.command import BACKBONE, sweep_command
 from crystalsweep.sweeping.report.gan import report
-from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
 from sweeps.axes import (
     AS_RELEASED,
@@ -58,7 +58,7 @@ RATES, RATE_RANGE = (0.1, 1.0), (0.01, 1.0)
 """lr_D over lr_G."""
 
 
-def resolve(backbone: str, name: str, settings: Sequence[str]) -> Resolved:
+def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
     """The three stages of the paper; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings, first=[_tested_at_high_noise(name)])
     gan = gan_of(stages)
@@ -72,7 +72,7 @@ def resolve(backbone: str, name: str, settings: Sequence[str]) -> Resolved:
     require_unvaried(gan, settings, parameters)
     low, high = SIGMA_NOISE
     controls = ({SIGMA: low, **NO_ADVERSARY}, {SIGMA: high, **AS_RELEASED})
-    return Resolved(stages=stages, parameters=parameters, controls=controls)
+    return SearchSpace(stages=stages, parameters=parameters, controls=controls)
 
 
 def _tested_at_high_noise(name: str) -> str:

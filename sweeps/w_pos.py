@@ -20,9 +20,9 @@ from typing import Any, cast
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.config import override
-from crystalsweep.sweeping.plan.options import BACKBONE, sweep_command
+from crystalsweep.sweeping.command import BACKBONE, sweep_command
 from crystalsweep.sweeping.report.w_pos import report
-from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
 from crystalsweep.training.config import RestorationConfig
 from sweeps.axes import require_unvaried, w_pos
@@ -31,12 +31,12 @@ W_POS = (2, 10, 20, 50, 100, 200, 400, 1000)
 """On the paper's scale: from a hundredth of its value, where positions hardly count, to five times that."""
 
 
-def resolve(backbone: str, name: str, settings: Sequence[str]) -> Resolved:
+def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
     """Pre-training at a preset's size, w_pos apart."""
     config = cast(RestorationConfig, override(preset("pretrain", name, backbone), settings))
     parameters = (w_pos(config, W_POS, min(W_POS), max(W_POS)),)
     require_unvaried(config, settings, parameters)
-    return Resolved(stages={"pretrain": config}, parameters=parameters)
+    return SearchSpace(stages={"pretrain": config}, parameters=parameters)
 
 
 def spec_of(own: Mapping[str, Any]) -> SweepSpec:

@@ -17,9 +17,9 @@ from functools import partial
 from typing import Any
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from crystalsweep.sweeping.plan.options import BACKBONE, sweep_command
+from crystalsweep.sweeping.command import BACKBONE, sweep_command
 from crystalsweep.sweeping.report.gan import report
-from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from sweeps.axes import AS_RELEASED, NO_ADVERSARY, gan_stages, require_unvaried, w_wasserstein
 
 W_WASSERSTEIN = (0.01, 0.1, 1.0, 10.0, 100.0)
@@ -27,12 +27,12 @@ W_WASSERSTEIN = (0.01, 0.1, 1.0, 10.0, 100.0)
 10 one of its size; 100 is there to see what too much does."""
 
 
-def resolve(backbone: str, name: str, settings: Sequence[str]) -> Resolved:
+def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
     """The three stages of the paper, at the preset's noise; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings)
     parameters = (w_wasserstein(W_WASSERSTEIN, min(W_WASSERSTEIN), max(W_WASSERSTEIN)),)
     require_unvaried(stages["gan"], settings, parameters)
-    return Resolved(stages=stages, parameters=parameters, controls=(NO_ADVERSARY, AS_RELEASED))
+    return SearchSpace(stages=stages, parameters=parameters, controls=(NO_ADVERSARY, AS_RELEASED))
 
 
 def spec_of(own: Mapping[str, Any]) -> SweepSpec:

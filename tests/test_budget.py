@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from crystalsweep.sweeping.budget import Caps, Used, exceeded, readable, told
+from crystalsweep.sweeping.plan.budget import Caps, Usage, exceeded, readable, told
 from crystalsweep.training.job import Resources
 
 
 def test_held_resources_count_for_every_worker() -> None:
-    used = Used(cpu_hours=1.0, bytes=7).plus(1800, Resources(workers=4, cpus_per_worker=2, gpus_per_worker=0.25))
+    used = Usage(cpu_hours=1.0, bytes=7).plus(1800, Resources(workers=4, cpus_per_worker=2, gpus_per_worker=0.25))
     assert (used.cpu_hours, used.gpu_hours, used.bytes) == (5.0, 0.5, 7)
 
 
@@ -24,12 +24,12 @@ def test_held_resources_count_for_every_worker() -> None:
     ],
 )
 def test_a_cap_that_is_reached_is_named(caps: Caps, words: str) -> None:
-    assert exceeded(Used(cpu_hours=2.0, gpu_hours=1.0, bytes=3_000_000), caps) == words
+    assert exceeded(Usage(cpu_hours=2.0, gpu_hours=1.0, bytes=3_000_000), caps) == words
 
 
 def test_what_is_told_has_caps_and_leaves_out_gpus_that_nobody_uses() -> None:
-    assert told(Used(cpu_hours=0.123456, bytes=41_000_000), Caps(cpu_hours=2)) == "0.123 of 2 CPU-hours, 41 MB"
-    assert told(Used(), Caps(gpu_hours=1, bytes=2_000_000_000)) == "0 CPU-hours, 0 of 1 GPU-hours, 0 B of 2 GB"
+    assert told(Usage(cpu_hours=0.123456, bytes=41_000_000), Caps(cpu_hours=2)) == "0.123 of 2 CPU-hours, 41 MB"
+    assert told(Usage(), Caps(gpu_hours=1, bytes=2_000_000_000)) == "0 CPU-hours, 0 of 1 GPU-hours, 0 B of 2 GB"
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (2.5e12, "2.5 TB")])

@@ -29,7 +29,7 @@ from rich.console import Console
 from crystalsweep.sweeping.display.changes import Finishes
 from crystalsweep.sweeping.display.display import display
 from crystalsweep.sweeping.display.json_lines import as_json
-from crystalsweep.sweeping.display.picture import Picture, Row, Status
+from crystalsweep.sweeping.display.snapshot import Snapshot, Status, TrainingRow
 from crystalsweep.sweeping.display.table import Frame, chosen
 from crystalsweep.sweeping.display.text import duration, listed, unescaped
 
@@ -499,7 +499,7 @@ def test_numbers_of_all_kinds_become_plain_ones() -> None:
         "numpy": [np.float64(0.25), np.float32("nan"), np.int64(3), np.bool_(True), np.arange(2)],
         "path": Path("a") / "b",
         7: -math.inf,
-        "row": Row(key="0000-s0", shown="", status="running"),
+        "row": TrainingRow(key="0000-s0", shown="", status="running"),
     }
     found = as_json(content)
     assert found["numpy"] == [0.25, None, 3, True, [0, 1]]
@@ -510,8 +510,8 @@ def test_numbers_of_all_kinds_become_plain_ones() -> None:
 # How far it is, and what fits
 
 
-def trained(key: str, status: Status = "running", **more: Any) -> Row:
-    return Row(key=key, shown="σ=0.1", status=status, **more)
+def trained(key: str, status: Status = "running", **more: Any) -> TrainingRow:
+    return TrainingRow(key=key, shown="σ=0.1", status=status, **more)
 
 
 @pytest.mark.parametrize(
@@ -526,16 +526,16 @@ def trained(key: str, status: Status = "running", **more: Any) -> Row:
         (trained("a", epoch=9), 0.0),
     ],
 )
-def test_a_trainings_way_is_measured_by_what_goes_faster(row: Row, share: float) -> None:
+def test_a_trainings_way_is_measured_by_what_goes_faster(row: TrainingRow, share: float) -> None:
     assert row.share == share
-    picture = Picture(title="", stage="", objective="", rows=[row], planned=2)
+    picture = Snapshot(title="", stage="", objective="", rows=[row], planned=2)
     assert picture.share == share / 2
 
 
 def test_lines_go_to_running_failed_best_and_newest_in_this_order() -> None:
     states: tuple[Status, ...] = ("complete", "complete", "waiting", "complete", "failed", "running", "pruned")
     rows = [trained(str(number), status) for number, status in enumerate(states)]
-    picture = Picture(title="", stage="", objective="", rows=rows, planned=7, best=rows[1])
+    picture = Snapshot(title="", stage="", objective="", rows=rows, planned=7, best=rows[1])
     ended = {"0": 4, "1": 0, "3": 1, "4": 2, "6": 3}
     got = ["".join(row.key for row in chosen(picture, room, ended)) for room in range(8)]
     assert got == ["", "5", "45", "145", "0145", "01456", "013456", "0123456"]
@@ -547,7 +547,7 @@ def test_trainings_an_hour_leave_out_those_of_an_earlier_process() -> None:
     for minute in (0, 30, 60):
         over = 3 + minute // 30
         rows = [trained(key, "complete" if place < over else "running") for place, key in enumerate(keys)]
-        picture = Picture(title="", stage="gan", objective="", rows=rows, planned=6, elapsed=60 * minute)
+        picture = Snapshot(title="", stage="gan", objective="", rows=rows, planned=6, elapsed=60 * minute)
         finishes.add(picture)
     assert finishes.hourly(picture) == 2.0
     assert [key for key, _ in sorted(finishes.order.items(), key=lambda item: item[1])] == ["a", "b", "c", "d", "e"]
@@ -558,7 +558,7 @@ def test_trainings_an_hour_leave_out_those_of_an_earlier_process() -> None:
 def test_no_line_is_wider_and_no_frame_higher_than_the_terminal(width: int, height: int, tmp_path: Path) -> None:
     states: tuple[Status, ...] = ("complete", "running", "failed", "pruned", "waiting", "stopped")
     rows = [
-        Row(
+        TrainingRow(
             key=f"{number:04d}-s{number % 3}",
             shown=f"w_pos={number} σ=0.2 w_W=0.1 lr_D/lr_G=0.{number} 晶体",
             status=states[number % 6],
@@ -573,7 +573,7 @@ def test_no_line_is_wider_and_no_frame_higher_than_the_terminal(width: int, heig
         for number in range(40)
     ]
     used = "1.31 of 20 GPU-hours, 41 of 500 MB"
-    long = Picture(
+    long = Snapshot(
         title="gan_noise", stage="gan", objective="Structural validity, highest σ", rows=rows, planned=50, best=rows[6]
     )
     long.used, long.behind, long.elapsed, long.left = used, 1234, 1e5, 2e6

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.evaluation.protocol import Chunk, evaluate_chunks, evaluation_chunks
 from crystalsweep.gallery import Specimen, choose, restore_chosen, write_gallery
 from crystalsweep.gallery.atoms import columns
@@ -37,7 +37,7 @@ def generator() -> Generator:
 
 @pytest.fixture(scope="module")
 def chunks() -> list[Chunk]:
-    return list(evaluation_chunks([crystal for crystal in load("bundled").val if 2 <= len(crystal) <= 8], CONFIG))
+    return list(evaluation_chunks([crystal for crystal in load_data("bundled").val if 2 <= len(crystal) <= 8], CONFIG))
 
 
 @pytest.fixture(scope="module")

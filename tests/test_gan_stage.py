@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from crystalsweep.config import override
-from crystalsweep.data import DataSet, load
+from crystalsweep.data import DataSet, load_data
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig
 from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.models import graph_of, one_hot
@@ -38,7 +38,7 @@ CARRIERS = ("straight_through", "gumbel", "soft")
 
 @pytest.fixture(scope="module")
 def data() -> DataSet:
-    bundled = load("bundled")
+    bundled = load_data("bundled")
     small = [crystal for crystal in bundled.train if is_stable(crystal) and 2 <= len(crystal) <= 6]
     return replace(bundled, train=small[:32], val=small[32:36])
 

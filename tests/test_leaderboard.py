@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crystalsweep.cli.leaderboard import leaderboard
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.evaluation.outcome import FILE, Outcome, figures, metrics_of
 from crystalsweep.evaluation.protocol import evaluate_references
 from crystalsweep.evaluation.publishing import log_evaluation
@@ -59,7 +59,7 @@ class Store:
 @pytest.fixture(scope="module")
 def references() -> dict[str, pd.DataFrame]:
     """Of thirty small bundled crystals."""
-    bundled = load("bundled")
+    bundled = load_data("bundled")
     parents = [crystal for crystal in bundled.val if 2 <= len(crystal) <= 6][:30]
     return evaluate_references(parents, bundled.train[:200], PROTOCOL)
 

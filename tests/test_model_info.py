@@ -290,7 +290,7 @@ def test_more_memory_fits_more_and_settings_are_obeyed() -> None:
 
 
 def test_counts_only_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crystalsweep.data.load", None)
+    monkeypatch.setattr("crystalsweep.data.load_data", None)
     content = report("--preset", "base", "--counts-only")
     assert set(content["networks"]["generator"]) == {"parameters"}
     text = run("info", "--preset", "base", "--counts-only").output

@@ -17,12 +17,12 @@ import torch
 from ray.tune.schedulers import ASHAScheduler
 
 from crystalsweep.config import override
-from crystalsweep.data import DataSet, load
+from crystalsweep.data import DataSet, load_data
 from crystalsweep.sweeping.plan.forecast import FIRST_SECONDS, NESTED_SECONDS, REUSED_SECONDS, Forecast, cost
 from crystalsweep.sweeping.plan.plan import PROPOSED, Plan
 from crystalsweep.sweeping.plan.refusals import require_caps, require_patience
-from crystalsweep.sweeping.plan.rehearsal import Measured, measure
-from crystalsweep.sweeping.plan.request import Request
+from crystalsweep.sweeping.plan.rehearsal import Rehearsal, rehearse
+from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.sweeping.plan.room import Node, require_room
 from crystalsweep.sweeping.plan.survival import asha, lasting, makespan, rungs, whole
 from crystalsweep.training.catalogue import preset, stage_builder, stage_spec
@@ -31,7 +31,7 @@ from crystalsweep.training.local import LocalSession
 from crystalsweep.training.loop import fit
 from crystalsweep.training.restoration import TABLE
 
-REQUEST = Request(
+REQUEST = SweepRequest(
     preset="smoke",
     data="bundled",
     settings=(),
@@ -57,7 +57,7 @@ REQUEST = Request(
 
 @pytest.fixture(scope="module")
 def data() -> DataSet:
-    return load("bundled")
+    return load_data("bundled")
 
 
 def plan(name: str = "gan_noise", *nodes: Node, cpus: float = 2, gpus: float = 0, **asked: Any) -> Plan:
@@ -149,7 +149,7 @@ def test_time_until_all_are_done() -> None:
 
 
 def test_cost_of_trainings_that_all_last() -> None:
-    measured = Measured(epochs=(4.0, 3.0, 3.0), budget=None, checkpoint=100)
+    measured = Rehearsal(epochs=(4.0, 3.0, 3.0), budget=None, checkpoint=100)
     found = cost(measured, 6, 3, at_once=2, workers=1, kept=2)
     assert found.wall == pytest.approx(FIRST_SECONDS + 3 * 10 + 2 * REUSED_SECONDS)
     assert found.held == pytest.approx(6 * 10 + 2 * FIRST_SECONDS + 4 * REUSED_SECONDS)
@@ -160,7 +160,7 @@ def test_cost_of_trainings_that_all_last() -> None:
 
 
 def test_asha_saves_time_and_space() -> None:
-    measured = Measured(epochs=(1.0,) * 8, budget=None, checkpoint=100)
+    measured = Rehearsal(epochs=(1.0,) * 8, budget=None, checkpoint=100)
     priced = partial(cost, measured, 16, 8, at_once=2, workers=1, kept=2)
     all_last, cut = (priced(scheduler=scheduler) for scheduler in ("none", "asha"))
     assert cut.epochs < 0.6 * all_last.epochs
@@ -169,7 +169,7 @@ def test_asha_saves_time_and_space() -> None:
 
 
 def test_a_budget_of_minutes_needs_no_epochs() -> None:
-    measured = Measured(epochs=(), budget=60.0, checkpoint=1)
+    measured = Rehearsal(epochs=(), budget=60.0, checkpoint=1)
     assert cost(measured, 3, 99999, at_once=1, workers=1, kept=2).wall == 180 + FIRST_SECONDS + 2 * REUSED_SECONDS
 
 
@@ -184,8 +184,8 @@ def test_a_checkpoint_weighs_what_a_training_leaves(stage: str, data: DataSet, t
     fit(stage_builder(stage)(config, data, session, {}), session)
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "run" / "checkpoint").iterdir()}
     real = sum(sizes.values())
-    assert measure(stage, config, data).checkpoint == pytest.approx(real, rel=0.02)
-    budgeted = measure(stage, override(config, ["max_minutes=2"]), data)
+    assert rehearse(stage, config, data).checkpoint == pytest.approx(real, rel=0.02)
+    budgeted = rehearse(stage, override(config, ["max_minutes=2"]), data)
     bookkeeping = 0.3  # of what torch and JSON write around the numbers of so small a network
     assert budgeted.checkpoint == pytest.approx(real - sizes[TABLE], rel=bookkeeping)
     assert (budgeted.epochs, budgeted.seconds(1)) == ((), pytest.approx(126))
@@ -194,7 +194,7 @@ def test_a_checkpoint_weighs_what_a_training_leaves(stage: str, data: DataSet, t
 def test_every_epoch_has_its_seconds_and_threads_are_given_back(data: DataSet) -> None:
     config = override(preset("pretrain", "smoke"), ['batch_size={"0": 8, "2": 32}', "epochs=5"])
     before = torch.get_num_threads()
-    measured = measure("pretrain", config, data, workers=2)
+    measured = rehearse("pretrain", config, data, workers=2)
     assert len(measured.epochs) == 5
     assert all(seconds > 0 for seconds in measured.epochs)
     assert measured.seconds(2) == pytest.approx(sum(measured.epochs[:2]))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crystalsweep.data import DataSet, load
-from crystalsweep.sweeping.prerequisites import Prerequisite, home, kept, key_of
+from crystalsweep.data import DataSet, load_data
+from crystalsweep.sweeping.prerequisites import Prerequisite, home, kept, prerequisite_key
 from crystalsweep.training.alone import fit_alone
 from crystalsweep.training.catalogue import preset
 from crystalsweep.training.job import Job, job_for
@@ -17,7 +17,7 @@ CONFIG = preset("pretrain", "smoke").model_copy(update={"epochs": 1, "max_crysta
 
 @pytest.fixture(scope="module")
 def data() -> DataSet:
-    return load("bundled")
+    return load_data("bundled")
 
 
 def made(storage: Path, key: str) -> Prerequisite:
@@ -29,13 +29,13 @@ def made(storage: Path, key: str) -> Prerequisite:
 
 
 def test_whatever_made_it_is_in_its_key(data: DataSet) -> None:
-    key = key_of("pretrain", CONFIG, data, {})
-    assert key == key_of("pretrain", CONFIG, data, {})
+    key = prerequisite_key("pretrain", CONFIG, data, {})
+    assert key == prerequisite_key("pretrain", CONFIG, data, {})
     others = [
-        key_of("finetune", CONFIG, data, {}),
-        key_of("pretrain", CONFIG.model_copy(update={"seed": 1}), data, {}),
-        key_of("pretrain", CONFIG, data, {"generator": "a"}),
-        key_of("pretrain", CONFIG, data, {"generator": "b"}),
+        prerequisite_key("finetune", CONFIG, data, {}),
+        prerequisite_key("pretrain", CONFIG.model_copy(update={"seed": 1}), data, {}),
+        prerequisite_key("pretrain", CONFIG, data, {"generator": "a"}),
+        prerequisite_key("pretrain", CONFIG, data, {"generator": "b"}),
     ]
     assert len({key, *others}) == 5
 

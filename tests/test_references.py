@@ -16,7 +16,7 @@ from crystalsweep.artifacts.archive import pack
 from crystalsweep.artifacts.atomic import partial_name
 from crystalsweep.artifacts.places import default_storage
 from crystalsweep.cli.train import train
-from crystalsweep.inference.locate import UnknownReferenceError, resolve, tracker_for
+from crystalsweep.inference.locate import UnknownReferenceError, locate, tracker_for
 from crystalsweep.inference.restorer import Restorer, load
 from crystalsweep.inference.serving import EXAMPLE
 from crystalsweep.networks.architectures import size
@@ -184,15 +184,15 @@ def test_a_fresh_process_needs_no_ray_and_for_files_no_mlflow(
 def test_what_was_downloaded_is_kept_and_an_alias_followed(store: Store, checkpoint: Path, tmp_path: Path) -> None:
     store.register(checkpoint)
     reference = f"models:/{NAME}@champion"
-    first = resolve(reference, store.tracker, store.downloads)
+    first = locate(reference, store.tracker, store.downloads)
     better = write_checkpoint(tmp_path / "better", seed=2)
     store.register(better)
-    second = resolve(reference, store.tracker, store.downloads)
+    second = locate(reference, store.tracker, store.downloads)
     assert (first.version, second.version) == ("1", "2")
     assert weights(second.folder) == weights(better) != weights(first.folder)
     store.lose_artifacts()
-    assert resolve(reference, store.tracker, store.downloads) == second
-    assert resolve(f"models:/{NAME}/1", store.tracker, store.downloads) == first
+    assert locate(reference, store.tracker, store.downloads) == second
+    assert locate(f"models:/{NAME}/1", store.tracker, store.downloads) == first
 
 
 def test_other_stores_and_models_made_anew_are_told_apart(
@@ -201,28 +201,28 @@ def test_other_stores_and_models_made_anew_are_told_apart(
     other_checkpoint = write_checkpoint(tmp_path / "other-checkpoint", seed=3)
     reference = f"models:/{NAME}/1"
     store.register(checkpoint)
-    first = resolve(reference, store.tracker, store.downloads)
+    first = locate(reference, store.tracker, store.downloads)
     store.tracker.client.delete_registered_model(NAME)
     store.register(other_checkpoint)
-    assert weights(resolve(reference, store.tracker, store.downloads).folder) == weights(other_checkpoint)
+    assert weights(locate(reference, store.tracker, store.downloads).folder) == weights(other_checkpoint)
     other = new_store(tmp_path / "other-store", database)
     third = write_checkpoint(tmp_path / "third", seed=4)
     other.register(third)
-    assert weights(resolve(reference, other.tracker, store.downloads).folder) == weights(third)
+    assert weights(locate(reference, other.tracker, store.downloads).folder) == weights(third)
     assert weights(first.folder) == weights(checkpoint)
 
 
 def test_a_run_that_goes_on_is_not_kept(store: Store, checkpoint: Path, tmp_path: Path) -> None:
     run = store.run(checkpoint, ended=False)
-    assert weights(resolve(run, store.tracker, store.downloads).folder) == weights(checkpoint)
+    assert weights(locate(run, store.tracker, store.downloads).folder) == weights(checkpoint)
     later = write_checkpoint(tmp_path / "later", seed=5)
     store.tracker.upload(run, later, "checkpoint")
-    assert weights(resolve(run, store.tracker, store.downloads).folder) == weights(later)
+    assert weights(locate(run, store.tracker, store.downloads).folder) == weights(later)
 
 
 def test_half_a_download_is_never_taken_for_a_whole_one(store: Store, checkpoint: Path) -> None:
     store.register(checkpoint)
-    whole = resolve(f"models:/{NAME}/1", store.tracker, store.downloads).root
+    whole = locate(f"models:/{NAME}/1", store.tracker, store.downloads).root
     name = whole.name
     shutil.rmtree(whole)
     code = (
@@ -236,7 +236,7 @@ def test_half_a_download_is_never_taken_for_a_whole_one(store: Store, checkpoint
     assert [path.name.startswith("partial-") for path in store.downloads.iterdir()] == [True]
     with partial_name("another") as busy:
         (store.downloads / busy).mkdir()
-        found = resolve(f"models:/{NAME}/1", store.tracker, store.downloads)
+        found = locate(f"models:/{NAME}/1", store.tracker, store.downloads)
         assert weights(found.folder) == weights(checkpoint)
         assert {path.name for path in store.downloads.iterdir()} == {name, busy}
 
@@ -250,14 +250,14 @@ def test_what_holds_no_checkpoint_is_not_kept(store: Store, tmp_path: Path) -> N
     pack(empty, archive)
     for reference in (f"models:/{NAME}@champion", str(archive)):
         with pytest.raises(ValueError, match=r"holds no checkpoint; name a trained model"):
-            resolve(reference, store.tracker, store.downloads)
+            locate(reference, store.tracker, store.downloads)
     assert list(store.downloads.iterdir()) == []
 
 
 def test_names_stay_below_the_downloads(store: Store, checkpoint: Path) -> None:
     name = "a .. model; $(x) é"
     store.register(checkpoint, name)
-    found = resolve(f"models:/{name}@champion", store.tracker, store.downloads)
+    found = locate(f"models:/{name}@champion", store.tracker, store.downloads)
     assert found.model == name
     assert found.root.parent == store.downloads.resolve()
     assert found.root.name.startswith("a-model-x-1-")
@@ -271,20 +271,20 @@ def test_names_stay_below_the_downloads(store: Store, checkpoint: Path) -> None:
 )
 def test_unknown_references_say_what_would_be_understood(reference: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownReferenceError, match="models:/name@alias or models:/name/version"):
-        resolve(reference, None, tmp_path)
+        locate(reference, None, tmp_path)
 
 
 def test_what_the_store_does_not_have(store: Store) -> None:
     for reference in ("0" * 32, f"models:/{NAME}@champion", f"models:/{NAME}/7", "models:/../1"):
         with pytest.raises(ValueError, match=f"{reference}: no checkpoint in sqlite:"):
-            resolve(reference, store.tracker, store.downloads)
+            locate(reference, store.tracker, store.downloads)
 
 
 def test_a_password_in_an_address_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     tracker = Tracker("http://user:secret@127.0.0.1:9")
     with pytest.raises(ValueError, match=r"no checkpoint in http://127\.0\.0\.1:9") as caught:
-        resolve(f"models:/{NAME}@champion", tracker, tmp_path)
+        locate(f"models:/{NAME}@champion", tracker, tmp_path)
     assert "secret" not in str(caught.value)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.evaluation.protocol import evaluation_chunks, restore
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics import METRICS, SECONDARY, flat, headline, novel_vs_input, ranking_score, score_table
@@ -29,7 +29,7 @@ def generator() -> Generator:
 
 def test_novelty_from_scores_is_novelty_from_species(generator: Generator) -> None:
     tables, found = [], []
-    for chunk in evaluation_chunks(load("bundled").val, CONFIG):
+    for chunk in evaluation_chunks(load_data("bundled").val, CONFIG):
         ids = [crystal.id for crystal in chunk.originals]
         made = restore(generator, chunk.corrupted, ids).completed
         made = [true if i % 3 == 0 else new for i, (true, new) in enumerate(zip(chunk.originals, made, strict=True))]
@@ -48,7 +48,7 @@ def test_novelty_from_scores_is_novelty_from_species(generator: Generator) -> No
 
 
 def test_validation_reports_what_sweeps_ask_and_changes_nothing_else(generator: Generator, tmp_path: Path) -> None:
-    validation = RestorationValidation(generator, load("bundled").val, CONFIG, torch.device("cpu"))
+    validation = RestorationValidation(generator, load_data("bundled").val, CONFIG, torch.device("cpu"))
     metrics = validation.run()
     validation.write(tmp_path)
     table = pd.read_parquet(tmp_path / TABLE)

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from crystalsweep.cli.train import train
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.training.catalogue import preset, stage_builder
 from crystalsweep.training.local import LocalSession, train_here
 from crystalsweep.training.loop import epoch_batches, fit
@@ -34,7 +34,7 @@ def test_a_line_lost_between_checkpoint_and_metrics_is_written_on_resuming(tmp_p
 def test_another_split_of_the_same_data_is_refused(tmp_path: Path) -> None:
     train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path))
     resumed = session(tmp_path, resume=True)
-    stage = stage_builder("pretrain")(SMOKE, replace(load("bundled"), split_sha256="other"), resumed, {})
+    stage = stage_builder("pretrain")(SMOKE, replace(load_data("bundled"), split_sha256="other"), resumed, {})
     with pytest.raises(ValueError, match="other stage or data"):
         fit(stage, resumed)
 
@@ -49,7 +49,7 @@ def test_a_run_of_the_other_kind_is_refused(tmp_path: Path) -> None:
 def test_more_workers_than_crystals_per_step_are_refused(tmp_path: Path) -> None:
     many = session(tmp_path)
     config = SMOKE.model_copy(update={"batch_size": {0: 1, 25: 3}})
-    stage = stage_builder("pretrain")(config, load("bundled"), many, {})
+    stage = stage_builder("pretrain")(config, load_data("bundled"), many, {})
     many.world_size = 2
     with pytest.raises(ValueError, match="batch_size 1 leaves some of 2 workers"):
         epoch_batches(stage, many, 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crystalsweep.tracking.tracker import Tracker
-from crystalsweep.tracking.view import TAG, SavedView, Section, encoded, link
+from crystalsweep.tracking.view import TAG, SavedView, ViewSection, encoded, link
 
 VIEW = SavedView(
     name="gan_noise-1",
@@ -18,8 +18,8 @@ VIEW = SavedView(
     order_by="metrics.`val/score`",
     columns=["metrics.`val/score`", "params.`a`"],
     sections=[
-        Section(name="first", parameters=["a"], results=["val/score"], lines=["val/score", "loss"], columns=1),
-        Section(name="second", images=["crystals"], step=4),
+        ViewSection(name="first", parameters=["a"], results=["val/score"], lines=["val/score", "loss"], columns=1),
+        ViewSection(name="second", images=["crystals"], step=4),
     ],
     folded=["val/score", "Model metrics"],
 )
@@ -47,7 +47,7 @@ def test_a_view_survives_its_encoding_with_its_sections_in_order() -> None:
 
 def test_views_of_sweeps_with_many_metrics_fit_into_a_tag() -> None:
     many = [f"val/{mask}/{sigma}/metric_{i}" for mask in range(3) for sigma in range(3) for i in range(12)]
-    section = Section(name="all", lines=many[:30], parameters=many[:10], results=many[:10])
+    section = ViewSection(name="all", lines=many[:30], parameters=many[:10], results=many[:10])
     wide = SavedView(
         name="n", filter="", order_by="", columns=many[:20], sections=[section], folded=[f"{name}/x" for name in many]
     )

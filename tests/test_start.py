@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from crystalsweep.artifacts.seal import seal
-from crystalsweep.data import DataSet, load
+from crystalsweep.data import DataSet, load_data
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.registry.aliases import move
 from crystalsweep.registry.versions import register, stage
@@ -26,7 +26,7 @@ CONTROL = Path(__file__).parent / "fixtures" / "generators" / "control"
 
 @pytest.fixture(scope="module")
 def bundled() -> DataSet:
-    return load("bundled")
+    return load_data("bundled")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import torch
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore, StorageError
 from crystalsweep.config import override
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.networks.checkpoint import read_info, read_weights
 from crystalsweep.training.catalogue import preset, stage_builder
 from crystalsweep.training.config import StageConfig
@@ -34,7 +34,7 @@ def trained(store: CheckpointStore, config: StageConfig = SMOKE) -> Told:
     """What a run in the store tells as it goes to its end."""
     told: Told = []
     session = StoredSession(store, CPU, lambda metrics, last: told.append((metrics, last)))
-    fit(stage_builder("pretrain")(config, load("bundled"), session, {}), session)
+    fit(stage_builder("pretrain")(config, load_data("bundled"), session, {}), session)
     return told
 
 

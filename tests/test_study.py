@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from crystalsweep.sweeping.outcome import State
 from crystalsweep.sweeping.space.objectives import objectives
+from crystalsweep.sweeping.space.outcome import TrainingState
 from crystalsweep.sweeping.space.parameters import Parameter
+from crystalsweep.sweeping.space.training import Training
 from crystalsweep.sweeping.study import Ledger
-from crystalsweep.sweeping.training import Training
 from crystalsweep.training.catalogue import preset, stage_spec
 from sweeps.axes import AS_RELEASED, SIGMA, learning_rate_ratio, sigma_noise, w_wasserstein
 from sweeps.axes import W as W_KEY
@@ -39,7 +39,9 @@ def begun(of: Ledger) -> list[Training]:
     return list(iter(of.next, None))
 
 
-def end(of: Ledger, training: Training, values: list[float], state: State = "complete", seconds: float = 1.0) -> None:
+def end(
+    of: Ledger, training: Training, values: list[float], state: TrainingState = "complete", seconds: float = 1.0
+) -> None:
     rows = [{"epoch": float(epoch), SCORE: value, POSITION: -value} for epoch, value in enumerate(values, start=1)]
     of.end(training.key, state, "" if state == "complete" else "why", rows, seconds)
 
@@ -169,7 +171,9 @@ def test_several_objectives_give_a_front(tmp_path: Path) -> None:
         (["pruned", "complete"], [0.3], TrialState.PRUNED),
     ],
 )
-def test_how_a_trial_is_told(tmp_path: Path, states: list[State], values: list[float], told: TrialState) -> None:
+def test_how_a_trial_is_told(
+    tmp_path: Path, states: list[TrainingState], values: list[float], told: TrialState
+) -> None:
     found = ledger(tmp_path, num_samples=1, seeds=len(states))
     found.enqueue(GRID[:1], 0)
     for training, state in zip(begun(found), states, strict=True):

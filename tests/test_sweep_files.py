@@ -15,16 +15,16 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.losses.reconstruction import position_loss
 from crystalsweep.structures.batch import collate, is_stable
 from crystalsweep.structures.corruption import draw_noise
-from crystalsweep.sweeping.plan.options import sweep_command
+from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.plan.plan import points
-from crystalsweep.sweeping.plan.request import FREE, Request
-from crystalsweep.sweeping.space.parameters import grid, label
-from crystalsweep.sweeping.space.spec import Resolved
-from crystalsweep.sweeping.trial import configured
+from crystalsweep.sweeping.plan.request import FREE, SweepRequest
+from crystalsweep.sweeping.space.parameters import grid_points, label
+from crystalsweep.sweeping.space.settings import configured
+from crystalsweep.sweeping.space.spec import SearchSpace
 from sweeps.axes import AS_RELEASED, D_RATE, SIGMA, W_POS_AS_IN_PAPER, W
 from trainables.gan.config import GanConfig
 
@@ -44,7 +44,7 @@ def asked(name: str, *options: str, monkeypatch: pytest.MonkeyPatch) -> dict[str
     """What a command line hands over to be run."""
     told: dict[str, Any] = {}
 
-    def run(spec_of: Any, request: Request, **rest: Any) -> None:
+    def run(spec_of: Any, request: SweepRequest, **rest: Any) -> None:
         told.update(rest, spec=spec_of(request.own), request=request)
 
     monkeypatch.setitem(sys.modules, "crystalsweep.sweeping.run", SimpleNamespace(run=run))  # type: ignore[misc]
@@ -61,13 +61,13 @@ OWN = {"backbones": ["painn", "equiformer_v2", "escn_md"], "minutes": 1.0, "back
 """Options that one file or another has alone; with its minutes, backbones takes any preset."""
 
 
-def resolved(name: str, preset: str = "demo", *settings: str) -> Resolved:
-    found: Resolved = import_module(f"sweeps.{name}").spec_of(OWN).resolve(preset, settings)
+def resolved(name: str, preset: str = "demo", *settings: str) -> SearchSpace:
+    found: SearchSpace = import_module(f"sweeps.{name}").spec_of(OWN).resolve(preset, settings)
     return found
 
 
-def request(monkeypatch: pytest.MonkeyPatch, name: str = "gan_noise", *options: str) -> Request:
-    found: Request = asked(name, *options, monkeypatch=monkeypatch)["request"]
+def request(monkeypatch: pytest.MonkeyPatch, name: str = "gan_noise", *options: str) -> SweepRequest:
+    found: SweepRequest = asked(name, *options, monkeypatch=monkeypatch)["request"]
     return found
 
 
@@ -88,7 +88,7 @@ def test_every_point_is_a_config_of_its_own(name: str, preset: str, monkeypatch:
 @pytest.mark.parametrize("name", FILES)
 def test_a_study_takes_the_grid_and_proposes_within_the_ranges(name: str) -> None:
     sweep = resolved(name)
-    known = list(sweep.grid or grid(sweep.parameters))
+    known = list(sweep.grid or grid_points(sweep.parameters))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for point in known:
         study.enqueue_trial(point)
@@ -159,7 +159,7 @@ def test_w_pos_is_shown_on_the_papers_scale(unit: str) -> None:
 
 def test_w_pos_weighs_positions_as_the_paper_does() -> None:
     """The untrained generator's error is the noise; the paper's loss averages over fractional components."""
-    crystals = [crystal for crystal in load("bundled").train if is_stable(crystal) and len(crystal) <= 20]
+    crystals = [crystal for crystal in load_data("bundled").train if is_stable(crystal) and len(crystal) <= 20]
     batch = collate(crystals)
     noise = draw_noise(batch, torch.full((len(crystals),), 0.1), True, torch.Generator().manual_seed(0))
     papers = 200 / 3 * float(position_loss(noise, batch, "fractional"))
@@ -202,11 +202,11 @@ def test_what_is_given_is_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None
     told = asked(
         "joint", *options.split(), "--storage", "s3://b/p", "--tracking-uri", "http://x", monkeypatch=monkeypatch
     )
-    given: Request = told["request"]
+    given: SweepRequest = told["request"]
     assert (given.max_bytes, given.gpus_per_worker, given.settings) == (2 * 2**30, 0.25, ("epochs=3",))
     assert (given.objectives, given.search, given.scheduler) == (("novelty", "score"), "optuna", "asha")
     assert (given.storage, given.tracking_uri, given.own) == ("s3://b/p", "http://x", {"backbone": "painn"})
-    assert Request.from_json(given.as_json()) == given
+    assert SweepRequest.from_json(given.as_json()) == given
 
 
 @pytest.mark.parametrize(("text", "size"), [("500MB", 500_000_000), ("1GiB", 2**30), ("12345", 12345)])
@@ -216,7 +216,7 @@ def test_sizes(text: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_of_a_file_of_its_own_make_its_sweep_again(monkeypatch: pytest.MonkeyPatch) -> None:
     told = asked("backbones", "--backbones", "escn_md,painn", "--minutes", "3", monkeypatch=monkeypatch)
-    again = Request.from_json(told["request"].as_json()).own
+    again = SweepRequest.from_json(told["request"].as_json()).own
     sweep = import_module("sweeps.backbones").spec_of(again).resolve("smoke", ())
     assert sweep.parameters[0].values == ("escn_md", "painn")
     assert sweep.stages["pretrain"].max_minutes == 3

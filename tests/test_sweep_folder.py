@@ -10,10 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from crystalsweep.sweeping.folder import Record, allowed, find, locked, new_name, read, state_folder, write
-from crystalsweep.sweeping.plan.request import FREE, Request
+from crystalsweep.sweeping.folder import (
+    SweepRecord,
+    allowed,
+    find_sweep,
+    locked,
+    new_name,
+    read_sweep,
+    state_folder,
+    write_sweep,
+)
+from crystalsweep.sweeping.plan.request import FREE, SweepRequest
 
-REQUEST = Request(
+REQUEST = SweepRequest(
     preset="smoke",
     data="bundled",
     settings=("epochs=3",),
@@ -37,35 +46,35 @@ REQUEST = Request(
 )
 
 
-def record(name: str) -> Record:
-    return Record(name=name, sweep="w_pos", request=REQUEST, code_sha256="c", data_sha256="d", split_sha256="s")
+def record(name: str) -> SweepRecord:
+    return SweepRecord(name=name, sweep="w_pos", request=REQUEST, code_sha256="c", data_sha256="d", split_sha256="s")
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     kept = record("w_pos-20260101-000000")
     kept.prerequisites = {"generator": {"stage": "pretrain", "key": "k", "run": "r", "checkpoint": "/c"}}
-    write(tmp_path, kept)
-    assert asdict(read(tmp_path)) == asdict(kept)
-    assert read(tmp_path).request == REQUEST
+    write_sweep(tmp_path, kept)
+    assert asdict(read_sweep(tmp_path)) == asdict(kept)
+    assert read_sweep(tmp_path).request == REQUEST
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.json"]
 
 
 def test_latest_is_the_newest_of_this_sweep_file(tmp_path: Path) -> None:
     for name in ("w_pos-20260102-000000", "w_pos-20260101-000000", "gan_noise-20260103-000000"):
-        write(tmp_path / "sweeps" / name, record(name))
+        write_sweep(tmp_path / "sweeps" / name, record(name))
     (tmp_path / "sweeps" / "w_pos-20260109-000000").mkdir()  # a dry run, or one refused: it has no record
-    assert find(str(tmp_path), "w_pos", "latest").name == "w_pos-20260102-000000"
-    assert find(str(tmp_path), "w_pos", "w_pos-20260101-000000").name == "w_pos-20260101-000000"
+    assert find_sweep(str(tmp_path), "w_pos", "latest").name == "w_pos-20260102-000000"
+    assert find_sweep(str(tmp_path), "w_pos", "w_pos-20260101-000000").name == "w_pos-20260101-000000"
     for name in ("w_pos-2", "gan_noise-20260103-000000"):
         with pytest.raises(ValueError, match=f"no sweep '{name}' of w_pos.py .*w_pos-20260102-000000"):
-            find(str(tmp_path), "w_pos", name)
+            find_sweep(str(tmp_path), "w_pos", name)
     with pytest.raises(ValueError, match="there is none"):
-        find(str(tmp_path / "empty"), "w_pos", "latest")
+        find_sweep(str(tmp_path / "empty"), "w_pos", "latest")
 
 
 def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no sweep"):
-        read(tmp_path)
+        read_sweep(tmp_path)
 
 
 def test_only_what_is_free_differs_in_a_resumed_request() -> None:

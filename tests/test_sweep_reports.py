@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from crystalsweep.config import override
-from crystalsweep.data import DataSet, load
+from crystalsweep.data import DataSet, load_data
 from crystalsweep.evaluation.protocol import evaluate_references
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics.summary import METRICS
@@ -18,17 +18,18 @@ from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.checkpoint import CheckpointInfo, load_generator, save_checkpoint
 from crystalsweep.structures.batch import is_stable
 from crystalsweep.sweeping.finish import conclusion_of
-from crystalsweep.sweeping.outcome import Outcome, State
 from crystalsweep.sweeping.report import backbones as backbone_report
 from crystalsweep.sweeping.report import gan as gan_report
 from crystalsweep.sweeping.report import w_pos as w_pos_report
 from crystalsweep.sweeping.report.control import CARRIER, W, counterparts
 from crystalsweep.sweeping.report.frames import best_of, training_frame, training_names, trial_frame
 from crystalsweep.sweeping.report.gan import SIGMA, adversary
-from crystalsweep.sweeping.report.report import Evaluated, Finished, draw_trial
+from crystalsweep.sweeping.report.report import draw_trial
 from crystalsweep.sweeping.report.results import as_text, setting_columns
 from crystalsweep.sweeping.report.words import costs_sentence
+from crystalsweep.sweeping.space.finished import FinishedSweep, ReportedTraining
 from crystalsweep.sweeping.space.objectives import OBJECTIVES
+from crystalsweep.sweeping.space.outcome import TrainingOutcome, TrainingState
 from crystalsweep.sweeping.space.parameters import Parameter
 from crystalsweep.training.catalogue import stage_builder
 from crystalsweep.training.config import StageConfig
@@ -83,10 +84,10 @@ def outcome(
     table: pd.DataFrame,
     *,
     seed: int = 0,
-    state: State = "complete",
+    state: TrainingState = "complete",
     config: StageConfig | None = None,
     score: float | None = None,
-) -> Outcome:
+) -> TrainingOutcome:
     key = f"{number:04d}-s{seed}"
     (folder / key).mkdir(parents=True)
     table.to_parquet(folder / key / TABLE)
@@ -96,7 +97,7 @@ def outcome(
     value = number / 10 if score is None else score
     timing = {"time/epoch_s": 30.0, "time/structures_per_s": 10.0}
     epochs = [{"epoch": float(i), "loss": 3.0 - i, SCORE: value * i / 2, **timing} for i in (1, 2)]
-    return Outcome(
+    return TrainingOutcome(
         number=number,
         seed=seed,
         key=key,
@@ -111,9 +112,11 @@ def outcome(
     )
 
 
-def finished(folder: Path, outcomes: Sequence[Outcome], *parameters: Parameter, **changes: Any) -> Finished:
+def finished(
+    folder: Path, outcomes: Sequence[TrainingOutcome], *parameters: Parameter, **changes: Any
+) -> FinishedSweep:
     known = {"ceiling": scores(1.0).assign(structural_similarity=1.0), "identity": scores(0.0)}
-    made = Finished(
+    made = FinishedSweep(
         name="a_sweep-1",
         question="Does it help?\n\nAt length.",
         outcomes=outcomes,
@@ -129,7 +132,7 @@ def finished(folder: Path, outcomes: Sequence[Outcome], *parameters: Parameter, 
     return replace(made, **changes)
 
 
-def arms(folder: Path, skills: dict[tuple[float, float], float], parents: int = 40) -> list[Outcome]:
+def arms(folder: Path, skills: dict[tuple[float, float], float], parents: int = 40) -> list[TrainingOutcome]:
     """One training per (sigma, w_W) and its skill."""
     return [
         outcome(folder, i, {SIGMA: sigma, W: w}, scores(skill, parents))
@@ -243,7 +246,7 @@ def test_settings_of_the_adversary_do_not_part_a_trial_from_its_control(tmp_path
 
 
 def test_two_kinds_of_control_are_compared_each_unless_they_restored_the_same(tmp_path: Path) -> None:
-    def made(skill: float, name: str) -> Finished:
+    def made(skill: float, name: str) -> FinishedSweep:
         settings = [{W: 0.0}, {W: 0.1, CARRIER: "none"}, {W: 1.0}]
         tables = [scores(0.5), scores(skill), scores(0.9)]
         outcomes = [outcome(tmp_path / name, n, *both) for n, both in enumerate(zip(settings, tables, strict=True))]
@@ -363,13 +366,13 @@ def test_backbones_of_which_few_rows_pair_are_noted(tmp_path: Path) -> None:
     assert "escn_md and painn: only 320 of 960 rows have a partner." in table.note
 
 
-def backbones(folder: Path, skills: dict[tuple[str, int], float]) -> list[Evaluated]:
+def backbones(folder: Path, skills: dict[tuple[str, int], float]) -> list[ReportedTraining]:
     numbers = {name: n for n, name in enumerate(dict.fromkeys(name for name, _ in skills))}
     made = [
         outcome(folder, numbers[name], {"backbone": name}, scores(skill), seed=seed)
         for (name, seed), skill in skills.items()
     ]
-    return [Evaluated(outcome=each, name=f"{each.settings['backbone']} seed {each.seed}") for each in made]
+    return [ReportedTraining(outcome=each, name=f"{each.settings['backbone']} seed {each.seed}") for each in made]
 
 
 def test_backbone_report(tmp_path: Path) -> None:
@@ -388,7 +391,7 @@ def test_backbone_report(tmp_path: Path) -> None:
 def test_a_trial_is_drawn_beside_the_references(tmp_path: Path) -> None:
     (made,) = arms(tmp_path, {(0.1, 1.0): 0.5})
     references = {"ceiling": scores(1.0).assign(structural_similarity=1.0), "identity": scores(0.0)}
-    drawn = draw_trial(Evaluated(outcome=made, name="a"), ("epoch", "loss"), references, tmp_path / "plots")
+    drawn = draw_trial(ReportedTraining(outcome=made, name="a"), ("epoch", "loss"), references, tmp_path / "plots")
     assert [path.name for path in drawn] == ["validity.png", "similarity.png", "training.png"]
     assert all(path.stat().st_size for path in drawn)
 
@@ -405,18 +408,18 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def data() -> DataSet:
-    bundled = load("bundled")
+    bundled = load_data("bundled")
     small = [crystal for crystal in bundled.train if is_stable(crystal) and 2 <= len(crystal) <= 5]
     return replace(bundled, train=small[:16], val=small[16:20])
 
 
 def trained(
     folder: Path, data: DataSet, stage: str, base: StageConfig, settings: dict[str, Any], number: int
-) -> Outcome:
+) -> TrainingOutcome:
     session = LocalSession(folder / str(number), progress=False, device="cpu")
     config = override(base, [f"{key}={value}" for key, value in settings.items()])
     fit(stage_builder(stage)(config, data, session, {}), session)
-    return Outcome(
+    return TrainingOutcome(
         number=number,
         seed=0,
         key=f"{number:04d}-s0",

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from crystalsweep.data import DataSet, load
+from crystalsweep.data import DataSet, load_data
 from crystalsweep.sweeping import prerequisites
-from crystalsweep.sweeping.prerequisites import Prerequisite, key_of
+from crystalsweep.sweeping.prerequisites import Prerequisite, prerequisite_key
 from crystalsweep.sweeping.run import PROCESS, _bury_the_dead
 from crystalsweep.tracking.tracker import Tracker, default_tracking_uri
 from crystalsweep.training.catalogue import preset
@@ -87,24 +87,24 @@ def test_sweeps_of_dead_processes_are_closed_and_others_left(tracker: Tracker, e
 
 @pytest.fixture(scope="module")
 def data() -> DataSet:
-    return load("bundled")
+    return load_data("bundled")
 
 
 def test_a_prerequisite_is_another_when_anything_it_depends_on_is(
     data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = preset("pretrain", "smoke")
-    key = key_of("pretrain", config, data, {})
-    assert key == key_of("pretrain", config.model_copy(), data, {})
+    key = prerequisite_key("pretrain", config, data, {})
+    assert key == prerequisite_key("pretrain", config.model_copy(), data, {})
     given = Prerequisite(stage="pretrain", key=key, run="r", checkpoint=Path())
     others = {
-        key_of("pretrain", config.model_copy(update={"seed": 1}), data, {}),
-        key_of("pretrain", config, replace(data, data_sha256="0"), {}),
-        key_of("pretrain", config, replace(data, split_sha256="0"), {}),
-        key_of("finetune", config, data, {}),
-        key_of("pretrain", config, data, {"generator": given}),
-        key_of("pretrain", config, data, {"generator": replace(given, key="0")}),
+        prerequisite_key("pretrain", config.model_copy(update={"seed": 1}), data, {}),
+        prerequisite_key("pretrain", config, replace(data, data_sha256="0"), {}),
+        prerequisite_key("pretrain", config, replace(data, split_sha256="0"), {}),
+        prerequisite_key("finetune", config, data, {}),
+        prerequisite_key("pretrain", config, data, {"generator": given}),
+        prerequisite_key("pretrain", config, data, {"generator": replace(given, key="0")}),
     }
     monkeypatch.setattr(prerequisites, "code_sha256", lambda: "changed")
-    others.add(key_of("pretrain", config, data, {}))
+    others.add(prerequisite_key("pretrain", config, data, {}))
     assert len(others | {key}) == 8

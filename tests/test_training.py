@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from crystalsweep.cli.train import train
 from crystalsweep.config import override
-from crystalsweep.data import DataSet, load
+from crystalsweep.data import DataSet, load_data
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.checkpoint import load_generator, read_backbone, read_info, read_training_state, read_weights
@@ -45,7 +45,7 @@ CONFIGS: dict[str, StageConfig] = {
 @pytest.fixture(scope="module")
 def data() -> DataSet:
     """Sixteen small crystals, half of them stable, and four to validate on."""
-    bundled = load("bundled")
+    bundled = load_data("bundled")
     small = [crystal for crystal in bundled.train if 2 <= len(crystal) <= 5 and "e_above_hull" in crystal.labels]
     stable, unstable = ([c for c in small if is_stable(c) == kind] for kind in (True, False))
     return replace(bundled, train=stable[:8] + unstable[:8], val=stable[8:10] + unstable[8:10])

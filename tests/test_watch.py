@@ -10,14 +10,14 @@ import pytest
 from ray.tune.schedulers import ASHAScheduler
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore
-from crystalsweep.sweeping.budget import Caps, Used
 from crystalsweep.sweeping.display.display import display
+from crystalsweep.sweeping.plan.budget import Caps, Usage
 from crystalsweep.sweeping.prerequisites import Single
 from crystalsweep.sweeping.space.objectives import OBJECTIVES
-from crystalsweep.sweeping.training import Training
+from crystalsweep.sweeping.space.training import Training
 from crystalsweep.sweeping.trainings import Schedule, _recall, _scheduler
 from crystalsweep.sweeping.trial import Assignment
-from crystalsweep.sweeping.watch import Watch, Watched
+from crystalsweep.sweeping.watch import Watch, WatchSettings
 from crystalsweep.tracking.outbox import Outbox
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.training.alone import fit_alone
@@ -31,7 +31,7 @@ SCORE = OBJECTIVES["score"]
 def watch(folder: Path) -> Watch:
     job = Job(**{**vars(job_for("pretrain", CONFIG, "bundled")), "checkpoints": str(folder / "checkpoints")})
     return Watch(
-        Watched(
+        WatchSettings(
             title="w_pos",
             assignment=Assignment(job=job, choices={}, resources=Resources(), folder=str(folder), mutating=False),
             source=Single("pretrain", lambda *_: None),
@@ -43,7 +43,7 @@ def watch(folder: Path) -> Watch:
             prefix="",
             objective=SCORE,
             caps=Caps(),
-            used=Used(),
+            used=Usage(),
             timeout=60.0,
             display=display(json=False),
             folder=folder,

@@ -76,7 +76,7 @@ def override(config: C, assignments: Iterable[str]) -> C:
         key, separator, text = assignment.partition("=")
         if not separator:
             raise ValueError(f"{assignment!r} is not of the form key=value")
-        path, value = resolve(config, key.strip()), _parsed(text.strip())
+        path, value = setting_path(config, key.strip()), _parsed(text.strip())
         *parents, last = path.split(".")
         node = tree
         for part in parents:
@@ -93,7 +93,7 @@ def override(config: C, assignments: Iterable[str]) -> C:
         raise ValueError(_one_line(error)) from None
 
 
-def resolve(config: Config, key: str) -> str:
+def setting_path(config: Config, key: str) -> str:
     """Dotted path of the setting or part that a key means. Raises `ValueError` when there is none or more than one."""
     paths = [leaf.path for leaf in leaves(config)]
     if key in paths or _is_part(config, key):

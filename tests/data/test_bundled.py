@@ -11,7 +11,15 @@ import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from crystalsweep.data import DataError, bundled, bundled_fingerprint, bundled_split, fingerprint, grouped_split, load
+from crystalsweep.data import (
+    DataError,
+    bundled,
+    bundled_fingerprint,
+    bundled_split,
+    fingerprint,
+    grouped_split,
+    load_data,
+)
 from crystalsweep.data.bundled import BUNDLED, load_bundled
 from crystalsweep.data.primitive import primitive_cell
 from crystalsweep.structures.crystal import Crystal
@@ -23,7 +31,7 @@ def crystals() -> list[Crystal]:
 
 
 def test_parts_make_the_whole(crystals: list[Crystal]) -> None:
-    data = load("bundled")
+    data = load_data("bundled")
     assert [len(data.train), len(data.val), len(data.test)] == [4983, 623, 623]
     ids = [crystal.id for part in (data.train, data.val, data.test) for crystal in part]
     assert sorted(ids) == [crystal.id for crystal in crystals]
@@ -31,7 +39,7 @@ def test_parts_make_the_whole(crystals: list[Crystal]) -> None:
 
 
 def test_hashes_are_those_of_the_content(crystals: list[Crystal]) -> None:
-    assert bundled_fingerprint() == fingerprint(crystals) == load("bundled").data_sha256
+    assert bundled_fingerprint() == fingerprint(crystals) == load_data("bundled").data_sha256
     assert bundled_split() == grouped_split(crystals, seed=0)
 
 
@@ -97,4 +105,4 @@ def test_changed_files_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_bundled_data_take_no_other_split() -> None:
     with pytest.raises(DataError, match="its own split"):
-        load("bundled", Path("other.json"))
+        load_data("bundled", Path("other.json"))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crystalsweep.data import DataError, Split, fingerprint, grouped_split, load, write
+from crystalsweep.data import DataError, Split, fingerprint, grouped_split, load_data, write
 from crystalsweep.structures.crystal import Crystal
 
 ROCK_SALT = [[0, 0, 0], [0.5, 0.5, 0.5]]
@@ -99,38 +99,38 @@ def test_fingerprint_sees_content_and_nothing_else(crystals: list[Crystal]) -> N
 def test_load_splits_a_path_by_rule_or_by_the_file_beside_it(tmp_path: Path, crystals: list[Crystal]) -> None:
     path = tmp_path / "mine.parquet"
     write(crystals, path)
-    data = load(str(path))
+    data = load_data(str(path))
     assert (data.name, len(data.train), data.split_sha256) == ("mine", 80, grouped_split(crystals).sha256)
     assert data.data_sha256 == fingerprint(crystals)
     beside = Split(train=("c1", "c2"), val=("c3",), test=())
     Path(f"{path}.split.json").write_text(json.dumps(beside.to_json()))
-    assert [crystal.id for crystal in load(str(path)).train] == ["c1", "c2"]
+    assert [crystal.id for crystal in load_data(str(path)).train] == ["c1", "c2"]
     Path(f"{path}.split.json").write_text(json.dumps({"train": ["c1"], "val": ["elsewhere"]}))
     with pytest.raises(DataError, match=r"1 ids are not in .*elsewhere"):
-        load(str(path))
+        load_data(str(path))
     with pytest.raises(DataError, match="not a split"):
-        load(str(path), tmp_path / "nowhere.json")
+        load_data(str(path), tmp_path / "nowhere.json")
 
 
 def test_load_takes_a_path_for_each_part(tmp_path: Path, crystals: list[Crystal]) -> None:
     train, val = tmp_path / "train.parquet", tmp_path / "val.extxyz"
     write(crystals[:60], train)
     write(crystals[60:], val)
-    data = load(f"{train},{val}")
+    data = load_data(f"{train},{val}")
     assert [len(data.train), len(data.val), len(data.test)] == [60, 40, 0]
     write(crystals[59:], val)
     with pytest.raises(DataError, match=r"share 1 ids, e\.g\. c59"):
-        load(f"{train},{val}")
+        load_data(f"{train},{val}")
     with pytest.raises(DataError, match="two or three paths"):
-        load(f"{train},{val},{val},{val}")
+        load_data(f"{train},{val},{val},{val}")
 
 
 def test_load_reports_rejects_or_refuses_them(tmp_path: Path, crystals: list[Crystal]) -> None:
     path = tmp_path / "mine.parquet"
     write([*crystals, crystals[0]], path)
-    assert [reject.reason for reject in load(str(path)).rejects] == ["duplicate id"]
+    assert [reject.reason for reject in load_data(str(path)).rejects] == ["duplicate id"]
     with pytest.raises(DataError, match="1 of 101 rows rejected"):
-        load(str(path), strict=True)
+        load_data(str(path), strict=True)
     write([], path)
     with pytest.raises(DataError, match="no usable crystal"):
-        load(str(path))
+        load_data(str(path))

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from crystalsweep.cli.evaluate import evaluate
 from crystalsweep.cli.train import train
-from crystalsweep.data import load, write
+from crystalsweep.data import load_data, write
 from crystalsweep.structures.crystal import Crystal
 
 SMALL = (
@@ -27,7 +27,7 @@ NO_SERVER = {"MLFLOW_TRACKING_URI": None}
 @pytest.fixture(scope="session")
 def crystals() -> dict[str, list[Crystal]]:
     """Small bundled crystals: sixty to train on, twelve to evaluate."""
-    bundled = load("bundled")
+    bundled = load_data("bundled")
     return {
         "train": [crystal for crystal in bundled.train if len(crystal) <= 6][:60],
         "test": [crystal for crystal in bundled.test if 2 <= len(crystal) <= 6][:12],

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.evaluation.models import reference_rows
 from crystalsweep.evaluation.outcome import Figure, figures, metrics_of
 from crystalsweep.evaluation.protocol import blocks
 from crystalsweep.evaluation.results import named, whole_table_columns
-from crystalsweep.evaluation.run import open_folder, run
+from crystalsweep.evaluation.run import open_folder, run_evaluation
 from crystalsweep.evaluation.scoring import Protocol
 from crystalsweep.evaluation.settings import EnergyConfig, EvaluationSettings
 from crystalsweep.evaluation.spread import Tables
@@ -32,7 +32,7 @@ from crystalsweep.training.loop import fit
 from trainables.pretrain.config import PretrainConfig
 from trainables.pretrain.train import build
 
-DATA = load("bundled")
+DATA = load_data("bundled")
 TRAIN = [crystal for crystal in DATA.train if 2 <= len(crystal) <= 8][:800]
 POOL = TRAIN[:100]
 """What copies are taken from, and what crystals are new against."""
@@ -55,7 +55,7 @@ def evaluated(restorer: Generator | Baseline, folder: Path, references: dict[str
         reference=Reference(POOL),
         train_counts=COUNTS,
     )
-    tables = run(task, parts, [len(part.cases) for part in parts], folder, workers=1)
+    tables = run_evaluation(task, parts, [len(part.cases) for part in parts], folder, workers=1)
     parents = list({case.parent.id: case.parent for part in parts for case in part.cases}.values())
     return named(whole_table_columns(tables, SETTINGS.metrics, parents), folder.name)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from crystalsweep.data import load, write
+from crystalsweep.data import load_data, write
 from crystalsweep.evaluation.run import ROWS, STRUCTURES
 from tests.ray.conftest import ROOT, descendants, until
 
@@ -77,7 +77,7 @@ def _runs(pid: int) -> bool:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Crystals to evaluate, for a few parts of 256 cases, and some to be new against."""
-    bundled, folder = load("bundled"), tmp_path_factory.mktemp("data")
+    bundled, folder = load_data("bundled"), tmp_path_factory.mktemp("data")
     chosen = {
         "test": [crystal for crystal in bundled.test if 2 <= len(crystal) <= 6][:40],
         "train": [crystal for crystal in bundled.train if len(crystal) <= 6][:30],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from crystalsweep.data import load, write
+from crystalsweep.data import load_data, write
 from crystalsweep.evaluation.run import REQUEST, ROWS, open_folder
 from crystalsweep.structures.crystal import Crystal
 
@@ -30,7 +30,7 @@ def test_killed_before_the_request_was_written_leaves_nothing_in_the_way(tmp_pat
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Crystals to evaluate, for a few parts of 256 cases, and some to be new against."""
-    bundled, folder = load("bundled"), tmp_path_factory.mktemp("data")
+    bundled, folder = load_data("bundled"), tmp_path_factory.mktemp("data")
     chosen: dict[str, list[Crystal]] = {
         "test": [crystal for crystal in bundled.test if 2 <= len(crystal) <= 6][:30],
         "train": [crystal for crystal in bundled.train if len(crystal) <= 6][:30],

@@ -16,7 +16,7 @@ from crystalsweep.artifacts.seal import SEAL, require_sealed, seal
 from crystalsweep.config import override
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import freeze
-from crystalsweep.inference.locate import resolve
+from crystalsweep.inference.locate import locate
 from crystalsweep.registry.aliases import holder_of
 from crystalsweep.registry.exchange import RECORD, Record
 from crystalsweep.tracking.tracker import Tracker
@@ -98,7 +98,7 @@ def champion(stack: RunningStack) -> str:
 def require_usable(stack: RunningStack, downloads: Path) -> None:
     """Every file of the champion is there and is the one that was sealed."""
     tracker = Tracker(stack.tracking_uri)
-    found = resolve(f"models:/{MODEL}@champion", tracker, downloads)
+    found = locate(f"models:/{MODEL}@champion", tracker, downloads)
     assert found.version is not None
     require_sealed(found.root, tracker.registered(MODEL, version=found.version).tags[SEAL])
 

@@ -12,7 +12,7 @@ import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.evaluation.protocol import evaluate_baseline, evaluate_generator
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics import Baseline, ground_truth, most_common_species
@@ -26,7 +26,7 @@ from crystalsweep.training.loop import fit
 from trainables.pretrain.config import PretrainConfig
 from trainables.pretrain.train import build
 
-DATA = load("bundled")
+DATA = load_data("bundled")
 TRAIN = [crystal for crystal in DATA.train if 2 <= len(crystal) <= 8][:800]
 POOL = TRAIN[:100]
 """What copies are taken from."""

@@ -10,25 +10,25 @@ import click
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.config import override
-from crystalsweep.sweeping.plan.options import sweep_command
-from crystalsweep.sweeping.report.report import Finished, Told
+from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.report.results import results_table
 from crystalsweep.sweeping.report.sweep import evaluated, tell
+from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.parameters import Parameter
-from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
+from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
 from crystalsweep.training.config import RestorationConfig
 
 
-def resolve(rates: Sequence[float], name: str, settings: Sequence[str]) -> Resolved:
+def resolve(rates: Sequence[float], name: str, settings: Sequence[str]) -> SearchSpace:
     config = cast(RestorationConfig, override(preset("pretrain", name), settings))
-    return Resolved(
+    return SearchSpace(
         stages={"pretrain": config},
         parameters=(Parameter(key="learning_rate", title="lr", values=tuple(rates)),),
     )
 
 
-def report(finished: Finished) -> Told:
+def report(finished: FinishedSweep) -> Report:
     trials = evaluated(finished)
     return tell(finished, trials, tables=[results_table(finished, trials, {})], history=("epoch", "loss"))
 

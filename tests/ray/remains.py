@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore, child
-from crystalsweep.sweeping.plan.request import Request
+from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.sweeping.space.spec import SweepSpec
 from crystalsweep.sweeping.trial import Assignment, job_of
 from crystalsweep.tracking.outbox import KEY
@@ -104,7 +104,7 @@ def require_whole(folder: Path, keys: set[str], epochs: int) -> None:
 def unbroken(folder: Path, key: str, scratch: Path) -> list[dict[str, float]]:
     """The same training from its first epoch to its last, in this process; only deterministic numbers."""
     torch.set_num_threads(1)
-    asked, request = record(folder), Request.from_json(record(folder)["request"])
+    asked, request = record(folder), SweepRequest.from_json(record(folder)["request"])
     spec: SweepSpec = import_module(f"sweeps.{asked['sweep']}").spec_of(request.own)
     resolved = spec.resolve(request.preset, request.settings)
     stage, config = list(resolved.stages.items())[-1]

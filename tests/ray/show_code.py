@@ -5,7 +5,7 @@ import sys
 
 import ray
 
-from crystalsweep.sweeping.cluster import connect
+from crystalsweep.sweeping.cluster import connect_cluster
 
 
 def library() -> str:
@@ -15,5 +15,5 @@ def library() -> str:
     return str(sys.modules["crystalsweep"].__file__)
 
 
-connect()
+connect_cluster()
 print("FOUND " + json.dumps({"driver": library(), "worker": ray.get(ray.remote(library).remote())}))

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from ray.cluster_utils import Cluster
 from ray.util.state import list_placement_groups
 
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.sweeping.cluster import cluster_nodes, on_a_worker
 from tests.ray.conftest import ROOT, Starter, descendants, query, until
 from tests.ray.remains import kept, require_whole, trials
@@ -97,7 +97,7 @@ def test_a_sweep_whose_trials_have_gpus_is_timed_by_a_worker_that_has_one() -> N
     try:
         shared = plan("w_pos", *cluster_nodes(), gpus_per_worker=0.5)
         assert on_a_worker(shared.resources, os.getenv, "CUDA_VISIBLE_DEVICES") == "0"
-        forecast = on_a_worker(shared.resources, shared.forecast, load("bundled"))
+        forecast = on_a_worker(shared.resources, shared.forecast, load_data("bundled"))
     finally:
         ray.shutdown()
     assert forecast.cpu_hours > 0

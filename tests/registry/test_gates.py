@@ -17,7 +17,7 @@ from crystalsweep.metrics.summary import METRICS, SCORE
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_backbone
 from crystalsweep.networks.models import Generator, Restoration
 from crystalsweep.registry.gates.gain import gain, gain_over_baselines, judged
-from crystalsweep.registry.gates.leakage import Training, leakage, leaks, trainings_of
+from crystalsweep.registry.gates.leakage import Ancestor, leakage, leaks, trainings_of
 from crystalsweep.registry.gates.physics import ROCK_SALT, physics
 from crystalsweep.registry.gates.reproducibility import reproducibility
 from crystalsweep.structures.crystal import Crystal
@@ -125,13 +125,13 @@ def test_a_distorted_supercell_is_found_as_one(train: list[Crystal]) -> None:
 
 def test_the_bundled_split_has_no_leak() -> None:
     train, test = load_bundled("train"), load_bundled("test")
-    gate = leakage([Training(told="bundled", train=train, val=test[:50])], [], test[50:150])
+    gate = leakage([Ancestor(told="bundled", train=train, val=test[:50])], [], test[50:150])
     assert gate.passed
     assert gate.checks[0].numbers["train"] == len(train)
 
 
 def test_a_leak_refuses_and_names_the_crystal(train: list[Crystal]) -> None:
-    gate = leakage([Training(told="mine", train=train, val=[])], [], [train[7]])
+    gate = leakage([Ancestor(told="mine", train=train, val=[])], [], [train[7]])
     assert gate.refuses
     assert train[7].id in gate.reasons[0]
 

@@ -16,7 +16,7 @@ from crystalsweep import load
 from crystalsweep.artifacts.archive import pack, unpack
 from crystalsweep.artifacts.seal import SEAL, require_sealed, seal
 from crystalsweep.cli.registry import demote, history, promote, registry, verify
-from crystalsweep.inference.locate import resolve
+from crystalsweep.inference.locate import locate
 from crystalsweep.registry.attempts import EXPERIMENT, VERDICT
 from crystalsweep.registry.dossier import read_dossier
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
@@ -70,7 +70,7 @@ def test_the_first_champion_beats_the_baselines(
 ) -> None:
     told = run(promote, control, *asked).output
     assert "version 1 is now crystal-generator@champion" in told
-    found = resolve(CHAMPION, tracker(store), store / "downloads")
+    found = locate(CHAMPION, tracker(store), store / "downloads")
     require_sealed(found.root)
     dossier = read_dossier(found.root)
     assert [gate.name for gate in dossier.gates] == ["physics", "leakage", "gain", "reproducibility"]
@@ -110,7 +110,7 @@ def test_force_needs_a_reason_and_leaves_a_trace(
     assert "--reason" in run(promote, adversarial, "--force", *asked, code=1).output
     told = run(promote, adversarial, "--force", "--reason", "to see it fail", *asked).output
     assert "version 2 is now crystal-generator@champion by force" in told
-    dossier = read_dossier(resolve(CHAMPION, tracker(store), store / "downloads").root)
+    dossier = read_dossier(locate(CHAMPION, tracker(store), store / "downloads").root)
     assert dossier.verdict == "forced"
     assert dossier.forced == "to see it fail"
     version = tracker(store).client.get_model_version("crystal-generator", "2")
@@ -138,7 +138,7 @@ def test_a_challenger_need_not_gain(run: Run, store: Path, adversarial: Path, as
 
 def test_the_champion_is_verified_until_a_file_is_changed(run: Run, store: Path) -> None:
     assert " holds" in run(verify, CHAMPION, "--workers", 1).output
-    root = resolve(CHAMPION, tracker(store), store / "downloads").root
+    root = locate(CHAMPION, tracker(store), store / "downloads").root
     copy = store / "copy"
     shutil.copytree(root, copy)
     assert " holds" in run(verify, copy, "--workers", 1).output
@@ -158,8 +158,8 @@ def test_export_and_import_carry_the_dossier_to_another_server(run: Run, store: 
     there = tmp_path / "other"
     told = run(registry, "import", file, "--to", "champion", storage=there).output
     assert "crystal-generator version 1, now champion" in told
-    found = resolve(CHAMPION, tracker(there), there / "downloads")
-    here = resolve(CHAMPION, tracker(store), store / "downloads")
+    found = locate(CHAMPION, tracker(there), there / "downloads")
+    here = locate(CHAMPION, tracker(store), store / "downloads")
     assert (found.root / "FILES.json").read_bytes() == (here.root / "FILES.json").read_bytes()
     require_sealed(found.root)
     assert read_dossier(found.root) == read_dossier(here.root)
@@ -217,7 +217,7 @@ def test_a_hostile_archive_that_is_consistent_is_refused(
 
 def test_a_dossier_that_says_what_its_evaluation_does_not_is_found_out(run: Run, store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "forged"
-    shutil.copytree(resolve(CHAMPION, tracker(store), store / "downloads").root, folder)
+    shutil.copytree(locate(CHAMPION, tracker(store), store / "downloads").root, folder)
     file = folder / "dossier" / "dossier.json"
     content = json.loads(file.read_text())
     content["rows"]["candidate"]["masked_accuracy"]["mean"] = 0.99

@@ -153,14 +153,14 @@ def _measured(
     """What a report has beyond title and settings, when steps are run."""
     import torch
 
-    from crystalsweep.data import load
+    from crystalsweep.data import load_data
     from crystalsweep.networks.cost import HEADROOM, draw_sample, memory_here, parse_bytes
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("there is no GPU here; leave --device out or say cpu")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     room = parse_bytes(memory) if memory else memory_here()
-    sample = draw_sample(load(source).train, config, max_atoms)
+    sample = draw_sample(load_data(source).train, config, max_atoms)
     return {
         "sample": {
             "source": source,

@@ -90,7 +90,7 @@ def promote(
         from crystalsweep.registry.gates.gain import GUARDED
 
         where = storage or default_storage()
-        request = promotion.Request(
+        request = promotion.PromotionRequest(
             reference=reference,
             model=model,
             alias=alias,

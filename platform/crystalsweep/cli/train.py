@@ -13,13 +13,13 @@ from typing import Any
 import click
 
 from crystalsweep.artifacts.places import checkpoint_folder, default_storage
-from crystalsweep.config import leaves, override, resolve
-from crystalsweep.inference.locate import resolve as find
+from crystalsweep.config import leaves, override, setting_path
+from crystalsweep.inference.locate import locate as find
 from crystalsweep.inference.locate import tracker_for
 from crystalsweep.networks.architectures import EXECUTION, SIZES, run_as
 from crystalsweep.training.catalogue import StageSpec, preset, stage_spec, stages
 from crystalsweep.training.config import RestorationConfig, StageConfig
-from crystalsweep.training.records import METRICS, epoch_line, mend, recorded
+from crystalsweep.training.records import METRICS_FILE, epoch_line, mend, recorded
 
 KEPT_ON_RAY = 2
 """Checkpoints that a run with several workers keeps in its folder, the last ones."""
@@ -190,7 +190,7 @@ def _require_backbone(config: StageConfig, settings: tuple[str, ...], given: dic
     """What `--set` asks of the backbone must be so in the checkpoints a run starts from: theirs is what trains."""
     from crystalsweep.networks.checkpoint import read_backbone
 
-    paths = [resolve(config, setting.partition("=")[0].strip()) for setting in settings]
+    paths = [setting_path(config, setting.partition("=")[0].strip()) for setting in settings]
     asked = [key for path in paths if (key := path.removeprefix("backbone.")) != path and key not in EXECUTION]
     for folder in given.values():
         theirs = read_backbone(folder)
@@ -215,7 +215,7 @@ def _on_ray(
     import torch
 
     from crystalsweep.data import absolute_source
-    from crystalsweep.training.cluster import Record, explaining, trainer
+    from crystalsweep.training.cluster import EpochRecorder, explaining, trainer
     from crystalsweep.training.job import Resources, job_for
 
     if (folder / "checkpoint").exists():
@@ -225,7 +225,7 @@ def _on_ray(
     described = job_for(stage, config, absolute_source(source), inputs)
     job = replace(described, checkpoints=str(folder), keep_last=KEPT_ON_RAY, refusal=str(refusal))
     store = job.store()
-    if (store.epochs() or (folder / METRICS).exists()) and not resume:
+    if (store.epochs() or (folder / METRICS_FILE).exists()) and not resume:
         raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     mend(folder, store.history())
@@ -235,7 +235,9 @@ def _on_ray(
     try:
         refusal.unlink(missing_ok=True)
         resources = Resources(workers=workers, gpus_per_worker=gpus)
-        run = trainer(job, resources=resources, name=folder.name, storage=folder.parent, callbacks=[Record(folder)])
+        run = trainer(
+            job, resources=resources, name=folder.name, storage=folder.parent, callbacks=[EpochRecorder(folder)]
+        )
         with _showing(folder), explaining(refusal):
             run.fit()
             mend(folder, store.history())

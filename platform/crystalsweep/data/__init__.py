@@ -6,7 +6,7 @@ from crystalsweep.data.abundance import PowerLaw, element_abundance, plot_abunda
 from crystalsweep.data.bundled import bundled_fingerprint, bundled_split, load_bundled
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.fingerprint import fingerprint
-from crystalsweep.data.loading import DataSet, absolute_source, load
+from crystalsweep.data.loading import DataSet, absolute_source, load_data
 from crystalsweep.data.primitive import primitive_cell
 from crystalsweep.data.reading import Reading, Reject, read
 from crystalsweep.data.splitting import Part, Split, grouped_split
@@ -26,8 +26,8 @@ __all__ = [
     "element_abundance",
     "fingerprint",
     "grouped_split",
-    "load",
     "load_bundled",
+    "load_data",
     "plot_abundance",
     "power_law_exponent",
     "primitive_cell",

@@ -32,7 +32,7 @@ class DataSet:
         return {"train": self.train, "val": self.val, "test": self.test}[part]
 
 
-def load(source: str, split: Path | None = None, *, strict: bool = False, progress: bool = False) -> DataSet:
+def load_data(source: str, split: Path | None = None, *, strict: bool = False, progress: bool = False) -> DataSet:
     """A data set by name.
 
     `bundled` has its frozen split. One path is split by the file `split`, else by `<path>.split.json` beside it, else

@@ -21,7 +21,7 @@ from crystalsweep.evaluation.outcome import FILE as METRICS
 from crystalsweep.evaluation.outcome import Outcome, read_outcome
 from crystalsweep.evaluation.protocol import blocks
 from crystalsweep.evaluation.results import finish, whole_table_columns
-from crystalsweep.evaluation.run import ROWS, open_folder, run
+from crystalsweep.evaluation.run import ROWS, open_folder, run_evaluation
 from crystalsweep.evaluation.scoring import Protocol, crystal_systems, energy_sample
 from crystalsweep.evaluation.settings import EvaluationSettings, versions
 from crystalsweep.evaluation.spread import Task, available_workers
@@ -178,7 +178,7 @@ def _carry_out(
         return read_outcome(folder)
     workers = machine.for_crystals(sum(sizes))
     gpu = workers > 1 and machine.torch_device.startswith("cuda")
-    tables = run(make_task(), parts, sizes, folder, workers=workers, gpu=gpu)
+    tables = run_evaluation(make_task(), parts, sizes, folder, workers=workers, gpu=gpu)
     outcome = finish(
         folder,
         whole_table_columns(tables, settings.metrics, true_crystals),

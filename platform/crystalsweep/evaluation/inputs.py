@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crystalsweep.data import Reject, bundled_fingerprint, fingerprint, load, load_bundled, read
+from crystalsweep.data import Reject, bundled_fingerprint, fingerprint, load_bundled, load_data, read
 from crystalsweep.data.errors import DataError
 from crystalsweep.energies.hull import LABEL
 from crystalsweep.evaluation.settings import EvaluationSettings
@@ -145,7 +145,7 @@ def _parts(source: str) -> tuple[dict[str, list[Crystal]], tuple[Reject, ...]]:
             why = f"; the first reject: {reading.rejects[0]}" if reading.rejects else ""
             raise DataError(f"{source}: no usable crystal among {reading.n_rows} rows{why}")
         return {"all": reading.crystals}, tuple(reading.rejects)
-    data = load(source, progress=source != "bundled")
+    data = load_data(source, progress=source != "bundled")
     parts = {name: crystals for name in ("train", "val", "test") if (crystals := getattr(data, name))}
     return parts | {"all": [crystal for crystals in parts.values() for crystal in crystals]}, data.rejects
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from crystalsweep.inference.locate import UnknownReferenceError, resolve
+from crystalsweep.inference.locate import UnknownReferenceError, locate
 from crystalsweep.inference.restorer import Restorer
 from crystalsweep.metrics.baselines import Baseline, ground_truth, identity, most_common_species
 from crystalsweep.metrics.substitution import substitution
@@ -68,7 +68,7 @@ def find_model(reference: str, tracker: Tracker | None, downloads: Path, train_c
         name = reference.replace("-", " ")
         return Evaluated(name=f"{name} as model", restorer=reference_rows(train_counts)[name])
     try:
-        resolved = resolve(reference, tracker, downloads)
+        resolved = locate(reference, tracker, downloads)
     except UnknownReferenceError as error:
         rows = ", ".join(name.replace(" ", "-") for name in REFERENCES)
         raise ValueError(f"{error}, or one of {rows}") from error

@@ -59,7 +59,7 @@ def _differences(found: Any, asked: Any, path: str = "") -> list[str]:
     return [] if found == asked else [path]
 
 
-def run(
+def run_evaluation(
     task: Task[P], parts: Sequence[P], sizes: Sequence[int], folder: Path, *, workers: int, gpu: bool = False
 ) -> Tables:
     """Rows of all parts by name, in order; parts already in `folder` are not computed again.

@@ -42,7 +42,7 @@ class UnknownReferenceError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resolved:
+class Location:
     """Where what a reference names lies on this machine."""
 
     folder: Path
@@ -69,7 +69,7 @@ def tracker_for(reference: str, tracking_uri: str | None, storage: Path | None) 
     """The store to look `reference` up in; None for a file or folder, and where there is no store yet.
 
     Args:
-        reference: As for `resolve`.
+        reference: As for `locate`.
         tracking_uri: An MLflow server or database.
         storage: The folder of the local store, which is asked where neither that nor MLFLOW_TRACKING_URI is given.
     """
@@ -82,7 +82,7 @@ def tracker_for(reference: str, tracking_uri: str | None, storage: Path | None) 
     return Tracker(uri) if file == uri or Path(file).exists() else None
 
 
-def resolve(reference: str, tracker: Tracker | None, downloads: Path) -> Resolved:
+def locate(reference: str, tracker: Tracker | None, downloads: Path) -> Location:
     """The checkpoint that `reference` names, downloaded where it is not on this machine yet.
 
     Args:
@@ -98,7 +98,7 @@ def resolve(reference: str, tracker: Tracker | None, downloads: Path) -> Resolve
     if is_local(reference):
         path = Path(reference)
         root = path if path.is_dir() else _of_file(path, downloads)
-        return Resolved(folder=checkpoint_folder(root), root=root.resolve())
+        return Location(folder=checkpoint_folder(root), root=root.resolve())
     named = _VERSION.fullmatch(reference)
     if not named and not _RUN.fullmatch(reference):
         raise UnknownReferenceError(f"{reference!r} is not there, nor a name that is understood; give {UNDERSTOOD}")
@@ -127,7 +127,7 @@ def _of_file(file: Path, downloads: Path) -> Path:
     raise UnknownReferenceError(f"{file} is no file of a checkpoint; give {UNDERSTOOD}")
 
 
-def _of_version(named: re.Match[str], tracker: Tracker, downloads: Path) -> Resolved:
+def _of_version(named: re.Match[str], tracker: Tracker, downloads: Path) -> Location:
     found = tracker.registered(named["name"], alias=named["alias"], version=named["version"])
     identity = (tracker.uri, found.name, found.version, found.creation_timestamp, found.source)
     target = downloads / f"{_folder_name(str(found.name))}-{int(found.version)}-{_digest(identity)}"
@@ -139,16 +139,16 @@ def _of_version(named: re.Match[str], tracker: Tracker, downloads: Path) -> Reso
 
     root = _kept(target, fetch, named[0])
     run, model, version = str(found.run_id or "") or None, str(found.name), str(found.version)
-    return Resolved(folder=checkpoint_folder(root), root=root.resolve(), run=run, model=model, version=version)
+    return Location(folder=checkpoint_folder(root), root=root.resolve(), run=run, model=model, version=version)
 
 
-def _of_run(run: str, tracker: Tracker, downloads: Path) -> Resolved:
+def _of_run(run: str, tracker: Tracker, downloads: Path) -> Location:
     ended = tracker.client.get_run(run).info.end_time
     if ended is None:  # what it has now is not what it will have
         shutil.rmtree(downloads / f"{run}-unfinished", ignore_errors=True)
     name = f"{run}-{_digest((tracker.uri, run, ended))}" if ended else f"{run}-unfinished"
     root = _kept(downloads / name, lambda into: tracker.download(run, "checkpoint", into), f"run {run}")
-    return Resolved(folder=checkpoint_folder(root), root=root.resolve(), run=run)
+    return Location(folder=checkpoint_folder(root), root=root.resolve(), run=run)
 
 
 def _kept(target: Path, fetch: Callable[[Path], object], source: str) -> Path:

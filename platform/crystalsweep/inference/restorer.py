@@ -16,7 +16,7 @@ from crystalsweep.data.checks import Problem
 from crystalsweep.data.partial_cif import MAX_BYTES, partial_from_cif
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.completion import MAX_ATOMS, Completion, complete
-from crystalsweep.inference.locate import Resolved, resolve, tracker_for
+from crystalsweep.inference.locate import Location, locate, tracker_for
 from crystalsweep.networks.checkpoint import CheckpointInfo, load_generator, read_info
 from crystalsweep.networks.models import Generator
 from crystalsweep.structures.crystal import Crystal
@@ -41,7 +41,7 @@ class Restorer:
     """Number in the registry."""
 
     @classmethod
-    def of(cls, resolved: Resolved, reference: str, device: torch.device | str = "cpu") -> Restorer:
+    def of(cls, resolved: Location, reference: str, device: torch.device | str = "cpu") -> Restorer:
         """The generator of a checkpoint. Raises `ValueError` for a classifier's."""
         info = read_info(resolved.folder)
         if info.stage == "finetune":
@@ -108,7 +108,7 @@ def load(
     """
     named = str(reference)
     tracker = tracker_for(named, tracking_uri, storage)
-    return Restorer.of(resolve(named, tracker, (storage or default_storage()) / "downloads"), named, device)
+    return Restorer.of(locate(named, tracker, (storage or default_storage()) / "downloads"), named, device)
 
 
 def _read(partial: str | Path) -> Crystal:

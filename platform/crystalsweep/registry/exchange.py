@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from crystalsweep.artifacts.archive import pack, unpack
 from crystalsweep.artifacts.seal import RECORD, SEAL, require_sealed, seal_of
 from crystalsweep.config import Config
-from crystalsweep.inference.locate import resolve
+from crystalsweep.inference.locate import locate
 from crystalsweep.networks.checkpoint import load_generator
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, ensure_registered, holder_of, move
@@ -50,7 +50,7 @@ def export(tracker: Tracker, reference: str, file: Path) -> str:
     Raises `ValueError` where it has no dossier, or its files are not those that were registered.
     """
     with TemporaryDirectory() as scratch:
-        found = resolve(reference, tracker, Path(scratch) / "downloads")
+        found = locate(reference, tracker, Path(scratch) / "downloads")
         if not found.model or not found.version:
             raise ValueError(f"{reference} is no registered version; give models:/NAME@ALIAS or models:/NAME/VERSION")
         version = tracker.registered(found.model, version=found.version)

@@ -24,7 +24,7 @@ from crystalsweep.evaluation.outcome import Figure, Outcome, read_outcome
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import metrics_lock, versions
 from crystalsweep.evaluation.suite import Suite
-from crystalsweep.inference.locate import Resolved, resolve
+from crystalsweep.inference.locate import Location, locate
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
 from crystalsweep.provenance import environment, user
 from crystalsweep.registry import attempts
@@ -51,7 +51,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class PromotionRequest:
     """What is asked of a promotion."""
 
     reference: str
@@ -83,7 +83,7 @@ class Decision:
     """MLflow run of the attempt; None of a dry one."""
 
 
-def promote(tracker: Tracker, request: Request, say: Say, *, dry: bool = False) -> Decision:
+def promote(tracker: Tracker, request: PromotionRequest, say: Say, *, dry: bool = False) -> Decision:
     """Judge a checkpoint and, where it passes, register it and give it the alias.
 
     Raises:
@@ -93,7 +93,7 @@ def promote(tracker: Tracker, request: Request, say: Say, *, dry: bool = False) 
     """
     _ = [judged(name) for name in (request.metric, *request.guarded)]
     request.suite.require_same_crystals()
-    found = resolve(request.reference, tracker, request.storage / "downloads")
+    found = locate(request.reference, tracker, request.storage / "downloads")
     if not (found.folder / "generator.safetensors").exists():
         raise ValueError(f"{request.reference} is of stage {read_info(found.folder).stage} and has no generator")
     _require_finished(tracker, found.run)
@@ -131,7 +131,7 @@ def promote(tracker: Tracker, request: Request, say: Say, *, dry: bool = False) 
     return Decision(dossier=dossier, folder=folder, version=version, run=run)
 
 
-def _not_given(tracker: Tracker, request: Request, version: str, error: BaseException) -> None:
+def _not_given(tracker: Tracker, request: PromotionRequest, version: str, error: BaseException) -> None:
     """Have a version that was registered and did not get its alias say so, if the server still takes it."""
     why = f"Registered, but not given {request.alias}: {without_password(str(error))[:500]}"
     with suppress(MlflowException):
@@ -141,7 +141,9 @@ def _not_given(tracker: Tracker, request: Request, version: str, error: BaseExce
             tracker.client.set_model_version_tag(request.model, version, "crystalsweep.verdict", "not given the alias")
 
 
-def judge(request: Request, found: Resolved, champion: Resolved | None, earlier: int, say: Say) -> tuple[Dossier, Path]:
+def judge(
+    request: PromotionRequest, found: Location, champion: Location | None, earlier: int, say: Say
+) -> tuple[Dossier, Path]:
     """The dossier, and the folder with it and all other files of the version to be.
 
     `earlier` attempts were made on this suite and metric.
@@ -229,7 +231,7 @@ def judge(request: Request, found: Resolved, champion: Resolved | None, earlier:
     return dossier, folder
 
 
-def evaluate_on(suite: Suite, checkpoint: Path, out: Path, request: Request) -> Outcome:
+def evaluate_on(suite: Suite, checkpoint: Path, out: Path, request: PromotionRequest) -> Outcome:
     """The suite's figures of a checkpoint, on the CPU."""
     _, outcome, _ = evaluate_checkpoint(
         str(checkpoint),
@@ -259,16 +261,16 @@ class _Present:
 
     holder: str | None
     """Version that has the alias asked for."""
-    champion: Resolved | None
+    champion: Location | None
 
 
-def _present(tracker: Tracker, request: Request, weights: str) -> _Present:
+def _present(tracker: Tracker, request: PromotionRequest, weights: str) -> _Present:
     """Raises `ValueError` where the champion is of these weights."""
     held = holder_of(tracker, request.model, request.alias)
     holder = None if held is None else str(held.version)
     if holder_of(tracker, request.model, "champion") is None:
         return _Present(holder, None)
-    champion = resolve(f"models:/{request.model}@champion", tracker, request.storage / "downloads")
+    champion = locate(f"models:/{request.model}@champion", tracker, request.storage / "downloads")
     if _sha256(champion.folder / "generator.safetensors") == weights:
         raise ValueError(
             f"{request.reference} has the weights of {request.model}@champion, version {champion.version}: there is "
@@ -277,7 +279,7 @@ def _present(tracker: Tracker, request: Request, weights: str) -> _Present:
     return _Present(holder, champion)
 
 
-def _evaluation_of(champion: Resolved, request: Request, say: Say) -> tuple[Path, bool]:
+def _evaluation_of(champion: Location, request: PromotionRequest, say: Say) -> tuple[Path, bool]:
     """The champion's evaluation on the suite, and whether it had to be made now."""
     try:
         require_sealed(champion.root)
@@ -311,7 +313,9 @@ def _again(folder: Path, first: Outcome, workers: int | None) -> Gate:
         return reproducibility(first, read_outcome(out), COMMAND)
 
 
-def _register(tracker: Tracker, request: Request, dossier: Dossier, folder: Path, found: Resolved, run: str) -> str:
+def _register(
+    tracker: Tracker, request: PromotionRequest, dossier: Dossier, folder: Path, found: Location, run: str
+) -> str:
     ensure_registered(tracker, request.model)
     experiment = tracker.client.get_run(run).info.experiment_id
     figure = dossier.rows[CANDIDATE].get(request.metric)
@@ -335,7 +339,7 @@ def _register(tracker: Tracker, request: Request, dossier: Dossier, folder: Path
     return version
 
 
-def _folder(request: Request) -> Path:
+def _folder(request: PromotionRequest) -> Path:
     """A new one for the version's files."""
     now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     folder = request.storage / "promotions" / f"{request.model}-{now}"

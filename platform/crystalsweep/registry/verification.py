@@ -12,7 +12,7 @@ from crystalsweep.artifacts.seal import SEAL, require_sealed
 from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint
 from crystalsweep.evaluation.inputs import read_inputs
 from crystalsweep.evaluation.outcome import read_outcome
-from crystalsweep.inference.locate import Resolved, resolve
+from crystalsweep.inference.locate import Location, locate
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
 from crystalsweep.registry.dossier import EVALUATION, FOLDER, Dossier, read_dossier
 from crystalsweep.registry.gates.gate import Check, Gate
@@ -53,12 +53,12 @@ def verify(
     Raises `ValueError` where there is no such version, or it has no dossier.
     """
     with TemporaryDirectory() as fresh:  # what the registry has now, not what was downloaded once
-        return _verified(tracker, resolve(reference, tracker, Path(fresh)), say, trained_on=trained_on, workers=workers)
+        return _verified(tracker, locate(reference, tracker, Path(fresh)), say, trained_on=trained_on, workers=workers)
 
 
 def _verified(
     tracker: Tracker | None,
-    found: Resolved,
+    found: Location,
     say: Callable[[str], None],
     *,
     trained_on: Sequence[str],
@@ -80,7 +80,7 @@ def _verified(
     return Verification(dossier=dossier, gates=gates, version=found.version)
 
 
-def _files(tracker: Tracker | None, found: Resolved) -> Gate:
+def _files(tracker: Tracker | None, found: Location) -> Gate:
     expected = None
     if tracker is not None and found.model and found.version:
         expected = tracker.registered(found.model, version=found.version).tags.get(SEAL)
@@ -92,7 +92,7 @@ def _files(tracker: Tracker | None, found: Resolved) -> Gate:
     return Gate(name="files", title="Files", checks=[Check(title="unchanged", passed=passed, says=says)])
 
 
-def _claims(dossier: Dossier, found: Resolved) -> Gate:
+def _claims(dossier: Dossier, found: Location) -> Gate:
     """What the dossier says of weights, suite, lineage and figures, against the files it speaks of."""
     outcome = read_outcome(found.root / FOLDER / EVALUATION)
     info = read_info(found.folder)
@@ -125,7 +125,7 @@ def _as_before(dossier: Dossier, now: Gate) -> Gate:
     return now.model_copy(update={"checks": checks})
 
 
-def _figures(dossier: Dossier, found: Resolved, workers: int | None) -> Gate:
+def _figures(dossier: Dossier, found: Location, workers: int | None) -> Gate:
     first = read_outcome(found.root / FOLDER / EVALUATION)
     with TemporaryDirectory() as scratch:
         _, second, _ = evaluate_checkpoint(

@@ -28,7 +28,7 @@ _SOURCE_ROOT = {"PYTHONPATH": "platform"}
 """Where the library lies in the folder that workers start in; before any that is installed there."""
 
 
-def connect() -> None:
+def connect_cluster() -> None:
     """Attach to the cluster that RAY_ADDRESS names, as in a submitted job, else start one on this machine.
 
     Outside a job, workers run a snapshot of the checkout, as they do inside one: editing the code while trials run

@@ -9,14 +9,14 @@ from crystalsweep.artifacts.checkpoint_store import INFO, CheckpointStore, child
 from crystalsweep.evaluation.protocol import Chunk
 from crystalsweep.gallery import choose, restore_chosen, write_gallery
 from crystalsweep.networks.checkpoint import load_generator
-from crystalsweep.sweeping.outcome import Outcome
-from crystalsweep.sweeping.session import Session
+from crystalsweep.sweeping.session import SweepSession
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.training.restoration import TABLE
 
 _FILES = (INFO, TABLE, "generator.safetensors")
 
 
-def draw_crystals(session: Session, outcome: Outcome, chunks: Sequence[Chunk], name: str) -> Path | None:
+def draw_crystals(session: SweepSession, outcome: TrainingOutcome, chunks: Sequence[Chunk], name: str) -> Path | None:
     """The gallery's folder, in the sweep's; None where there is nothing to show, or it failed, which is said.
 
     The report does not depend on it, so that whatever goes wrong here costs the pictures only.

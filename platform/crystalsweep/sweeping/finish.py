@@ -13,16 +13,17 @@ from crystalsweep.artifacts.checkpoint_store import INFO, CheckpointStore, child
 from crystalsweep.evaluation.protocol import Chunk, evaluate_references, evaluation_chunks
 from crystalsweep.gallery.writing import PICTURE
 from crystalsweep.metrics import SHOWN, by_condition, flat, headline, ranking_score
-from crystalsweep.sweeping.budget import Used
 from crystalsweep.sweeping.crystals import draw_crystals
 from crystalsweep.sweeping.folder import read_history
-from crystalsweep.sweeping.outcome import Outcome
+from crystalsweep.sweeping.plan.budget import Usage
 from crystalsweep.sweeping.report.frames import measured
-from crystalsweep.sweeping.report.report import Finished, Told, draw_trial, next_commands
+from crystalsweep.sweeping.report.report import draw_trial, next_commands
 from crystalsweep.sweeping.report.words import interval
-from crystalsweep.sweeping.session import Session
+from crystalsweep.sweeping.session import SweepSession
+from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.objectives import Objective
-from crystalsweep.sweeping.study import Ended, Ledger
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
+from crystalsweep.sweeping.study import Ledger, TrainingEnd
 from crystalsweep.sweeping.views import IMAGES, save_view
 from crystalsweep.sweeping.watch import NOTE
 from crystalsweep.tracking.images import FOLDER as IMAGE_FOLDER
@@ -35,7 +36,7 @@ from crystalsweep.training.restoration import TABLE
 from crystalsweep.training.stage import select
 
 
-def finish(session: Session, ledger: Ledger, used: Used, *, whole: bool) -> None:
+def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: bool) -> None:
     """Report on all trainings so far, on the terminal, in the sweep's folder and on the parent run.
 
     `whole` says that all have ended, which is what the forecast was of.
@@ -54,7 +55,7 @@ def finish(session: Session, ledger: Ledger, used: Used, *, whole: bool) -> None
     train = select(session.crystals.train, config, stable_only=config.stable_only, split="train")
     references = evaluate_references(val, train, config.evaluation)
     costs = _costs(session, used)
-    finished = Finished(
+    finished = FinishedSweep(
         name=record.name,
         question=session.spec.question,
         outcomes=outcomes,
@@ -74,7 +75,7 @@ def finish(session: Session, ledger: Ledger, used: Used, *, whole: bool) -> None
     _say(session, told, costs, save_view(session, told))
 
 
-def _publish(session: Session, told: Told, references: Mapping[str, pd.DataFrame]) -> None:
+def _publish(session: SweepSession, told: Report, references: Mapping[str, pd.DataFrame]) -> None:
     """Files into the sweep's folder and to the parent run, with what the references score and the conclusion."""
     folder, outbox, parent = session.folder, session.outbox, session.record.name
     (folder / "results.txt").write_text(f"{told.text}\n")
@@ -92,7 +93,7 @@ def _publish(session: Session, told: Told, references: Mapping[str, pd.DataFrame
 
 
 def _publish_trials(
-    session: Session, finished: Finished, told: Told, chunks: Sequence[Chunk], named: Mapping[str, str]
+    session: SweepSession, finished: FinishedSweep, told: Report, chunks: Sequence[Chunk], named: Mapping[str, str]
 ) -> None:
     """Each complete training's plots, crystals, conditions and conclusion, to its own run; `named` are runs by key."""
     outbox, folder = session.outbox, session.folder
@@ -112,7 +113,7 @@ def _publish_trials(
         outbox.tag(key, {NOTE: conclusion_of(outcome, told, finished.objectives[0]), **LOGGED_IMAGES})
 
 
-def conclusion_of(outcome: Outcome, told: Told, objective: Objective) -> str:
+def conclusion_of(outcome: TrainingOutcome, told: Report, objective: Objective) -> str:
     """A complete training in a line: its objective, and how it did beside its control arm."""
     parts = [f"{objective.title} {interval(*measured(outcome, objective))}"]
     verdict = told.verdicts.get(outcome.number, "control arm" if outcome.control else "")
@@ -121,7 +122,7 @@ def conclusion_of(outcome: Outcome, told: Told, objective: Objective) -> str:
     return best + "; ".join(parts)
 
 
-def _say(session: Session, told: Told, costs: Mapping[str, tuple[float, float]], view: str) -> None:
+def _say(session: SweepSession, told: Report, costs: Mapping[str, tuple[float, float]], view: str) -> None:
     display, request, folder = session.display, session.request, session.folder
     display.settle()
     display.say(f"\n{told.text}\n")
@@ -144,7 +145,7 @@ def _say(session: Session, told: Told, costs: Mapping[str, tuple[float, float]],
     )
 
 
-def runs_of(session: Session) -> dict[str, Run]:
+def runs_of(session: SweepSession) -> dict[str, Run]:
     """MLflow's run of each training, by key; none where MLflow is away."""
     experiment = session.experiments[session.spec.name]
     with suppress(MlflowException):
@@ -153,11 +154,11 @@ def runs_of(session: Session) -> dict[str, Run]:
     return {}
 
 
-def _outcome(session: Session, ended: Ended, runs: Mapping[str, str]) -> Outcome:
+def _outcome(session: SweepSession, ended: TrainingEnd, runs: Mapping[str, str]) -> TrainingOutcome:
     training = ended.training
     store = CheckpointStore(child(session.checkpoints, training.key))
     latest = store.latest() if ended.state == "complete" else None
-    return Outcome(
+    return TrainingOutcome(
         number=ended.number,
         seed=training.seed,
         key=training.key,
@@ -172,7 +173,7 @@ def _outcome(session: Session, ended: Ended, runs: Mapping[str, str]) -> Outcome
     )
 
 
-def _costs(session: Session, used: Used) -> dict[str, tuple[float, float]]:
+def _costs(session: SweepSession, used: Usage) -> dict[str, tuple[float, float]]:
     """What was forecast, and what came."""
     forecast = session.record.forecast
     actual = {

@@ -13,21 +13,21 @@ from typing import Any
 
 from crystalsweep.artifacts.addresses import shown_address
 from crystalsweep.artifacts.places import default_storage
-from crystalsweep.sweeping.plan.request import Request
+from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.tracking.tracker import sqlite_uri
 
-FILE, HISTORIES = "sweep.json", "histories"
+SWEEP_FILE, HISTORIES = "sweep.json", "histories"
 
 
 @dataclass(kw_only=True)
-class Record:
+class SweepRecord:
     """`sweep.json`: everything of a sweep that its study and its checkpoints do not hold."""
 
     name: str
     """`gan_noise-20261123-102707`."""
     sweep: str
     """The sweep file's name."""
-    request: Request
+    request: SweepRequest
     code_sha256: str
     data_sha256: str
     split_sha256: str
@@ -59,31 +59,33 @@ def new_name(sweep: str) -> str:
     return f"{sweep}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def write(folder: Path, record: Record) -> None:
+def write_sweep(folder: Path, record: SweepRecord) -> None:
     """Replace `sweep.json` at once."""
     folder.mkdir(parents=True, exist_ok=True)
     content = asdict(record) | {"request": record.request.as_json()}
-    partial = folder / f"{FILE}.partial"
+    partial = folder / f"{SWEEP_FILE}.partial"
     partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-    partial.replace(folder / FILE)
+    partial.replace(folder / SWEEP_FILE)
 
 
-def read(folder: Path) -> Record:
+def read_sweep(folder: Path) -> SweepRecord:
     """The record. Raises `ValueError` where `folder` is no sweep's."""
     try:
-        content: dict[str, Any] = json.loads((folder / FILE).read_text())
+        content: dict[str, Any] = json.loads((folder / SWEEP_FILE).read_text())
     except FileNotFoundError:
-        raise ValueError(f"{folder} holds no sweep: it has no {FILE}") from None
+        raise ValueError(f"{folder} holds no sweep: it has no {SWEEP_FILE}") from None
     try:
-        return Record(**{**content, "request": Request.from_json(content["request"])})
+        return SweepRecord(**{**content, "request": SweepRequest.from_json(content["request"])})
     except TypeError as error:
-        raise ValueError(f"{folder / FILE} was written by another version ({error}); resume it with that one") from None
+        raise ValueError(
+            f"{folder / SWEEP_FILE} was written by another version ({error}); resume it with that one"
+        ) from None
 
 
-def find(storage: str, sweep: str, name: str) -> Path:
+def find_sweep(storage: str, sweep: str, name: str) -> Path:
     """Folder of the sweep `name`, or of the `latest` of this sweep file. Raises `ValueError` naming those there."""
     sweeps = state_folder(storage) / "sweeps"
-    there = sorted((folder.parent for folder in sweeps.glob(f"{sweep}-*/{FILE}")), key=lambda folder: folder.name)
+    there = sorted((folder.parent for folder in sweeps.glob(f"{sweep}-*/{SWEEP_FILE}")), key=lambda folder: folder.name)
     if name == "latest" and there:
         return there[-1]
     if sweeps / name in there:
@@ -123,7 +125,7 @@ def locked(folder: Path, wait: Callable[[str], None] | None = None) -> Iterator[
         yield
 
 
-def moved(request: Request, storage: str) -> Request:
+def moved(request: SweepRequest, storage: str) -> SweepRequest:
     """The request of a sweep that was found in `storage`, which may be another folder than the one it began in.
 
     Raises `ValueError` where one of the two is an object store and not the other.
@@ -137,6 +139,6 @@ def moved(request: Request, storage: str) -> Request:
     return replace(request, storage=storage, tracking_uri=tracking)
 
 
-def allowed(request: Request, given: Mapping[str, Any]) -> Request:
+def allowed(request: SweepRequest, given: Mapping[str, Any]) -> SweepRequest:
     """A saved request with the options that were given anew, all of them `FREE`."""
-    return Request(**{**vars(request), **given})
+    return SweepRequest(**{**vars(request), **given})

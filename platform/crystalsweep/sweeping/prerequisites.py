@@ -12,13 +12,13 @@ from crystalsweep.artifacts.checkpoint_store import CheckpointStore, child
 from crystalsweep.data import DataSet
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.provenance import training_sha256
-from crystalsweep.sweeping.outcome import State
-from crystalsweep.sweeping.training import Training
+from crystalsweep.sweeping.space.outcome import TrainingState
+from crystalsweep.sweeping.space.training import Training
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.training.catalogue import stage_spec
 from crystalsweep.training.config import StageConfig
 
-KEY = "crystalsweep.key"
+PREREQUISITE_KEY = "crystalsweep.key"
 """Tag: hash of the config, data, split and code that made a prerequisite, and of what it started from."""
 
 EXPERIMENT = "prerequisites"
@@ -44,7 +44,7 @@ class Single:
     def __init__(self, stage: str, note: Callable[[float], None], *, name: str = "") -> None:
         self.stage, self._note = stage, note
         self._left = [Training(key=stage, name=name or stage, settings={})]
-        self.state: State = "stopped"
+        self.state: TrainingState = "stopped"
         self.reason = ""
 
     def next(self) -> Training | None:
@@ -56,7 +56,9 @@ class Single:
         del key, settings
         self._note(seconds)
 
-    def end(self, key: str, state: State, reason: str, history: Sequence[Mapping[str, float]], seconds: float) -> None:
+    def end(
+        self, key: str, state: TrainingState, reason: str, history: Sequence[Mapping[str, float]], seconds: float
+    ) -> None:
         """How it ended."""
         del key, history
         self.state, self.reason = state, reason
@@ -70,7 +72,7 @@ class Single:
         return Prerequisite(stage=self.stage, key=key, run=run, checkpoint=shared(store))
 
 
-def key_of(stage: str, config: StageConfig, data: DataSet, inputs: Mapping[str, str]) -> str:
+def prerequisite_key(stage: str, config: StageConfig, data: DataSet, inputs: Mapping[str, str]) -> str:
     """Return the sha256 of stage, config, data, split, code and the keys of the inputs: any change is another key."""
     parts = [stage, config.fingerprint(), data.data_sha256, data.split_sha256]
     parts += [training_sha256(stage_spec(stage).package)]
@@ -89,12 +91,12 @@ def kept(known: Prerequisite, storage: str) -> Prerequisite | None:
     return None if store.latest() is None else replace(known, checkpoint=shared(store))
 
 
-def find(tracker: Tracker, experiment: str, stage: str, key: str, storage: str) -> Prerequisite | None:
+def find_prerequisite(tracker: Tracker, experiment: str, stage: str, key: str, storage: str) -> Prerequisite | None:
     """The prerequisite with this key that has finished in MLflow; its checkpoint comes from there if it must.
 
     One process at a time may do this with a key.
     """
-    found = tracker.finished_with(experiment, KEY, key)
+    found = tracker.finished_with(experiment, PREREQUISITE_KEY, key)
     if not found:
         return None
     run = str(found.info.run_id)

@@ -22,20 +22,31 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
 from crystalsweep.artifacts.addresses import shown_address, without_password
-from crystalsweep.data import DataSet, absolute_source, load
+from crystalsweep.data import DataSet, absolute_source, load_data
 from crystalsweep.data.splitting import PARTS
 from crystalsweep.metrics import CompositionRules
 from crystalsweep.provenance import code_sha256, environment, git_revision, is_gone, user
 from crystalsweep.structures.crystal import Crystal
-from crystalsweep.sweeping.cluster import cluster_nodes, connect
+from crystalsweep.sweeping.cluster import cluster_nodes, connect_cluster
 from crystalsweep.sweeping.display.display import Display, display
-from crystalsweep.sweeping.folder import FILE, Record, allowed, find, locked, moved, new_name, read, state_folder, write
+from crystalsweep.sweeping.folder import (
+    SWEEP_FILE,
+    SweepRecord,
+    allowed,
+    find_sweep,
+    locked,
+    moved,
+    new_name,
+    read_sweep,
+    state_folder,
+    write_sweep,
+)
 from crystalsweep.sweeping.plan.plan import Plan
 from crystalsweep.sweeping.plan.refusals import require_caps, require_sound
-from crystalsweep.sweeping.plan.request import FREE, Request
+from crystalsweep.sweeping.plan.request import FREE, SweepRequest
 from crystalsweep.sweeping.plan.room import require_room
 from crystalsweep.sweeping.prerequisites import EXPERIMENT
-from crystalsweep.sweeping.session import Session
+from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.spec import SweepSpec
 from crystalsweep.sweeping.stages import PATIENCE, CapReachedError, left_by, run_stages
@@ -57,9 +68,9 @@ PROCESS = "crystalsweep.process"
 """Tag: host and pid of the process that owns a sweep."""
 
 
-def run(
+def run_sweep(
     spec_of: Callable[[Mapping[str, Any]], SweepSpec],
-    request: Request,
+    request: SweepRequest,
     *,
     given: Mapping[str, Any],
     resume: str | None,
@@ -75,9 +86,9 @@ def run(
     try:
         spec = spec_of(request.own)
         if resume:
-            folder = find(request.storage, spec.name, resume)
+            folder = find_sweep(request.storage, spec.name, resume)
             with locked(folder):
-                record = read(folder)
+                record = read_sweep(folder)
                 record.request = moved(allowed(record.request, given), request.storage)
                 if {"num_samples", "max_concurrent"} & given.keys():
                     record.forecast = {}
@@ -88,7 +99,9 @@ def run(
         request = replace(request, data=absolute_source(request.data))
         name = new_name(spec.name)
         folder = state_folder(request.storage) / "sweeps" / name
-        record = Record(name=name, sweep=spec.name, request=request, code_sha256="", data_sha256="", split_sha256="")
+        record = SweepRecord(
+            name=name, sweep=spec.name, request=request, code_sha256="", data_sha256="", split_sha256=""
+        )
         if dry_run:
             _prepare_and_go(spec, record, folder, screen, dry_run=True, resumed=False)
             return
@@ -98,7 +111,7 @@ def run(
         raise click.ClickException(without_password(_last_line(error))) from error
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left takes seconds
-        begun = (folder / FILE).exists()
+        begun = (folder / SWEEP_FILE).exists()
         screen.say(f"stopped; go on with --resume {folder.name}" if begun else "stopped", error=True)
         sys.exit(130)
     finally:
@@ -107,10 +120,10 @@ def run(
 
 
 def _prepare_and_go(
-    spec: SweepSpec, record: Record, folder: Path, screen: Display, *, dry_run: bool, resumed: bool
+    spec: SweepSpec, record: SweepRecord, folder: Path, screen: Display, *, dry_run: bool, resumed: bool
 ) -> None:
     request = record.request
-    crystals = load(request.data, progress=True)
+    crystals = load_data(request.data, progress=True)
     for reject in crystals.rejects:
         screen.say(f"rejected: {reject}", error=True)
     plan = Plan(spec=spec, request=request, resolved=spec.resolve(request.preset, request.settings))
@@ -149,7 +162,7 @@ def _require_labels(stage: StageSpec, crystals: Sequence[Crystal], part: str) ->
             )
 
 
-def _require_same(record: Record, crystals: DataSet, screen: Display) -> None:
+def _require_same(record: SweepRecord, crystals: DataSet, screen: Display) -> None:
     """A sweep goes on with its own data only; other code is said, and recorded on the runs it makes."""
     if (record.data_sha256, record.split_sha256) != (crystals.data_sha256, crystals.split_sha256):
         raise ValueError(f"{record.request.data} is not the data that {record.name} began with; start a new sweep")
@@ -161,7 +174,7 @@ def _require_same(record: Record, crystals: DataSet, screen: Display) -> None:
         )
 
 
-def _go(plan: Plan, record: Record, folder: Path, crystals: DataSet, screen: Display) -> None:
+def _go(plan: Plan, record: SweepRecord, folder: Path, crystals: DataSet, screen: Display) -> None:
     spec, request = plan.spec, record.request
     root = state_folder(request.storage)
     tracker = Tracker(request.tracking_uri)
@@ -170,13 +183,13 @@ def _go(plan: Plan, record: Record, folder: Path, crystals: DataSet, screen: Dis
     for experiment in experiments.values():
         _bury_the_dead(tracker, experiment)
     screen.say(f"{plan.question}\nstarting Ray…")
-    connect()
+    connect_cluster()
     signal.signal(signal.SIGTERM, _interrupt)  # ray.init replaced it
     plan = replace(plan, nodes=cluster_nodes())
     require_room(plan.nodes, plan.resources)
     require_caps(request, plan.gpus_per_worker)
     outbox = Outbox(tracker, tell=lambda line: screen.say(line, error=True))
-    session = Session(
+    session = SweepSession(
         spec=spec,
         record=record,
         folder=folder,
@@ -195,7 +208,7 @@ def _go(plan: Plan, record: Record, folder: Path, crystals: DataSet, screen: Dis
         | ({STARTED_FROM: record.started_from} if record.started_from else {}),
     )
     record.status = "running"
-    write(folder, record)
+    write_sweep(folder, record)
     outbox.start(
         record.name,
         experiments[spec.name],
@@ -211,7 +224,7 @@ def _go(plan: Plan, record: Record, folder: Path, crystals: DataSet, screen: Dis
 
 
 @contextmanager
-def _closing(session: Session) -> Iterator[None]:
+def _closing(session: SweepSession) -> Iterator[None]:
     """Whatever happens, the folder and MLflow say how the sweep ended, and no run of this process stays running."""
     record, status, reason, patience = session.record, "FAILED", "", PATIENCE_AT_STOP
     record.status = "stopped"
@@ -243,10 +256,10 @@ def _closing(session: Session) -> Iterator[None]:
                     session.tracker.finish(left.info.run_id, "KILLED", "the sweep was stopped")
 
 
-def _try_to_write(session: Session) -> None:
+def _try_to_write(session: SweepSession) -> None:
     """`sweep.json`, for the last time; a full disk has been told already."""
     try:
-        write(session.folder, session.record)
+        write_sweep(session.folder, session.record)
     except OSError as error:
         session.display.say(f"{session.folder} cannot be written: {error}", error=True)
 
@@ -301,7 +314,7 @@ def _parameters(plan: Plan) -> dict[str, str]:
     return _asked(plan.request, free=False) | plan.parameters()
 
 
-def _asked(request: Request, *, free: bool) -> dict[str, str]:
+def _asked(request: SweepRequest, *, free: bool) -> dict[str, str]:
     """What was asked: that which a resumed sweep can be asked anew, or the rest."""
     asked = {name: str(value) for name, value in request.as_json().items() if value not in (None, (), {})}
     asked |= {"storage": shown_address(request.storage), "tracking_uri": without_password(request.tracking_uri)}

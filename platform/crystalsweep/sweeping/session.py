@@ -7,11 +7,11 @@ from pathlib import Path
 
 from crystalsweep.artifacts.checkpoint_store import child
 from crystalsweep.data import DataSet
-from crystalsweep.sweeping.budget import Caps, Used
 from crystalsweep.sweeping.display.display import Display
-from crystalsweep.sweeping.folder import Record
+from crystalsweep.sweeping.folder import SweepRecord
+from crystalsweep.sweeping.plan.budget import Caps, Usage
 from crystalsweep.sweeping.plan.plan import Plan
-from crystalsweep.sweeping.plan.request import Request
+from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.spec import SweepSpec
 from crystalsweep.tracking.outbox import Outbox
@@ -19,11 +19,11 @@ from crystalsweep.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
+class SweepSession:
     """One process's share of a sweep."""
 
     spec: SweepSpec
-    record: Record
+    record: SweepRecord
     folder: Path
     """Local, of the sweep."""
     plan: Plan
@@ -37,7 +37,7 @@ class Session:
     tags: dict[str, str]
 
     @property
-    def request(self) -> Request:
+    def request(self) -> SweepRequest:
         """What was asked."""
         return self.record.request
 
@@ -53,7 +53,7 @@ class Session:
         return child(child(child(self.request.storage, "sweeps"), self.record.name), "checkpoints")
 
     @property
-    def prerequisites_used(self) -> Used:
+    def prerequisites_used(self) -> Usage:
         """By prerequisites, in all sessions."""
         used = self.record.prerequisites_used
-        return Used(cpu_hours=used["cpu_hours"], gpu_hours=used["gpu_hours"])
+        return Usage(cpu_hours=used["cpu_hours"], gpu_hours=used["gpu_hours"])

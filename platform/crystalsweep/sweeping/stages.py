@@ -7,20 +7,29 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from crystalsweep.sweeping.budget import Used
 from crystalsweep.sweeping.cluster import on_a_worker
-from crystalsweep.sweeping.finish import finish, runs_of
-from crystalsweep.sweeping.folder import locked, state_folder, write
+from crystalsweep.sweeping.finish import finish_sweep, runs_of
+from crystalsweep.sweeping.folder import locked, state_folder, write_sweep
+from crystalsweep.sweeping.plan.budget import Usage
 from crystalsweep.sweeping.plan.forecast import Forecast
 from crystalsweep.sweeping.plan.refusals import require_patience
-from crystalsweep.sweeping.prerequisites import EXPERIMENT, KEY, Prerequisite, Single, find, home, kept, key_of
-from crystalsweep.sweeping.session import Session
+from crystalsweep.sweeping.prerequisites import (
+    EXPERIMENT,
+    PREREQUISITE_KEY,
+    Prerequisite,
+    Single,
+    find_prerequisite,
+    home,
+    kept,
+    prerequisite_key,
+)
+from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.objectives import OBJECTIVES
+from crystalsweep.sweeping.space.training import Training
 from crystalsweep.sweeping.study import Ledger
-from crystalsweep.sweeping.training import Training
 from crystalsweep.sweeping.trainings import Schedule, run_trainings
 from crystalsweep.sweeping.trial import Assignment
-from crystalsweep.sweeping.watch import STATUS, Source, Watch, Watched
+from crystalsweep.sweeping.watch import STATUS, Source, Watch, WatchSettings
 from crystalsweep.training.catalogue import stage_spec
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.job import Job, Resources, job_for
@@ -36,7 +45,7 @@ class CapReachedError(Exception):
     """A cap was reached: all trainings were stopped, to be resumed."""
 
 
-def run_stages(session: Session) -> None:
+def run_stages(session: SweepSession) -> None:
     """Train what the sweep starts from and what it sweeps, and report.
 
     Raises `CapReachedError`, after the report where the swept stage had begun, `OSError` where the storage fails, and
@@ -48,7 +57,7 @@ def run_stages(session: Session) -> None:
     keys = _keys(session)
     if not record.forecast:
         record.forecast = _forecast(session, _need_no_training(session, keys)).as_json()
-    write(session.folder, record)
+    write_sweep(session.folder, record)
     require_patience(record.forecast.get("epoch_minutes"), session.request.timeout)
     for stage, config in plan.prerequisites.items():
         _have(session, stage, config, keys)
@@ -63,7 +72,7 @@ def left_by(stage: str) -> str:
     return stage_spec(stage).leaves
 
 
-def _sweep(session: Session) -> None:
+def _sweep(session: SweepSession) -> None:
     record, plan, request = session.record, session.plan, session.request
     ledger = Ledger(
         session.folder,
@@ -111,12 +120,12 @@ def _sweep(session: Session) -> None:
     _train(watch, rounds, plan.at_once)
     if watch.halted:
         session.display.say(f"stopped: {watch.halted}")
-    finish(session, ledger, watch.used(), whole=not watch.halted)
+    finish_sweep(session, ledger, watch.used(), whole=not watch.halted)
     if watch.halted:
         raise CapReachedError(watch.halted)
 
 
-def _remember(session: Session, ledger: Ledger, watch: Watch) -> None:
+def _remember(session: SweepSession, ledger: Ledger, watch: Watch) -> None:
     """What earlier sessions trained; MLflow is sent what it lacks of that."""
     runs = runs_of(session)
     for known in ledger.ended():
@@ -129,7 +138,7 @@ def _remember(session: Session, ledger: Ledger, watch: Watch) -> None:
             watch.resend(key)
 
 
-def _forget_lost(session: Session) -> None:
+def _forget_lost(session: SweepSession) -> None:
     """Prerequisites that an earlier session began with are kept, wherever the storage is now.
 
     What is gone, and what was made from it, is found or made again.
@@ -145,16 +154,16 @@ def _forget_lost(session: Session) -> None:
             known.pop(name, None)
 
 
-def _keys(session: Session) -> dict[str, str]:
+def _keys(session: SweepSession) -> dict[str, str]:
     """By what it leaves, the key of every prerequisite."""
     keys: dict[str, str] = {}
     for stage, config in session.plan.prerequisites.items():
         known = session.record.prerequisites.get(left_by(stage))
-        keys[left_by(stage)] = known["key"] if known else key_of(stage, config, session.crystals, keys)
+        keys[left_by(stage)] = known["key"] if known else prerequisite_key(stage, config, session.crystals, keys)
     return keys
 
 
-def _need_no_training(session: Session, keys: Mapping[str, str]) -> list[str]:
+def _need_no_training(session: SweepSession, keys: Mapping[str, str]) -> list[str]:
     """Prerequisites that others have made; what this sweep has made itself is part of what it costs."""
     if session.record.prerequisites_used["cpu_hours"]:
         return []
@@ -162,11 +171,11 @@ def _need_no_training(session: Session, keys: Mapping[str, str]) -> list[str]:
     return [
         stage
         for stage in session.plan.prerequisites
-        if left_by(stage) in there or tracker.finished_with(experiment, KEY, keys[left_by(stage)])
+        if left_by(stage) in there or tracker.finished_with(experiment, PREREQUISITE_KEY, keys[left_by(stage)])
     ]
 
 
-def _forecast(session: Session, found: Sequence[str]) -> Forecast:
+def _forecast(session: SweepSession, found: Sequence[str]) -> Forecast:
     """From steps timed where trials will run: here, unless they have GPUs, which this process has none of."""
     forecast = partial(session.plan.forecast, found=found)
     if not session.plan.gpus_per_worker:
@@ -174,27 +183,27 @@ def _forecast(session: Session, found: Sequence[str]) -> Forecast:
     return on_a_worker(session.plan.resources, forecast, session.crystals)
 
 
-def _have(session: Session, stage: str, config: StageConfig, keys: Mapping[str, str]) -> None:
+def _have(session: SweepSession, stage: str, config: StageConfig, keys: Mapping[str, str]) -> None:
     """Have what the sweep starts from: found, or trained now, by one sweep at a time."""
     record, storage, name = session.record, session.request.storage, left_by(stage)
     if name in record.prerequisites:
         return
     with locked(state_folder(storage) / "prerequisites" / keys[name][:16], wait=session.display.say):
-        found = find(session.tracker, session.experiments[EXPERIMENT], stage, keys[name], storage)
+        found = find_prerequisite(session.tracker, session.experiments[EXPERIMENT], stage, keys[name], storage)
         if found:
             session.display.say(f"{stage}: found in MLflow, run {found.run} (same config, data and code)")
         record.prerequisites[name] = vars(found or _make(session, stage, config, keys[name]))
-        write(session.folder, record)
+        write_sweep(session.folder, record)
 
 
-def _make(session: Session, stage: str, config: StageConfig, key: str) -> Prerequisite:
+def _make(session: SweepSession, stage: str, config: StageConfig, key: str) -> Prerequisite:
     together = replace(session.plan.resources, workers=session.plan.together(config))
     before, given = session.prerequisites_used, session.record.prerequisites
 
     def note(seconds: float) -> None:
         used = before.plus(seconds, together)
         session.record.prerequisites_used = {"cpu_hours": used.cpu_hours, "gpu_hours": used.gpu_hours}
-        write(session.folder, session.record)
+        write_sweep(session.folder, session.record)
 
     inputs = {name: known["checkpoint"] for name, known in given.items()}
     job = replace(job_for(stage, config, session.request.data, inputs), checkpoints=home(session.request.storage, key))
@@ -208,7 +217,7 @@ def _make(session: Session, stage: str, config: StageConfig, key: str) -> Prereq
         parent=None,
         used=before,
         prefix=key[:16],
-        tags={KEY: key, **{f"crystalsweep.input.{name}": known["run"] for name, known in given.items()}},
+        tags={PREREQUISITE_KEY: key, **{f"crystalsweep.input.{name}": known["run"] for name, known in given.items()}},
     )
     schedule = Schedule(kind="none", objective=OBJECTIVES["score"], epochs=config.epochs)
     _train(watch, [(single.next, schedule)], 1)
@@ -230,7 +239,7 @@ def _train(watch: Watch, rounds: Sequence[Round], at_once: int) -> None:
         raise OSError(watch.halted)
 
 
-def _assignment(session: Session, job: Job, resources: Resources, *, mutating: bool) -> Assignment:
+def _assignment(session: SweepSession, job: Job, resources: Resources, *, mutating: bool) -> Assignment:
     return Assignment(
         job=job,
         choices=session.plan.resolved.choices,
@@ -241,14 +250,14 @@ def _assignment(session: Session, job: Job, resources: Resources, *, mutating: b
 
 
 def _watch(
-    session: Session,
+    session: SweepSession,
     source: Source,
     assignment: Assignment,
     *,
     experiment: str,
     kind: str,
     parent: str | None,
-    used: Used,
+    used: Usage,
     prefix: str = "",
     tags: Mapping[str, str] | None = None,
 ) -> Watch:
@@ -257,10 +266,10 @@ def _watch(
     def note(elapsed: float) -> None:
         record.seconds = before + elapsed
         with suppress(OSError):  # a full disk is told of checkpoints, with its remedy
-            write(session.folder, record)
+            write_sweep(session.folder, record)
 
     return Watch(
-        Watched(
+        WatchSettings(
             title=session.spec.name,
             assignment=assignment,
             source=source,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore, child
 from crystalsweep.data import DataSet
-from crystalsweep.inference.locate import Resolved, resolve, tracker_for
+from crystalsweep.inference.locate import Location, locate, tracker_for
 from crystalsweep.networks.architectures import backbone_config, run_as
 from crystalsweep.networks.checkpoint import CheckpointInfo, lineage, read_info
 from crystalsweep.registry.aliases import holder_of
@@ -38,7 +38,7 @@ class Start:
     """Whose checkpoint it stands in for."""
     told: str
     """As `crystal-generator version 3`."""
-    found: Resolved
+    found: Location
     info: CheckpointInfo
 
 
@@ -61,7 +61,7 @@ def look_up(plan: Plan, crystals: DataSet, say: Say, downloads: Path | None = No
     tracker = tracker_for(reference, plan.request.tracking_uri, None)
     if asked == CHAMPION and (tracker is None or holder_of(tracker, MODEL, "champion") is None):
         return None
-    found = resolve(reference, tracker, downloads or state_folder(plan.request.storage) / "downloads")
+    found = locate(reference, tracker, downloads or state_folder(plan.request.storage) / "downloads")
     info = read_info(found.folder)
     told = f"{found.model} version {found.version}" if found.model else asked
     why = _unfit(found.folder, lineage([found.folder]), config, crystals, named=asked != CHAMPION)

@@ -20,15 +20,15 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from crystalsweep.config import value_at
-from crystalsweep.sweeping.outcome import State
 from crystalsweep.sweeping.plan.request import Search
 from crystalsweep.sweeping.space.objectives import Objective
+from crystalsweep.sweeping.space.outcome import TrainingState
 from crystalsweep.sweeping.space.parameters import Parameter, always_named, run_name
-from crystalsweep.sweeping.training import Training, key_of, parse_key
+from crystalsweep.sweeping.space.training import Training, parse_training_key, training_key
 from crystalsweep.training.config import StageConfig
 
 SETTINGS, CONTROL = "settings", "control"
-FILE = "study.db"
+STUDY_FILE = "study.db"
 
 _PATIENCE = 60
 """Seconds that a write waits for whoever holds the database, as optuna-dashboard may."""
@@ -38,12 +38,12 @@ _STARTUP = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class TrainingEnd:
     """How a training ended, as the study has it."""
 
     training: Training
     number: int
-    state: State
+    state: TrainingState
     reason: str
 
 
@@ -66,7 +66,7 @@ class Ledger:
         config: StageConfig | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.address = f"sqlite:///{folder / FILE}"
+        self.address = f"sqlite:///{folder / STUDY_FILE}"
         storage = RDBStorage(self.address, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
         self.parameters, self.objectives = parameters, objectives
         self._named = always_named(named or {})
@@ -101,7 +101,7 @@ class Ledger:
                 continue
             settings = self._settings(self._live(trial))
             for seed in range(self._seeds):
-                key, known = key_of(trial.number, seed), trial.user_attrs.get(f"s{seed}", {})
+                key, known = training_key(trial.number, seed), trial.user_attrs.get(f"s{seed}", {})
                 if key not in self._issued and not known.get("state"):
                     self._issued.add(key)
                     return self._training(trial, seed, settings, known)
@@ -125,7 +125,9 @@ class Ledger:
         """Keep for how long a training held its resources, and the settings that it was mutated to."""
         self._update(key, {"seconds": seconds} | ({SETTINGS: dict(settings)} if settings else {}))
 
-    def end(self, key: str, state: State, reason: str, history: Sequence[Mapping[str, float]], seconds: float) -> None:
+    def end(
+        self, key: str, state: TrainingState, reason: str, history: Sequence[Mapping[str, float]], seconds: float
+    ) -> None:
         """A training is over; with its last seed, its trial is. A stopped one stays open, to be resumed."""
         if state == "stopped":
             self._update(key, {"seconds": seconds})
@@ -133,9 +135,9 @@ class Ledger:
             return
         curve = {str(int(row["epoch"])): self._values(row) for row in history}
         self._update(key, {"state": state, "reason": reason, "seconds": seconds, "curve": curve})
-        self._tell_if_over(self._trial(parse_key(key)[0]))
+        self._tell_if_over(self._trial(parse_training_key(key)[0]))
 
-    def ended(self) -> list[Ended]:
+    def ended(self) -> list[TrainingEnd]:
         """All trainings that are over, and as `stopped` those that are begun."""
         found = []
         for trial in self.study.get_trials(deepcopy=False):
@@ -146,7 +148,7 @@ class Ledger:
                 settings = trial.user_attrs.get(SETTINGS, trial.params)
                 training = self._training(trial, seed, settings, known)
                 state, reason = known.get("state", "stopped"), known.get("reason", "")
-                found.append(Ended(training=training, number=trial.number, state=state, reason=reason))
+                found.append(TrainingEnd(training=training, number=trial.number, state=state, reason=reason))
         return found
 
     def importances(self) -> dict[str, float]:
@@ -214,7 +216,7 @@ class Ledger:
         meant = known.get(SETTINGS, settings)
         shown = run_name([*self._named, *self.parameters], self._shared | dict(meant))
         return Training(
-            key=key_of(trial.number, seed),
+            key=training_key(trial.number, seed),
             name=f"{self._stage} {shown} seed {seed}",
             settings=meant,
             seed=seed,
@@ -223,7 +225,7 @@ class Ledger:
         )
 
     def _update(self, key: str, known: Mapping[str, Any]) -> None:
-        number, seed = parse_key(key)
+        number, seed = parse_training_key(key)
         trial = self._live(self._trial(number))
         trial.set_user_attr(f"s{seed}", trial.user_attrs.get(f"s{seed}", {}) | dict(known))
 

@@ -19,8 +19,8 @@ from crystalsweep.sweeping.plan.request import Scheduler
 from crystalsweep.sweeping.plan.survival import asha
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.parameters import Parameter
-from crystalsweep.sweeping.training import Training
-from crystalsweep.sweeping.trial import KEY, Assignment, resources_of, run_trial
+from crystalsweep.sweeping.space.training import Training
+from crystalsweep.sweeping.trial import TRAINING_KEY, Assignment, resources_of, run_trial
 from crystalsweep.sweeping.watch import Cap, Watch
 
 RETRIES = 3
@@ -199,11 +199,11 @@ def _within(parameters: Sequence[Parameter], config: dict[str, Any]) -> dict[str
 
 
 def _config(training: Training) -> dict[str, Any]:
-    return {KEY: training.key, **training.settings}
+    return {TRAINING_KEY: training.key, **training.settings}
 
 
 def _name(trial: Trial) -> str:
-    return str(trial.config[KEY])
+    return str(trial.config[TRAINING_KEY])
 
 
 def _tune_folder(assignment: Assignment, local: Path) -> tuple[FileSystem, str]:

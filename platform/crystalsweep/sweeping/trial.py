@@ -21,21 +21,17 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointGoneError, CheckpointStore, StorageError, child
 from crystalsweep.networks.checkpoint import read_info
-from crystalsweep.sweeping.training import parse_key
+from crystalsweep.sweeping.space.settings import Choices, configured
+from crystalsweep.sweeping.space.training import parse_training_key
 from crystalsweep.training.alone import fit_alone
-from crystalsweep.training.catalogue import config_from
 from crystalsweep.training.cluster import explaining, reason_of, trainer
-from crystalsweep.training.config import StageConfig
 from crystalsweep.training.job import LAST, STORAGE, Job, Resources
 
-KEY = "key"
+TRAINING_KEY = "key"
 """Of a trial's config: names the training."""
 
 REFUSED = "refused"
 """Of a result: why the training would fail in the same way again."""
-
-Choices = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""Settings whose value is a name: by key and name, the settings that the name stands for."""
 
 DRIVER_RESOURCES = {"cpu": 0, "node:__internal_head__": 0.001}
 """Of a trial whose workers are elsewhere: it only waits, and were it to take a CPU, drivers could starve workers."""
@@ -66,7 +62,7 @@ def resources_of(resources: Resources) -> dict[str, float]:
 def run_trial(config: dict[str, Any], *, assignment: Assignment) -> None:
     """Train with a trial's settings, from its last checkpoint if it has one."""
     key = tune.get_context().get_trial_name()
-    settings = {name: value for name, value in config.items() if name != KEY}
+    settings = {name: value for name, value in config.items() if name != TRAINING_KEY}
     refusal = Path(assignment.folder) / "refusals" / key
     job = job_of(assignment, key, settings, str(refusal))
     reported = _Reported(key, assignment.mutating)
@@ -91,18 +87,8 @@ def job_of(assignment: Assignment, key: str, settings: Mapping[str, Any], refusa
     """The job of one training."""
     job = assignment.job
     config = configured(job.stage, job.config, settings, assignment.choices)
-    config = config.model_copy(update={"seed": config.seed + parse_key(key)[1]})
+    config = config.model_copy(update={"seed": config.seed + parse_training_key(key)[1]})
     return replace(job, config=config.model_dump(mode="json"), checkpoints=child(job.checkpoints, key), refusal=refusal)
-
-
-def configured(stage: str, base: dict[str, Any], settings: Mapping[str, Any], choices: Choices) -> StageConfig:
-    """The base config with a trial's settings, keyed by dotted path or unambiguous last name."""
-    from crystalsweep.config import override
-
-    meant: dict[str, Any] = {}
-    for key, value in settings.items():
-        meant |= choices[key][value] if key in choices else {key: value}
-    return override(config_from(stage, base), [f"{key}={json.dumps(value)}" for key, value in meant.items()])
 
 
 class _Reported:

@@ -8,17 +8,17 @@ from contextlib import suppress
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.metrics import METRICS
-from crystalsweep.sweeping.report.report import Told
-from crystalsweep.sweeping.session import Session
+from crystalsweep.sweeping.session import SweepSession
+from crystalsweep.sweeping.space.finished import Report
 from crystalsweep.tracking.tracker import KIND, now_ms
-from crystalsweep.tracking.view import TAG, SavedView, Section, encoded
+from crystalsweep.tracking.view import TAG, SavedView, ViewSection, encoded
 from crystalsweep.training.restoration import SCORE
 
 IMAGES = ("crystals", "validity", "training")
 """Pictures of each trial that the view shows side by side."""
 
 
-def save_view(session: Session, told: Told) -> str:
+def save_view(session: SweepSession, told: Report) -> str:
     """Write the view into the experiment and return its key; empty where MLflow is away, which costs the view only."""
     record = session.record
     experiment = session.experiments[session.spec.name]
@@ -28,7 +28,7 @@ def save_view(session: Session, told: Told) -> str:
     return ""
 
 
-def view(session: Session, told: Told) -> SavedView:
+def view(session: SweepSession, told: Report) -> SavedView:
     """What the view of a finished sweep shows."""
     record, objectives = session.record, session.objectives
     headline = list(dict.fromkeys([*(o.metric for o in objectives), SCORE, *(f"val/{m.name}" for m in METRICS)]))
@@ -47,16 +47,16 @@ def view(session: Session, told: Told) -> SavedView:
             *(f"tags.`{name}`" for name in ("control", "seed", "state")),
         ],
         sections=[
-            Section(name="What varied, and the headline", parameters=varied, results=headline[:4], columns=1),
-            Section(name="Headline over the epochs", lines=headline),
-            Section(name="Pictures", images=IMAGES, step=epochs, columns=1),
-            Section(name="Losses and audit over the epochs", lines=others),
+            ViewSection(name="What varied, and the headline", parameters=varied, results=headline[:4], columns=1),
+            ViewSection(name="Headline over the epochs", lines=headline),
+            ViewSection(name="Pictures", images=IMAGES, step=epochs, columns=1),
+            ViewSection(name="Losses and audit over the epochs", lines=others),
         ],
         folded=_folded(logged),
     )
 
 
-def _logged(session: Session, key: str) -> list[str]:
+def _logged(session: SweepSession, key: str) -> list[str]:
     """Parameters of runs that a setting is logged as; a choice by name as that of its network."""
     return ["backbone.name"] if key == "backbone" and key in session.plan.resolved.choices else [key]
 

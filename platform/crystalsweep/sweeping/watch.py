@@ -17,14 +17,14 @@ from ray.tune.experiment import Trial
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore, StorageError, child
 from crystalsweep.config import as_parameters
-from crystalsweep.sweeping.budget import Caps, Used, exceeded, told
-from crystalsweep.sweeping.display.display import Display, Picture, Row
+from crystalsweep.sweeping.display.display import Display, Snapshot, TrainingRow
 from crystalsweep.sweeping.folder import read_history, write_history
-from crystalsweep.sweeping.outcome import State
+from crystalsweep.sweeping.plan.budget import Caps, Usage, exceeded, told
 from crystalsweep.sweeping.report.words import interval
 from crystalsweep.sweeping.space.objectives import Objective
-from crystalsweep.sweeping.training import Training
-from crystalsweep.sweeping.trial import KEY, REFUSED, Assignment, job_of
+from crystalsweep.sweeping.space.outcome import TrainingState
+from crystalsweep.sweeping.space.training import Training
+from crystalsweep.sweeping.trial import REFUSED, TRAINING_KEY, Assignment, job_of
 from crystalsweep.tracking.outbox import Outbox
 from crystalsweep.training.catalogue import config_from
 from crystalsweep.training.job import LAST, STORAGE
@@ -61,7 +61,9 @@ class Source(Protocol):
         """A training has held its resources for so long."""
         ...
 
-    def end(self, key: str, state: State, reason: str, history: Sequence[Mapping[str, float]], seconds: float) -> None:
+    def end(
+        self, key: str, state: TrainingState, reason: str, history: Sequence[Mapping[str, float]], seconds: float
+    ) -> None:
         """A training is over."""
         ...
 
@@ -74,7 +76,7 @@ class Live:
     settings: Mapping[str, Any]
     """Of the trial as it runs now."""
     store: CheckpointStore
-    row: Row
+    row: TrainingRow
     before: float
     """Seconds of earlier sessions."""
     began: float | None = None
@@ -86,7 +88,7 @@ class Live:
     history: dict[int, dict[str, float]] = field(default_factory=dict)
     size: int = 0
     """Bytes of its checkpoints, as last seen."""
-    state: State | None = None
+    state: TrainingState | None = None
     reason: str = ""
     free_at: float | None = None
     """When its checkpoints are freed, by this process's clock; its own process may still be writing one."""
@@ -104,7 +106,7 @@ class Live:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
+class WatchSettings:
     """What a watch is told of its trials."""
 
     title: str
@@ -121,7 +123,7 @@ class Watched:
     """Of keys in MLflow, which must differ between sweeps."""
     objective: Objective
     caps: Caps
-    used: Used
+    used: Usage
     """By other trainings, before these."""
     timeout: float
     """Seconds without a report after which a training is given up."""
@@ -135,7 +137,7 @@ class Watched:
 class Watch(Callback):
     """Follows trials; `Cap` asks it whether to stop them all."""
 
-    def __init__(self, watched: Watched) -> None:
+    def __init__(self, watched: WatchSettings) -> None:
         self._w = watched
         self.live: dict[str, Live] = {}
         self.waiting: dict[str, float] = {}
@@ -179,7 +181,7 @@ class Watch(Callback):
         self._noted = time.monotonic()
         self._w.note(self._noted - self._began)
 
-    def remember(self, training: Training, state: State, reason: str) -> None:
+    def remember(self, training: Training, state: TrainingState, reason: str) -> None:
         """A training that ended in an earlier session: it counts, and is shown."""
         live = self._live(training)
         live.history = {int(row["epoch"]): row for row in read_history(self._w.folder, training.key)}
@@ -255,7 +257,7 @@ class Watch(Callback):
                 return
             epoch, mutating = int(result["epoch"]), self._w.assignment.mutating
             config = result["config"]  # the trial's own may be what it will go on with
-            settings = {name: value for name, value in config.items() if name != KEY}
+            settings = {name: value for name, value in config.items() if name != TRAINING_KEY}
             taken_over = mutating and settings != live.settings
             if taken_over:
                 live.settings = settings
@@ -332,16 +334,16 @@ class Watch(Callback):
                 if live.free_at is not None:
                     self._free(live)
 
-    def used(self) -> Used:
+    def used(self) -> Usage:
         """By all trainings of all sessions."""
         w = self._w
         waiting = sum(seconds for key, seconds in self.waiting.items() if key not in self.live)
         held = waiting + sum(live.seconds for live in self.live.values())
         size = sum(live.size for live in self.live.values())
         used = w.used.plus(held, w.assignment.resources)
-        return Used(cpu_hours=used.cpu_hours, gpu_hours=used.gpu_hours, bytes=used.bytes + size)
+        return Usage(cpu_hours=used.cpu_hours, gpu_hours=used.gpu_hours, bytes=used.bytes + size)
 
-    def picture(self) -> Picture:
+    def picture(self) -> Snapshot:
         """The sweep at this moment."""
         w, now = self._w, time.monotonic()
         for live in self.live.values():
@@ -355,7 +357,7 @@ class Watch(Callback):
         valued = [row for row in rows if row.value is not None and row.status in ("complete", "running")]
         sign = 1 if w.objective.mode == "max" else -1
         best = max(valued, key=lambda row: sign * (row.value or 0.0), default=None)
-        return Picture(
+        return Snapshot(
             title=w.title,
             stage=w.assignment.job.stage,
             objective=w.objective.title,
@@ -370,7 +372,7 @@ class Watch(Callback):
 
     def _live(self, training: Training) -> Live:
         job = self._w.assignment.job
-        row = Row(
+        row = TrainingRow(
             key=training.key,
             shown=training.name.removeprefix(job.stage).strip(),
             status="waiting",
@@ -418,7 +420,7 @@ class Watch(Callback):
         if trial.temporary_state.ray_actor is not None:
             ray.kill(trial.temporary_state.ray_actor)
 
-    def _close(self, live: Live, state: State, reason: str) -> None:
+    def _close(self, live: Live, state: TrainingState, reason: str) -> None:
         if live.began is not None:
             live.spent, live.began = live.seconds - live.before, None
         live.state, live.reason, live.row.status, live.row.note = state, reason, state, reason

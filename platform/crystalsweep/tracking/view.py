@@ -18,7 +18,7 @@ TAG = "mlflow.sharedViewState."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class ViewSection:
     """A section of charts, in order."""
 
     name: str
@@ -45,7 +45,7 @@ class SavedView:
     """Column, greatest first. By anything but the start time, the UI lists child runs without their parents."""
     columns: Sequence[str]
     """Of the table, as ``metrics.`val/score` ``."""
-    sections: Sequence[Section]
+    sections: Sequence[ViewSection]
     folded: Sequence[str] = field(default=())
     """Sections that the UI makes of the first parts of metrics' names, to be shown folded."""
 
@@ -90,7 +90,7 @@ def _section(uuid: str, name: str, columns: int, *, folded: bool) -> dict[str, A
     return {"uuid": uuid, "name": name, **shown}
 
 
-def _charts(section: Section, uuid: str) -> list[dict[str, Any]]:
+def _charts(section: ViewSection, uuid: str) -> list[dict[str, Any]]:
     charts: list[dict[str, Any]] = []
     if section.parameters or section.results:
         parallel = {"selectedParams": list(section.parameters), "selectedMetrics": list(section.results)}

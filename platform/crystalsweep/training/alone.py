@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import torch
 
-from crystalsweep.data import DataSet, load
+from crystalsweep.data import DataSet, load_data
 from crystalsweep.training.catalogue import config_from, stage_builder
 from crystalsweep.training.job import Job, local_inputs, prepare
 from crystalsweep.training.loop import fit
@@ -25,4 +25,4 @@ def fit_alone(job: Job, gpu: bool, on_report: Callable[[dict[str, float], bool],
 @lru_cache(maxsize=1)
 def _data(source: str) -> DataSet:
     """The data of the jobs that share this process."""
-    return load(source)
+    return load_data(source)

@@ -19,7 +19,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from torch import nn
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore, StorageError
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.training.catalogue import config_from, stage_builder
 from crystalsweep.training.job import LAST, STORAGE, Job, Resources, local_inputs, prepare
 from crystalsweep.training.loop import fit
@@ -73,7 +73,7 @@ class RaySession(Session):
         ray.train.report({**plain, LAST: float(last)})
 
 
-class Record(UserCallback):
+class EpochRecorder(UserCallback):
     """Writes the run folder's record; runs in Ray Train's controller."""
 
     def __init__(self, folder: Path) -> None:
@@ -109,7 +109,7 @@ def _fit(job: dict[str, Any]) -> None:
     prepare(described)
     session = RaySession(described.store())
     config = config_from(described.stage, described.config)
-    fit(stage_builder(described.stage)(config, load(described.source), session, local_inputs(described)), session)
+    fit(stage_builder(described.stage)(config, load_data(described.source), session, local_inputs(described)), session)
 
 
 def trainer(

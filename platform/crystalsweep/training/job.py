@@ -29,7 +29,7 @@ class Job:
     """Of the stage, which workers import."""
     config: dict[str, Any]
     source: str
-    """Data set: `bundled` or paths, as `crystalsweep.data.load` takes them."""
+    """Data set: `bundled` or paths, as `crystalsweep.data.load_data` takes them."""
     code_sha256: str
     """Of the code that submitted the job; workers that run other code refuse."""
     inputs: dict[str, str] = field(default_factory=dict)

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.training.catalogue import stage_builder
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.loop import fit
-from crystalsweep.training.records import METRICS, epoch_line, record_epoch, recorded
+from crystalsweep.training.records import METRICS_FILE, epoch_line, record_epoch, recorded
 from crystalsweep.training.session import Session, WriteCheckpoint
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class LocalSession(Session):
         self.folder = folder
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._progress, self._resume = progress, resume
-        if not resume and (folder / METRICS).exists():
+        if not resume and (folder / METRICS_FILE).exists():
             raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -86,7 +86,7 @@ class LocalSession(Session):
 
 def train_here(stage: str, config: StageConfig, source: str, inputs: dict[str, Path], session: LocalSession) -> Path:
     """Train a stage in this process; returns its last checkpoint."""
-    built = stage_builder(stage)(config, load(source), session, inputs)
+    built = stage_builder(stage)(config, load_data(source), session, inputs)
     (session.folder / "config.json").write_text(built.config.model_dump_json(indent=2) + "\n")
     fit(built, session)
     return session.folder / "checkpoint"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
+METRICS_FILE, TIMING_FILE = "metrics.jsonl", "timing.jsonl"
 
-_FILES = ((TIMING, True), (METRICS, False))
+_FILES = ((TIMING_FILE, True), (METRICS_FILE, False))
 
 _SHOWN = (
     "val/structural_validity",
@@ -40,7 +40,7 @@ def mend(folder: Path, history: list[dict[str, float]]) -> None:
 
 def recorded(folder: Path) -> list[dict[str, float]]:
     """All epochs of a run folder, metrics and timing together."""
-    rows = [{row["epoch"]: row for row in _rows(folder / name)} for name in (METRICS, TIMING)]
+    rows = [{row["epoch"]: row for row in _rows(folder / name)} for name in (METRICS_FILE, TIMING_FILE)]
     return [{**rows[1].get(epoch, {}), **rows[0][epoch]} for epoch in sorted(rows[0])]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.evaluation.protocol import Chunk, evaluate_chunks, evaluate_references, evaluation_chunks
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics import EXTENDED, METRICS, SECONDARY, flat, headline, ranking_score, rows_table
@@ -95,7 +95,7 @@ class RestorationStage(Stage):
 
 def restoration_report(checkpoint: Path, source: str) -> str:
     """The table of a checkpoint's last validation beside ceiling, identity and most common species."""
-    info, data = read_info(checkpoint), load(source)
+    info, data = read_info(checkpoint), load_data(source)
     config = config_from(info.stage, info.config)
     assert isinstance(config, RestorationConfig)
     val, train = (

@@ -24,7 +24,7 @@ _HOW = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Ancestor:
     """Crystals that one training of a lineage used."""
 
     told: str
@@ -43,7 +43,7 @@ class Leak:
     """`id`, `structure` or `supercell`."""
 
 
-def leakage(trainings: Sequence[Training], unknown: Sequence[str], judged_by: Sequence[Crystal]) -> Gate:
+def leakage(trainings: Sequence[Ancestor], unknown: Sequence[str], judged_by: Sequence[Crystal]) -> Gate:
     """The gate.
 
     Args:
@@ -114,20 +114,20 @@ def _repeats(a: Comparable, b: Comparable, tolerances: MatcherTolerances) -> boo
         return False
 
 
-def trainings_of(lineage: Sequence[Mapping[str, str]], sources: Sequence[str]) -> tuple[list[Training], list[str]]:
+def trainings_of(lineage: Sequence[Mapping[str, str]], sources: Sequence[str]) -> tuple[list[Ancestor], list[str]]:
     """The trainings of a lineage (`checkpoint.lineage`), with their crystals, and what is not known of the others.
 
     Args:
         lineage: Stage and fingerprints of each training.
         sources: Data sets that may be what they were trained on; the bundled one is always looked at.
     """
-    from crystalsweep.data import load
+    from crystalsweep.data import load_data
 
     known = {}
     for source in dict.fromkeys((*sources, "bundled")):
-        data = load(source)
+        data = load_data(source)
         known[data.data_sha256, data.split_sha256] = (source, data)
-    found: dict[str, Training] = {}
+    found: dict[str, Ancestor] = {}
     unknown = []
     for each in lineage:
         if each["stage"] == UNKNOWN:
@@ -137,7 +137,7 @@ def trainings_of(lineage: Sequence[Mapping[str, str]], sources: Sequence[str]) -
         elif (key := (each["data_sha256"], each["split_sha256"])) in known:
             source, data = known[key]
             told = f"the training crystals of {source}"
-            found[told] = Training(told=told, train=data.train, val=data.val)
+            found[told] = Ancestor(told=told, train=data.train, val=data.val)
         elif any(data_sha256 == each["data_sha256"] for data_sha256, _ in known):
             unknown.append(
                 f"{each['stage']} was trained on data {each['data_sha256'][:12]} under another split "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crystalsweep.sweeping.display.picture import OVER, Picture, Row, Status
+from crystalsweep.sweeping.display.snapshot import OVER, Snapshot, Status, TrainingRow
 
 
 class Changes:
@@ -12,7 +12,7 @@ class Changes:
         self._stage = ""
         self._statuses: dict[str, Status] = {}
 
-    def since(self, picture: Picture) -> list[Row]:
+    def since(self, picture: Snapshot) -> list[TrainingRow]:
         """Rows that are new or whose status is another than before; of a stage's first picture, all."""
         if picture.stage != self._stage:
             self._stage, self._statuses = picture.stage, {}
@@ -20,7 +20,7 @@ class Changes:
         self._statuses.update({row.key: row.status for row in changed})
         return changed
 
-    def ended(self, picture: Picture) -> list[Row]:
+    def ended(self, picture: Snapshot) -> list[TrainingRow]:
         """Rows that failed or were cut since the last picture; of a stage's first, none: a resumed sweep told them."""
         first = picture.stage != self._stage
         changed = self.since(picture)
@@ -37,7 +37,7 @@ class Finishes:
         self.order: dict[str, int] = {}
         """Place in which a training ended, by key: the newest has the greatest."""
 
-    def add(self, picture: Picture) -> None:
+    def add(self, picture: Snapshot) -> None:
         """Take note of a picture."""
         over = [row for row in self._changes.since(picture) if row.status in OVER]
         for row in over:
@@ -47,7 +47,7 @@ class Finishes:
         else:
             self._since += len(over)
 
-    def hourly(self, picture: Picture) -> float:
+    def hourly(self, picture: Snapshot) -> float:
         """Trainings that ended per hour since the first picture; 0 before the first did."""
         spent = picture.elapsed - (self._began or 0.0)
         return 3600 * self._since / spent if spent > 0 else 0.0

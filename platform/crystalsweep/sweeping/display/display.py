@@ -8,22 +8,22 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from crystalsweep.sweeping.display.json_lines import JsonLines
-from crystalsweep.sweeping.display.picture import Picture, Row, Status
 from crystalsweep.sweeping.display.plain import PlainLines
+from crystalsweep.sweeping.display.snapshot import Snapshot, Status, TrainingRow
 
-__all__ = ["Display", "Picture", "Row", "Status", "display"]
+__all__ = ["Display", "Snapshot", "Status", "TrainingRow", "display"]
 
 
 class Display(Protocol):
     """Where a sweep tells how it goes. Any thread may call it; output that cannot be written never stops the sweep."""
 
-    def show(self, picture: Picture) -> None:
+    def show(self, picture: Snapshot) -> None:
         """The sweep as it is now; as often as the caller likes, what is drawn is throttled.
 
         Trainings that failed or were cut since the last picture are named at once.
         """
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: TrainingRow) -> None:
         """A training reported an epoch."""
 
     def say(self, line: str, *, error: bool = False) -> None:

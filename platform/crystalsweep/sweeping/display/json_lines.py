@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from crystalsweep.sweeping.display.changes import Changes
-from crystalsweep.sweeping.display.picture import Picture, Row
+from crystalsweep.sweeping.display.snapshot import Snapshot, TrainingRow
 from crystalsweep.sweeping.display.stream import LastingStream
 from crystalsweep.sweeping.display.text import unescaped
 
@@ -49,12 +49,12 @@ class JsonLines:
         self._changes = Changes()
         self._lock = threading.RLock()
         self._told = -every
-        self._last: Picture | None = None
+        self._last: Snapshot | None = None
         self._stale = False
         self._kept: TextIO | None = None
         self._redirect()
 
-    def show(self, picture: Picture) -> None:
+    def show(self, picture: Snapshot) -> None:
         """A `state` event, if something changed or it is time to."""
         with self._lock:
             changed = self._changes.since(picture)
@@ -62,7 +62,7 @@ class JsonLines:
             if changed or time.monotonic() - self._told >= self._every:
                 self._tell(picture, changed)
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: TrainingRow) -> None:
         """An `epoch` event: the row."""
         self._write("epoch", as_json(row))
 
@@ -88,7 +88,7 @@ class JsonLines:
             self.settle()
             self._restore()
 
-    def _tell(self, picture: Picture, changed: list[Row]) -> None:
+    def _tell(self, picture: Snapshot, changed: list[TrainingRow]) -> None:
         self._told, self._stale = time.monotonic(), False
         fields = {
             field.name: getattr(picture, field.name) for field in dataclasses.fields(picture) if field.name != "rows"

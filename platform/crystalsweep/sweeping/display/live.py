@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from crystalsweep.sweeping.display.changes import Changes, Finishes
-from crystalsweep.sweeping.display.picture import Picture, Row
+from crystalsweep.sweeping.display.snapshot import Snapshot, TrainingRow
 from crystalsweep.sweeping.display.stream import LastingStream
 from crystalsweep.sweeping.display.table import Frame
 from crystalsweep.sweeping.display.text import ended, listed
@@ -44,11 +44,11 @@ class LiveTable:
         self._thread: threading.Thread | None = None
         self._settled = threading.Event()
         self._shown = 0
-        self._picture: Picture | None = None
+        self._picture: Snapshot | None = None
         self._changes, self._finishes = Changes(), Finishes()
         atexit.register(self.close)
 
-    def show(self, picture: Picture) -> None:
+    def show(self, picture: Snapshot) -> None:
         """Draw this picture next; a new stage begins a new table."""
         if self._picture and self._picture.stage != picture.stage:
             self.settle()
@@ -61,7 +61,7 @@ class LiveTable:
         if self._live is None:
             self._start()
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: TrainingRow) -> None:
         """Nothing: the next picture has it."""
 
     def say(self, line: str, *, error: bool = False) -> None:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from crystalsweep.sweeping.display.changes import Changes
-from crystalsweep.sweeping.display.picture import Picture, Row
+from crystalsweep.sweeping.display.snapshot import Snapshot, TrainingRow
 from crystalsweep.sweeping.display.stream import LastingStream
 from crystalsweep.sweeping.display.text import behind, counts, ended, listed, measured, rate, time_left, unescaped
 
@@ -21,11 +21,11 @@ class PlainLines:
         self._out, self._err, self._every = LastingStream(sys.stdout), LastingStream(sys.stderr), every
         self._lock = threading.RLock()
         self._changes = Changes()
-        self._picture: Picture | None = None
+        self._picture: Snapshot | None = None
         self._summed = -every
         self._stale = False
 
-    def show(self, picture: Picture) -> None:
+    def show(self, picture: Snapshot) -> None:
         """Name what failed or was cut, and sum up if it is time to."""
         with self._lock:
             self._picture, self._stale = picture, True
@@ -34,7 +34,7 @@ class PlainLines:
             if time.monotonic() - self._summed >= self._every:
                 self._sum_up(picture)
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: TrainingRow) -> None:
         """`  gan 0003-s0 σ=0.1 w_W=1  epoch 2/4  L_species 0.913 L_position 0.204  Score 0.611 [0.590, 0.633]`."""
         with self._lock:
             stage, objective = (self._picture.stage, self._picture.objective) if self._picture else ("", "")
@@ -65,7 +65,7 @@ class PlainLines:
         """Sum up what has not been."""
         self.settle()
 
-    def _sum_up(self, picture: Picture) -> None:
+    def _sum_up(self, picture: Snapshot) -> None:
         self._summed, self._stale = time.monotonic(), False
         way = f"{picture.share:.0%} done, {time_left(picture)}"
         parts = (counts(picture), way, picture.used and f"used {picture.used}", behind(picture))

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from crystalsweep.sweeping.display.picture import OVER, Picture, Row, Status
+from crystalsweep.sweeping.display.snapshot import OVER, Snapshot, Status, TrainingRow
 from crystalsweep.sweeping.display.text import (
     behind,
     best,
@@ -37,7 +37,7 @@ RANKS: Mapping[Status, int] = {"running": 0, "failed": 1, "complete": 3, "pruned
 """In which order trainings get a line where not all fit; the best one comes after those that failed."""
 
 
-def chosen(picture: Picture, room: int, ended: Mapping[str, int]) -> list[Row]:
+def chosen(picture: Snapshot, room: int, ended: Mapping[str, int]) -> list[TrainingRow]:
     """The rows that get a line of `room`, in the picture's order.
 
     Running ones first, then failed, the best, and the newest that ended, which have the greatest number in `ended`.
@@ -45,7 +45,7 @@ def chosen(picture: Picture, room: int, ended: Mapping[str, int]) -> list[Row]:
     if len(picture.rows) <= room:
         return picture.rows
 
-    def rank(row: Row) -> tuple[int, int]:
+    def rank(row: TrainingRow) -> tuple[int, int]:
         best = picture.best is not None and row.key == picture.best.key
         place = RANKS[row.status]
         return (min(place, 2) if best else place, -ended.get(row.key, -1))
@@ -65,7 +65,7 @@ def bar(share: float, width: int, *, ascii_only: bool = False) -> Text:
 class Frame:
     """What stands on the terminal at a moment; as wide and at most as high as that is."""
 
-    picture: Picture
+    picture: Snapshot
     ended: Mapping[str, int] = field(default_factory=dict)
     """Place in which a training ended, by key."""
     hourly: float = 0.0
@@ -88,7 +88,7 @@ class Frame:
         parts = Text.assemble((title, "bold"), "  ", bar(picture.share, length, ascii_only=plain), " ", times)
         return _fitted(parts)
 
-    def _table(self, rows: Sequence[Row], width: int, plain: bool) -> Table:
+    def _table(self, rows: Sequence[TrainingRow], width: int, plain: bool) -> Table:
         gap = 1 if width < 100 else 2
         table = Table(box=None, expand=True, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
         top = self.picture.best.key if self.picture.best else None
@@ -115,7 +115,7 @@ class Frame:
             table.add_row(*cells, style="dim" if row.status == "waiting" else "")
         return table
 
-    def _more(self, rows: Sequence[Row], plain: bool) -> Text | None:
+    def _more(self, rows: Sequence[TrainingRow], plain: bool) -> Text | None:
         hidden = self.picture.counts - Counter(row.status for row in rows)
         if not hidden.total():
             return None

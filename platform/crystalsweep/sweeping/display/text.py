@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from crystalsweep.sweeping.display.picture import Picture, Row
+from crystalsweep.sweeping.display.snapshot import Snapshot, TrainingRow
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 """Colours, cursor movements and window titles, as messages of other libraries have them."""
@@ -30,14 +30,14 @@ def number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.3g}"
 
 
-def interval(row: Row) -> str:
+def interval(row: TrainingRow) -> str:
     """`[0.590, 0.633]`, or nothing."""
     if row.low is None or row.high is None or math.isnan(row.low) or math.isnan(row.high):
         return ""
     return f"[{number(row.low)}, {number(row.high)}]"
 
 
-def measured(row: Row) -> str:
+def measured(row: TrainingRow) -> str:
     """`0.611 [0.590, 0.633]`."""
     return f"{number(row.value)} {interval(row)}".rstrip()
 
@@ -49,7 +49,7 @@ def rate(value: float | None) -> str:
     return f"{value:,.0f}/s" if value >= 10 else f"{value:.2g}/s"
 
 
-def way(row: Row) -> str:
+def way(row: TrainingRow) -> str:
     """`2/4`, or `0.31/2 min` if it has a budget of minutes."""
     if row.budget_minutes is not None:
         return f"{row.minutes:.2f}/{row.budget_minutes:g} min"
@@ -67,7 +67,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes < 48 * 60 else f"{hours // 24} d {hours % 24} h"
 
 
-def counts(picture: Picture) -> str:
+def counts(picture: Snapshot) -> str:
     """`2/8 finished, 4 running, 1 pruned, 1 failed`; what is none but running is left out."""
     by = picture.counts
     others = (f", {by[status]} {status}" for status in ("pruned", "failed", "stopped") if by[status])
@@ -75,7 +75,7 @@ def counts(picture: Picture) -> str:
     return f"{by['complete']}/{whole} finished, {by['running']} running{''.join(others)}"
 
 
-def time_left(picture: Picture) -> str:
+def time_left(picture: Snapshot) -> str:
     """`about 9 min left`, or why that is not known."""
     if picture.left is not None and math.isfinite(picture.left):
         return f"about {duration(max(0.0, picture.left))} left"
@@ -87,18 +87,18 @@ def per_hour(trainings: float) -> str:
     return f"{trainings:.0f} trainings/h" if trainings >= 10 else f"{trainings:.1f} trainings/h" if trainings else ""
 
 
-def best(picture: Picture) -> str:
+def best(picture: Snapshot) -> str:
     """`best Score 0.611 [0.590, 0.633] by 0003-s0 σ=0.1 w_W=1`, or nothing."""
     row = picture.best
     return "" if row is None else f"best {picture.objective} {measured(row)} by {row.key} {row.shown}".rstrip()
 
 
-def behind(picture: Picture) -> str:
+def behind(picture: Snapshot) -> str:
     """`MLflow is 12 behind`, or nothing."""
     return f"MLflow is {picture.behind} behind" if picture.behind > 0 else ""
 
 
-def ended(row: Row) -> str:
+def ended(row: TrainingRow) -> str:
     """`0003-s0 σ=0.1 w_W=1 FAILED in epoch 3: NaN loss`, for a training that failed or was cut."""
     how = f"FAILED in epoch {row.epoch + 1}" if row.status == "failed" else f"{row.status} after epoch {row.epoch}"
     return f"{row.key} {row.shown} {how}: {one_line(row.note)}".removesuffix(": ")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from crystalsweep.sweeping.plan.rehearsal import Measured
+from crystalsweep.sweeping.plan.rehearsal import Rehearsal
 from crystalsweep.sweeping.plan.request import Scheduler
 from crystalsweep.sweeping.plan.survival import lasting, makespan, whole
 
@@ -67,7 +67,7 @@ class Cost:
 
 
 def cost(
-    measured: Measured,
+    measured: Rehearsal,
     trainings: int,
     epochs: int,
     *,

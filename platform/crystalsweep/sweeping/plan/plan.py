@@ -12,15 +12,15 @@ from tabulate import tabulate
 
 from crystalsweep.config import Leaf, as_parameters, leaves
 from crystalsweep.data import DataSet
-from crystalsweep.sweeping.budget import readable
+from crystalsweep.sweeping.plan.budget import readable
 from crystalsweep.sweeping.plan.forecast import Forecast, cost
-from crystalsweep.sweeping.plan.rehearsal import Measured, measure
-from crystalsweep.sweeping.plan.request import Request
+from crystalsweep.sweeping.plan.rehearsal import Rehearsal, rehearse
+from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.sweeping.plan.room import Node, this_machine, trainings_that_fit
 from crystalsweep.sweeping.space.objectives import OBJECTIVES, Objective, objectives
-from crystalsweep.sweeping.space.parameters import grid
-from crystalsweep.sweeping.space.spec import Resolved, SweepSpec
-from crystalsweep.sweeping.trial import configured
+from crystalsweep.sweeping.space.parameters import grid_points
+from crystalsweep.sweeping.space.settings import configured
+from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.config import RestorationConfig, StageConfig
 from crystalsweep.training.job import Resources
 
@@ -30,14 +30,14 @@ PROPOSED = 16
 _HOW = {"random": "drawn at random", "optuna": "proposed by Optuna (TPE)"}
 
 
-def points(resolved: Resolved, request: Request) -> list[dict[str, Any]]:
+def points(resolved: SearchSpace, request: SweepRequest) -> list[dict[str, Any]]:
     """Settings of the trials that are known beforehand: the control arms, and those of a grid."""
     if request.search != "grid":
         return list(resolved.controls)
-    return [*resolved.controls, *(grid(resolved.parameters) if resolved.grid is None else resolved.grid)]
+    return [*resolved.controls, *(grid_points(resolved.parameters) if resolved.grid is None else resolved.grid)]
 
 
-def num_samples(resolved: Resolved, request: Request) -> int:
+def num_samples(resolved: SearchSpace, request: SweepRequest) -> int:
     """Trials in all, as asked for or by default."""
     known = len(points(resolved, request))
     return request.num_samples or (known if request.search == "grid" else known + PROPOSED)
@@ -48,8 +48,8 @@ class Plan:
     """A resolved sweep."""
 
     spec: SweepSpec
-    request: Request
-    resolved: Resolved
+    request: SweepRequest
+    resolved: SearchSpace
     nodes: tuple[Node, ...] = field(default_factory=this_machine)
     """Of the cluster."""
 
@@ -221,9 +221,9 @@ class Plan:
             f"expected {forecast.cpu_hours:.3g} CPU-hours{gpu}, {readable(forecast.bytes)} of checkpoints{kept}"
         )
 
-    def _measured(self, stage: str, config: StageConfig, data: DataSet, workers: int) -> Measured:
+    def _measured(self, stage: str, config: StageConfig, data: DataSet, workers: int) -> Rehearsal:
         gpu = self.gpus_per_worker > 0
-        return measure(stage, config, data, workers=workers, cpus=self.request.cpus_per_worker, gpu=gpu)
+        return rehearse(stage, config, data, workers=workers, cpus=self.request.cpus_per_worker, gpu=gpu)
 
     def _configs(self) -> Iterator[tuple[str, str]]:
         """Settings of every stage, and apart from them what is chosen by name."""
@@ -240,10 +240,10 @@ class Plan:
         return any(path == key or path.startswith(f"{key}.") for key in keys)
 
 
-def _mean(measured: list[Measured]) -> Measured:
+def _mean(measured: list[Rehearsal]) -> Rehearsal:
     """The mean over what trials choose from."""
     budgets = [one.budget for one in measured if one.budget is not None]
-    return Measured(
+    return Rehearsal(
         epochs=tuple(fmean(column) for column in zip(*(one.epochs for one in measured), strict=True)),
         budget=fmean(budgets) if budgets else None,
         checkpoint=round(fmean(one.checkpoint for one in measured)),

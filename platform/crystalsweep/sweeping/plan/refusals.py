@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from crystalsweep.sweeping.plan.plan import points
-from crystalsweep.sweeping.plan.request import Request
+from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.sweeping.space.objectives import objectives
-from crystalsweep.sweeping.space.spec import Resolved
+from crystalsweep.sweeping.space.spec import SearchSpace
 
 
-def require_sound(request: Request, resolved: Resolved) -> None:
+def require_sound(request: SweepRequest, resolved: SearchSpace) -> None:
     """Raises `ValueError` naming the option and the remedy."""
     objectives(request.objectives)
     _require_trials(request, resolved)
@@ -25,13 +25,13 @@ def require_patience(epoch_minutes: float | None, timeout: float) -> None:
         )
 
 
-def require_caps(request: Request, gpus_per_worker: float) -> None:
+def require_caps(request: SweepRequest, gpus_per_worker: float) -> None:
     """Raises `ValueError` for a cap that could not stop anything."""
     if request.max_gpu_hours is not None and not gpus_per_worker:
         raise ValueError("--max-gpu-hours: no trial takes a GPU here, so it caps nothing; give --max-cpu-hours")
 
 
-def _require_trials(request: Request, resolved: Resolved) -> None:
+def _require_trials(request: SweepRequest, resolved: SearchSpace) -> None:
     asked, controls, known = request.num_samples, len(resolved.controls), len(points(resolved, request))
     if asked is None:
         return
@@ -41,7 +41,7 @@ def _require_trials(request: Request, resolved: Resolved) -> None:
         raise ValueError(f"--num-samples {asked}: the grid has {known} trials; add --search optuna or random for more")
 
 
-def _require_schedulable(request: Request, resolved: Resolved) -> None:
+def _require_schedulable(request: SweepRequest, resolved: SearchSpace) -> None:
     if request.scheduler == "none":
         return
     stage, config = list(resolved.stages.items())[-1]
@@ -65,7 +65,7 @@ def _require_schedulable(request: Request, resolved: Resolved) -> None:
         raise ValueError("--scheduler pbt: trials of several workers cannot be cloned; leave out --workers-per-trial")
 
 
-def _require_resources(request: Request) -> None:
+def _require_resources(request: SweepRequest) -> None:
     for option, number in (("cpus", request.cpus_per_worker), ("gpus", request.gpus_per_worker)):
         if number is not None and number > 1 and number != int(number):
             raise ValueError(f"--{option}-per-worker {number:g} is neither a share of one nor a whole number of them")

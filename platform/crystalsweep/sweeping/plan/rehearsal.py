@@ -32,7 +32,7 @@ _PATIENCE = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class Rehearsal:
     """One training of a stage, with nothing around it."""
 
     epochs: tuple[float, ...]
@@ -59,9 +59,9 @@ class _Nowhere:
         return model.to(self.device)
 
 
-def measure(
+def rehearse(
     stage: str, config: StageConfig, data: DataSet, *, workers: int = 1, cpus: float = 1, gpu: bool = False
-) -> Measured:
+) -> Rehearsal:
     """Time one of `workers` on its share of real batches, with as many threads as it will have CPUs.
 
     With a budget of minutes nothing needs timing: the training ends after the epoch in which that is exceeded.
@@ -71,7 +71,7 @@ def measure(
     with _threads(max(1, int(cpus))):
         built: Stage = stage_builder(stage)(config, data, session, {})
         if config.max_minutes is not None:
-            return Measured(epochs=(), budget=60 * config.max_minutes * LATENESS, checkpoint=_of_weights(built))
+            return Rehearsal(epochs=(), budget=60 * config.max_minutes * LATENESS, checkpoint=_of_weights(built))
         sizes = [config.batch_size_at(epoch) for epoch in range(config.epochs)]
         training = {size: _training_seconds(built, session, sizes.index(size)) for size in dict.fromkeys(sizes)}
         first = _seconds(built.validate)
@@ -79,7 +79,7 @@ def measure(
         saving, checkpoint = _checkpoint(built)
     validating = [first] + [later] * (config.epochs - 1)
     epochs = tuple(training[size] + spent + saving for size, spent in zip(sizes, validating, strict=True))
-    return Measured(epochs=epochs, budget=None, checkpoint=checkpoint)
+    return Rehearsal(epochs=epochs, budget=None, checkpoint=checkpoint)
 
 
 def _training_seconds(built: Stage, session: Any, epoch: int) -> float:

@@ -24,7 +24,7 @@ FREE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class SweepRequest:
     """The options of a sweep, as given or by default."""
 
     preset: str
@@ -64,7 +64,7 @@ class Request:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Request:
+    def from_json(cls, content: dict[str, Any]) -> SweepRequest:
         """From what `as_json` gave."""
         tuples = {name: tuple(content[name]) for name in ("settings", "objectives")}
         return cls(**{**content, **tuples})

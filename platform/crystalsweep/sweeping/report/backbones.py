@@ -18,11 +18,11 @@ from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.networks.cost import parameters_by_part, weightless
 from crystalsweep.networks.models import Generator
 from crystalsweep.plots import plot_budget
-from crystalsweep.sweeping.outcome import Outcome
 from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare
 from crystalsweep.sweeping.report.figures import Gallery
-from crystalsweep.sweeping.report.report import Evaluated, Finished, Told
 from crystalsweep.sweeping.report.sweep import tell
+from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.training.restoration import SCORE
 
 BACKBONE = "backbone"
@@ -32,7 +32,7 @@ _HISTORY = ("epoch", "loss", "loss/species", "loss/position", SCORE)
 _COSTS = ("epochs", "structures/s", "parameters", "minutes (training)", "MLflow run")
 
 
-def report(finished: Finished) -> Told:
+def report(finished: FinishedSweep) -> Report:
     """The report, trainings by backbone in the order asked for, and seed."""
     order = list(dict.fromkeys(backbone(outcome) for outcome in finished.outcomes))
     found = [_trial(outcome, finished.structures) for outcome in finished.done]
@@ -58,12 +58,12 @@ def report(finished: Finished) -> Told:
     )
 
 
-def backbone(outcome: Outcome) -> str:
+def backbone(outcome: TrainingOutcome) -> str:
     """Name of a training's network."""
     return str(outcome.settings[BACKBONE])
 
 
-def _trial(outcome: Outcome, structures: int) -> Evaluated:
+def _trial(outcome: TrainingOutcome, structures: int) -> ReportedTraining:
     """A training and its costs: minutes of its epochs, those spent on training, and speed over the latter."""
     assert outcome.checkpoint
     training = sum(structures / epoch["time/structures_per_s"] for epoch in outcome.history)
@@ -73,7 +73,7 @@ def _trial(outcome: Outcome, structures: int) -> Evaluated:
         "training_minutes": training / 60,
         "structures_per_s": structures * len(outcome.history) / training,
     }
-    return Evaluated(outcome=outcome, name=f"{backbone(outcome)} seed {outcome.seed}", facts=facts)
+    return ReportedTraining(outcome=outcome, name=f"{backbone(outcome)} seed {outcome.seed}", facts=facts)
 
 
 def parameters(checkpoint: Path) -> int:
@@ -88,7 +88,7 @@ def _parameters(config: str) -> int:
     return sum(parameters_by_part(model).values())
 
 
-def results_table(trials: Sequence[Evaluated], references: Mapping[str, pd.DataFrame]) -> Table:
+def results_table(trials: Sequence[ReportedTraining], references: Mapping[str, pd.DataFrame]) -> Table:
     """A row per training, per backbone with several seeds, and per reference: metrics with 95 % intervals, costs."""
     rows: list[Row] = []
     for name, group in _by_backbone(trials).items():
@@ -107,7 +107,7 @@ def results_table(trials: Sequence[Evaluated], references: Mapping[str, pd.DataF
     )
 
 
-def _costs(trial: Evaluated) -> list[str]:
+def _costs(trial: ReportedTraining) -> list[str]:
     """Cells of the table, as `_COSTS` has them."""
     facts = trial.facts
     minutes = f"{facts['minutes']:.2f} ({facts['training_minutes']:.2f})"
@@ -115,7 +115,7 @@ def _costs(trial: Evaluated) -> list[str]:
     return [f"{trial.outcome.metrics['epoch']:.0f}", speed, size, minutes, trial.outcome.run]
 
 
-def versus_table(trials: Sequence[Evaluated]) -> tuple[Table | None, list[str]]:
+def versus_table(trials: Sequence[ReportedTraining]) -> tuple[Table | None, list[str]]:
     """Each backbone minus each one before it, paired by corrupted crystal and seed, and what of it is resolved.
 
     Nothing for one backbone.
@@ -146,16 +146,16 @@ def _resolved(comparison: Comparison, pairs: Sequence[Pair]) -> list[str]:
     return said
 
 
-def _by_backbone(trials: Sequence[Evaluated]) -> dict[str, list[Evaluated]]:
+def _by_backbone(trials: Sequence[ReportedTraining]) -> dict[str, list[ReportedTraining]]:
     return {name: list(group) for name, group in groupby(trials, key=lambda trial: backbone(trial.outcome))}
 
 
-def _pooled(trials: Sequence[Evaluated]) -> pd.DataFrame:
+def _pooled(trials: Sequence[ReportedTraining]) -> pd.DataFrame:
     """The tables of all seeds, told apart by the column `seed`."""
     return pd.concat([trial.table.assign(seed=trial.outcome.seed) for trial in trials], ignore_index=True)
 
 
-def _budget(trials: Sequence[Evaluated], references: Mapping[str, pd.DataFrame], path: Path) -> Path:
+def _budget(trials: Sequence[ReportedTraining], references: Mapping[str, pd.DataFrame], path: Path) -> Path:
     epochs = [_epochs(trial) for trial in trials]
     levels = {name: _score(references[name]) for name in ("ceiling", "most common") if name in references}
     if not epochs:
@@ -163,7 +163,7 @@ def _budget(trials: Sequence[Evaluated], references: Mapping[str, pd.DataFrame],
     return plot_budget(pd.concat(epochs, ignore_index=True), path, references=levels)
 
 
-def _epochs(trial: Evaluated) -> pd.DataFrame:
+def _epochs(trial: ReportedTraining) -> pd.DataFrame:
     """A training's epochs, as `plot_budget` takes them."""
     rows = pd.DataFrame(trial.outcome.history)
     columns: dict[str, Any] = {

@@ -18,8 +18,8 @@ import pandas as pd
 
 from crystalsweep.metrics import KEYS
 from crystalsweep.plots.scales import Ruler
-from crystalsweep.sweeping.outcome import Outcome
 from crystalsweep.sweeping.report.frames import setting
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter
 
 W, CARRIER = "adversarial.w_wasserstein", "adversarial.species_gradient"
@@ -46,7 +46,7 @@ class Counterpart:
     """Titles of parameters that differ and that reach the generator of a control; empty for an exact counterpart."""
 
 
-def counterparts(outcomes: Sequence[Outcome], parameters: Sequence[Parameter]) -> list[Counterpart]:
+def counterparts(outcomes: Sequence[TrainingOutcome], parameters: Sequence[Parameter]) -> list[Counterpart]:
     """For each trial that is no control and each kind of control, the nearest control, by number of the trial."""
     first = {outcome.number: outcome for outcome in reversed(outcomes)}
     shared = [parameter for parameter in parameters if not parameter.key.startswith(_OFF)]
@@ -80,16 +80,16 @@ def without_repetition(
     return kept, len(kept) < len(pairs)
 
 
-def adversary_weight(outcome: Outcome) -> float:
+def adversary_weight(outcome: TrainingOutcome) -> float:
     """The w_W that reaches the generator: 0 also where the adversary is cut off."""
     return 0.0 if setting(outcome, CARRIER) == "none" else float(setting(outcome, W) or 0.0)
 
 
-def _kind(control: Outcome) -> str:
+def _kind(control: TrainingOutcome) -> str:
     return "species_gradient = none" if setting(control, CARRIER) == "none" else "w_W = 0"
 
 
-def _places(parameter: Parameter, first: Mapping[int, Outcome]) -> dict[int, float]:
+def _places(parameter: Parameter, first: Mapping[int, TrainingOutcome]) -> dict[int, float]:
     """By number of the trial, where its value stands between 0 and 1 of the sweep's range; names one apart."""
     values = [setting(outcome, parameter.key) for outcome in first.values()]
     ruler = Ruler(values, log=parameter.log)

@@ -17,7 +17,7 @@ from crystalsweep.plots.pareto import plot_pareto
 from crystalsweep.plots.scales import Scale
 from crystalsweep.plots.seeds import plot_seeds
 from crystalsweep.sweeping.report.frames import epoch_frame, objective_scale, parameter_scale, short_names
-from crystalsweep.sweeping.report.report import Finished
+from crystalsweep.sweeping.space.finished import FinishedSweep
 
 
 class Gallery:
@@ -43,7 +43,7 @@ class Gallery:
         self.pictures.append(Picture(title=f"{title}.", caption=f"Not drawn. {reason}", data=""))
 
 
-def draw_sweep(gallery: Gallery, finished: Finished, trainings: pd.DataFrame, trials: pd.DataFrame) -> None:
+def draw_sweep(gallery: Gallery, finished: FinishedSweep, trainings: pd.DataFrame, trials: pd.DataFrame) -> None:
     """All figures that every sweep has, as far as there is something to draw."""
     parameters = [parameter_scale(parameter) for parameter in finished.parameters]
     objectives = [objective_scale(objective) for objective in finished.objectives]
@@ -107,13 +107,13 @@ def _draw_importance(gallery: Gallery, ranked: Mapping[str, float], first: Scale
     )
 
 
-def _short(finished: Finished, trainings: pd.DataFrame) -> pd.Series:
+def _short(finished: FinishedSweep, trainings: pd.DataFrame) -> pd.Series:
     """By training, what an axis calls its trial."""
     return trainings["number"].astype(str).map(short_names(finished))
 
 
 def _draw_contour(
-    gallery: Gallery, finished: Finished, trials: pd.DataFrame, parameters: Sequence[Scale], objective: Scale
+    gallery: Gallery, finished: FinishedSweep, trials: pd.DataFrame, parameters: Sequence[Scale], objective: Scale
 ) -> None:
     title = f"{objective.title} over two parameters"
     numeric = [scale for scale in parameters if _varied(trials, scale)]

@@ -12,9 +12,9 @@ from crystalsweep.config import value_at
 from crystalsweep.metrics import ranking_score
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.plots.scales import Scale
-from crystalsweep.sweeping.outcome import Outcome
-from crystalsweep.sweeping.report.report import Finished
+from crystalsweep.sweeping.space.finished import FinishedSweep
 from crystalsweep.sweeping.space.objectives import Objective
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter, label
 from crystalsweep.training.restoration import SCORE
 
@@ -25,7 +25,7 @@ _SAME_SCORE = 1e-6
 """An interval farther off than this is of another table, or of another definition of the score, and is not told."""
 
 
-def setting(outcome: Outcome, key: str) -> Any:
+def setting(outcome: TrainingOutcome, key: str) -> Any:
     """A setting that a training was given, else that of its config, else None."""
     if key in outcome.settings:
         return outcome.settings[key]
@@ -49,7 +49,7 @@ def objective_scale(objective: Objective) -> Scale:
     return Scale(column=objective.name, title=objective.title, direction=objective.direction)
 
 
-def names(finished: Finished) -> dict[str, str]:
+def names(finished: FinishedSweep) -> dict[str, str]:
     """By key of a training, its trial's settings as text; told apart by number where two trials have the same."""
     order = {parameter.key: i for i, parameter in enumerate(finished.parameters)}
     texts = {}
@@ -63,12 +63,12 @@ def names(finished: Finished) -> dict[str, str]:
     }
 
 
-def numbered(finished: Finished) -> bool:
+def numbered(finished: FinishedSweep) -> bool:
     """Whether trials have too many settings to be called by them, and are called by their number."""
     return len(finished.parameters) > 2
 
 
-def short_names(finished: Finished) -> dict[str, str]:
+def short_names(finished: FinishedSweep) -> dict[str, str]:
     """By number of a trial, as text, what a sentence calls it: its settings, or its number where these are many."""
     called, many = names(finished), numbered(finished)
     return {
@@ -76,7 +76,7 @@ def short_names(finished: Finished) -> dict[str, str]:
     }
 
 
-def training_names(finished: Finished) -> dict[str, str]:
+def training_names(finished: FinishedSweep) -> dict[str, str]:
     """By key of a training, what a legend calls it: its trial's short name, and its seed where there are several."""
     called, several = short_names(finished), len(finished.seeds) > 1
     return {
@@ -85,7 +85,7 @@ def training_names(finished: Finished) -> dict[str, str]:
     }
 
 
-def measured(outcome: Outcome, objective: Objective) -> tuple[float, float, float]:
+def measured(outcome: TrainingOutcome, objective: Objective) -> tuple[float, float, float]:
     """The objective after the last epoch and its 95 % interval over crystals; NaN where there is none."""
     value, low, high = (
         outcome.metrics.get(f"{objective.metric}{part}", float("nan")) for part in ("", "/low", "/high")
@@ -97,7 +97,7 @@ def measured(outcome: Outcome, objective: Objective) -> tuple[float, float, floa
     return value, low, high
 
 
-def training_frame(finished: Finished) -> pd.DataFrame:
+def training_frame(finished: FinishedSweep) -> pd.DataFrame:
     """A row per training.
 
     Columns: key, number, seed, trial (settings as text), state, control, reason, run, epochs, minutes; parameters by
@@ -124,7 +124,7 @@ def training_frame(finished: Finished) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def trial_frame(finished: Finished, trainings: pd.DataFrame) -> pd.DataFrame:
+def trial_frame(finished: FinishedSweep, trainings: pd.DataFrame) -> pd.DataFrame:
     """A row per trial: number, trial, state, control, parameters by key, mean objectives over its seeds by name.
 
     A trial is complete when all of its trainings are.
@@ -140,7 +140,7 @@ def trial_frame(finished: Finished, trainings: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def epoch_frame(finished: Finished, columns: Sequence[str]) -> pd.DataFrame:
+def epoch_frame(finished: FinishedSweep, columns: Sequence[str]) -> pd.DataFrame:
     """A row per training and epoch, as `plot_curves` takes them; its `value` is the first objective's last."""
     called, first = training_names(finished), finished.objectives[0].metric
     rows = [
@@ -158,7 +158,7 @@ def epoch_frame(finished: Finished, columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["trial", "state", "control", "value", "epoch", *columns])
 
 
-def pooled(outcomes: Sequence[Outcome]) -> dict[int, pd.DataFrame]:
+def pooled(outcomes: Sequence[TrainingOutcome]) -> dict[int, pd.DataFrame]:
     """By number of the trial, the tables of its complete trainings, told apart by the column `seed`."""
     found: dict[int, list[pd.DataFrame]] = {}
     for outcome in outcomes:
@@ -166,7 +166,7 @@ def pooled(outcomes: Sequence[Outcome]) -> dict[int, pd.DataFrame]:
     return {number: pd.concat(tables, ignore_index=True) for number, tables in found.items()}
 
 
-def best_of(finished: Finished, trainings: pd.DataFrame) -> Outcome | None:
+def best_of(finished: FinishedSweep, trainings: pd.DataFrame) -> TrainingOutcome | None:
     """The best seed of the trial whose mean of the first objective is best, among complete trials where there are any.
 
     None where no training is complete.
@@ -187,7 +187,7 @@ def best_of(finished: Finished, trainings: pd.DataFrame) -> Outcome | None:
     return done[str(rows.loc[order.index[0], "key"])]
 
 
-def _objectives(outcome: Outcome, objectives: Sequence[Objective]) -> dict[str, float]:
+def _objectives(outcome: TrainingOutcome, objectives: Sequence[Objective]) -> dict[str, float]:
     found: dict[str, float] = {}
     for objective in objectives:
         value, low, high = measured(outcome, objective)

@@ -12,15 +12,16 @@ from crystalsweep.evaluation.report import Table
 from crystalsweep.metrics import headline
 from crystalsweep.plots import plot_training, plot_trials
 from crystalsweep.plots.curves import Panel, plot_curves
-from crystalsweep.sweeping.outcome import Outcome
 from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare
 from crystalsweep.sweeping.report.control import Counterpart, W, adversary_weight, counterparts, without_repetition
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.frames import epoch_frame, pooled, setting, short_names
-from crystalsweep.sweeping.report.report import Evaluated, Finished, Told, history
+from crystalsweep.sweeping.report.report import history
 from crystalsweep.sweeping.report.results import Column, results_table, setting_columns
 from crystalsweep.sweeping.report.sweep import evaluated, tell
 from crystalsweep.sweeping.report.words import adversary_sentences
+from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.training.restoration import SCORE
 
 SIGMA = "corruption.sigma_noise"
@@ -63,7 +64,7 @@ _LINES = 21
 """Trainings that `plot_training` can tell apart."""
 
 
-def report(finished: Finished) -> Told:
+def report(finished: FinishedSweep) -> Report:
     """The report of any sweep over the GAN stage."""
     trials = evaluated(finished)
     compared = _compared(finished)
@@ -80,7 +81,7 @@ def report(finished: Finished) -> Told:
     return replace(told, verdicts=_verdicts(compared))
 
 
-def adversary(finished: Finished) -> tuple[Table | None, list[str]]:
+def adversary(finished: FinishedSweep) -> tuple[Table | None, list[str]]:
     """Each complete trial minus its control arms, paired by corrupted crystal and seed, as a table and in words.
 
     Without a complete control arm there is no table.
@@ -98,7 +99,7 @@ class _Compared:
     comparison: Comparison
 
 
-def _compared(finished: Finished) -> _Compared:
+def _compared(finished: FinishedSweep) -> _Compared:
     tables = pooled(finished.done)
     pairs, repeated = without_repetition(counterparts(finished.done, finished.parameters), tables)
     comparison = compare({str(number): each for number, each in tables.items()}, [_pair(each) for each in pairs])
@@ -118,7 +119,7 @@ def _verdicts(compared: _Compared) -> dict[int, str]:
     return {number: "; ".join(said) for number, said in phrases.items()}
 
 
-def _told(finished: Finished, compared: _Compared) -> tuple[Table | None, list[str]]:
+def _told(finished: FinishedSweep, compared: _Compared) -> tuple[Table | None, list[str]]:
     pairs, comparison = compared.pairs, compared.comparison
     if not pairs:
         return None, ["The adversary cannot be judged: no trial and control arm are both complete."]
@@ -131,7 +132,7 @@ def _told(finished: Finished, compared: _Compared) -> tuple[Table | None, list[s
     return _adversary_table(finished, pairs, comparison), words
 
 
-def _adversary_table(finished: Finished, pairs: Sequence[Counterpart], comparison: Comparison) -> Table:
+def _adversary_table(finished: FinishedSweep, pairs: Sequence[Counterpart], comparison: Comparison) -> Table:
     columns = setting_columns(finished)
     first = {outcome.number: outcome for outcome in reversed(finished.done)}
     several = len({each.kind for each in pairs}) > 1 or any(each.differs for each in pairs)
@@ -145,7 +146,7 @@ def _adversary_table(finished: Finished, pairs: Sequence[Counterpart], compariso
 
 
 def _cells(
-    each: Counterpart, columns: Mapping[str, Column], first: Mapping[int, Outcome], *, several: bool
+    each: Counterpart, columns: Mapping[str, Column], first: Mapping[int, TrainingOutcome], *, several: bool
 ) -> list[str]:
     """What the rows of a counterpart begin with."""
     unlike = f", other {', '.join(each.differs)}" if each.differs else ""
@@ -153,7 +154,7 @@ def _cells(
     return [*(cell(first[each.trial]) for cell in columns.values()), *control]
 
 
-def _judged(finished: Finished, pairs: Sequence[Counterpart], comparison: Comparison) -> list[str]:
+def _judged(finished: FinishedSweep, pairs: Sequence[Counterpart], comparison: Comparison) -> list[str]:
     """Verdicts of exact counterparts by kind of control; those of mere neighbours apart."""
     called = short_names(finished)
     epochs = {outcome.number: outcome.metrics.get("epoch") for outcome in finished.done}
@@ -180,13 +181,13 @@ def _judged(finished: Finished, pairs: Sequence[Counterpart], comparison: Compar
     return said
 
 
-def _pooling(finished: Finished) -> str:
+def _pooling(finished: FinishedSweep) -> str:
     seeds = len(finished.seeds)
     pooling = "One training seed per arm" if seeds == 1 else f"Pooled over {seeds} training seeds per arm"
     return f"{pooling}: the intervals hold for these trained models, without the spread between seeds."
 
 
-def _draw(finished: Finished, trials: Sequence[Evaluated], gallery: Gallery) -> None:
+def _draw(finished: FinishedSweep, trials: Sequence[ReportedTraining], gallery: Gallery) -> None:
     """Metrics over w_W where nothing but it and the noise is varied, all curves, and the balance of G and D."""
     if {parameter.key for parameter in finished.parameters} <= {SIGMA, W}:
         gallery.add(
@@ -218,7 +219,7 @@ def _draw(finished: Finished, trials: Sequence[Evaluated], gallery: Gallery) -> 
         )
 
 
-def _metrics(finished: Finished, trials: Sequence[Evaluated]) -> pd.DataFrame:
+def _metrics(finished: FinishedSweep, trials: Sequence[ReportedTraining]) -> pd.DataFrame:
     """A row per training or reference and headline metric, as `plot_trials` takes them."""
     rows: list[dict[str, object]] = []
     for trial in trials:
@@ -237,7 +238,7 @@ def _means(named: dict[str, object], table: pd.DataFrame) -> list[dict[str, obje
     ]
 
 
-def _taught(outcome: Outcome) -> str:
+def _taught(outcome: TrainingOutcome) -> str:
     return f"{outcome.metrics.get('audit/ratio', float('nan')):.3f}"
 
 

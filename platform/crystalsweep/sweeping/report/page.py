@@ -9,14 +9,14 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from crystalsweep.evaluation.report import Picture, Row, Section, Table
-from crystalsweep.sweeping.report.report import Finished
 from crystalsweep.sweeping.report.words import COSTS, amount, interval, within_two
+from crystalsweep.sweeping.space.finished import FinishedSweep
 
-FILE = "report.html"
+REPORT_FILE = "report.html"
 
 
 def render(
-    finished: Finished,
+    finished: FinishedSweep,
     words: Sequence[str],
     tables: Sequence[Table],
     pictures: Sequence[Picture],
@@ -42,7 +42,7 @@ def render(
     )
 
 
-def _costs(finished: Finished) -> Table:
+def _costs(finished: FinishedSweep) -> Table:
     rows = [
         Row(
             cells=[
@@ -61,7 +61,7 @@ def _costs(finished: Finished) -> Table:
     return Table(heads=["", "forecast", "actual", "ratio", "within 2×"], rows=rows, note=note)
 
 
-def _trainings(finished: Finished, trainings: pd.DataFrame) -> Table:
+def _trainings(finished: FinishedSweep, trainings: pd.DataFrame) -> Table:
     first = finished.objectives[0]
     rows = [
         Row(

@@ -11,12 +11,12 @@ from tabulate import tabulate
 
 from crystalsweep.evaluation.report import Row, Table
 from crystalsweep.metrics import HEADERS, cells, footnote
-from crystalsweep.sweeping.outcome import Outcome
 from crystalsweep.sweeping.report.frames import numbered, setting, shown
-from crystalsweep.sweeping.report.report import Evaluated, Finished
+from crystalsweep.sweeping.space.finished import FinishedSweep, ReportedTraining
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter
 
-Column = Callable[[Outcome], str]
+Column = Callable[[TrainingOutcome], str]
 
 _MANY = 30
 """Rows of a comparison beyond which a terminal sees the resolved ones only."""
@@ -27,7 +27,7 @@ TITLES = {"adversarial.w_wasserstein": "w_W"}
 WIDTH = 110
 
 
-def setting_columns(finished: Finished) -> dict[str, Column]:
+def setting_columns(finished: FinishedSweep) -> dict[str, Column]:
     """What trials differ by, by column title: number where they go by it, parameters, what only control arms set."""
     number: dict[str, Column] = {"trial": lambda outcome: str(outcome.number)} if numbered(finished) else {}
     columns = number | {parameter.title: _parameter_cell(parameter) for parameter in finished.parameters}
@@ -36,7 +36,7 @@ def setting_columns(finished: Finished) -> dict[str, Column]:
     return columns | {TITLES.get(key, key.rpartition(".")[2]): _setting_cell(key) for key in keys}
 
 
-def ordered(finished: Finished) -> list[Outcome]:
+def ordered(finished: FinishedSweep) -> list[TrainingOutcome]:
     """Complete trainings: by the parameters of a grid that is easily overlooked, else best first; seeds together."""
     objective = finished.objectives[0]
     sign = -1.0 if objective.direction == "maximize" else 1.0
@@ -45,7 +45,7 @@ def ordered(finished: Finished) -> list[Outcome]:
         values = {outcome.key: sign * outcome.metrics.get(objective.metric, float("nan")) for outcome in finished.done}
         means = pd.Series(values).groupby([outcome.number for outcome in finished.done]).mean()
 
-    def place(outcome: Outcome) -> tuple[Any, ...]:
+    def place(outcome: TrainingOutcome) -> tuple[Any, ...]:
         if numbered(finished):
             return (float(means.fillna(float("inf"))[outcome.number]), outcome.number, outcome.seed)
         return (*(_sortable(setting(outcome, p.key), p) for p in finished.parameters), outcome.number, outcome.seed)
@@ -54,7 +54,7 @@ def ordered(finished: Finished) -> list[Outcome]:
 
 
 def results_table(
-    finished: Finished, trials: Sequence[Evaluated], extra: Mapping[str, Column], *, note: str = ""
+    finished: FinishedSweep, trials: Sequence[ReportedTraining], extra: Mapping[str, Column], *, note: str = ""
 ) -> Table:
     """Settings, metrics with 95 % intervals, what `extra` gives by column title, and the MLflow run.
 
@@ -97,12 +97,12 @@ def as_sentences(words: Sequence[str]) -> str:
     return "\n".join(["In words", *lines])
 
 
-def _told(settings: Mapping[str, Column], trial: Evaluated) -> list[str]:
+def _told(settings: Mapping[str, Column], trial: ReportedTraining) -> list[str]:
     return [cell(trial.outcome) for cell in settings.values()]
 
 
 def _parameter_cell(parameter: Parameter) -> Column:
-    def cell(outcome: Outcome) -> str:
+    def cell(outcome: TrainingOutcome) -> str:
         value = setting(outcome, parameter.key)
         return "" if value is None else parameter.shown(value)
 
@@ -110,7 +110,7 @@ def _parameter_cell(parameter: Parameter) -> Column:
 
 
 def _setting_cell(key: str) -> Column:
-    def cell(outcome: Outcome) -> str:
+    def cell(outcome: TrainingOutcome) -> str:
         value = setting(outcome, key)
         return f"{value:g}" if isinstance(value, float) else "" if value is None else str(value)
 

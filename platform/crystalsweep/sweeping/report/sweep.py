@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from crystalsweep.evaluation.report import Table
 from crystalsweep.metrics import summarise
-from crystalsweep.sweeping.outcome import Outcome
 from crystalsweep.sweeping.report.comparison import Comparison, Pair, compare
 from crystalsweep.sweeping.report.figures import Gallery, draw_sweep
 from crystalsweep.sweeping.report.frames import (
@@ -17,8 +16,8 @@ from crystalsweep.sweeping.report.frames import (
     training_names,
     trial_frame,
 )
-from crystalsweep.sweeping.report.page import FILE, render
-from crystalsweep.sweeping.report.report import Evaluated, Finished, Told, tidy
+from crystalsweep.sweeping.report.page import REPORT_FILE, render
+from crystalsweep.sweeping.report.report import tidy
 from crystalsweep.sweeping.report.results import as_sentences, as_text, ordered, setting_columns
 from crystalsweep.sweeping.report.words import (
     best_against_others,
@@ -29,24 +28,26 @@ from crystalsweep.sweeping.report.words import (
     importance_sentence,
     seeds_sentence,
 )
+from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
 
 
-def evaluated(finished: Finished) -> list[Evaluated]:
+def evaluated(finished: FinishedSweep) -> list[ReportedTraining]:
     """Complete trainings in the order of a report, by their settings and, with several seeds, seed."""
     called = training_names(finished)
-    return [Evaluated(outcome=outcome, name=called[outcome.key]) for outcome in ordered(finished)]
+    return [ReportedTraining(outcome=outcome, name=called[outcome.key]) for outcome in ordered(finished)]
 
 
 def tell(
-    finished: Finished,
-    trials: Sequence[Evaluated],
+    finished: FinishedSweep,
+    trials: Sequence[ReportedTraining],
     *,
     tables: Sequence[Table],
     history: Sequence[str],
     words: Sequence[str] = (),
     draw: Callable[[Gallery], None] | None = None,
     against_best: bool = True,
-) -> Told:
+) -> Report:
     """The report of a finished sweep; writes its plots and its page into `finished.folder`.
 
     Args:
@@ -78,10 +79,10 @@ def tell(
         costs_sentence(finished.costs, whole=finished.whole),
     ]
     sentences = [each for each in said if each]
-    page = finished.folder / FILE
+    page = finished.folder / REPORT_FILE
     page.write_text(render(finished, sentences, [*tables, *own], gallery.pictures, trainings), encoding="utf-8")
     summaries = {name: summarise(table) for name, table in finished.references.items()}
-    return Told(
+    return Report(
         trials=trials,
         best=best,
         words=sentences,
@@ -93,7 +94,7 @@ def tell(
     )
 
 
-def _against_best(finished: Finished, best: Outcome) -> tuple[list[Table], list[str]]:
+def _against_best(finished: FinishedSweep, best: TrainingOutcome) -> tuple[list[Table], list[str]]:
     """The best trial minus every other complete one, pooled over seeds."""
     tables = {str(number): table for number, table in pooled(finished.done).items()}
     chosen = str(best.number)

@@ -8,12 +8,12 @@ import pandas as pd
 
 from crystalsweep.plots.position_weight import LEVEL, plateau, plot_position_weight
 from crystalsweep.plots.scales import three_digits
-from crystalsweep.sweeping.outcome import Outcome
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.frames import parameter_scale, setting, shown
-from crystalsweep.sweeping.report.report import Finished, Told
 from crystalsweep.sweeping.report.results import results_table
 from crystalsweep.sweeping.report.sweep import evaluated, tell
+from crystalsweep.sweeping.space.finished import FinishedSweep, Report
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter
 from crystalsweep.training.restoration import SCORE
 
@@ -22,7 +22,7 @@ W_POS = "reconstruction.w_pos"
 _HISTORY = ("epoch", "loss", "loss/species", "loss/position", SCORE)
 
 
-def report(finished: Finished) -> Told:
+def report(finished: FinishedSweep) -> Report:
     """The report of a sweep that varies w_pos, over the seeds it has."""
     trials, losses = evaluated(finished), final_losses(finished)
     table = results_table(
@@ -47,7 +47,7 @@ def report(finished: Finished) -> Told:
     return tell(finished, trials, tables=[table], history=_HISTORY, words=words, draw=draw)
 
 
-def final_losses(finished: Finished) -> pd.DataFrame:
+def final_losses(finished: FinishedSweep) -> pd.DataFrame:
     """A row per complete training: `reconstruction.w_pos` as shown, seed, species, position."""
     parameter = _varied(finished)
     rows = [
@@ -68,7 +68,7 @@ def position_plateau(losses: pd.DataFrame) -> float | None:
     return plateau(means.index.tolist(), means.tolist())
 
 
-def _plateau_sentence(finished: Finished, losses: pd.DataFrame, found: float | None) -> str:
+def _plateau_sentence(finished: FinishedSweep, losses: pd.DataFrame, found: float | None) -> str:
     parameter = _varied(finished)
     values = sorted(losses[W_POS].dropna().unique())
     if len(values) < 2:
@@ -89,7 +89,7 @@ def _plateau_sentence(finished: Finished, losses: pd.DataFrame, found: float | N
     return f"Plateau of L_position: {where}{paper}. Tried were {tried}{seeds}."
 
 
-def _species_sentence(finished: Finished, losses: pd.DataFrame) -> list[str]:
+def _species_sentence(finished: FinishedSweep, losses: pd.DataFrame) -> list[str]:
     """Where L_species is least, and what it is at either end."""
     means = losses.groupby(W_POS)["species"].mean().sort_index().dropna()
     if len(means) < 2:
@@ -100,9 +100,9 @@ def _species_sentence(finished: Finished, losses: pd.DataFrame) -> list[str]:
     return [f"L_species is least at {_varied(finished).title} = {three_digits(least)}: {means.min():.3f}; {ends}."]
 
 
-def _varied(finished: Finished) -> Parameter:
+def _varied(finished: FinishedSweep) -> Parameter:
     return next(parameter for parameter in finished.parameters if parameter.key == W_POS)
 
 
-def _loss(metric: str, outcome: Outcome) -> str:
+def _loss(metric: str, outcome: TrainingOutcome) -> str:
     return f"{outcome.metrics.get(metric, float('nan')):.4g}"

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from crystalsweep.plots.pareto import non_dominated
-from crystalsweep.sweeping.outcome import Outcome
 from crystalsweep.sweeping.report.comparison import Comparison, Pair, metric_title
-from crystalsweep.sweeping.report.report import Finished
+from crystalsweep.sweeping.space.finished import FinishedSweep
 from crystalsweep.sweeping.space.objectives import Objective
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
 
 _NAMED = 4
 """Things that a sentence names; of more it gives the number."""
@@ -22,7 +22,7 @@ _FEW_TRIALS = 10
 COSTS = {"minutes": "wall-clock minutes", "cpu_hours": "CPU-hours", "gpu_hours": "GPU-hours", "bytes": "checkpoints"}
 
 
-def best_sentence(best: Outcome | None, finished: Finished, trainings: pd.DataFrame) -> str:
+def best_sentence(best: TrainingOutcome | None, finished: FinishedSweep, trainings: pd.DataFrame) -> str:
     """The best trial and its interval."""
     objective = finished.objectives[0]
     if best is None:
@@ -40,7 +40,7 @@ def best_sentence(best: Outcome | None, finished: Finished, trainings: pd.DataFr
     return f"Best by {_title(objective)}: {row['trial']} (trial {best.number}{arm}), {value}."
 
 
-def importance_sentence(finished: Finished, complete: int) -> str:
+def importance_sentence(finished: FinishedSweep, complete: int) -> str:
     """What mattered, by importance."""
     objective = _title(finished.objectives[0])
     titles = {parameter.key: parameter.title for parameter in finished.parameters}
@@ -105,7 +105,7 @@ def adversary_sentences(frame: pd.DataFrame, kind: str, n: int, called: Mapping[
     return [f"Against the control {kind} {how}: {verdict}; {'; '.join(parts)} (Holm-corrected over {n})."]
 
 
-def front_sentence(finished: Finished, trials: pd.DataFrame) -> str:
+def front_sentence(finished: FinishedSweep, trials: pd.DataFrame) -> str:
     """Which trials are on the front of several objectives; empty for one."""
     if len(finished.objectives) < 2 or trials.empty:
         return ""
@@ -120,7 +120,7 @@ def front_sentence(finished: Finished, trials: pd.DataFrame) -> str:
     )
 
 
-def seeds_sentence(finished: Finished, trainings: pd.DataFrame) -> str:
+def seeds_sentence(finished: FinishedSweep, trainings: pd.DataFrame) -> str:
     """How far seeds lie apart, beside the interval of one."""
     objective = finished.objectives[0]
     done = trainings[trainings["state"] == "complete"].dropna(subset=[objective.name])
@@ -137,7 +137,7 @@ def seeds_sentence(finished: Finished, trainings: pd.DataFrame) -> str:
     )
 
 
-def ends_sentence(finished: Finished) -> str:
+def ends_sentence(finished: FinishedSweep) -> str:
     """How many trainings completed, were cut, failed or stopped, and why."""
     outcomes = finished.outcomes
     complete = sum(outcome.state == "complete" for outcome in outcomes)

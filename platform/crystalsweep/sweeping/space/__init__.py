@@ -1,1 +1,1 @@
-"""What differs between trials: parameters and their ranges, objectives, and what a sweep file says."""
+"""A sweep as plain data: parameters, objectives, trials and their trainings, how they ended, what a report says."""

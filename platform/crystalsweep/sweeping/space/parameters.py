@@ -71,7 +71,7 @@ def always_named(named: Mapping[str, str]) -> tuple[Parameter, ...]:
     )
 
 
-def grid(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
+def grid_points(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
     """All combinations of the parameters' values, the first parameter varying slowest."""
     keys = [parameter.key for parameter in parameters]
     return [dict(zip(keys, values, strict=True)) for values in product(*(p.values for p in parameters))]

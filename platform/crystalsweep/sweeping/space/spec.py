@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from crystalsweep.sweeping.report.report import Finished, Told
+from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.parameters import Parameter
-from crystalsweep.sweeping.trial import Choices
+from crystalsweep.sweeping.space.settings import Choices
 from crystalsweep.training.config import StageConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resolved:
+class SearchSpace:
     """What a sweep trains with one preset."""
 
     stages: dict[str, StageConfig]
@@ -34,7 +34,7 @@ class SweepSpec:
 
     name: str
     question: str
-    resolve: Callable[[str, Sequence[str]], Resolved]
+    resolve: Callable[[str, Sequence[str]], SearchSpace]
     """From a preset and `--set` assignments; raises `ValueError` for unknown names and bad values."""
-    report: Callable[[Finished], Told]
+    report: Callable[[FinishedSweep], Report]
     """What a finished sweep says beside what all of them say."""

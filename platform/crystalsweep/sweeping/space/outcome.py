@@ -13,12 +13,12 @@ import pandas as pd
 from crystalsweep.metrics import summarise
 from crystalsweep.training.restoration import TABLE
 
-State = Literal["complete", "pruned", "failed", "stopped"]
+TrainingState = Literal["complete", "pruned", "failed", "stopped"]
 """complete: to its last epoch; pruned: cut by the scheduler; failed: with a reason; stopped: by a cap, resumable."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class TrainingOutcome:
     """One training: a trial of the study with one seed."""
 
     number: int
@@ -26,7 +26,7 @@ class Outcome:
     seed: int
     key: str
     """`0007-s0`."""
-    state: State
+    state: TrainingState
     reason: str
     """Why it failed, was cut or stopped; empty when complete."""
     settings: Mapping[str, Any]

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from crystalsweep.artifacts.places import default_storage
 from crystalsweep.networks.architectures import SIZES
-from crystalsweep.sweeping.plan.request import CHAMPION, FREE, Request
+from crystalsweep.sweeping.plan.request import CHAMPION, FREE, SweepRequest
 from crystalsweep.sweeping.space.objectives import OBJECTIVES
 from crystalsweep.sweeping.space.spec import SweepSpec
 
@@ -177,9 +177,9 @@ def sweep_command(
                 _require_sound(asked, spec_of)
         except ValueError as error:
             raise click.ClickException(str(error)) from error
-        from crystalsweep.sweeping.run import run  # imports Ray and MLflow
+        from crystalsweep.sweeping.run import run_sweep  # imports Ray and MLflow
 
-        run(spec_of, asked, given=given, resume=resume, dry_run=dry_run, json=json)
+        run_sweep(spec_of, asked, given=given, resume=resume, dry_run=dry_run, json=json)
 
     for option in reversed(options):
         command = option(command)
@@ -187,14 +187,14 @@ def sweep_command(
     return click.command(help=question.replace("\n\n    ", "\n\n\b\n    "), context_settings=shown)(command)
 
 
-def _request(told: dict[str, Any], *, resumed: bool) -> Request:
+def _request(told: dict[str, Any], *, resumed: bool) -> SweepRequest:
     """From the options; those that no sweep shares are its own. A resumed sweep has a tracking server already."""
-    shared = {field.name for field in fields(Request)}
+    shared = {field.name for field in fields(SweepRequest)}
     own = {name: value for name, value in told.items() if name not in shared}
     asked = {name: value for name, value in told.items() if name in shared}
     storage = _storage(told["storage"])
     tracking = told["tracking_uri"] or ("" if resumed else _default_tracking(storage))
-    return Request(**asked | {"own": own, "storage": storage, "tracking_uri": tracking})
+    return SweepRequest(**asked | {"own": own, "storage": storage, "tracking_uri": tracking})
 
 
 def _storage(given: str | None) -> str:
@@ -231,7 +231,7 @@ def _require_free(given: Mapping[str, Any]) -> None:
         )
 
 
-def _require_sound(asked: Request, spec_of: SpecOf) -> None:
+def _require_sound(asked: SweepRequest, spec_of: SpecOf) -> None:
     from crystalsweep.sweeping.plan.refusals import require_sound  # imports torch
 
     require_sound(asked, spec_of(asked.own).resolve(asked.preset, asked.settings))

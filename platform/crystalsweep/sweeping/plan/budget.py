@@ -17,24 +17,24 @@ class Caps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Used:
+class Usage:
     """What a sweep has used, over all its sessions. Downtime is nobody's: only held resources count."""
 
     cpu_hours: float = 0.0
     gpu_hours: float = 0.0
     bytes: int = 0
 
-    def plus(self, seconds: float, resources: Resources) -> Used:
+    def plus(self, seconds: float, resources: Resources) -> Usage:
         """With a training of these resources held for so long."""
         hours = resources.workers * seconds / 3600
-        return Used(
+        return Usage(
             cpu_hours=self.cpu_hours + hours * resources.cpus_per_worker,
             gpu_hours=self.gpu_hours + hours * resources.gpus_per_worker,
             bytes=self.bytes,
         )
 
 
-def exceeded(used: Used, caps: Caps) -> str:
+def exceeded(used: Usage, caps: Caps) -> str:
     """The cap that is reached, in words; empty while none is."""
     if caps.cpu_hours is not None and used.cpu_hours >= caps.cpu_hours:
         return f"--max-cpu-hours {caps.cpu_hours:g} is used up ({used.cpu_hours:.3g})"
@@ -45,7 +45,7 @@ def exceeded(used: Used, caps: Caps) -> str:
     return ""
 
 
-def told(used: Used, caps: Caps) -> str:
+def told(used: Usage, caps: Caps) -> str:
     """What is used, beside its cap where there is one."""
     parts = [_part(f"{used.cpu_hours:.3g}", caps.cpu_hours, "CPU-hours")]
     if used.gpu_hours or caps.gpu_hours is not None:

@@ -14,7 +14,7 @@ OVER: frozenset[Status] = frozenset(("complete", "pruned", "failed"))
 
 
 @dataclass(kw_only=True)
-class Row:
+class TrainingRow:
     """One training: a trial with one seed."""
 
     key: str
@@ -58,7 +58,7 @@ class Row:
 
 
 @dataclass(kw_only=True)
-class Picture:
+class Snapshot:
     """A sweep at a moment."""
 
     title: str
@@ -67,11 +67,11 @@ class Picture:
     """That is trained, as `gan`."""
     objective: str
     """Title of the first."""
-    rows: list[Row]
+    rows: list[TrainingRow]
     """In the order of their keys."""
     planned: int
     """Trainings in all, with those that have no row yet."""
-    best: Row | None = None
+    best: TrainingRow | None = None
     elapsed: float = 0.0
     """Seconds."""
     left: float | None = None
