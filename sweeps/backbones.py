@@ -17,9 +17,7 @@ to itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
@@ -43,7 +41,7 @@ BUDGETS = {
 """By preset: the minutes, and what keeps an epoch to a small share of them."""
 
 
-def resolve(backbones: Sequence[str], minutes: float | None, name: str, settings: Sequence[str]) -> SearchSpace:
+def search_space(name: str, settings: Sequence[str], *, backbones: Sequence[str], minutes: float | None) -> SearchSpace:
     """Pre-training at a preset's size on any of the backbones, until the budget is spent."""
     given = () if minutes is None else (f"max_minutes={minutes}",)
     told = [*ENDED_BY_MINUTES, *BUDGETS.get(name, ()), *given, *settings]
@@ -70,15 +68,10 @@ def known(context: click.Context, parameter: click.Parameter, text: str) -> list
     return names
 
 
-def spec_of(own: Mapping[str, Any]) -> SweepSpec:
-    """The sweep, with the options that it alone has."""
-    resolved = partial(resolve, own["backbones"], own["minutes"])
-    return SweepSpec(name="backbones", question=__doc__ or "", resolve=resolved, report=report)
-
+SWEEP = SweepSpec(name="backbones", question=__doc__, search_space=search_space, report=report)
 
 main = sweep_command(
-    __doc__ or "",
-    spec_of,
+    SWEEP,
     click.option(
         "--backbones", default=",".join(SIZES), show_default=True, callback=known, help="Networks to compare."
     ),

@@ -12,12 +12,11 @@ what the adversary changed beyond just more training at that noise: the control 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from crystalsweep.sweeping.command import BACKBONE, sweep_command
+from crystalsweep.sweeping.command import sweep_command
+from crystalsweep.sweeping.options import BACKBONE
 from crystalsweep.sweeping.report.gan import report
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from sweeps.axes import NO_ADVERSARY, SIGMA, W, gan_stages, require_unvaried, sigma_noise, w_wasserstein
@@ -32,7 +31,7 @@ W_RANGE = (0.01, 100.0)
 """What a search draws from, log-uniformly."""
 
 
-def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
+def search_space(name: str, settings: Sequence[str], *, backbone: str) -> SearchSpace:
     """The three stages of the paper on one backbone; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings)
     parameters = (sigma_noise(SIGMA_NOISE), w_wasserstein(W_WASSERSTEIN, *W_RANGE))
@@ -45,13 +44,9 @@ def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
     )
 
 
-def spec_of(own: Mapping[str, Any]) -> SweepSpec:
-    """The sweep, with the options that it alone has."""
-    resolved = partial(resolve, own["backbone"])
-    return SweepSpec(name="gan_noise", question=__doc__ or "", resolve=resolved, report=report)
+SWEEP = SweepSpec(name="gan_noise", question=__doc__, search_space=search_space, report=report)
 
-
-main = sweep_command(__doc__ or "", spec_of, BACKBONE)
+main = sweep_command(SWEEP, BACKBONE)
 
 if __name__ == "__main__":
     main()

@@ -12,12 +12,11 @@ nothing. This sweep varies both ratios at a w_W at which the adversary is felt, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from crystalsweep.sweeping.command import BACKBONE, sweep_command
+from crystalsweep.sweeping.command import sweep_command
+from crystalsweep.sweeping.options import BACKBONE
 from crystalsweep.sweeping.report.gan import report
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from sweeps.axes import NO_ADVERSARY, W, g_steps_per_d_step, gan_stages, learning_rate_ratio, require_unvaried
@@ -34,7 +33,7 @@ W_WASSERSTEIN = 1.0
 Another one: --set w_wasserstein=…"""
 
 
-def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
+def search_space(name: str, settings: Sequence[str], *, backbone: str) -> SearchSpace:
     """The three stages of the paper; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings, first=[f"{W}={W_WASSERSTEIN}"])
     parameters = (
@@ -45,13 +44,9 @@ def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
     return SearchSpace(stages=stages, parameters=parameters, controls=(NO_ADVERSARY,))
 
 
-def spec_of(own: Mapping[str, Any]) -> SweepSpec:
-    """The sweep, with the options that it alone has."""
-    resolved = partial(resolve, own["backbone"])
-    return SweepSpec(name="gd_ratio", question=__doc__ or "", resolve=resolved, report=report)
+SWEEP = SweepSpec(name="gd_ratio", question=__doc__, search_space=search_space, report=report)
 
-
-main = sweep_command(__doc__ or "", spec_of, BACKBONE)
+main = sweep_command(SWEEP, BACKBONE)
 
 if __name__ == "__main__":
     main()

@@ -15,12 +15,11 @@ less, unless these are told to: --set evaluation.sigma_noise='[0.1, 0.2, 0.4]'.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from crystalsweep.sweeping.command import BACKBONE, sweep_command
+from crystalsweep.sweeping.command import sweep_command
+from crystalsweep.sweeping.options import BACKBONE
 from crystalsweep.sweeping.report.gan import report
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
@@ -58,7 +57,7 @@ RATES, RATE_RANGE = (0.1, 1.0), (0.01, 1.0)
 """lr_D over lr_G."""
 
 
-def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
+def search_space(name: str, settings: Sequence[str], *, backbone: str) -> SearchSpace:
     """The three stages of the paper; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings, first=[_tested_at_high_noise(name)])
     gan = gan_of(stages)
@@ -81,14 +80,10 @@ def _tested_at_high_noise(name: str) -> str:
     return f"evaluation.sigma_noise={sorted({*evaluated, HIGH_NOISE})}"
 
 
-def spec_of(own: Mapping[str, Any]) -> SweepSpec:
-    """The sweep, with the options that it alone has."""
-    return SweepSpec(name="joint", question=__doc__ or "", resolve=partial(resolve, own["backbone"]), report=report)
-
+SWEEP = SweepSpec(name="joint", question=__doc__, search_space=search_space, report=report)
 
 main = sweep_command(
-    __doc__ or "",
-    spec_of,
+    SWEEP,
     BACKBONE,
     search="optuna",
     scheduler="asha",

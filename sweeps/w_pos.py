@@ -14,13 +14,13 @@ units of min_edge here, and what weighs as much as the paper's 200 is then a w_p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.config import override
-from crystalsweep.sweeping.command import BACKBONE, sweep_command
+from crystalsweep.sweeping.command import sweep_command
+from crystalsweep.sweeping.options import BACKBONE
 from crystalsweep.sweeping.report.w_pos import report
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
@@ -31,7 +31,7 @@ W_POS = (2, 10, 20, 50, 100, 200, 400, 1000)
 """On the paper's scale: from a hundredth of its value, where positions hardly count, to five times that."""
 
 
-def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
+def search_space(name: str, settings: Sequence[str], *, backbone: str) -> SearchSpace:
     """Pre-training at a preset's size, w_pos apart."""
     config = cast(RestorationConfig, override(preset("pretrain", name, backbone), settings))
     parameters = (w_pos(config, W_POS, min(W_POS), max(W_POS)),)
@@ -39,12 +39,9 @@ def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
     return SearchSpace(stages={"pretrain": config}, parameters=parameters)
 
 
-def spec_of(own: Mapping[str, Any]) -> SweepSpec:
-    """The sweep, with the options that it alone has."""
-    return SweepSpec(name="w_pos", question=__doc__ or "", resolve=partial(resolve, own["backbone"]), report=report)
+SWEEP = SweepSpec(name="w_pos", question=__doc__, search_space=search_space, report=report)
 
-
-main = sweep_command(__doc__ or "", spec_of, BACKBONE)
+main = sweep_command(SWEEP, BACKBONE)
 
 if __name__ == "__main__":
     main()

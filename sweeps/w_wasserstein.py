@@ -12,12 +12,11 @@ and the paper's w_W with the gradient cut (species_gradient = none).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from crystalsweep.sweeping.command import BACKBONE, sweep_command
+from crystalsweep.sweeping.command import sweep_command
+from crystalsweep.sweeping.options import BACKBONE
 from crystalsweep.sweeping.report.gan import report
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from sweeps.axes import AS_RELEASED, NO_ADVERSARY, gan_stages, require_unvaried, w_wasserstein
@@ -27,7 +26,7 @@ W_WASSERSTEIN = (0.01, 0.1, 1.0, 10.0, 100.0)
 10 one of its size; 100 is there to see what too much does."""
 
 
-def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
+def search_space(name: str, settings: Sequence[str], *, backbone: str) -> SearchSpace:
     """The three stages of the paper, at the preset's noise; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings)
     parameters = (w_wasserstein(W_WASSERSTEIN, min(W_WASSERSTEIN), max(W_WASSERSTEIN)),)
@@ -35,13 +34,9 @@ def resolve(backbone: str, name: str, settings: Sequence[str]) -> SearchSpace:
     return SearchSpace(stages=stages, parameters=parameters, controls=(NO_ADVERSARY, AS_RELEASED))
 
 
-def spec_of(own: Mapping[str, Any]) -> SweepSpec:
-    """The sweep, with the options that it alone has."""
-    resolved = partial(resolve, own["backbone"])
-    return SweepSpec(name="w_wasserstein", question=__doc__ or "", resolve=resolved, report=report)
+SWEEP = SweepSpec(name="w_wasserstein", question=__doc__, search_space=search_space, report=report)
 
-
-main = sweep_command(__doc__ or "", spec_of, BACKBONE)
+main = sweep_command(SWEEP, BACKBONE)
 
 if __name__ == "__main__":
     main()

@@ -51,7 +51,7 @@ REQUEST = SweepRequest(
     timeout=60,
     tracking_uri="sqlite:///mlflow.db",
     storage="here",
-    own={"backbone": "painn", "backbones": ["painn"], "minutes": None},
+    own={"backbone": "painn"},
 )
 
 
@@ -62,9 +62,9 @@ def data() -> DataSet:
 
 def plan(name: str = "gan_noise", *nodes: Node, cpus: float = 2, gpus: float = 0, **asked: Any) -> Plan:
     request = replace(REQUEST, **asked)
-    spec = import_module(f"sweeps.{name}").spec_of(request.own)
-    resolved = spec.resolve(request.preset, request.settings)
-    return Plan(spec=spec, request=request, resolved=resolved, nodes=nodes or (Node(cpus=cpus, gpus=gpus),))
+    spec = import_module(f"sweeps.{name}").SWEEP
+    space = request.search_space(spec)
+    return Plan(spec=spec, request=request, space=space, nodes=nodes or (Node(cpus=cpus, gpus=gpus),))
 
 
 # What ASHA leaves
@@ -304,7 +304,8 @@ def test_what_is_there_already_costs_nothing(data: DataSet) -> None:
 
 
 def test_nothing_is_timed_where_minutes_end_a_training(data: DataSet) -> None:
-    asked = plan("backbones", max_concurrent=1, seeds=2)
+    own = {"backbones": ["painn"], "minutes": None}
+    asked = plan("backbones", max_concurrent=1, seeds=2, own=own)
     forecast = asked.forecast(data)
     assert forecast.epochs_per_trial is None
     assert forecast.epoch_minutes is None

@@ -18,7 +18,7 @@ from crystalsweep.sweeping.plan.request import CHAMPION, SCRATCH
 from crystalsweep.sweeping.prerequisites import kept
 from crystalsweep.sweeping.start import MODEL, adopt, look_up
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
-from sweeps.gan_noise import main, spec_of
+from sweeps.gan_noise import SWEEP, main
 from tests.test_plan import REQUEST
 
 CONTROL = Path(__file__).parent / "fixtures" / "generators" / "control"
@@ -44,7 +44,6 @@ def champion(tmp_path: Path) -> str:
 
 
 def plan(storage: Path, start_from: str, preset: str = "demo", backbone: str = "painn") -> Plan:
-    spec = spec_of({"backbone": backbone})
     request = replace(
         REQUEST,
         start_from=start_from,
@@ -53,7 +52,7 @@ def plan(storage: Path, start_from: str, preset: str = "demo", backbone: str = "
         tracking_uri=sqlite_uri(storage),
         own={"backbone": backbone},
     )
-    return Plan(spec=spec, request=request, resolved=spec.resolve(preset, ()))
+    return Plan(spec=SWEEP, request=request, space=request.search_space(SWEEP))
 
 
 def test_the_champion_stands_in_for_pre_training(tmp_path: Path, champion: str, bundled: DataSet) -> None:

@@ -24,8 +24,9 @@ from crystalsweep.sweeping.plan.plan import points
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
 from crystalsweep.sweeping.space.parameters import grid_points, label
 from crystalsweep.sweeping.space.settings import configured
-from crystalsweep.sweeping.space.spec import SearchSpace
+from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from sweeps.axes import AS_RELEASED, D_RATE, SIGMA, W_POS_AS_IN_PAPER, W
+from sweeps.gan_noise import SWEEP
 from trainables.gan.config import GanConfig
 
 GAN = ("w_wasserstein", "gan_noise", "gd_ratio", "joint")
@@ -44,10 +45,10 @@ def asked(name: str, *options: str, monkeypatch: pytest.MonkeyPatch) -> dict[str
     """What a command line hands over to be run."""
     told: dict[str, Any] = {}
 
-    def run(spec_of: Any, request: SweepRequest, **rest: Any) -> None:
-        told.update(rest, spec=spec_of(request.own), request=request)
+    def run_sweep(spec: SweepSpec, request: SweepRequest, **rest: Any) -> None:
+        told.update(rest, spec=spec, request=request)
 
-    monkeypatch.setitem(sys.modules, "crystalsweep.sweeping.run", SimpleNamespace(run=run))  # type: ignore[misc]
+    monkeypatch.setitem(sys.modules, "crystalsweep.sweeping.run", SimpleNamespace(run_sweep=run_sweep))  # type: ignore[misc]
     ran = invoke(name, *options)
     assert ran.exit_code == 0, ran.output
     return told
@@ -57,12 +58,13 @@ def invoke(name: str, *options: str) -> Result:
     return CliRunner().invoke(command(name), options, catch_exceptions=False)
 
 
-OWN = {"backbones": ["painn", "equiformer_v2", "escn_md"], "minutes": 1.0, "backbone": "painn"}
-"""Options that one file or another has alone; with its minutes, backbones takes any preset."""
+OWN = {"backbones": {"backbones": ["painn", "equiformer_v2", "escn_md"], "minutes": 1.0}}
+"""Options that a file has alone, where it is not the backbone; with its minutes, backbones takes any preset."""
 
 
-def resolved(name: str, preset: str = "demo", *settings: str) -> SearchSpace:
-    found: SearchSpace = import_module(f"sweeps.{name}").spec_of(OWN).resolve(preset, settings)
+def space(name: str, preset: str = "demo", *settings: str) -> SearchSpace:
+    own = OWN.get(name, {"backbone": "painn"})
+    found: SearchSpace = import_module(f"sweeps.{name}").search_space(preset, settings, **own)
     return found
 
 
@@ -77,7 +79,7 @@ def request(monkeypatch: pytest.MonkeyPatch, name: str = "gan_noise", *options: 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", FILES)
 def test_every_point_is_a_config_of_its_own(name: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = resolved(name, preset)
+    sweep = space(name, preset)
     stage, base = list(sweep.stages.items())[-1]
     tried = points(sweep, request(monkeypatch, name, "--search", "grid"))
     configs = [configured(stage, base.model_dump(mode="json"), point, sweep.choices) for point in tried]
@@ -87,7 +89,7 @@ def test_every_point_is_a_config_of_its_own(name: str, preset: str, monkeypatch:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_study_takes_the_grid_and_proposes_within_the_ranges(name: str) -> None:
-    sweep = resolved(name)
+    sweep = space(name)
     known = list(sweep.grid or grid_points(sweep.parameters))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for point in known:
@@ -105,13 +107,13 @@ def test_a_study_takes_the_grid_and_proposes_within_the_ranges(name: str) -> Non
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_papers_point_is_within_reach(name: str) -> None:
-    for parameter in resolved(name).parameters:
+    for parameter in space(name).parameters:
         assert parameter.paper is None or parameter.contains(parameter.paper)
 
 
 @pytest.mark.parametrize("name", GAN)
 def test_control_arms_have_no_adversary(name: str) -> None:
-    sweep = resolved(name)
+    sweep = space(name)
     base = sweep.stages["gan"].model_dump(mode="json")
     assert sweep.controls
     for settings in sweep.controls:
@@ -125,7 +127,7 @@ def test_the_paper_preset_is_the_papers_point(name: str) -> None:
     """Where the preset has the paper's losses and rates, a parameter's `paper` is what the preset says already."""
     if name == "backbones":
         return
-    sweep = resolved(name, "paper")
+    sweep = space(name, "paper")
     stage, base = list(sweep.stages.items())[-1]
     for parameter in sweep.parameters:
         if parameter.key not in (SIGMA, W):  # of two noise levels and two w_W the paper's preset has one each
@@ -134,17 +136,17 @@ def test_the_paper_preset_is_the_papers_point(name: str) -> None:
 
 
 def test_gan_noise_tries_what_the_readme_shows() -> None:
-    sweep = resolved("gan_noise")
+    sweep = space("gan_noise")
     tried = [(point[SIGMA], point[W]) for point in (*sweep.controls, *(sweep.grid or ()))]
     assert tried == [(s, w) for w in (0.0, 0.1, 1.0, 10.0) for s in (0.1, 0.2)]
 
 
 def test_w_wasserstein_has_the_released_code_as_a_control() -> None:
-    assert AS_RELEASED in resolved("w_wasserstein").controls
+    assert AS_RELEASED in space("w_wasserstein").controls
 
 
 def test_rates_of_the_discriminator_are_shown_over_the_generators() -> None:
-    (ratio,) = (p for p in resolved("gd_ratio", "demo", "learning_rate=0.004").parameters if p.key == D_RATE)
+    (ratio,) = (p for p in space("gd_ratio", "demo", "learning_rate=0.004").parameters if p.key == D_RATE)
     assert ratio.values == pytest.approx((4e-5, 4e-4, 4e-3))
     assert [ratio.shown(value) for value in ratio.values] == ["0.01", "0.1", "1"]
     assert ratio.shown(ratio.paper) == "0.1"
@@ -152,7 +154,7 @@ def test_rates_of_the_discriminator_are_shown_over_the_generators() -> None:
 
 @pytest.mark.parametrize("unit", ["min_edge", "angstrom", "fractional"])
 def test_w_pos_is_shown_on_the_papers_scale(unit: str) -> None:
-    (w_pos,) = resolved("w_pos", "demo", f"position_unit={unit}").parameters
+    (w_pos,) = space("w_pos", "demo", f"position_unit={unit}").parameters
     assert [w_pos.shown(value) for value in w_pos.values] == ["2", "10", "20", "50", "100", "200", "400", "1000"]
     assert w_pos.shown(w_pos.paper) == "200"
 
@@ -168,8 +170,8 @@ def test_w_pos_weighs_positions_as_the_paper_does() -> None:
 
 
 def test_joint_tests_at_high_noise_unless_told_otherwise() -> None:
-    assert resolved("joint").stages["gan"].evaluation.sigma_noise == (0.1, 0.2, 0.4)  # type: ignore[attr-defined]
-    told = resolved("joint", "demo", "evaluation.sigma_noise=[0.3]").stages["gan"]
+    assert space("joint").stages["gan"].evaluation.sigma_noise == (0.1, 0.2, 0.4)  # type: ignore[attr-defined]
+    told = space("joint", "demo", "evaluation.sigma_noise=[0.3]").stages["gan"]
     assert told.evaluation.sigma_noise == (0.3,)  # type: ignore[attr-defined]
 
 
@@ -185,7 +187,7 @@ def test_help_teaches(name: str) -> None:
 
 
 def test_all_sweeps_share_their_options() -> None:
-    shared = {option for parameter in sweep_command("", dict).params for option in parameter.opts}  # type: ignore[arg-type]
+    shared = {option for parameter in sweep_command(SWEEP).params for option in parameter.opts}
     assert {
         *("--preset", "--data", "--set", "--num-samples", "--search", "--scheduler", "--objective", "--seeds"),
         *("--workers-per-trial", "--cpus-per-worker", "--gpus-per-worker", "--max-concurrent", "--keep-best"),
@@ -216,8 +218,8 @@ def test_sizes(text: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_of_a_file_of_its_own_make_its_sweep_again(monkeypatch: pytest.MonkeyPatch) -> None:
     told = asked("backbones", "--backbones", "escn_md,painn", "--minutes", "3", monkeypatch=monkeypatch)
-    again = SweepRequest.from_json(told["request"].as_json()).own
-    sweep = import_module("sweeps.backbones").spec_of(again).resolve("smoke", ())
+    again = SweepRequest.from_json(told["request"].as_json() | {"preset": "smoke"})
+    sweep = again.search_space(told["spec"])
     assert sweep.parameters[0].values == ("escn_md", "painn")
     assert sweep.stages["pretrain"].max_minutes == 3
 
@@ -276,7 +278,7 @@ def test_dry_run_prices_the_sweep_and_leaves_nothing(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # an earlier test's store may have a champion
     ran = invoke(name, "--preset", "smoke", "--storage", str(tmp_path / "none"), "--dry-run")
     assert ran.exit_code == 0, ran.output
-    sweep = resolved(name, "smoke")
+    sweep = space(name, "smoke")
     for title in (*(f"[{stage}]" for stage in sweep.stages), *(f"  {stage} " for stage in sweep.stages)):
         assert title in ran.output
     assert re.search(r"^expected [\d.]+ CPU-hours, [\d.]+ [kM]B of checkpoints$", ran.output, flags=re.MULTILINE)

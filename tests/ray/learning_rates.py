@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 import click
 
@@ -20,7 +19,7 @@ from crystalsweep.training.catalogue import preset
 from crystalsweep.training.config import RestorationConfig
 
 
-def resolve(rates: Sequence[float], name: str, settings: Sequence[str]) -> SearchSpace:
+def search_space(name: str, settings: Sequence[str], *, rates: Sequence[float]) -> SearchSpace:
     config = cast(RestorationConfig, override(preset("pretrain", name), settings))
     return SearchSpace(
         stages={"pretrain": config},
@@ -33,12 +32,8 @@ def report(finished: FinishedSweep) -> Report:
     return tell(finished, trials, tables=[results_table(finished, trials, {})], history=("epoch", "loss"))
 
 
-def spec_of(own: Mapping[str, Any]) -> SweepSpec:
-    resolved = partial(resolve, own["rates"])
-    return SweepSpec(name="learning_rates", question=__doc__ or "", resolve=resolved, report=report)
-
-
-main = sweep_command(__doc__ or "", spec_of, click.option("--rates", type=float, multiple=True))
+SWEEP = SweepSpec(name="learning_rates", question=__doc__, search_space=search_space, report=report)
+main = sweep_command(SWEEP, click.option("--rates", type=float, multiple=True))
 
 if __name__ == "__main__":
     main()

@@ -105,14 +105,12 @@ def unbroken(folder: Path, key: str, scratch: Path) -> list[dict[str, float]]:
     """The same training from its first epoch to its last, in this process; only deterministic numbers."""
     torch.set_num_threads(1)
     asked, request = record(folder), SweepRequest.from_json(record(folder)["request"])
-    spec: SweepSpec = import_module(f"sweeps.{asked['sweep']}").spec_of(request.own)
-    resolved = spec.resolve(request.preset, request.settings)
-    stage, config = list(resolved.stages.items())[-1]
+    spec: SweepSpec = import_module(f"sweeps.{asked['sweep']}").SWEEP
+    space = request.search_space(spec)
+    stage, config = list(space.stages.items())[-1]
     inputs = {name: given["checkpoint"] for name, given in asked["prerequisites"].items()}
     job = replace(job_for(stage, config, request.data, inputs), checkpoints=str(scratch))
-    assignment = Assignment(
-        job=job, choices=resolved.choices, resources=Resources(), folder=str(scratch), mutating=False
-    )
+    assignment = Assignment(job=job, choices=space.choices, resources=Resources(), folder=str(scratch), mutating=False)
     rows: list[dict[str, float]] = []
     settings = trials(folder)[int(key[:4])].user_attrs["settings"]
     fit_alone(job_of(assignment, key, settings, ""), False, lambda row, _: rows.append(row))

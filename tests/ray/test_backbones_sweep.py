@@ -16,7 +16,7 @@ from crystalsweep.networks.checkpoint import load_generator
 from crystalsweep.sweeping.space.settings import configured
 from crystalsweep.tracking.tracker import PARENT
 from crystalsweep.training.catalogue import PACE
-from sweeps.backbones import BUDGETS, resolve
+from sweeps.backbones import BUDGETS, search_space
 from tests.ray.conftest import PATIENCE, ROOT
 
 NAMES = ("painn", "equiformer_v2")
@@ -39,10 +39,10 @@ def compare(storage: Path, *options: str) -> str:
 
 @pytest.mark.parametrize("preset", BUDGETS)
 def test_trials_differ_in_backbone_and_learning_rate_alone(preset: str) -> None:
-    resolved = resolve(list(SIZES), 7.0, preset, ["batch_size=16"])
-    base = resolved.stages["pretrain"].model_dump(mode="json")
+    space = search_space(preset, ["batch_size=16"], backbones=list(SIZES), minutes=7.0)
+    base = space.stages["pretrain"].model_dump(mode="json")
     for name in SIZES:
-        config = configured("pretrain", base, {"backbone": name, "seed": 2}, resolved.choices)
+        config = configured("pretrain", base, {"backbone": name, "seed": 2}, space.choices)
         assert config.backbone == SIZES[name][preset]
         assert (config.seed, config.max_minutes, config.batch_size, config.schedule) == (2, 7.0, 16, "constant")
         same = config.model_copy(update={"backbone": SIZES["painn"][preset], "seed": 0})
@@ -50,7 +50,7 @@ def test_trials_differ_in_backbone_and_learning_rate_alone(preset: str) -> None:
 
 
 def test_settings_reach_the_network_of_every_trial() -> None:
-    networks = resolve(["painn", "escn_md"], None, "demo", ["layers=1"]).choices["backbone"]
+    networks = search_space("demo", ["layers=1"], backbones=["painn", "escn_md"], minutes=None).choices["backbone"]
     assert [meant["backbone"]["layers"] for meant in networks.values()] == [1, 1]
 
 
@@ -65,7 +65,7 @@ def test_settings_reach_the_network_of_every_trial() -> None:
 )
 def test_what_cannot_be_compared_is_refused(preset: str, settings: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        resolve(list(SIZES), None, preset, settings)
+        search_space(preset, settings, backbones=list(SIZES), minutes=None)
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: b
         name=record.name,
         question=session.spec.question,
         outcomes=outcomes,
-        parameters=plan.resolved.parameters,
+        parameters=plan.space.parameters,
         objectives=session.objectives,
         references=references,
         structures=len(train),

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +69,7 @@ PROCESS = "crystalsweep.process"
 
 
 def run_sweep(
-    spec_of: Callable[[Mapping[str, Any]], SweepSpec],
+    spec: SweepSpec,
     request: SweepRequest,
     *,
     given: Mapping[str, Any],
@@ -84,7 +84,6 @@ def run_sweep(
     """
     screen, folder = display(json=json), Path()
     try:
-        spec = spec_of(request.own)
         if resume:
             folder = find_sweep(request.storage, spec.name, resume)
             with locked(folder):
@@ -92,8 +91,7 @@ def run_sweep(
                 record.request = moved(allowed(record.request, given), request.storage)
                 if {"num_samples", "max_concurrent"} & given.keys():
                     record.forecast = {}
-                spec = spec_of(record.request.own)
-                require_sound(record.request, spec.resolve(record.request.preset, record.request.settings))
+                require_sound(record.request, record.request.search_space(spec))
                 _prepare_and_go(spec, record, folder, screen, dry_run=dry_run, resumed=True)
             return
         request = replace(request, data=absolute_source(request.data))
@@ -126,8 +124,8 @@ def _prepare_and_go(
     crystals = load_data(request.data, progress=True)
     for reject in crystals.rejects:
         screen.say(f"rejected: {reject}", error=True)
-    plan = Plan(spec=spec, request=request, resolved=spec.resolve(request.preset, request.settings))
-    _require_usable(plan.resolved.stages, crystals)
+    plan = Plan(spec=spec, request=request, space=request.search_space(spec))
+    _require_usable(plan.space.stages, crystals)
     if resumed:
         _require_same(record, crystals, screen)
     record.data_sha256, record.split_sha256 = crystals.data_sha256, crystals.split_sha256

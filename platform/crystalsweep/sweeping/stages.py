@@ -77,7 +77,7 @@ def _sweep(session: SweepSession) -> None:
     ledger = Ledger(
         session.folder,
         record.name,
-        parameters=plan.resolved.parameters,
+        parameters=plan.space.parameters,
         objectives=session.objectives,
         search=request.search,
         num_samples=plan.num_samples,
@@ -87,7 +87,7 @@ def _sweep(session: SweepSession) -> None:
         named=stage_spec(plan.stage).named,
         config=plan.swept,
     )
-    ledger.enqueue(plan.points, len(plan.resolved.controls))
+    ledger.enqueue(plan.points, len(plan.space.controls))
     inputs = {name: found["checkpoint"] for name, found in record.prerequisites.items()}
     job = replace(
         job_for(plan.stage, plan.swept, request.data, inputs),
@@ -112,7 +112,7 @@ def _sweep(session: SweepSession) -> None:
         f"optuna-dashboard {ledger.address}"
     )
     schedule = Schedule(
-        kind=request.scheduler, objective=plan.scalar, epochs=plan.swept.epochs, parameters=plan.resolved.parameters
+        kind=request.scheduler, objective=plan.scalar, epochs=plan.swept.epochs, parameters=plan.space.parameters
     )
     rounds: list[Round] = [(ledger.next, schedule)]
     if request.scheduler != "none":  # control arms are neither cut nor changed
@@ -242,7 +242,7 @@ def _train(watch: Watch, rounds: Sequence[Round], at_once: int) -> None:
 def _assignment(session: SweepSession, job: Job, resources: Resources, *, mutating: bool) -> Assignment:
     return Assignment(
         job=job,
-        choices=session.plan.resolved.choices,
+        choices=session.plan.space.choices,
         resources=resources,
         folder=str(session.folder),
         mutating=mutating,

@@ -32,7 +32,7 @@ def view(session: SweepSession, told: Report) -> SavedView:
     """What the view of a finished sweep shows."""
     record, objectives = session.record, session.objectives
     headline = list(dict.fromkeys([*(o.metric for o in objectives), SCORE, *(f"val/{m.name}" for m in METRICS)]))
-    varied = [key for parameter in session.plan.resolved.parameters for key in _logged(session, parameter.key)]
+    varied = [key for parameter in session.plan.space.parameters for key in _logged(session, parameter.key)]
     logged = {name for trial in told.trials for row in trial.outcome.history[-1:] for name in row}
     epochs = max((int(trial.outcome.metrics["epoch"]) for trial in told.trials), default=0)
     others = [name for name in told.history if name in logged and name not in (*headline, "epoch")]
@@ -58,7 +58,7 @@ def view(session: SweepSession, told: Report) -> SavedView:
 
 def _logged(session: SweepSession, key: str) -> list[str]:
     """Parameters of runs that a setting is logged as; a choice by name as that of its network."""
-    return ["backbone.name"] if key == "backbone" and key in session.plan.resolved.choices else [key]
+    return ["backbone.name"] if key == "backbone" and key in session.plan.space.choices else [key]
 
 
 def _folded(logged: Set[str]) -> list[str]:

@@ -30,16 +30,16 @@ PROPOSED = 16
 _HOW = {"random": "drawn at random", "optuna": "proposed by Optuna (TPE)"}
 
 
-def points(resolved: SearchSpace, request: SweepRequest) -> list[dict[str, Any]]:
+def points(space: SearchSpace, request: SweepRequest) -> list[dict[str, Any]]:
     """Settings of the trials that are known beforehand: the control arms, and those of a grid."""
     if request.search != "grid":
-        return list(resolved.controls)
-    return [*resolved.controls, *(grid_points(resolved.parameters) if resolved.grid is None else resolved.grid)]
+        return list(space.controls)
+    return [*space.controls, *(grid_points(space.parameters) if space.grid is None else space.grid)]
 
 
-def num_samples(resolved: SearchSpace, request: SweepRequest) -> int:
+def num_samples(space: SearchSpace, request: SweepRequest) -> int:
     """Trials in all, as asked for or by default."""
-    known = len(points(resolved, request))
+    known = len(points(space, request))
     return request.num_samples or (known if request.search == "grid" else known + PROPOSED)
 
 
@@ -49,7 +49,7 @@ class Plan:
 
     spec: SweepSpec
     request: SweepRequest
-    resolved: SearchSpace
+    space: SearchSpace
     nodes: tuple[Node, ...] = field(default_factory=this_machine)
     """Of the cluster."""
 
@@ -93,12 +93,12 @@ class Plan:
     @property
     def points(self) -> list[dict[str, Any]]:
         """Settings of the first trials, in order."""
-        return points(self.resolved, self.request)[: self.num_samples]
+        return points(self.space, self.request)[: self.num_samples]
 
     @property
     def num_samples(self) -> int:
         """Trials in all."""
-        return num_samples(self.resolved, self.request)
+        return num_samples(self.space, self.request)
 
     @property
     def proposed(self) -> int:
@@ -113,17 +113,17 @@ class Plan:
     @property
     def stage(self) -> str:
         """The stage that is swept."""
-        return list(self.resolved.stages)[-1]
+        return list(self.space.stages)[-1]
 
     @property
     def prerequisites(self) -> dict[str, StageConfig]:
         """The stages before it, in order."""
-        return {stage: config for stage, config in self.resolved.stages.items() if stage != self.stage}
+        return {stage: config for stage, config in self.space.stages.items() if stage != self.stage}
 
     @property
     def swept(self) -> RestorationConfig:
         """Config of the stage that is swept, before a trial's settings."""
-        config = self.resolved.stages[self.stage]
+        config = self.space.stages[self.stage]
         assert isinstance(config, RestorationConfig)
         return config
 
@@ -132,14 +132,14 @@ class Plan:
         """The swept config by what is chosen by name, as `painn`; by its stage where nothing is."""
         base = self.swept.model_dump(mode="json")
         return {
-            name: configured(self.stage, base, {key: name}, self.resolved.choices)
-            for key, names in self.resolved.choices.items()
+            name: configured(self.stage, base, {key: name}, self.space.choices)
+            for key, names in self.space.choices.items()
             for name in names
         } or {self.stage: self.swept}
 
     def parameters(self) -> dict[str, str]:
         """What all trials share, before their settings, and the names that they choose from."""
-        choices = self.resolved.choices
+        choices = self.space.choices
         shared = {path: value for path, value in as_parameters(self.swept).items() if not self._is_chosen(path)}
         return shared | {key: ", ".join(names) for key, names in choices.items()}
 
@@ -154,7 +154,7 @@ class Plan:
         one = _mean(measured)
         kept = self.keep_last + request.keep_best
         priced = partial(cost, one, epochs=config.epochs, at_once=self.at_once, workers=workers, kept=kept)
-        alone = min(len(self.resolved.controls), self.num_samples) * request.seeds if request.scheduler != "none" else 0
+        alone = min(len(self.space.controls), self.num_samples) * request.seeds if request.scheduler != "none" else 0
         swept = priced(trainings=alone) + priced(trainings=self.trainings - alone, scheduler=request.scheduler)
         stages, held = dict.fromkeys(self.prerequisites, 0.0), workers * swept.held
         for stage, before in self.prerequisites.items():
@@ -197,7 +197,7 @@ class Plan:
 
     def _trials(self) -> str:
         """A row per trial that is known beforehand, numbered from 1, control arms first."""
-        known = {parameter.key: parameter for parameter in self.resolved.parameters}
+        known = {parameter.key: parameter for parameter in self.space.parameters}
         rows = []
         for number, point in enumerate(self.points, start=1):
             row: dict[str, Any] = {"trial": number}
@@ -230,13 +230,13 @@ class Plan:
         for stage, config in self.prerequisites.items():
             yield stage, _settings(leaves(config))
         yield self.stage, _settings(leaf for leaf in leaves(self.swept) if not self._is_chosen(leaf.path))
-        if self.resolved.choices:
+        if self.space.choices:
             for name, config in self.chosen.items():
                 yield f"{self.stage} {name}", _settings(leaf for leaf in leaves(config) if self._is_chosen(leaf.path))
 
     def _is_chosen(self, path: str) -> bool:
         """Whether a setting is among those that a name stands for."""
-        keys = {key for names in self.resolved.choices.values() for meant in names.values() for key in meant}
+        keys = {key for names in self.space.choices.values() for meant in names.values() for key in meant}
         return any(path == key or path.startswith(f"{key}.") for key in keys)
 
 

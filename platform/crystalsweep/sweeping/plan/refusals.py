@@ -8,11 +8,11 @@ from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.spec import SearchSpace
 
 
-def require_sound(request: SweepRequest, resolved: SearchSpace) -> None:
+def require_sound(request: SweepRequest, space: SearchSpace) -> None:
     """Raises `ValueError` naming the option and the remedy."""
     objectives(request.objectives)
-    _require_trials(request, resolved)
-    _require_schedulable(request, resolved)
+    _require_trials(request, space)
+    _require_schedulable(request, space)
     _require_resources(request)
 
 
@@ -31,8 +31,8 @@ def require_caps(request: SweepRequest, gpus_per_worker: float) -> None:
         raise ValueError("--max-gpu-hours: no trial takes a GPU here, so it caps nothing; give --max-cpu-hours")
 
 
-def _require_trials(request: SweepRequest, resolved: SearchSpace) -> None:
-    asked, controls, known = request.num_samples, len(resolved.controls), len(points(resolved, request))
+def _require_trials(request: SweepRequest, space: SearchSpace) -> None:
+    asked, controls, known = request.num_samples, len(space.controls), len(points(space, request))
     if asked is None:
         return
     if asked < max(1, controls):
@@ -41,10 +41,10 @@ def _require_trials(request: SweepRequest, resolved: SearchSpace) -> None:
         raise ValueError(f"--num-samples {asked}: the grid has {known} trials; add --search optuna or random for more")
 
 
-def _require_schedulable(request: SweepRequest, resolved: SearchSpace) -> None:
+def _require_schedulable(request: SweepRequest, space: SearchSpace) -> None:
     if request.scheduler == "none":
         return
-    stage, config = list(resolved.stages.items())[-1]
+    stage, config = list(space.stages.items())[-1]
     if config.max_minutes is not None:
         raise ValueError(
             f"--scheduler {request.scheduler} compares trials after as many epochs, and here they have as many minutes "
@@ -55,11 +55,11 @@ def _require_schedulable(request: SweepRequest, resolved: SearchSpace) -> None:
             f"--scheduler {request.scheduler} decides by single trainings, and of a trial's {request.seeds} some would "
             "be cut or changed: leave out --seeds and train the best again with it, or give --scheduler none"
         )
-    if request.scheduler == "pbt" and not any(parameter.mutable for parameter in resolved.parameters):
+    if request.scheduler == "pbt" and not any(parameter.mutable for parameter in space.parameters):
         raise ValueError(f"--scheduler pbt: nothing that this sweep varies can change while {stage} runs; take asha")
     if request.scheduler == "pbt" and request.search == "grid":
         raise ValueError("--scheduler pbt changes settings while trials run, which is no grid; add --search random")
-    if request.scheduler == "pbt" and (request.num_samples or 99) - len(resolved.controls) < 4:
+    if request.scheduler == "pbt" and (request.num_samples or 99) - len(space.controls) < 4:
         raise ValueError("--scheduler pbt needs a population of 4 or more beside the control arms: raise --num-samples")
     if request.scheduler == "pbt" and request.workers_per_trial > 1:
         raise ValueError("--scheduler pbt: trials of several workers cannot be cloned; leave out --workers-per-trial")

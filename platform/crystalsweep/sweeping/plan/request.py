@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
+
 Search = Literal["grid", "random", "optuna"]
 Scheduler = Literal["none", "asha", "pbt"]
 
@@ -58,6 +60,10 @@ class SweepRequest:
     """Generator that the GAN starts from; sweeps that were begun before this was asked pre-train."""
     own: dict[str, Any]
     """Options of this sweep file alone."""
+
+    def search_space(self, sweep: SweepSpec) -> SearchSpace:
+        """Return what a sweep tries under this request. Raises `ValueError` for unknown names and bad values."""
+        return sweep.search_space(self.preset, self.settings, **self.own)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,8 @@ class SweepSpec:
 
     name: str
     question: str
-    resolve: Callable[[str, Sequence[str]], SearchSpace]
-    """From a preset and `--set` assignments; raises `ValueError` for unknown names and bad values."""
+    search_space: Callable[..., SearchSpace]
+    """From a preset, `--set` assignments and, by name, the options that it alone has; raises `ValueError` for unknown
+    names and bad values."""
     report: Callable[[FinishedSweep], Report]
     """What a finished sweep says beside what all of them say."""
