@@ -48,9 +48,10 @@ stack: $(INSTALLED)  ## MLflow with accounts, PostgreSQL, an S3 store and two Ra
 stack-stop: $(INSTALLED)  ## Stop them; data stays
 	$(BIN)/python infra/local/stack.py stop
 
-style: $(INSTALLED)  ## Style and types
+style: $(INSTALLED)  ## Style, layers and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 checks: style fast  ## Style, types, and the fast tests

@@ -11,13 +11,16 @@ from ray.tune.schedulers import ASHAScheduler
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore
 from crystalsweep.sweeping.display.display import display
+from crystalsweep.sweeping.meter import Meter
 from crystalsweep.sweeping.plan.budget import Caps, Usage
 from crystalsweep.sweeping.prerequisites import Single
+from crystalsweep.sweeping.runs import TrainingRuns
+from crystalsweep.sweeping.screen import Screen
 from crystalsweep.sweeping.space.objectives import OBJECTIVES
 from crystalsweep.sweeping.space.training import Training
 from crystalsweep.sweeping.trainings import Schedule, _recall, _scheduler
 from crystalsweep.sweeping.trial import Assignment
-from crystalsweep.sweeping.watch import Watch, WatchSettings
+from crystalsweep.sweeping.watch import Watch
 from crystalsweep.tracking.outbox import Outbox
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.training.alone import fit_alone
@@ -30,25 +33,18 @@ SCORE = OBJECTIVES["score"]
 
 def watch(folder: Path) -> Watch:
     job = Job(**{**vars(job_for("pretrain", CONFIG, "bundled")), "checkpoints": str(folder / "checkpoints")})
+    assignment = Assignment(job=job, choices={}, resources=Resources(), folder=str(folder), mutating=False)
+    outbox = Outbox(Tracker(f"sqlite:///{folder / 'mlflow.db'}"))
     return Watch(
-        WatchSettings(
-            title="w_pos",
-            assignment=Assignment(job=job, choices={}, resources=Resources(), folder=str(folder), mutating=False),
-            source=Single("pretrain", lambda *_: None),
-            outbox=Outbox(Tracker(f"sqlite:///{folder / 'mlflow.db'}")),
-            experiment="0",
-            parent=None,
-            kind="trial",
-            tags={},
-            prefix="",
-            objective=SCORE,
-            caps=Caps(),
-            used=Usage(),
-            timeout=60.0,
-            display=display(json=False),
-            folder=folder,
-            note=lambda *_: None,
-        )
+        assignment,
+        Single("pretrain", lambda *_: None),
+        runs=TrainingRuns(outbox, assignment, SCORE, experiment="0", kind="trial"),
+        meter=Meter(Caps(), Usage(), Resources()),
+        screen=Screen(display(json=False), title="w_pos", stage="pretrain", config=CONFIG, objective=SCORE),
+        epochs=CONFIG.epochs,
+        folder=folder,
+        timeout=60.0,
+        note=lambda *_: None,
     )
 
 
@@ -58,10 +54,10 @@ def test_space_of_what_was_cut_just_before_a_kill_is_freed(tmp_path: Path, state
     store = CheckpointStore(tmp_path / "checkpoints" / "0000-s0")
     fit_alone(Job(**{**vars(resumed.assignment.job), "checkpoints": store.address}), False, lambda *_: None)
     resumed.remember(Training(key="0000-s0", name="a training", settings={}), state, "")
-    assert resumed.used().bytes == store.size() > 0
+    assert resumed.meter.used(resumed.live).bytes == store.size() > 0
     resumed.settle()
     assert store.epochs() == left
-    assert (resumed.used().bytes > 0) == bool(left)
+    assert (resumed.meter.used(resumed.live).bytes > 0) == bool(left)
 
 
 def halving() -> ASHAScheduler:

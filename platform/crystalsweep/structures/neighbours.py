@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.optimization.neighbors import find_points_in_spheres
 
 _PERIODIC = np.ones(3, dtype=np.int64)
 _SAME_SITE = 1e-8
@@ -32,6 +31,8 @@ class NeighbourList(NamedTuple):
 
 def neighbour_list(lattice: NDArray[np.float64], frac: NDArray[np.float64], cutoff: float) -> NeighbourList:
     """Every pair within `cutoff` (Å) under periodic boundary conditions, own images included, an atom itself not."""
+    from pymatgen.optimization.neighbors import find_points_in_spheres  # a tenth of a second, where many only read crystals
+
     cart = np.ascontiguousarray(frac @ lattice)
     dst, src, offset, distance = find_points_in_spheres(
         cart, cart, r=float(cutoff), pbc=_PERIODIC, lattice=np.ascontiguousarray(lattice), tol=_SAME_SITE

@@ -19,13 +19,13 @@ from crystalsweep.sweeping.plan.budget import Usage
 from crystalsweep.sweeping.report.frames import measured
 from crystalsweep.sweeping.report.report import draw_trial, next_commands
 from crystalsweep.sweeping.report.words import interval
+from crystalsweep.sweeping.runs import NOTE
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.study import Ledger, TrainingEnd
 from crystalsweep.sweeping.views import IMAGES, save_view
-from crystalsweep.sweeping.watch import NOTE
 from crystalsweep.tracking.images import FOLDER as IMAGE_FOLDER
 from crystalsweep.tracking.images import TAGS as LOGGED_IMAGES
 from crystalsweep.tracking.images import as_images

@@ -46,12 +46,12 @@ from crystalsweep.sweeping.plan.refusals import require_caps, require_sound
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
 from crystalsweep.sweeping.plan.room import require_room
 from crystalsweep.sweeping.prerequisites import EXPERIMENT
+from crystalsweep.sweeping.runs import NOTE, STATE
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.spec import SweepSpec
 from crystalsweep.sweeping.stages import PATIENCE, CapReachedError, left_by, run_stages
 from crystalsweep.sweeping.start import STARTED_FROM, adopt, look_up
-from crystalsweep.sweeping.watch import NOTE, STATE
 from crystalsweep.tracking.outbox import Outbox
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.training.catalogue import StageSpec, stage_spec

@@ -10,6 +10,7 @@ from functools import partial
 from crystalsweep.sweeping.cluster import on_a_worker
 from crystalsweep.sweeping.finish import finish_sweep, runs_of
 from crystalsweep.sweeping.folder import locked, state_folder, write_sweep
+from crystalsweep.sweeping.meter import Meter
 from crystalsweep.sweeping.plan.budget import Usage
 from crystalsweep.sweeping.plan.forecast import Forecast
 from crystalsweep.sweeping.plan.refusals import require_patience
@@ -23,13 +24,15 @@ from crystalsweep.sweeping.prerequisites import (
     kept,
     prerequisite_key,
 )
+from crystalsweep.sweeping.runs import STATUS, TrainingRuns
+from crystalsweep.sweeping.screen import Screen
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.objectives import OBJECTIVES
 from crystalsweep.sweeping.space.training import Training
 from crystalsweep.sweeping.study import Ledger
 from crystalsweep.sweeping.trainings import Schedule, run_trainings
 from crystalsweep.sweeping.trial import Assignment
-from crystalsweep.sweeping.watch import STATUS, Source, Watch, WatchSettings
+from crystalsweep.sweeping.watch import Source, Watch
 from crystalsweep.training.catalogue import stage_spec
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.job import Job, Resources, job_for
@@ -101,6 +104,7 @@ def _sweep(session: SweepSession) -> None:
         session,
         ledger,
         _assignment(session, job, plan.resources, mutating=request.scheduler == "pbt"),
+        plan.swept,
         experiment=session.experiments[session.spec.name],
         kind="trial",
         parent=record.parent,
@@ -120,7 +124,7 @@ def _sweep(session: SweepSession) -> None:
     _train(watch, rounds, plan.at_once)
     if watch.halted:
         session.display.say(f"stopped: {watch.halted}")
-    finish_sweep(session, ledger, watch.used(), whole=not watch.halted)
+    finish_sweep(session, ledger, watch.meter.used(watch.live), whole=not watch.halted)
     if watch.halted:
         raise CapReachedError(watch.halted)
 
@@ -131,7 +135,7 @@ def _remember(session: SweepSession, ledger: Ledger, watch: Watch) -> None:
     for known in ledger.ended():
         key = known.training.key
         if known.state == "stopped":
-            watch.waiting[key] = known.training.seconds
+            watch.meter.waiting[key] = known.training.seconds
             continue
         watch.remember(known.training, known.state, known.reason)
         if runs.get(key) is None or runs[key].info.status != STATUS[known.state]:
@@ -212,9 +216,9 @@ def _make(session: SweepSession, stage: str, config: StageConfig, key: str) -> P
         session,
         single,
         _assignment(session, job, together, mutating=False),
+        config,
         experiment=session.experiments[EXPERIMENT],
         kind=stage,
-        parent=None,
         used=before,
         prefix=key[:16],
         tags={PREREQUISITE_KEY: key, **{f"crystalsweep.input.{name}": known["run"] for name, known in given.items()}},
@@ -253,38 +257,43 @@ def _watch(
     session: SweepSession,
     source: Source,
     assignment: Assignment,
+    config: StageConfig,
     *,
     experiment: str,
     kind: str,
-    parent: str | None,
     used: Usage,
+    parent: str | None = None,
     prefix: str = "",
     tags: Mapping[str, str] | None = None,
 ) -> Watch:
-    record, before = session.record, session.record.seconds
+    """Make the watch over the trainings of a stage, of which `used` is what came before."""
+    record, before, objective = session.record, session.record.seconds, session.objectives[0]
 
     def note(elapsed: float) -> None:
         record.seconds = before + elapsed
         with suppress(OSError):  # a full disk is told of checkpoints, with its remedy
             write_sweep(session.folder, record)
 
+    runs = TrainingRuns(
+        session.outbox,
+        assignment,
+        objective,
+        experiment=experiment,
+        kind=kind,
+        parent=parent,
+        tags=session.tags | dict(tags or {}),
+        prefix=prefix,
+    )
+    stage = assignment.job.stage
+    screen = Screen(session.display, title=session.spec.name, stage=stage, config=config, objective=objective)
     return Watch(
-        WatchSettings(
-            title=session.spec.name,
-            assignment=assignment,
-            source=source,
-            outbox=session.outbox,
-            experiment=experiment,
-            parent=parent,
-            kind=kind,
-            tags=session.tags | dict(tags or {}),
-            prefix=prefix,
-            objective=session.objectives[0],
-            caps=session.caps,
-            used=used,
-            timeout=60 * session.request.timeout,
-            display=session.display,
-            folder=session.folder,
-            note=note,
-        )
+        assignment,
+        source,
+        runs=runs,
+        meter=Meter(session.caps, used, assignment.resources),
+        screen=screen,
+        epochs=config.epochs,
+        folder=session.folder,
+        timeout=60 * session.request.timeout,
+        note=note,
     )

@@ -1,0 +1,120 @@
+"""The MLflow runs of the trainings of a stage: opened, filled and closed by the sweep's own process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from crystalsweep.config import as_parameters
+from crystalsweep.sweeping.live import Live
+from crystalsweep.sweeping.report.words import interval
+from crystalsweep.sweeping.space.objectives import Objective
+from crystalsweep.sweeping.trial import Assignment, job_of
+from crystalsweep.tracking.outbox import Outbox
+from crystalsweep.training.catalogue import config_from
+
+STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "stopped": "KILLED"}
+"""MLflow's status of a training by its state."""
+
+STATE = "state"
+"""Tag: `running`, or how a training ended (`outcome.TrainingState`)."""
+
+NOTE = "mlflow.note.content"
+"""Tag: the description that MLflow's UI shows, in Markdown."""
+
+
+class TrainingRuns:
+    """Writes what trainings report to one run each."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        assignment: Assignment,
+        objective: Objective,
+        *,
+        experiment: str,
+        kind: str,
+        parent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        prefix: str = "",
+    ) -> None:
+        """Take what the runs have in common.
+
+        Args:
+            outbox: What sends it.
+            assignment: What the trainings share.
+            objective: What a run's conclusion tells first.
+            experiment: Id in MLflow.
+            kind: What the runs are: `trial`, or the stage of a prerequisite.
+            parent: MLflow id of the sweep's run; a prerequisite has none.
+            tags: Tags of every run.
+            prefix: Begins the keys of the runs, which must differ between sweeps.
+        """
+        self._outbox, self._assignment, self._objective = outbox, assignment, objective
+        self._experiment, self._kind, self._parent = experiment, kind, parent
+        self._tags, self._prefix = dict(tags or {}), prefix
+
+    @property
+    def waiting(self) -> int:
+        """Writes that MLflow has not taken yet."""
+        return self._outbox.waiting
+
+    def open(self, live: Live) -> None:
+        """Open a training's run, new or that of an earlier session."""
+        training = live.training
+        job = job_of(self._assignment, training.key, training.settings, "")
+        config = config_from(job.stage, job.config)
+        self._outbox.start(
+            self._key(live),
+            self._experiment,
+            training.name,
+            kind=self._kind,
+            parent=self._parent,
+            params=as_parameters(config),
+            tags={
+                **self._tags,
+                "crystalsweep.trial": training.key,
+                "stage": job.stage,
+                "backbone": config.backbone.name,
+                "seed": str(training.seed),
+                "control": str(training.control).lower(),
+                STATE: "running",
+            },
+        )
+
+    def log(self, live: Live, epoch: int) -> None:
+        """Send what a training reported at an epoch."""
+        self._outbox.log(self._key(live), live.history[epoch], epoch)
+
+    def mutated(self, live: Live, epoch: int) -> None:
+        """Note that the scheduler changed a training's settings before an epoch."""
+        self._outbox.tag(self._key(live), {"crystalsweep.mutated": f"before epoch {epoch}"})
+
+    def resend(self, live: Live) -> None:
+        """Send all of a training that ended in an earlier session, which could not send it."""
+        self.open(live)
+        for epoch in sorted(live.history):
+            self.log(live, epoch)
+        self.close(live)
+
+    def close(self, live: Live) -> None:
+        """Close a training's run with its state and conclusion, and its checkpoint where it is complete."""
+        key = self._key(live)
+        if live.state == "complete" and (latest := live.store.latest()) is not None:
+            self._outbox.upload(key, live.store.fetch(latest), "checkpoint")
+        self._outbox.tag(key, {STATE: str(live.state), NOTE: self._conclusion(live)})
+        self._outbox.finish(key, STATUS[live.state or "stopped"], live.reason)
+
+    def _conclusion(self, live: Live) -> str:
+        """Say in a line what became of a training; the report of a finished sweep says more of it."""
+        if live.state != "complete":
+            return f"{str(live.state).upper()}: {live.reason}"
+        row, metric = live.rows[-1], self._objective.metric
+        value, low, high = (row.get(name, math.nan) for name in (metric, f"{metric}/low", f"{metric}/high"))
+        epochs = f"{len(live.history)} epochs" if len(live.history) > 1 else "1 epoch"
+        if math.isnan(value):
+            return f"complete after {epochs}"
+        return f"{self._objective.title} {interval(value, low, high)} after {epochs}"
+
+    def _key(self, live: Live) -> str:
+        return self._prefix + live.training.key
