@@ -39,7 +39,7 @@ SWEEP = "gan_noise-20261123-000000"
 
 
 def names() -> list[str]:
-    """Metrics of a run, as a sweep logs them."""
+    """Return metrics of a run, as a sweep logs them."""
     pooled = [f"val/{metric}{part}" for metric in METRICS + SECONDARY for part in ("", "/low", "/high", "/n")]
     apart = [f"val/{mask}/{sigma}/{metric}" for mask in MASKS for sigma in SIGMAS for metric in METRICS + SECONDARY[:4]]
     return ["val/score", *OTHERS, *pooled, *apart]
@@ -65,7 +65,7 @@ def fill(tracker: Tracker, experiment: str, runs: int, epochs: int) -> None:
 
 
 def save_view(tracker: Tracker, experiment: str) -> None:
-    """The view that a sweep saves."""
+    """Save the view that a sweep saves."""
     headline = ["val/score", *(f"val/{metric}" for metric in METRICS)]
     view = SavedView(
         name=SWEEP,
@@ -82,7 +82,7 @@ def save_view(tracker: Tracker, experiment: str) -> None:
 
 
 def post(address: str, path: str, body: object) -> int:
-    """Bytes of the answer."""
+    """Return the bytes of the answer."""
     request = urllib.request.Request(
         f"{address}/ajax-api/2.0/mlflow/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -91,13 +91,13 @@ def post(address: str, path: str, body: object) -> int:
 
 
 def get(address: str, path: str) -> int:
-    """Bytes of the answer."""
+    """Return the bytes of the answer."""
     with urllib.request.urlopen(f"{address}/ajax-api/2.0/mlflow/{path}", timeout=120) as answer:
         return len(answer.read())
 
 
 def timed(address: str, experiment: str, runs: list[str]) -> list[list[object]]:
-    """A row per request: what it is for, median seconds of three, megabytes."""
+    """Return a row per request: what it is for, median seconds of three, megabytes."""
     page = {"experiment_ids": [experiment], "max_results": 100, "order_by": ["metrics.`val/score` DESC"]}
     whole = page | {"max_results": 300}
     chosen = page | {"filter": f"tags.sweep = '{SWEEP}' and tags.`{KIND}` = 'trial' and metrics.`val/score` > 0.5"}

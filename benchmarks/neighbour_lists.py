@@ -26,12 +26,12 @@ Search = Callable[[Crystal], int]
 
 
 def ours(crystal: Crystal) -> int:
-    """pymatgen's `find_points_in_spheres`, as the library calls it."""
+    """Return pymatgen's `find_points_in_spheres`, as the library calls it."""
     return len(neighbour_list(crystal.lattice, crystal.frac, CUTOFF).src)
 
 
 def vesin(crystal: Crystal) -> int:
-    """vesin's cell list."""
+    """Return vesin's cell list."""
     from vesin import NeighborList
 
     calculator = NeighborList(cutoff=CUTOFF, full_list=True)
@@ -39,21 +39,21 @@ def vesin(crystal: Crystal) -> int:
 
 
 def matscipy(crystal: Crystal) -> int:
-    """matscipy's C search."""
+    """Return matscipy's C search."""
     from matscipy.neighbours import neighbour_list as search
 
     return len(search("i", positions=crystal.cart, cell=crystal.lattice, pbc=(True, True, True), cutoff=CUTOFF))
 
 
 def ase(crystal: Crystal) -> int:
-    """ASE's pure NumPy search."""
+    """Return ASE's pure NumPy search."""
     from ase.neighborlist import primitive_neighbor_list
 
     return len(primitive_neighbor_list("i", (True, True, True), crystal.lattice, crystal.cart, CUTOFF))
 
 
 def microseconds(search: Search, crystals: list[Crystal]) -> tuple[float, int]:
-    """Least time per crystal over the rounds, and the edges found in all."""
+    """Return least time per crystal over the rounds, and the edges found in all."""
     times, edges = [], 0
     for _ in range(ROUNDS):
         began = time.perf_counter()

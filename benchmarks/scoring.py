@@ -63,7 +63,7 @@ class Chunk(NamedTuple):
 
 
 def timed(times: dict[str, float], name: str, function: Callable[..., T], *args: object) -> T:
-    """What the function returns; its processor time is added to times[name]."""
+    """Return what the function returns; its processor time is added to times[name]."""
     began = time.process_time()
     result = function(*args)
     times[name] = times.get(name, 0.0) + time.process_time() - began
@@ -72,7 +72,7 @@ def timed(times: dict[str, float], name: str, function: Callable[..., T], *args:
 
 @torch.no_grad()
 def chunks(crystals: Sequence[Crystal], number: int) -> Iterator[Chunk]:
-    """`number` cases, crystals and conditions in turn."""
+    """Yield `number` cases, crystals and conditions in turn."""
     generator = torch.Generator().manual_seed(0)
     supply = itertools.cycle(crystals)
     while number > 0:
@@ -92,7 +92,8 @@ def chunks(crystals: Sequence[Crystal], number: int) -> Iterator[Chunk]:
 
 
 def distances(chunk: Chunk) -> NDArray[np.float64]:
-    """(C,) mean distance of generated from original, Å; the noise and both aligned forms are worked out as well."""
+    """Return (C,) mean distance of generated from original, Å; the noise and both aligned forms are worked out as
+    well."""
     counts = np.array([len(crystal) for crystal in chunk.originals])
     lattices = np.array([crystal.lattice for crystal in chunk.originals])
     results = []
@@ -104,7 +105,7 @@ def distances(chunk: Chunk) -> NDArray[np.float64]:
 
 
 def cdvae_structure(crystal: Crystal, cutoff: float = 0.5) -> bool:
-    """CDVAE's check of a structure: pymatgen's distance matrix of one crystal."""
+    """Return CDVAE's check of a structure: pymatgen's distance matrix of one crystal."""
     from pymatgen.core import Structure
 
     structure = Structure(crystal.lattice, crystal.species.tolist(), crystal.frac)
@@ -113,7 +114,7 @@ def cdvae_structure(crystal: Crystal, cutoff: float = 0.5) -> bool:
 
 
 def pymatgen_distances(chunk: Chunk, picks: Sequence[int]) -> list[float]:
-    """Mean distances of the picked by pymatgen's minimum images; the noise is worked out as well."""
+    """Return mean distances of the picked by pymatgen's minimum images; the noise is worked out as well."""
     from pymatgen.core import Lattice
 
     results = []
@@ -126,7 +127,7 @@ def pymatgen_distances(chunk: Chunk, picks: Sequence[int]) -> list[float]:
 
 
 def structures(number: int, sample: int) -> None:
-    """Structural validity and distances: flat arrays against one crystal at a time."""
+    """Time structural validity and distances: flat arrays against one crystal at a time."""
     crystals = [crystal for crystal in load_bundled() if len(crystal) <= MAX_ATOMS]
     ours: dict[str, float] = {}
     theirs: dict[str, float] = {}
@@ -160,7 +161,7 @@ def structures(number: int, sample: int) -> None:
 
 
 def published_pauling_test(states: Sequence[int], scale: Sequence[float | None]) -> bool:
-    """SMACT 2.2.1's, with which CDVAE was published; comparing None raises TypeError."""
+    """Return SMACT 2.2.1's, with which CDVAE was published; comparing None raises TypeError."""
     first: Any
     second: Any
     for (q1, first), (q2, second) in itertools.combinations(list(zip(states, scale, strict=True)), 2):
@@ -174,7 +175,7 @@ def published_pauling_test(states: Sequence[int], scale: Sequence[float | None])
 
 
 def cdvae_composition(symbols: tuple[str, ...], counts: Sequence[int], known: Mapping[str, Any] | None = None) -> bool:
-    """CDVAE's check of a composition: every combination of oxidation states, Pauling test and alloy rule on.
+    """Return CDVAE's check of a composition: every combination of oxidation states, Pauling test and alloy rule on.
 
     It makes the elements' data anew for each composition, unless they are `known`.
     """
@@ -202,7 +203,7 @@ def cdvae_composition(symbols: tuple[str, ...], counts: Sequence[int], known: Ma
 
 
 def composition_cases(crystals: Sequence[Crystal], limit: int, cap: int) -> list[Case]:
-    """Distinct reduced compositions, in a random order, with what was left out printed."""
+    """Return distinct reduced compositions, in a random order, with what was left out printed."""
     import smact
 
     formulas = sorted({crystal.reduced_formula for crystal in crystals})
@@ -226,7 +227,7 @@ def composition_cases(crystals: Sequence[Crystal], limit: int, cap: int) -> list
 
 
 def compositions(cases: Sequence[Case]) -> None:
-    """Compositional validity, nothing cached but the elements' data, against CDVAE's product over states."""
+    """Time compositional validity, nothing cached but the elements' data, against CDVAE's product over states."""
     import smact
 
     elements = smact.element_dictionary()

@@ -72,7 +72,7 @@ def sweep(storage: Path, *options: str) -> Ran:
 
 
 def logging_seconds(storage: Path, metrics: int, calls: int = 200) -> float:
-    """Median seconds that the sweep's process spends on handing over an epoch's metrics."""
+    """Return median seconds that the sweep's process spends on handing over an epoch's metrics."""
     tracker = Tracker(f"sqlite:///{storage / 'log.db'}")
     outbox = Outbox(tracker)
     outbox.start("run", tracker.experiment("overhead", storage / "artifacts"), "run", kind="trial")
@@ -125,7 +125,8 @@ def main() -> None:
 
 
 def _first(ran: Ran) -> float:
-    """Seconds of no training that are the first trial's, and those in which no trial held anything yet or any more."""
+    """Return seconds of no training that are the first trial's, and those in which no trial held anything yet or any
+    more."""
     held = sum(training.held for training in ran.trainings)
     return ran.wall - held + ran.trainings[0].held - ran.trainings[0].worked
 

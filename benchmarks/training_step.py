@@ -79,7 +79,7 @@ class Bench:
 
 
 def twin(net: Net, **settings: Any) -> EquiformerV2Config:
-    """Our EquiformerV2 with the layers, weights and heads that release 1.10's has."""
+    """Return our EquiformerV2 with the layers, weights and heads that release 1.10's has."""
     sizes = {"width": net.channels, "layers": net.blocks, "lmax": net.lmax, "mmax": net.mmax, "feed_forward": net.ffn}
     attention = {"attention_heads": net.heads, "attention_hidden": net.attn_hidden, "alpha_channels": net.alpha}
     edges = {"value_channels": net.value, "edge_channels": net.edge, "radial_functions": 600, "symmetry": "SO3"}
@@ -88,7 +88,7 @@ def twin(net: Net, **settings: Any) -> EquiformerV2Config:
 
 
 def ways(name: str, config: BackboneConfig) -> dict[str, Settings]:
-    """A network in float32 and in bf16."""
+    """Return a network in float32 and in bf16."""
     return {name: config, f"{name}, bf16": config.model_copy(update={"precision": "bf16"})}
 
 
@@ -131,14 +131,14 @@ class Side(NamedTuple):
 
 
 def release(net: Net, folder: Path) -> Side:
-    """fairchem-core 1.10, which is given its edges."""
+    """Return fairchem-core 1.10, which is given its edges."""
     load_release(folder)
     import_module("fairchem.core.models.equiformer_v2.equiformer_v2")
     return Side(lambda: build(net), lambda _: None, lambda model, batch, _: apply(model, batch)[1:])
 
 
 def ours(config: BackboneConfig) -> Side:
-    """crystalsweep, which searches for its edges."""
+    """Return crystalsweep, which searches for its edges."""
     from crystalsweep.networks.models import Generator, graph_of, one_hot
 
     import_module(type(config).implementation.partition(":")[0])
@@ -172,7 +172,7 @@ class Training:
             self.step()
 
     def step(self) -> tuple[float, float]:
-        """Seconds of one step, and those of them that the graph took."""
+        """Return seconds of one step, and those of them that the graph took."""
         began = self._now()
         graph = self.side.graph(self.batch)
         built = self._now()
@@ -190,14 +190,14 @@ class Training:
         return self.clock()
 
     def facts(self) -> tuple[int, float]:
-        """Number of parameters, and the most memory it took beyond the libraries', MB."""
+        """Return the number of parameters, and the most memory it took beyond the libraries', MB."""
         peak = resident("VmHWM") - self.memory_before
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
         return parameters, peak if self.device == "cpu" else torch.cuda.max_memory_allocated() / 1e6
 
 
 def resident(field: str) -> float:
-    """Resident memory of this process, MB; NaN where the system is not Linux."""
+    """Return resident memory of this process, MB; NaN where the system is not Linux."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(field)), float("nan"))
@@ -214,7 +214,7 @@ def start(*arguments: Any) -> None:
 
 
 def call(method: str) -> Any:
-    """What this worker's `Training` answers."""
+    """Return what this worker's `Training` answers."""
     return getattr(_training, method)()
 
 
@@ -222,7 +222,7 @@ def call(method: str) -> Any:
 
 
 def sample(bench: Bench, count: int) -> list[Crystal]:
-    """Bundled crystals of at most `MAX_ATOMS` atoms."""
+    """Return bundled crystals of at most `MAX_ATOMS` atoms."""
     from crystalsweep.data import load_bundled
     from crystalsweep.structures.neighbours import neighbour_list
 
@@ -234,7 +234,7 @@ def sample(bench: Bench, count: int) -> list[Crystal]:
 
 
 def batch_of(crystals: list[Crystal], config: BackboneConfig) -> Batch:
-    """The crystals with noise on their positions, and the edges of the config."""
+    """Return the crystals with noise on their positions, and the edges of the config."""
     from crystalsweep.networks.models import graph_of
     from crystalsweep.structures.batch import collate
 
@@ -247,7 +247,7 @@ def batch_of(crystals: list[Crystal], config: BackboneConfig) -> Batch:
 
 
 def worker(stack: ExitStack, *arguments: Any) -> ProcessPoolExecutor:
-    """A process with a `Training` that has run a few steps; it ends with the stack."""
+    """Return a process with a `Training` that has run a few steps; it ends with the stack."""
     pool = stack.enter_context(ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")))
     pool.submit(start, *arguments).result()
     return pool
@@ -281,7 +281,7 @@ def measure(bench: Bench, count: int, folder: Path | None, repeats: int, *way: A
 def row(
     name: str, settings: Settings, known: tuple[int, float], rounds: list[dict[str, Any]], crystals: list[Crystal]
 ) -> dict[str, Any]:
-    """One network's figures; `speed` is 1.10's time over its own."""
+    """Return one network's figures; `speed` is 1.10's time over its own."""
     steps, graphs = zip(*(turn[name] for turn in rounds), strict=True)
     median = statistics.median(steps)
     ratios = [turn[REFERENCE][0] / turn[name][0] for turn in rounds if REFERENCE in turn]
@@ -300,7 +300,7 @@ def row(
 
 
 def show(name: str, bench: dict[str, Any]) -> None:
-    """The table of one bench."""
+    """Show the table of one bench."""
     click.echo(f"\n{name}: {bench['crystals']} crystals, {bench['atoms']} atoms, {bench['edges']} edges")
     headers = ["network", "parameters", "step, ms", "structures/s", "atoms/s", "memory, MB", "speed ÷ 1.10's", "graph"]
     rows = []
@@ -316,7 +316,7 @@ def show(name: str, bench: dict[str, Any]) -> None:
 
 
 def machine(device: str, threads: int) -> dict[str, Any]:
-    """Where it ran."""
+    """Return where it ran."""
     libraries = {name: version(name) for name in ("torch", "fairchem-core", "e3nn", "torch-geometric")}
     name = torch.cuda.get_device_name() if device != "cpu" else platform.processor() or platform.machine()
     return {"device": name, "system": platform.platform(), "cores": os.cpu_count(), "threads": threads} | libraries

@@ -66,12 +66,12 @@ class Entry:
 
 
 def from_dict(row: dict[str, str]) -> Structure:
-    """The structure of a Python dict literal (flla)."""
+    """Return the structure of a Python dict literal (flla)."""
     return Structure.from_dict(ast.literal_eval(row["structure"]))
 
 
 def from_poscar(row: dict[str, str]) -> Structure:
-    """The structure of a VASP POSCAR (the other three)."""
+    """Return the structure of a VASP POSCAR (the other three)."""
     return Poscar.from_str(row["poscar"]).structure
 
 
@@ -109,14 +109,14 @@ def main(sdist: Path | None, download: bool, out: Path) -> None:
 
 
 def downloaded(folder: Path) -> Path:
-    """The archive as pip fetches it."""
+    """Return the archive as pip fetches it."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "matminer==0.3.9"]
     subprocess.run([*command, "--dest", str(folder)], check=True)
     return folder / f"{SDIST}.tar.gz"
 
 
 def read_sdist(path: Path) -> bytes:
-    """The archive's bytes, checked."""
+    """Return the archive's bytes, checked."""
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != SDIST_SHA256:
@@ -125,7 +125,7 @@ def read_sdist(path: Path) -> bytes:
 
 
 def table(archive: bytes, name: str) -> Iterator[dict[str, str]]:
-    """Rows of one CSV. Only the first line is a comment: CIFs inside cells hold '#' too.
+    """Yield the rows of one CSV. Only the first line is a comment: CIFs inside cells hold '#' too.
 
     Two of the files have a running number in front of each row that their header does not name.
     """
@@ -139,7 +139,7 @@ def table(archive: bytes, name: str) -> Iterator[dict[str, str]]:
 
 
 def parse(archive: bytes, counts: dict[str, object]) -> Iterator[Entry]:
-    """Every row of every CSV; the number of rows goes to `counts`."""
+    """Yield every row of every CSV; the number of rows goes to `counts`."""
     for source in SOURCES:
         rows = list(table(archive, source.name))
         counts[source.name] = len(rows)
@@ -149,7 +149,7 @@ def parse(archive: bytes, counts: dict[str, object]) -> Iterator[Entry]:
 
 
 def check_energies(row: dict[str, str]) -> None:
-    """Formation energy per atom = formation energy / atoms, and nothing lies below the hull."""
+    """Check that formation energy per atom = formation energy / atoms, and nothing lies below the hull."""
     if "formation_energy" not in row:
         return
     per_atom = float(row["formation_energy"]) / int(row["nsites"])
@@ -158,7 +158,7 @@ def check_energies(row: dict[str, str]) -> None:
 
 
 def crystal_of(row: dict[str, str], source: Source) -> Crystal:
-    """One row as a crystal in the source's own cell."""
+    """Return one row as a crystal in the source's own cell."""
     structure = source.structure(row)
     numbers = [Element(site.specie.symbol).Z for site in structure]
     labels = {label: round(float(row[column]), DECIMALS) for column, label in source.labels.items()}
@@ -166,7 +166,7 @@ def crystal_of(row: dict[str, str], source: Source) -> Crystal:
 
 
 def merge_ids(entries: Iterable[Entry]) -> list[Entry]:
-    """One entry per id, sorted by id: the first structure with the labels of all."""
+    """Return one entry per id, sorted by id: the first structure with the labels of all."""
     merged: dict[str, Entry] = {}
     for entry in entries:
         known = merged.get(entry.crystal.id)
@@ -175,14 +175,14 @@ def merge_ids(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def absorb(kept: Entry, other: Entry) -> Entry:
-    """The kept structure; its own labels win over the other's."""
+    """Return the kept structure; its own labels win over the other's."""
     labels = other.crystal.labels | kept.crystal.labels
     sources = tuple(source.name for source in SOURCES if source.name in {*kept.sources, *other.sources})
     return Entry(replace(kept.crystal, labels=labels), sources)
 
 
 def drop_duplicates(entries: list[Entry]) -> tuple[list[Entry], dict[str, str]]:
-    """Entries of which no two match by pymatgen's default `StructureMatcher`, and dropped id → kept id."""
+    """Return entries of which no two match by pymatgen's default `StructureMatcher`, and dropped id → kept id."""
     groups: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[entry.crystal.reduced_formula].append(entry)
@@ -192,7 +192,8 @@ def drop_duplicates(entries: list[Entry]) -> tuple[list[Entry], dict[str, str]]:
 
 
 def distinct(group: list[Entry], dropped: dict[str, str]) -> list[Entry]:
-    """Of matching crystals the one with the most labels stays, among equals the first by id; it gets missing labels."""
+    """Keep of matching crystals the one with the most labels stays, among equals the first by id; it gets missing
+    labels."""
     matcher = StructureMatcher()
     kept: list[tuple[Structure, Entry]] = []
     for entry in sorted(group, key=lambda entry: (-len(entry.crystal.labels), entry.crystal.id)):
@@ -207,7 +208,7 @@ def distinct(group: list[Entry], dropped: dict[str, str]) -> list[Entry]:
 
 
 def write_bundled(kept: list[Entry], dropped: dict[str, str], counts: dict[str, object], out: Path) -> None:
-    """crystals.parquet and split.json."""
+    """Write crystals.parquet and split.json."""
     crystals = [entry.crystal for entry in kept]
     columns = parquet_table(crystals)
     ordered = columns.select([*(n for n in columns.column_names if n not in LABELS), *LABELS])
@@ -230,7 +231,7 @@ def write_bundled(kept: list[Entry], dropped: dict[str, str], counts: dict[str, 
 
 
 def compositions(crystals: list[Crystal], split: Split) -> dict[str, int]:
-    """Number of reduced formulas in each part."""
+    """Return the number of reduced formulas in each part."""
     formulas = {crystal.id: crystal.reduced_formula for crystal in crystals}
     return {part: len({formulas[name] for name in split.ids(part)}) for part in PARTS}
 

@@ -69,7 +69,7 @@ PAPER_DISCRIMINATOR = Net(**asdict(PAPER) | {"outputs": 2, "vectors": False})
 
 
 def weight(name: str, shape: tuple[int, ...]) -> Tensor:
-    """The parameter of this name: float32, of a size that keeps activations near 1."""
+    """Return the parameter of this name: float32, of a size that keeps activations near 1."""
     values, leaf = probe(name, shape), name.rpartition(".")[2]
     if leaf == "alpha_dot" or name.endswith("_embedding.weight"):
         return 0.5 * values
@@ -83,7 +83,7 @@ def weight(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def probe(name: str, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal float32 numbers that belong to this name.
+    """Return standard normal float32 numbers that belong to this name.
 
     The loss is `(scalars * probe("scalars", ...)).sum() + (vectors * probe("vectors", ...)).sum()`; the k-th
     projection of a parameter's gradient is onto `probe(f"{name}/{k}", ...)`.
@@ -92,7 +92,7 @@ def probe(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def summary(name: str, gradient: Tensor) -> Tensor:
-    """(PROJECTIONS + 1,) projections of a parameter's gradient, then its norm."""
+    """Return (PROJECTIONS + 1,) projections of a parameter's gradient, then its norm."""
     exact = gradient.detach().double()
     onto = [(exact * probe(f"{name}/{k}", tuple(gradient.shape))).sum() for k in range(PROJECTIONS)]
     return torch.stack([*onto, exact.norm()]).float()
@@ -166,7 +166,7 @@ def build(net: Net) -> Any:
 
 
 def batch(crystals: dict[str, Tensor]) -> SimpleNamespace:
-    """What release 1.10 reads of a batch, with our edges in it."""
+    """Return what release 1.10 reads of a batch, with our edges in it."""
     counts, src, dst = (crystals[name] for name in ("counts", "src", "dst"))
     crystal = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     return SimpleNamespace(
@@ -182,7 +182,7 @@ def batch(crystals: dict[str, Tensor]) -> SimpleNamespace:
 
 
 def apply(model: Any, crystals: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """(n, (lmax + 1)², channels) node embedding, (n, outputs) scalars and (n, 3) vectors."""
+    """Return (n, (lmax + 1)², channels) node embedding, (n, outputs) scalars and (n, 3) vectors."""
     found = model(batch(crystals))
     nodes, graph = found["node_embedding"], found["graph"]
     assert graph.edge_index.shape[1] == len(crystals["src"]), "release 1.10 did not take the edges it was given"
@@ -224,7 +224,7 @@ def _given(rotation: Any, frames: Tensor) -> Callable[[Tensor], None]:
 
 
 def parameters(folder: Path, net: Net) -> int:
-    """How many parameters release 1.10 has at these sizes."""
+    """Return how many parameters release 1.10 has at these sizes."""
     load_release(folder)
     return sum(parameter.numel() for parameter in build(net).parameters())
 
@@ -233,7 +233,8 @@ def parameters(folder: Path, net: Net) -> int:
 
 
 def crystals_and_frames(lmax: int) -> dict[str, Tensor]:
-    """Two crystals without a centre of inversion, one atom masked, their edges and the edges' Wigner matrices."""
+    """Return two crystals without a centre of inversion, one atom masked, their edges and the edges' Wigner
+    matrices."""
     from fairchem.core.models.uma.common.quaternion.wigner_d_hybrid import axis_angle_wigner_hybrid
     from fairchem.core.models.uma.escn_md import create_wigner_data_module
 
@@ -261,7 +262,7 @@ def crystals_and_frames(lmax: int) -> dict[str, Tensor]:
 
 
 def _exact(lengths: Tensor) -> Tensor:
-    """Whole 1/1024 Å in float32: edge vectors are then exact, however they are summed.
+    """Round to whole 1/1024 Å in float32: edge vectors are then exact, however they are summed.
 
     The Gaussians are 0.017 Å wide and would turn a rounding of 2e-7 Å into one of 5e-5 of the gradients.
     """
@@ -269,13 +270,13 @@ def _exact(lengths: Tensor) -> Tensor:
 
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The function's result from a fresh Python process."""
+    """Return the function's result from a fresh Python process."""
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def write(which: str, folder: Path, out: Path) -> Path:
-    """One fixture."""
+    """Return one fixture."""
     from safetensors.torch import load_file, save_file
 
     net = NETS[which]
@@ -299,7 +300,7 @@ def write(which: str, folder: Path, out: Path) -> Path:
 
 @contextmanager
 def installed() -> Iterator[Path]:
-    """A temporary folder with release 1.10 and none of its dependencies."""
+    """Yield a temporary folder with release 1.10 and none of its dependencies."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, RELEASE]
         subprocess.run(command, check=True)
@@ -323,7 +324,7 @@ def main(reference: Path | None, install: bool, count: bool, out: Path) -> None:
 
 
 def run(folder: Path, count: bool, out: Path) -> None:
-    """What `main` does once release 1.10 is there."""
+    """Do what `main` does once release 1.10 is there."""
     if count:
         for name, net in (("generator", PAPER), ("discriminator", PAPER_DISCRIMINATOR)):
             click.echo(f"{name}: {in_own_process(parameters, folder, net):,}")

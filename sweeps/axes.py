@@ -34,7 +34,7 @@ atoms; over those of at most 12 and 60 atoms it is 19 and 15 for `min_edge`, 3.1
 
 
 def w_pos(config: RestorationConfig, on_paper_scale: Sequence[float], low: float, high: float) -> Parameter:
-    """w_pos at values on the scale on which the paper's is 200, whatever the config's `position_unit`."""
+    """Return w_pos at values on the scale on which the paper's is 200, whatever the config's `position_unit`."""
     paper = W_POS_AS_IN_PAPER[config.reconstruction.position_unit]
     unit = paper / PAPER_W_POS
     return Parameter(
@@ -51,17 +51,17 @@ def w_pos(config: RestorationConfig, on_paper_scale: Sequence[float], low: float
 
 
 def sigma_noise(values: Sequence[float], low: float | None = None, high: float | None = None) -> Parameter:
-    """Training noise in units of min_edge; the paper's 0.2 is the greater of its two."""
+    """Return training noise in units of min_edge; the paper's 0.2 is the greater of its two."""
     return Parameter(key=SIGMA, title="σ_noise", values=tuple(values), low=low, high=high, paper=0.2, brief="σ={}")
 
 
 def w_wasserstein(values: Sequence[float], low: float, high: float) -> Parameter:
-    """w_W, the weight of the adversary."""
+    """Return w_W, the weight of the adversary."""
     return Parameter(key=W, title="w_W", values=tuple(values), low=low, high=high, log=True, paper=0.1, mutable=True)
 
 
 def g_steps_per_d_step(values: Sequence[int], low: int, high: int) -> Parameter:
-    """Updates of the generator for each of the discriminator."""
+    """Return updates of the generator for each of the discriminator."""
     return Parameter(
         key=G_STEPS,
         title="G:D steps",
@@ -76,7 +76,7 @@ def g_steps_per_d_step(values: Sequence[int], low: int, high: int) -> Parameter:
 
 
 def learning_rate_ratio(config: StageConfig, values: Sequence[float], low: float, high: float) -> Parameter:
-    """lr_D at multiples of the config's lr_G; shown as the ratio."""
+    """Return lr_D at multiples of the config's lr_G; shown as the ratio."""
     unit = config.learning_rate
     return Parameter(
         key=D_RATE,
@@ -99,7 +99,7 @@ AS_RELEASED = {W: 0.1, SPECIES_GRADIENT: "none"}
 
 
 def gan_stages(name: str, backbone: str, settings: Sequence[str], first: Sequence[str] = ()) -> dict[str, StageConfig]:
-    """The paper's three stages on one backbone; `first` and after it `settings` change the GAN's."""
+    """Return the paper's three stages on one backbone; `first` and after it `settings` change the GAN's."""
     stages = {stage: preset(stage, name, backbone) for stage in ("pretrain", "finetune", "gan")}
     stages["gan"] = override(stages["gan"], [*first, *settings])
     if stages["gan"].backbone != stages["pretrain"].backbone:
@@ -108,12 +108,12 @@ def gan_stages(name: str, backbone: str, settings: Sequence[str], first: Sequenc
 
 
 def gan_of(stages: dict[str, StageConfig]) -> GanConfig:
-    """The config that is swept."""
+    """Return the config that is swept."""
     return cast(GanConfig, stages["gan"])
 
 
 def require_unvaried(config: StageConfig, settings: Sequence[str], parameters: Sequence[Parameter]) -> None:
-    """Raises `ValueError` for a `--set` of what every trial sets anew."""
+    """Raise `ValueError` for a `--set` of what every trial sets anew."""
     for assignment in settings:
         key = setting_path(config, assignment.partition("=")[0].strip())
         if any(parameter.key == key or parameter.key.startswith(f"{key}.") for parameter in parameters):

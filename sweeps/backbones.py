@@ -42,7 +42,7 @@ BUDGETS = {
 
 
 def search_space(name: str, settings: Sequence[str], *, backbones: Sequence[str], minutes: float | None) -> SearchSpace:
-    """Pre-training at a preset's size on any of the backbones, until the budget is spent."""
+    """Return pre-training at a preset's size on any of the backbones, until the budget is spent."""
     given = () if minutes is None else (f"max_minutes={minutes}",)
     told = [*ENDED_BY_MINUTES, *BUDGETS.get(name, ()), *given, *settings]
     configs = {backbone: override(preset("pretrain", name, backbone), told) for backbone in backbones}
@@ -60,7 +60,7 @@ def search_space(name: str, settings: Sequence[str], *, backbones: Sequence[str]
 
 
 def known(context: click.Context, parameter: click.Parameter, text: str) -> list[str]:
-    """The backbones named in an option, each once."""
+    """Return the backbones named in an option, each once."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in SIZES:

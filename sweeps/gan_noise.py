@@ -32,7 +32,7 @@ W_RANGE = (0.01, 100.0)
 
 
 def search_space(name: str, settings: Sequence[str], *, backbone: str) -> SearchSpace:
-    """The three stages of the paper on one backbone; `settings` change the GAN's."""
+    """Return the three stages of the paper on one backbone; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings)
     parameters = (sigma_noise(SIGMA_NOISE), w_wasserstein(W_WASSERSTEIN, *W_RANGE))
     require_unvaried(stages["gan"], settings, parameters)

@@ -34,7 +34,7 @@ Another one: --set w_wasserstein=…"""
 
 
 def search_space(name: str, settings: Sequence[str], *, backbone: str) -> SearchSpace:
-    """The three stages of the paper; `settings` change the GAN's."""
+    """Return the three stages of the paper; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings, first=[f"{W}={W_WASSERSTEIN}"])
     parameters = (
         g_steps_per_d_step(G_STEPS_PER_D_STEP, min(G_STEPS_PER_D_STEP), max(G_STEPS_PER_D_STEP)),

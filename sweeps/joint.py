@@ -58,7 +58,7 @@ RATES, RATE_RANGE = (0.1, 1.0), (0.01, 1.0)
 
 
 def search_space(name: str, settings: Sequence[str], *, backbone: str) -> SearchSpace:
-    """The three stages of the paper; `settings` change the GAN's."""
+    """Return the three stages of the paper; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings, first=[_tested_at_high_noise(name)])
     gan = gan_of(stages)
     parameters = (
@@ -75,7 +75,7 @@ def search_space(name: str, settings: Sequence[str], *, backbone: str) -> Search
 
 
 def _tested_at_high_noise(name: str) -> str:
-    """The preset's test noise and `HIGH_NOISE`, as an assignment."""
+    """Return the preset's test noise and `HIGH_NOISE`, as an assignment."""
     evaluated = gan_of({"gan": preset("gan", name)}).evaluation.sigma_noise
     return f"evaluation.sigma_noise={sorted({*evaluated, HIGH_NOISE})}"
 

@@ -32,7 +32,7 @@ W_POS = (2, 10, 20, 50, 100, 200, 400, 1000)
 
 
 def search_space(name: str, settings: Sequence[str], *, backbone: str) -> SearchSpace:
-    """Pre-training at a preset's size, w_pos apart."""
+    """Return pre-training at a preset's size, w_pos apart."""
     config = cast(RestorationConfig, override(preset("pretrain", name, backbone), settings))
     parameters = (w_pos(config, W_POS, min(W_POS), max(W_POS)),)
     require_unvaried(config, settings, parameters)

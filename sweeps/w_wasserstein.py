@@ -27,7 +27,7 @@ W_WASSERSTEIN = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
 def search_space(name: str, settings: Sequence[str], *, backbone: str) -> SearchSpace:
-    """The three stages of the paper, at the preset's noise; `settings` change the GAN's."""
+    """Return the three stages of the paper, at the preset's noise; `settings` change the GAN's."""
     stages = gan_stages(name, backbone, settings)
     parameters = (w_wasserstein(W_WASSERSTEIN, min(W_WASSERSTEIN), max(W_WASSERSTEIN)),)
     require_unvaried(stages["gan"], settings, parameters)

@@ -13,12 +13,13 @@ from pathlib import Path
 
 
 def name_of(requirement: str) -> str:
-    """The package that a requirement is about, without extras and versions."""
+    """Return the package that a requirement is about, without extras and versions."""
     return re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0]
 
 
 def chosen(requirements: list[str], wanted: str) -> str:
-    """The requirement on the package of `wanted`, with the extras of `wanted`. Raises `ValueError` if there is none."""
+    """Return the requirement on the package of `wanted`, with the extras of `wanted`. Raises `ValueError` if there is
+    none."""
     for requirement in requirements:
         if name_of(requirement) == name_of(wanted):
             return wanted + re.sub(r"^[^<>=!~;]*", "", requirement)

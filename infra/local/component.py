@@ -48,7 +48,8 @@ class Component:
         return recorded[0] if recorded and started(recorded[0]) == recorded[1] else None
 
     def members(self) -> list[int]:
-        """Its process, what is in its session or below it; where it was killed, what it left in its session."""
+        """Return the component's process, what is in its session or below it; where it was killed, what it left in its
+        session."""
         recorded = self._recorded()
         if recorded is None or started(recorded[0]) not in (None, recorded[1]):
             return []
@@ -59,7 +60,7 @@ class Component:
         return sorted(found, key=lambda pid: pid != leader)
 
     def start(self) -> bool:
-        """Whether it had to be started. Ends what a killed one left; ValueError where its port is another's."""
+        """Return whether it had to be started. Ends what a killed one left; ValueError where its port is another's."""
         if self.pid:
             return False
         self.stop()
@@ -84,7 +85,8 @@ class Component:
         return True
 
     def wait(self) -> None:
-        """Until it answers. ValueError with the end of its log where it ends, or does not answer in three minutes."""
+        """Wait until it answers. ValueError with the end of its log where it ends, or does not answer in three
+        minutes."""
         begun = time.monotonic()
         deadline = begun + _WAIT_S
         while not self.works():
@@ -97,14 +99,14 @@ class Component:
             time.sleep(0.2)
 
     def works(self) -> bool:
-        """Whether it answers now."""
+        """Return whether it answers now."""
         try:
             return self.pid is not None and self.answers()
         except Exception:  # each client has errors of its own for a server that is not up
             return False
 
     def stop(self) -> None:
-        """Ends its process and what that started, and nothing else."""
+        """End its process and what that started, and nothing else."""
         below = self._alive()
         if pid := self.pid:
             os.kill(pid, self.stop_signal)
@@ -113,11 +115,12 @@ class Component:
         self._pid_file.unlink(missing_ok=True)
 
     def kill(self) -> None:
-        """With SIGKILL, as the kernel or a person in anger does it: its process and its children."""
+        """Kill it with SIGKILL, as the kernel or a person in anger does it: its process and its children."""
         self._end(self._alive())
 
     def _alive(self) -> dict[int, int]:
-        """Members, and when each began: some have sessions of their own and are not found below a dead leader."""
+        """Return a session's members, and when each began: some have sessions of their own and are not found below a
+        dead leader."""
         return {pid: began for pid in self.members() if (began := started(pid)) is not None}
 
     def _end(self, below: dict[int, int]) -> None:
@@ -136,12 +139,12 @@ class Component:
 
 
 def processes() -> Iterator[int]:
-    """All of this machine."""
+    """Yield the process ids of this machine."""
     return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
 def started(pid: int) -> int | None:
-    """When a process began, in the kernel's ticks; None where there is none, or one that has ended."""
+    """Return when a process began, in the kernel's ticks; None where there is none, or one that has ended."""
     fields = _stat(pid)
     return int(fields[19]) if fields and _runs(fields) else None
 
@@ -151,7 +154,7 @@ def _runs(fields: Sequence[str]) -> bool:
 
 
 def _stat(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat from the third on: state, parent, group, session, …, start at 19."""
+    """Return fields of /proc/PID/stat from the third on: state, parent, group, session, …, start at 19."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -21,14 +21,14 @@ RUNS, ACCOUNTS = "mlflow", "mlflow_accounts"
 
 
 def postgres_programs() -> Path | None:
-    """The folder that holds `initdb` and `postgres`, of the newest version here."""
+    """Return the folder that holds `initdb` and `postgres`, of the newest version here."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda found: int(found.parts[-3]))
     on_path = shutil.which("postgres")
     return debian[-1].parent if debian else Path(on_path).resolve().parent if on_path else None
 
 
 def database(layout: Layout, settings: Settings, secrets: Secrets) -> Component:
-    """The server. Root's runs as the account `postgres`, as PostgreSQL demands."""
+    """Return the server. Root's runs as the account `postgres`, as PostgreSQL demands."""
     found = postgres_programs()
     assert found is not None, "prerequisites are checked first"
     port = settings.database_port
@@ -56,7 +56,7 @@ def database(layout: Layout, settings: Settings, secrets: Secrets) -> Component:
 
 
 def make_database(layout: Layout, secrets: Secrets) -> None:
-    """Files of an empty server, if there are none. ValueError where `initdb` fails."""
+    """Make the files of an empty server, if there are none. ValueError where `initdb` fails."""
     if layout.database.exists():
         return
     found = postgres_programs()
@@ -94,7 +94,7 @@ def make_database(layout: Layout, secrets: Secrets) -> None:
 
 
 def make_role(settings: Settings, secrets: Secrets) -> None:
-    """MLflow's own role, which is no superuser, and its two databases, where they are missing."""
+    """Make MLflow's own role, which is no superuser, and its two databases, where they are missing."""
     server = _connected(settings.database_port, OWNER, secrets.database_owner)
     server.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
     try:
@@ -116,7 +116,7 @@ def make_role(settings: Settings, secrets: Secrets) -> None:
 
 
 def database_uri(settings: Settings, secrets: Secrets, name: str) -> str:
-    """Of one of the role's databases, with its password."""
+    """Return the address of one of the role's databases, with its password."""
     return f"postgresql+psycopg2://{ROLE}:{secrets.database}@127.0.0.1:{settings.database_port}/{name}"
 
 

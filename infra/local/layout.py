@@ -55,7 +55,7 @@ class Settings:
         return self.first_port + 3
 
     def agent_port(self, node: int) -> int:
-        """Of the agent of the nth node."""
+        """Return the port of the agent of the nth node."""
         return self.first_port + 4 + node
 
     @property
@@ -89,7 +89,7 @@ class Secrets:
 
     @classmethod
     def made(cls) -> Secrets:
-        """New ones."""
+        """Make new ones."""
         return cls(**{field.name: token_hex(32 if field.name == "ray_token" else 16) for field in fields(cls)})
 
 
@@ -118,11 +118,11 @@ class Layout:
         return home / f"crystalsweep-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]}"
 
     def ray(self, node: int) -> Path:
-        """Of the nth node. Nodes that shared one would delete each other's copies of a job's code."""
+        """Return the folder of the nth node. Nodes that shared one would delete each other's copies of a job's code."""
         return self.folder / f"ray{node}"
 
     def make(self) -> None:
-        """The folder, closed to others. ValueError where it holds something else."""
+        """Make the folder, closed to others. ValueError where it holds something else."""
         own = {"lock", "logs", "pids", "objects"}
         if self.folder.exists() and not self.exists and {found.name for found in self.folder.iterdir()} - own:
             raise ValueError(f"{self.folder} holds something that is no stack; name another with --folder")
@@ -132,23 +132,23 @@ class Layout:
             each.mkdir(mode=0o700, exist_ok=True)
 
     def settings(self, **asked: int | None) -> Settings:
-        """Those of the first start, and what is asked now in their place."""
+        """Return the options of the first start, and what is asked now in their place."""
         kept = json.loads(self._settings.read_text()) if self.exists else {}
         return Settings(**(kept | {name: value for name, value in asked.items() if value is not None}))
 
     def keep(self, settings: Settings) -> None:
-        """For the next start."""
+        """Keep the layout for the next start."""
         write_private(self._settings, json.dumps(asdict(settings), indent=2) + "\n")
 
     def secrets(self) -> Secrets:
-        """Those of the first start, made by it."""
+        """Return the secrets of the first start, made by it."""
         if not self._secrets.exists():
             write_private(self._secrets, json.dumps(asdict(Secrets.made()), indent=2) + "\n")
         return Secrets(**json.loads(self._secrets.read_text()))
 
 
 def client_environment(layout: Layout, settings: Settings, secrets: Secrets) -> dict[str, str]:
-    """What a shell needs to log to MLflow and to submit jobs; none of it is the servers' own."""
+    """Return what a shell needs to log to MLflow and to submit jobs; none of it is the servers' own."""
     return {
         "MLFLOW_TRACKING_URI": settings.tracking_uri,
         "MLFLOW_TRACKING_USERNAME": USER,
@@ -160,24 +160,25 @@ def client_environment(layout: Layout, settings: Settings, secrets: Secrets) -> 
 
 
 def as_shell(environment: Mapping[str, str]) -> str:
-    """Lines to `source`."""
+    """Return the lines to `source`."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
 
 
 def bare_environment() -> dict[str, str]:
-    """This process's, without what would send a server elsewhere, and with this Python's programs first."""
+    """Return this process's environment, without what would send a server elsewhere, and with this Python's programs
+    first."""
     foreign = ("MLFLOW_", "_MLFLOW_", "AWS_", "RAY_", "PG", "RCLONE_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {"PATH": f"{programs()}:{kept.get('PATH', '/usr/bin:/bin')}"}
 
 
 def programs() -> Path:
-    """The folder of the programs that were installed with this Python."""
+    """Return the folder of the programs that were installed with this Python."""
     return Path(sys.executable).parent
 
 
 def write_private(file: Path, text: str) -> None:
-    """Whole or not at all, and never readable by others, not for a moment."""
+    """Write a file whole or not at all, and never readable by others, not for a moment."""
     new = file.with_name(f".{file.name}.new")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
         output.write(text)
@@ -185,7 +186,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def taken(port: int) -> bool:
-    """Whether a program listens on this port of the loopback interface."""
+    """Return whether a program listens on this port of the loopback interface."""
     with socket.socket() as caller:
         caller.settimeout(1)
         return caller.connect_ex(("127.0.0.1", port)) == 0

@@ -21,7 +21,7 @@ OLDEST = (1, 75)
 
 @cache
 def rclone() -> Path | None:
-    """A program that is new enough: this Python's, else the one on the PATH."""
+    """Return a program that is new enough: this Python's, else the one on the PATH."""
     for found in (programs() / "rclone", shutil.which("rclone")):
         if found and Path(found).exists():
             told = subprocess.run([str(found), "version"], capture_output=True, text=True, check=False).stdout
@@ -32,7 +32,7 @@ def rclone() -> Path | None:
 
 
 def object_store(layout: Layout, settings: Settings, secrets: Secrets) -> Component:
-    """The server; its one key pair is in its environment, not on its command line."""
+    """Return the server; its one key pair is in its environment, not on its command line."""
     program = rclone()
     assert program is not None, "prerequisites are checked first"
 
@@ -57,7 +57,7 @@ def object_store(layout: Layout, settings: Settings, secrets: Secrets) -> Compon
 
 
 def s3_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
-    """What MLflow and other clients read; no file of the person's own takes part."""
+    """Return what MLflow and other clients read; no file of the person's own takes part."""
     return {
         "MLFLOW_S3_ENDPOINT_URL": settings.store_address,
         "AWS_ACCESS_KEY_ID": secrets.store_key,
@@ -70,7 +70,7 @@ def s3_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
 
 
 def s3_client(settings: Settings, secrets: Secrets) -> Any:
-    """A boto3 client that gives up soon."""
+    """Return a boto3 client that gives up soon."""
     import boto3
     from botocore.config import Config
 

@@ -22,7 +22,7 @@ _LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_0000000/sockets
 
 
 def ray_nodes(layout: Layout, settings: Settings, secrets: Secrets) -> list[Component]:
-    """The head, then the workers."""
+    """Return the head, then the workers."""
     environment = bare_environment() | client_environment(layout, settings, secrets) | {"RAY_USAGE_STATS_ENABLED": "0"}
     size = ["--num-cpus", str(settings.cpus_per_node), "--object-store-memory", str(_OBJECT_STORE_BYTES)]
     ports = ["--min-worker-port", "0", "--max-worker-port", "0"]  # free ones: two nodes here cannot share a range
@@ -53,7 +53,7 @@ def ray_nodes(layout: Layout, settings: Settings, secrets: Secrets) -> list[Comp
 
 
 def living_nodes(settings: Settings, secrets: Secrets) -> int:
-    """How many nodes the head counts."""
+    """Return how many nodes the head counts."""
     request = Request(f"{settings.dashboard}/api/v0/nodes", headers={"Authorization": f"Bearer {secrets.ray_token}"})
     with urlopen(request, timeout=10) as answer:
         told = json.load(answer)["data"]["result"]["result"]
@@ -61,7 +61,7 @@ def living_nodes(settings: Settings, secrets: Secrets) -> int:
 
 
 def require_short(folder: Path) -> None:
-    """ValueError where Ray's socket names would be too long for the kernel."""
+    """Raise ValueError where Ray's socket names would be too long for the kernel."""
     if len(str(folder).encode()) > _LONGEST_FOLDER:
         raise ValueError(
             f"{folder} is too long for Ray's sockets (at most {_LONGEST_FOLDER} bytes); give a shorter --folder"

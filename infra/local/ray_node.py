@@ -14,7 +14,7 @@ _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def main() -> None:
-    """Ray's own command line."""
+    """Run Ray's own command line."""
     os.environ[_CLUSTERS] = "1"
     from ray._private import services
     from ray.scripts import scripts

@@ -59,7 +59,7 @@ class Stack:
 
 
 def stack_of(layout: Layout, settings: Settings) -> Stack:
-    """What runs, or would run, in a folder."""
+    """Return what runs, or would run, in a folder."""
     from infra.local.database import database
     from infra.local.object_store import object_store
     from infra.local.ray_cluster import ray_nodes
@@ -70,7 +70,7 @@ def stack_of(layout: Layout, settings: Settings) -> Stack:
 
 
 def missing() -> list[str]:
-    """What is not installed here, each with the command that installs it."""
+    """Return what is not installed here, each with the command that installs it."""
     modules = ("boto3", "flask_wtf", "psycopg2")
     lacking = [name for name in modules if importlib.util.find_spec(name) is None]
     lines = [f"Python packages ({', '.join(lacking)}): {sys.executable} -m pip install -e '.[server]'"] * bool(lacking)
@@ -126,7 +126,7 @@ def start_all(layout: Layout, settings: Settings, say: Callable[[str], None]) ->
 
 
 def start_head(stack: Stack) -> None:
-    """Ray's head, if there is to be one and it does not run; workers of a head that is gone are ended."""
+    """Start Ray's head, if there is to be one and it does not run; workers of a head that is gone are ended."""
     if stack.ray and not stack.ray[0].pid:
         for each in stack.ray[1:]:
             each.stop()
@@ -134,7 +134,7 @@ def start_head(stack: Stack) -> None:
 
 
 def stop_all(stack: Stack, say: Callable[[str], None]) -> None:
-    """In the reverse order; what does not run is passed over."""
+    """Stop all in the reverse order; what does not run is passed over."""
     for each in reversed(stack.components):
         if each.members():
             each.stop()
@@ -143,7 +143,7 @@ def stop_all(stack: Stack, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def told_in_a_line() -> Iterator[None]:
-    """What a person can mend ends the command without a traceback."""
+    """End the command without a traceback where a person can mend what is wrong."""
     try:
         yield
     except ValueError as error:
@@ -152,7 +152,7 @@ def told_in_a_line() -> Iterator[None]:
 
 @contextmanager
 def alone(layout: Layout) -> Iterator[None]:
-    """One command at a time in a folder."""
+    """Let one command at a time work in a folder."""
     with os.fdopen(os.open(layout.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600), "w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -163,7 +163,7 @@ def alone(layout: Layout) -> Iterator[None]:
 
 @contextmanager
 def existing(folder: Path) -> Iterator[Stack]:
-    """The stack of a folder, held for one command."""
+    """Yield the stack of a folder, held for one command."""
     with told_in_a_line():
         layout = Layout(folder)
         if not layout.exists:
@@ -176,7 +176,7 @@ def existing(folder: Path) -> Iterator[Stack]:
 
 @click.group(help=__doc__)
 def main() -> None:
-    """Commands."""
+    """Start, stop and look at the stack."""
 
 
 @main.command()
@@ -238,7 +238,7 @@ def stop(folder: Path) -> None:
 @main.command()
 @folder_option
 def status(folder: Path) -> None:
-    """What runs and answers, and where. Ends with 1 unless all of it does."""
+    """Tell what runs and answers, and where. Ends with 1 unless all of it does."""
     with existing(folder) as stack:
         working = [each.works() for each in stack.components]
         for each, works in zip(stack.components, working, strict=True):

@@ -26,7 +26,7 @@ auth_cache_ttl_seconds = 30
 
 
 def tracking_server(layout: Layout, settings: Settings, secrets: Secrets) -> Component:
-    """The server. It answers to names of this machine only, so that no web page can reach it by another."""
+    """Return the server. It answers to names of this machine only, so that no web page can reach it by another."""
     environment = {
         "MLFLOW_BACKEND_STORE_URI": database_uri(settings, secrets, RUNS),
         "MLFLOW_AUTH_CONFIG_PATH": str(layout.mlflow_auth),
@@ -54,13 +54,13 @@ def tracking_server(layout: Layout, settings: Settings, secrets: Secrets) -> Com
 
 
 def write_accounts_file(layout: Layout, settings: Settings, secrets: Secrets) -> None:
-    """What MLflow reads of accounts; it takes the address of their database from nowhere else."""
+    """Write what MLflow reads of accounts; it takes the address of their database from nowhere else."""
     address = database_uri(settings, secrets, ACCOUNTS)
     write_private(layout.mlflow_auth, _ACCOUNTS_FILE.format(database=address, admin=ADMIN))
 
 
 def make_user(settings: Settings, secrets: Secrets) -> None:
-    """The account that sweeps use, if it is missing."""
+    """Make the account that sweeps use, if it is missing."""
     admin = (ADMIN, secrets.mlflow_admin)
     try:
         _ask(settings, f"/api/2.0/mlflow/users/get?username={USER}", admin)

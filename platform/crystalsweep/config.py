@@ -21,7 +21,7 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     def fingerprint(self) -> str:
-        """Sha256 of the config's canonical JSON."""
+        """Return sha256 of the config's canonical JSON."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -38,7 +38,7 @@ class Leaf(NamedTuple):
 
 
 def leaves(config: Config, prefix: str = "") -> Iterator[Leaf]:
-    """Every settable value with its dotted path, in declaration order.
+    """Yield every settable value with its dotted path, in declaration order.
 
     A config is a branch when it is all a field can be, or one of several told apart by a discriminator; where it is
     just one form of a value, as a range beside a number, it is a value.
@@ -52,7 +52,7 @@ def leaves(config: Config, prefix: str = "") -> Iterator[Leaf]:
 
 
 def as_parameters(config: Config) -> dict[str, str]:
-    """Dotted path to value as JSON text: what a tracking server stores as parameters."""
+    """Return dotted path to value as JSON text: what a tracking server stores as parameters."""
     dumped = config.model_dump(mode="json")
     return {leaf.path: json.dumps(value_at(dumped, leaf.path)) for leaf in leaves(config)}
 
@@ -66,7 +66,7 @@ def value_at(tree: Mapping[str, Any], path: str) -> Any:
 
 
 def override(config: C, assignments: Iterable[str]) -> C:
-    """`config` with `key=value` assignments applied; values are JSON where they parse, else text.
+    """Return `config` with `key=value` assignments applied; values are JSON where they parse, else text.
 
     A key may also be that of a whole part (`backbone={"name": "painn"}`). Raises `ValueError` for a malformed
     assignment, an unknown or ambiguous key (naming the nearest) or a bad value.
@@ -94,7 +94,8 @@ def override(config: C, assignments: Iterable[str]) -> C:
 
 
 def setting_path(config: Config, key: str) -> str:
-    """Dotted path of the setting or part that a key means. Raises `ValueError` when there is none or more than one."""
+    """Return dotted path of the setting or part that a key means. Raises `ValueError` when there is none or more than
+    one."""
     paths = [leaf.path for leaf in leaves(config)]
     if key in paths or _is_part(config, key):
         return key
@@ -110,19 +111,19 @@ def setting_path(config: Config, key: str) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """What an unknown name was probably meant to be, or else what there is."""
+    """Return what an unknown name was probably meant to be, or else what there is."""
     known = list(known)
     near = get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
 
 
 def _is_part(config: Config, key: str) -> bool:
-    """Whether a key is that of a config within the config, as `backbone`."""
+    """Return whether a key is that of a config within the config, as `backbone`."""
     return any(leaf.path.startswith(f"{key}.") for leaf in leaves(config))
 
 
 def _is_tag(config: Config, path: str) -> bool:
-    """Whether a key is that of a discriminator, as `backbone.name`."""
+    """Return whether a key is that of a discriminator, as `backbone.name`."""
     *parents, last = path.split(".")
     for part in parents[:-1]:
         config = getattr(config, part)

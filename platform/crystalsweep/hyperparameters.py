@@ -15,7 +15,7 @@ from crystalsweep.config import Config
 
 
 def mask_fraction(mask_type: str) -> float | None:
-    """0.15 for `random15`; None for `species`. Raises `ValueError` for anything else."""
+    """Return 0.15 for `random15`; None for `species`. Raises `ValueError` for anything else."""
     if mask_type == "species":
         return None
     found = re.fullmatch(r"random(\d{1,3})", mask_type)

@@ -61,7 +61,8 @@ def _top_package(package: str) -> list[Path]:
 
 
 def git_revision() -> tuple[str, str]:
-    """Commit of the checkout, and `true` or `false` for changes since; `unknown` twice outside one, as in a job."""
+    """Return commit of the checkout, and `true` or `false` for changes since; `unknown` twice outside one, as in a
+    job."""
     try:
         sha = _git("rev-parse", "HEAD")
         return sha, str(bool(_git("status", "--porcelain"))).lower()
@@ -75,7 +76,7 @@ def _git(*arguments: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Flat tags for a tracking server: code, git, versions, hardware."""
+    """Return flat tags for a tracking server: code, git, versions, hardware."""
     sha, dirty = git_revision()
     tags = {
         "code_sha256": code_sha256(),
@@ -107,7 +108,7 @@ def user() -> str:
 
 
 def lives(pid: int) -> bool:
-    """Whether this host has a process of that id, anybody's."""
+    """Return whether this host has a process of that id, anybody's."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -118,5 +119,5 @@ def lives(pid: int) -> bool:
 
 
 def is_gone(host: str, pid: str) -> bool:
-    """Whether a process that noted its host and id is no more; of another host's, or of what is no id, never."""
+    """Return whether a process that noted its host and id is no more; of another host's, or of what is no id, never."""
     return host == socket.gethostname() and pid.isdigit() and not lives(int(pid))

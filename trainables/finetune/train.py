@@ -45,7 +45,7 @@ class Finetune(Stage):
         self.optimizers = {"classifier": adam(parameters, config.learning_rate)}
 
     def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
-        """One update on labelled crystals."""
+        """Make one update on labelled crystals."""
         del epoch, step
         batch = batch.to(self.session.device)
         loss = functional.cross_entropy(self._logits(self.classifier, batch), batch.stable.long())
@@ -57,7 +57,7 @@ class Finetune(Stage):
 
     @torch.no_grad()
     def validate(self) -> Metrics:
-        """Loss, accuracy, balanced accuracy and F1 of "stable", beside the majority class's accuracy."""
+        """Measure loss, accuracy, balanced accuracy and F1 of "stable", beside the majority class's accuracy."""
         model = self.models["classifier"].eval()
         logits, stable = [], []
         for start in range(0, len(self.val), VALIDATION_BATCH):
@@ -73,7 +73,7 @@ class Finetune(Stage):
 
 
 def classification_metrics(logits: Tensor, stable: Tensor) -> Metrics:
-    """Of (M, 2) logits against (M,) bool labels; class 1 is stable."""
+    """Score (M, 2) logits against (M,) bool labels; class 1 is stable."""
     called = logits.argmax(dim=-1).bool()
     hits, misses = (called & stable).sum().item(), (~called & stable).sum().item()
     rejections, alarms = (~called & ~stable).sum().item(), (called & ~stable).sum().item()
@@ -99,7 +99,8 @@ def _labelled(crystals: list[Crystal]) -> list[Crystal]:
 
 
 def build(config: FinetuneConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Finetune:
-    """The stage; with a `generator` checkpoint among `inputs` it starts from that backbone and takes its config."""
+    """Return the stage; with a `generator` checkpoint among `inputs` it starts from that backbone and takes its
+    config."""
     pretrained = inputs.get("generator")
     if pretrained:
         config = config.model_copy(update={"backbone": run_as(read_backbone(pretrained), config.backbone)})

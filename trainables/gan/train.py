@@ -52,7 +52,7 @@ class Gan(RestorationStage):
         self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
 
     def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
-        """A generator update, and after every `g_steps_per_d_step` of them one of the discriminator."""
+        """Return a generator update, and after every `g_steps_per_d_step` of them one of the discriminator."""
         config = self.config
         corrupted = corrupt(batch, config.corruption, step_stream(self, "corruption", epoch, step)).to(
             self.session.device
@@ -119,7 +119,7 @@ class Gan(RestorationStage):
         return cast(Restoration, generator(one_hot(corrupted.species), graph))
 
     def _generated(self, restored: Restoration, corrupted: Corrupted, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """(n, 119) species weights and (n, 3) positions of the generated crystals, as D̂ reads them."""
+        """Return (n, 119) species weights and (n, 3) positions of the generated crystals, as D̂ reads them."""
         config, batch = self.config.adversarial, corrupted.pristine
         sampled = step_stream(self, "gumbel", epoch, step)
         weights = species_for_discriminator(restored.logits, config.species_gradient, config.temperature, sampled)
@@ -148,7 +148,7 @@ class Gan(RestorationStage):
 
 
 def build(config: GanConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Gan:
-    """The stage, started from the `generator` and `discriminator` checkpoints among `inputs`, where given.
+    """Return the stage, started from the `generator` and `discriminator` checkpoints among `inputs`, where given.
 
     Their backbone replaces the config's. Raises `ValueError` when the two have different ones.
     """

@@ -44,7 +44,7 @@ class Pretrain(RestorationStage):
         self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
 
     def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
-        """One update on freshly corrupted crystals."""
+        """Make one update on freshly corrupted crystals."""
         config = self.config
         corrupted = corrupt(batch, config.corruption, step_stream(self, "corruption", epoch, step)).to(
             self.session.device
@@ -64,5 +64,6 @@ class Pretrain(RestorationStage):
 
 
 def build(config: PretrainConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Pretrain:
-    """The stage; with a `backbone` among `inputs`, a checkpoint file of fairchem's, it starts from its weights."""
+    """Return the stage; with a `backbone` among `inputs`, a checkpoint file of fairchem's, it starts from its
+    weights."""
     return Pretrain(config, data, session, inputs.get("backbone"))

@@ -6,12 +6,13 @@ import re
 
 
 def without_password(text: str) -> str:
-    """The text without the names and passwords that addresses in it may hold."""
+    """Return the text without the names and passwords that addresses in it may hold."""
     return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 def shown_address(address: str) -> str:
-    """The address as it may be logged: without credentials, which an object store's may hold, and without options."""
+    """Return the address as it may be logged: without credentials, which an object store's may hold, and without
+    options."""
     scheme, separator, rest = address.partition("://")
     if not separator:
         return address

@@ -77,7 +77,7 @@ Manifest = dict[str, Record]
 
 
 def plain_files(folder: Path) -> dict[str, Path]:
-    """Every file below `folder` by its path there, sorted.
+    """Return every file below `folder` by its path there, sorted.
 
     Raises `ValueError` naming the first that is a link, a device, a pipe or a socket, or whose name cannot go into an
     archive: what came from elsewhere must not lead to files of this machine.
@@ -100,12 +100,13 @@ def plain_files(folder: Path) -> dict[str, Path]:
 
 
 def manifest(folder: Path) -> Manifest:
-    """Size and sha256 of every file below `folder`, sorted by path. Raises `ValueError` as `plain_files` does."""
+    """Return the size and sha256 of every file below `folder`, sorted by path. Raises `ValueError` as `plain_files`
+    does."""
     return {name: _record(path) for name, path in plain_files(folder).items()}
 
 
 def check(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """See that `folder` holds the files of `manifest`, unchanged, and no others.
+    """Check that `folder` holds the files of `manifest`, unchanged, and no others.
 
     Raises `ValueError` naming what differs, also where `manifest` is none.
     """
@@ -154,7 +155,7 @@ def pack(folder: Path, file: Path) -> str:
 
 
 def unpack(file: Path, into: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
-    """The files of the archive `file` as the folder `into`, which appears at once; returns `into`.
+    """Return the files of the archive `file` as the folder `into`, which appears at once; returns `into`.
 
     `MANIFEST.json` is checked and not written. Entries are stored or deflated regular files.
 
@@ -195,7 +196,7 @@ class _RefusedError(Exception):
 
 
 def _require_small(file: Path, max_files: int) -> None:
-    """zipfile reads the whole index into memory, so its size is seen to first."""
+    """Refuse too large an index: zipfile reads the whole of it into memory, so its size is seen to first."""
     try:
         mode = file.stat().st_mode
     except OSError as error:
@@ -266,7 +267,7 @@ def _entry_refusal(entry: zipfile.ZipInfo) -> str | None:
 
 
 def _refusal(names: Iterable[str]) -> str | None:
-    """What is wrong with these paths as the files of one folder, on this and on other file systems."""
+    """Return what is wrong with these paths as the files of one folder, on this and on other file systems."""
     files: dict[str, str] = {}
     for name in names:
         if reason := _name_refusal(name):
@@ -304,7 +305,7 @@ def _name_refusal(name: str) -> str | None:
 
 
 def _folded(name: str) -> str:
-    """The same for names that file systems without case, or with normalised Unicode, take for one."""
+    """Return the same for names that file systems without case, or with normalised Unicode, take for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -321,7 +322,7 @@ def _read_manifest(archive: zipfile.ZipFile, file: Path) -> Manifest:
 
 
 def _as_manifest(content: object, where: str) -> Manifest:
-    """Raises `ValueError` for what is no manifest."""
+    """Return a manifest as such. Raises `ValueError` for what is none."""
     if not isinstance(content, Mapping):
         raise ValueError(f"{where}: the manifest is no JSON object")
     for name, record in content.items():
@@ -354,7 +355,8 @@ def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def _info(name: str, size: int) -> zipfile.ZipInfo:
-    """Stored: what zlib makes of a file differs between its versions, and weights hardly compress."""
+    """Return an entry that is stored: what zlib makes of a file differs between its versions, and weights hardly
+    compress."""
     info = zipfile.ZipInfo(name, date_time=_EPOCH)
     info.compress_type, info.create_system, info.external_attr, info.file_size = zipfile.ZIP_STORED, 3, _MODE, size
     return info

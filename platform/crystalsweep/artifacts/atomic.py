@@ -26,7 +26,7 @@ _under_way: set[str] = set()
 
 @contextmanager
 def partial_name(target: str) -> Iterator[str]:
-    """A name that no other writer has, for what becomes `target`; at the end of the block this process is done."""
+    """Give a name that no other writer has, for what becomes `target`; at the end of the block this process is done."""
     name = f"{PARTIAL}{target}-{os.getpid()}-{_host()}{secrets.token_hex(4)}"
     _under_way.add(name)
     try:
@@ -36,13 +36,13 @@ def partial_name(target: str) -> Iterator[str]:
 
 
 def target_of(name: str) -> str | None:
-    """What a partial folder was to become; None for a name that is no partial's."""
+    """Return what a partial folder was to become; None for a name that is no partial's."""
     match = _NAME.fullmatch(name)
     return match["target"] if match else None
 
 
 def is_abandoned(folder: Path) -> bool:
-    """Whether the writer of a partial folder is no more: by its process id on this host, by age on another."""
+    """Return whether the writer of a partial folder is no more: by its process id on this host, by age on another."""
     match = _NAME.fullmatch(folder.name)
     if match is None:
         return False
@@ -54,7 +54,7 @@ def is_abandoned(folder: Path) -> bool:
 
 
 def _touched(folder: Path) -> float:
-    """When anything was last written there, in seconds since 1970."""
+    """Return when anything was last written there, in seconds since 1970."""
     times = [0.0]
     for path in (folder, *folder.rglob("*")):
         with suppress(OSError):  # freed meanwhile
@@ -63,7 +63,7 @@ def _touched(folder: Path) -> float:
 
 
 def _host() -> str:
-    """Of this host and, in a container, of its own process ids."""
+    """Return a digest of this host and, in a container, of its own process ids."""
     processes = ""
     with suppress(OSError):
         processes = str(Path("/proc/self/ns/pid").readlink())

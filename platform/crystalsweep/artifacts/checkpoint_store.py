@@ -84,7 +84,7 @@ class CheckpointStore:
             upload.result()
 
     def require_writable(self) -> None:
-        """Raises `StorageError` where nothing can be written, before hours of training show it."""
+        """Raise `StorageError` where nothing can be written, before hours of training show it."""
         self._folders.require_writable()
 
     def keep_only(self, epochs: Iterable[int]) -> None:
@@ -130,19 +130,20 @@ class CheckpointStore:
     # Reading
 
     def epochs(self) -> list[int]:
-        """Epochs with a complete checkpoint, ascending."""
+        """Return epochs with a complete checkpoint, ascending."""
         return sorted(int(match[1]) for name in self._folders.whole() if (match := _EPOCH.fullmatch(name)))
 
     def latest(self) -> int | None:
-        """The last epoch with a complete checkpoint."""
+        """Return the last epoch with a complete checkpoint."""
         return max(self.epochs(), default=None)
 
     def best(self) -> int | None:
-        """The epoch of the best metric; of equal ones the earlier, and NaN or none is worst. None without a metric."""
+        """Return the epoch of the best metric; of equal ones the earlier, and NaN or none is worst. None without a
+        metric."""
         return next(iter(self._ranked(self.epochs())), None) if self._metric else None
 
     def fetch(self, epoch: int, *, only: Sequence[str] | None = None) -> Path:
-        """A local folder with the checkpoint's files, or `only` those of these names.
+        """Return a local folder with the checkpoint's files, or `only` those of these names.
 
         That of a local address is the checkpoint itself; others are downloaded, once, for as long as the process lives.
         Raises `ValueError` where there is no such checkpoint, naming those there are, and `CheckpointGoneError` where
@@ -166,7 +167,7 @@ class CheckpointStore:
         return cached
 
     def history(self) -> list[dict[str, float]]:
-        """Metrics and timing of all epochs up to the latest checkpoint; none without one."""
+        """Return metrics and timing of all epochs up to the latest checkpoint; none without one."""
         for _ in range(5):
             epoch = self.latest()
             if epoch is None:
@@ -181,16 +182,16 @@ class CheckpointStore:
         raise StorageError(f"checkpoints in {self.address} come and go faster than they can be read")
 
     def size(self) -> int:
-        """Bytes kept now, those of incomplete checkpoints included."""
+        """Return bytes kept now, those of incomplete checkpoints included."""
         named = self._folders.files().items()
         return sum(sum(files.values()) for name, files in named if _EPOCH.fullmatch(target_of(name) or name))
 
     def _ranked(self, epochs: Sequence[int]) -> list[int]:
-        """Best first."""
+        """Sort epochs, best first."""
         return sorted(epochs, key=lambda epoch: (self._worth(epoch), epoch))
 
     def _worth(self, epoch: int) -> tuple[bool, float]:
-        """Smaller is better."""
+        """Return a sort key: smaller is better."""
         if not self._metric:
             return (True, 0.0)
         try:
@@ -201,7 +202,7 @@ class CheckpointStore:
         return (True, 0.0) if math.isnan(value) else (False, self._sign * value)
 
     def _cached(self, epoch: int) -> Path:
-        """Where a download goes; another folder when the checkpoint was replaced by another."""
+        """Return where a download goes; another folder when the checkpoint was replaced by another."""
         if self._cache is None:
             self._cache = Path(tempfile.mkdtemp(prefix="checkpoints-"))
             atexit.register(shutil.rmtree, self._cache, ignore_errors=True)
@@ -212,7 +213,7 @@ class CheckpointStore:
 
 
 def _copy(source: Path, target: Path, config: dict[str, Any]) -> None:
-    """A checkpoint folder with another config, as the new folder `target`."""
+    """Copy a checkpoint folder, with another config, as the new folder `target`."""
     try:
         before = source.stat()
         copy_folder(source, target)

@@ -52,7 +52,7 @@ class StorageError(OSError):
 
 
 def child(address: str | Path, name: str) -> str:
-    """The address of `name` below `address`; an object store's query string stays at the end."""
+    """Return the address of `name` below `address`; an object store's query string stays at the end."""
     text = str(address)
     if "://" not in text:
         return str(Path(text) / name)
@@ -83,7 +83,7 @@ class FolderStore:
         """The folder of a local address."""
 
     def files(self) -> dict[str, dict[str, int]]:
-        """Bytes of the files in each folder, by the folder's name, whole or not."""
+        """Return the bytes of the files in each folder, by the folder's name, whole or not."""
         with self._explained():
             found: dict[str, dict[str, int]] = {}
             for name, size in self._local_files() if self.local else self._objects():
@@ -93,7 +93,7 @@ class FolderStore:
             return found
 
     def whole(self) -> list[str]:
-        """Names of the folders that have their mark, sorted."""
+        """Return names of the folders that have their mark, sorted."""
         return sorted(folder for folder, files in self.files().items() if self._is_whole(folder, files))
 
     def send(self, source: Path, name: str) -> None:
@@ -114,7 +114,7 @@ class FolderStore:
                 raise
 
     def read(self, name: str, file: str) -> bytes:
-        """One file. Raises `FileNotFoundError` where there is none."""
+        """Return one file. Raises `FileNotFoundError` where there is none."""
         with self._explained(absence_is_an_error=False):
             content: bytes
             with self._filesystem.open_input_stream(f"{self._root}/{name}/{file}") as stream:
@@ -239,7 +239,7 @@ class FolderStore:
             shutil.copyfileobj(content, out, 1 << 22)
 
     def _require_whole(self, source: Path, name: str) -> None:
-        """Some servers that speak S3 keep the frames of an upload as if they were content."""
+        """Refuse what is not whole: some servers that speak S3 keep the frames of an upload as if they were content."""
         arrived = {file: size for file, size in self.files().get(name, {}).items() if file != self._mark}
         sent = {file: size for file, size in _sizes(source).items() if file != self._mark}
         if arrived != sent:
@@ -291,18 +291,18 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def is_gone(error: OSError) -> bool:
-    """Whether a local or remote file is not there, or no more."""
+    """Return whether a local or remote file is not there, or no more."""
     return isinstance(error, FileNotFoundError) or error.errno in _GONE
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of the files in a local folder."""
+    """Return the bytes of the files in a local folder."""
     found = {path.relative_to(folder).as_posix(): _size(path) for path in folder.rglob("*") if path.is_file()}
     return {file: size for file, size in found.items() if size is not None}
 
 
 def _size(file: Path) -> int | None:
-    """Bytes; None where the file was freed meanwhile."""
+    """Return bytes; None where the file was freed meanwhile."""
     try:
         return file.stat().st_size
     except OSError as error:
@@ -347,7 +347,7 @@ def _explanation(address: str, error: OSError) -> str:
 
 
 def _in_one_request(address: str) -> str:
-    """Small objects are sent in one request rather than three."""
+    """Return how to send an object: small ones go in one request rather than three."""
     if not address.startswith("s3://"):
         return address
     parts = urlsplit(address)

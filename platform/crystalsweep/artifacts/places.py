@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def default_storage() -> Path:
-    """$CRYSTALSWEEP_STORAGE, else ~/crystalsweep.
+    """Return $CRYSTALSWEEP_STORAGE, else ~/crystalsweep.
 
     Not the working directory: a submitted job runs in a folder that its cluster deletes. On several nodes it must be a
     folder that all of them share.
@@ -16,7 +16,7 @@ def default_storage() -> Path:
 
 
 def checkpoint_folder(path: Path) -> Path:
-    """The checkpoint in a run folder, or the folder itself. Raises `ValueError` where there is none."""
+    """Return the checkpoint in a run folder, or the folder itself. Raises `ValueError` where there is none."""
     for candidate in (path, path / "checkpoint", *sorted(path.glob("epoch_*"), key=_epoch, reverse=True)):
         if (candidate / "checkpoint.json").exists():
             return candidate.resolve()

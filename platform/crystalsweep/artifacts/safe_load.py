@@ -52,7 +52,8 @@ class Described(NamedTuple):
 
 
 def require_regular(path: Path) -> int:
-    """Bytes of a regular file, or of the one that a link leads to. Raises `ValueError` for a folder, pipe or device."""
+    """Return the bytes of a regular file, or of the one that a link leads to. Raises `ValueError` for a folder, pipe or
+    device."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} is no regular file; copy the file itself there")
@@ -60,7 +61,7 @@ def require_regular(path: Path) -> int:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a small JSON file. Raises `FileNotFoundError` where there is none."""
+    """Return the content of a small JSON file. Raises `FileNotFoundError` where there is none."""
     size = require_regular(path)
     if size > MAX_JSON:
         raise ValueError(f"{path} has {size:,} bytes, at most {MAX_JSON:,} are read; download it again")
@@ -73,7 +74,8 @@ def read_json(path: Path) -> Any:
 
 
 def described_tensors(path: Path) -> dict[str, Described]:
-    """Names, types and shapes of the tensors in a safetensors file, which follow each other without gap or overlap.
+    """Return names, types and shapes of the tensors in a safetensors file, which follow each other without gap or
+    overlap.
 
     Only its first bytes are read. Raises `FileNotFoundError` where there is no file.
     """
@@ -102,7 +104,7 @@ def described_tensors(path: Path) -> dict[str, Described]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, all finite, on the CPU. Raises as `described_tensors` does."""
+    """Return the tensors of a safetensors file, all finite, on the CPU. Raises as `described_tensors` does."""
     described_tensors(path)
     try:
         tensors: dict[str, Tensor] = load_file(path)
@@ -115,7 +117,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def require_same_tensors(path: Path, found: Mapping[str, Described], expected: Mapping[str, Tensor]) -> None:
-    """See that a file describes just the tensors that a network has, by name, type and shape."""
+    """Check that a file describes just the tensors that a network has, by name, type and shape."""
     for name, tensor in expected.items():
         own = Described(tensor.dtype, tuple(tensor.shape))
         if found.get(name) != own:
@@ -126,7 +128,8 @@ def require_same_tensors(path: Path, found: Mapping[str, Described], expected: M
 
 
 def tensors_of_pickle(path: Path) -> dict[str, Any]:
-    """What torch saved: a dict of tensors, numbers and text. Whatever else the file asks for is refused unexecuted."""
+    """Return what torch saved: a dict of tensors, numbers and text. Whatever else the file asks for is refused
+    unexecuted."""
     require_regular(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -142,7 +145,7 @@ def tensors_of_pickle(path: Path) -> dict[str, Any]:
 
 
 def _placed(path: Path, name: str, entry: Any) -> tuple[int, int]:
-    """Where a tensor begins and ends."""
+    """Return where a tensor begins and ends."""
     wrong = f"{path}: the header describes tensor {name[:100]!r} wrongly"
     if not isinstance(entry, dict) or entry.keys() != _CONTENT:
         raise ValueError(f"{wrong}: expected dtype, shape and data_offsets")

@@ -26,12 +26,12 @@ def seal(folder: Path) -> str:
 
 
 def seal_of(folder: Path) -> str:
-    """Sha256 of a version's `FILES.json`."""
+    """Return sha256 of a version's `FILES.json`."""
     return sha256((folder / FILES).read_bytes()).hexdigest()
 
 
 def require_sealed(folder: Path, expected: str | None = None) -> None:
-    """Raises `ValueError`, naming the file, where a version's files are not those that were sealed."""
+    """Raise `ValueError`, naming the file, where a version's files are not those that were sealed."""
     file = folder / FILES
     if not file.exists():
         raise ValueError(f"{folder} has no {FILES}: it was not registered by `crystalsweep promote`")

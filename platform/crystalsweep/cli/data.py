@@ -113,7 +113,7 @@ def _read(source: str) -> Reading:
 
 
 def _reduced(reading: Reading) -> Reading:
-    """Primitive cells; a crystal without one becomes a reject."""
+    """Return primitive cells; a crystal without one becomes a reject."""
     from tqdm import tqdm
 
     from crystalsweep.data.errors import DataError

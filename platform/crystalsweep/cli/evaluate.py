@@ -202,7 +202,7 @@ def _evaluate(
 
 
 def _tracker(tracking_uri: str | None, storage: Path) -> Tracker | None:
-    """The store where run ids and names are looked up; None where there is none yet."""
+    """Return the store where run ids and names are looked up; None where there is none yet."""
     from crystalsweep.tracking.tracker import Tracker, default_tracking_uri
 
     uri = tracking_uri or default_tracking_uri(storage)

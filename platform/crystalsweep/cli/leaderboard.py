@@ -98,7 +98,8 @@ def leaderboard(
 
 
 def _address(tracking_uri: str | None, storage: Path) -> str:
-    """The store to read. Raises `ValueError` where it is a local file that is not there: MLflow would make one."""
+    """Return the store to read. Raises `ValueError` where it is a local file that is not there: MLflow would make
+    one."""
     from crystalsweep.tracking.tracker import default_tracking_uri
 
     uri = tracking_uri or default_tracking_uri(storage)

@@ -11,12 +11,12 @@ class Discovered(click.Group):
     """A group whose commands are entry points of `crystalsweep.commands`; what is not called is not imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of all commands, sorted."""
+        """Return names of all commands, sorted."""
         del ctx
         return sorted(self._found())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name, imported."""
+        """Return the command of this name, imported."""
         del ctx
         found = self._found().get(cmd_name)
         return found.load() if found else None

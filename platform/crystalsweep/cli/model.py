@@ -119,7 +119,7 @@ def info(
 def _chosen(
     checkpoint: Path | None, backbone: str | None, preset: str | None, settings: tuple[str, ...]
 ) -> tuple[BackboneConfig, int | None, str]:
-    """The backbone's config, the greatest number of atoms it trains on, and what it is called."""
+    """Return the backbone's config, the greatest number of atoms it trains on, and what it is called."""
     if checkpoint is None:
         backbone, preset = backbone or "painn", preset or "demo"
         network, trained = override(size(backbone, preset), settings), stage_spec("pretrain").presets[preset]
@@ -150,7 +150,7 @@ def _parts(config: BackboneConfig, network: str) -> dict[str, int]:
 def _measured(
     config: BackboneConfig, max_atoms: int | None, source: str, memory: str | None, device: str | None
 ) -> dict[str, Any]:
-    """What a report has beyond title and settings, when steps are run."""
+    """Return what a report has beyond title and settings, when steps are run."""
     import torch
 
     from crystalsweep.data import load_data
@@ -179,7 +179,7 @@ def _measured(
 
 
 def _network(config: BackboneConfig, name: str, sample: Sample, room: int, device: str) -> dict[str, Any]:
-    """Parameters of one network, and what its training step takes with and without activation checkpointing."""
+    """Return parameters of one network, and what its training step takes with and without activation checkpointing."""
     import torch
 
     from crystalsweep.networks import cost
@@ -263,6 +263,6 @@ Largest batch: of mean structures, with {report["headroom"]:.0%} of the memory l
 
 
 def _short(value: float, unit: str) -> str:
-    """Three digits and a decimal prefix: 1.23 GB."""
+    """Write a number with three digits and a decimal prefix: 1.23 GB."""
     power = max(len(f"{value:.0f}") - 1, 0) // 3
     return f"{value / 1000**power:.3g} {['', 'k', 'M', 'G', 'T', 'P', 'E'][power]}{unit}".rstrip()

@@ -34,7 +34,7 @@ def store_options(command: Command) -> Command:
 
 @contextmanager
 def told_in_a_line() -> Iterator[None]:
-    """What a user can mend ends in one line and exit code 1, never in a traceback, and shows no password."""
+    """End what a user can mend in one line and exit code 1, never in a traceback, and without passwords."""
     try:
         yield
     except BrokenPipeError:  # the reader of a pipe has seen enough

@@ -161,7 +161,7 @@ _preset = preset  # the option of the same name shadows it above
 
 
 def _checkpoint(reference: str, tracking_uri: str | None) -> Path:
-    """Folder of the checkpoint that a run folder, a run id or a registered name leads to."""
+    """Return folder of the checkpoint that a run folder, a run id or a registered name leads to."""
     found = find(reference, tracker_for(reference, tracking_uri, None), default_storage() / "downloads")
     if found.version:
         click.echo(f"{reference} is version {found.version} of {found.model} (run {found.run or 'unknown'})")
@@ -176,7 +176,8 @@ def _backbone_of(given: dict[str, Path]) -> str:
 
 
 def _with_architecture_of(path: Path, preset: StageConfig) -> StageConfig:
-    """The preset with the backbone in a file of fairchem's; only what the weights leave free stays the preset's."""
+    """Return the preset with the backbone in a file of fairchem's; only what the weights leave free stays the
+    preset's."""
     if preset.backbone.name != "escn_md":
         raise ValueError(f"{path} can only hold an escn_md backbone; leave out --backbone {preset.backbone.name}")
     from crystalsweep.networks.pretrained import read_escn_md
@@ -187,7 +188,8 @@ def _with_architecture_of(path: Path, preset: StageConfig) -> StageConfig:
 
 
 def _require_backbone(config: StageConfig, settings: tuple[str, ...], given: dict[str, Path]) -> None:
-    """What `--set` asks of the backbone must be so in the checkpoints a run starts from: theirs is what trains."""
+    """Require that what `--set` asks of the backbone is so in the checkpoints a run starts from: theirs is what
+    trains."""
     from crystalsweep.networks.checkpoint import read_backbone
 
     paths = [setting_path(config, setting.partition("=")[0].strip()) for setting in settings]

@@ -43,7 +43,8 @@ class PowerLaw(NamedTuple):
 
 
 def element_abundance(crystals: Iterable[Crystal]) -> dict[str, int]:
-    """Atoms of each element over all cells, most frequent first (ties by symbol); masked species are not counted."""
+    """Return atoms of each element over all cells, most frequent first (ties by symbol); masked species are not
+    counted."""
     counts: Counter[int] = Counter()
     for crystal in crystals:
         counts.update(crystal.species[crystal.species > 0].tolist())
@@ -52,7 +53,8 @@ def element_abundance(crystals: Iterable[Crystal]) -> dict[str, int]:
 
 
 def power_law_exponent(counts: Mapping[str, int], drop_last: int = DROP_LAST) -> PowerLaw:
-    """α by least squares of log10 share on log10 rank, every rank weighted equally, with the slope's standard error.
+    """Return α by least squares of log10 share on log10 rank, every rank weighted equally, with the slope's standard
+    error.
 
     Raises `DataError` if fewer than three elements are left without the `drop_last` rarest.
     """
@@ -69,7 +71,7 @@ def power_law_exponent(counts: Mapping[str, int], drop_last: int = DROP_LAST) ->
 
 
 def plot_abundance(crystals: Iterable[Crystal], path: Path) -> None:
-    """Writes `path`: share of atoms against rank, log-log, with the fit; without one where elements are too few."""
+    """Write `path`: share of atoms against rank, log-log, with the fit; without one where elements are too few."""
     from matplotlib.figure import Figure
 
     if not path.parent.is_dir():
@@ -87,7 +89,7 @@ def plot_abundance(crystals: Iterable[Crystal], path: Path) -> None:
 
 
 def _shares(counts: Mapping[str, int]) -> NDArray[np.float64]:
-    """Descending, adding up to 1."""
+    """Return descending, adding up to 1."""
     values = np.sort(np.array(list(counts.values()), dtype=np.float64))[::-1]
     return np.asarray(values / values.sum(), dtype=np.float64)
 
@@ -101,7 +103,8 @@ def _draw_elements(axes: Axes, counts: Mapping[str, int]) -> None:
 
 
 def _label_elements(axes: Axes, counts: Mapping[str, int]) -> None:
-    """Symbols of the elements, from the most frequent on, wherever one fits without covering a dot or a symbol."""
+    """Write symbols of the elements, from the most frequent on, wherever one fits without covering a dot or a
+    symbol."""
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=2, foreground="white")]

@@ -20,7 +20,7 @@ REPAIR = "install crystalsweep again, or rebuild it with infra/build_bundled.py"
 
 
 def load_bundled(split: Part | None = None) -> list[Crystal]:
-    """One part of the frozen split, or all crystals, sorted by id. `DataError` if the files were changed."""
+    """Return one part of the frozen split, or all crystals, sorted by id. `DataError` if the files were changed."""
     sha256 = hashlib.sha256(_content(CRYSTALS)).hexdigest()
     if sha256 != _manifest()["crystals_sha256"]:
         raise DataError(f"{CRYSTALS}: its sha256 is not the one in {MANIFEST.name}; {REPAIR}")
@@ -37,13 +37,13 @@ def _crystals(path: Path, sha256: str) -> tuple[Crystal, ...]:  # noqa: ARG001 (
 
 
 def bundled_split() -> Split:
-    """The frozen 80/10/10 split by composition."""
+    """Return the frozen 80/10/10 split by composition."""
     _content(MANIFEST)
     return Split.from_json(MANIFEST)
 
 
 def bundled_fingerprint() -> str:
-    """`fingerprint` of all bundled crystals, from the manifest; nothing is loaded."""
+    """Return `fingerprint` of all bundled crystals, from the manifest; nothing is loaded."""
     return str(_manifest()["fingerprint"])
 
 

@@ -48,12 +48,12 @@ class RawStructure(NamedTuple):
 
 
 def no_atoms(raw: RawStructure) -> Problem | None:
-    """N = 0."""
+    """Report a structure without atoms."""
     return None if len(raw.species) else Problem("no atoms")
 
 
 def shape_mismatch(raw: RawStructure) -> Problem | None:
-    """Nine lattice components, and three coordinates for each atom."""
+    """Report anything but nine lattice components, and three coordinates for each atom."""
     n = len(raw.species)
     if raw.lattice.size == 9 and raw.frac.size == 3 * n:
         return None
@@ -62,13 +62,13 @@ def shape_mismatch(raw: RawStructure) -> Problem | None:
 
 
 def unknown_numbers(raw: RawStructure) -> Problem | None:
-    """Atomic numbers outside 1…118."""
+    """Report atomic numbers outside 1…118."""
     unknown = np.unique(raw.species[(raw.species < 1) | (raw.species > N_ELEMENTS)])
     return _unknown(unknown.tolist()) if len(unknown) else None
 
 
 def degenerate_lattice(raw: RawStructure) -> Problem | None:
-    """NaN, |det| below `MIN_VOLUME`, or a vector longer than `MAX_EDGE`."""
+    """Report a lattice with NaN, |det| below `MIN_VOLUME`, or a vector longer than `MAX_EDGE`."""
     if not np.isfinite(raw.lattice).all():
         return Problem("lattice is not finite", "", "give nine numbers in Å")
     volume = abs(float(np.linalg.det(raw.lattice)))
@@ -81,7 +81,7 @@ def degenerate_lattice(raw: RawStructure) -> Problem | None:
 
 
 def non_finite_coordinates(raw: RawStructure) -> Problem | None:
-    """NaN or infinite coordinates."""
+    """Report NaN or infinite coordinates."""
     bad = np.flatnonzero(~np.isfinite(raw.frac).all(axis=1))
     if not len(bad):
         return None
@@ -89,7 +89,7 @@ def non_finite_coordinates(raw: RawStructure) -> Problem | None:
 
 
 def overlapping_atoms(raw: RawStructure) -> Problem | None:
-    """Atoms closer than `MIN_DISTANCE` under periodic boundary conditions, own images included."""
+    """Report atoms closer than `MIN_DISTANCE` under periodic boundary conditions, own images included."""
     distance = shortest_distance(raw.lattice, raw.frac % 1.0)
     if distance >= MIN_DISTANCE:
         return None
@@ -108,24 +108,24 @@ STRUCTURE_CHECKS: tuple[Callable[[RawStructure], Problem | None], ...] = (
 
 
 def structure_problem(raw: RawStructure) -> Problem | None:
-    """The first check that fails."""
+    """Return the first check that fails."""
     return next((problem for check in STRUCTURE_CHECKS if (problem := check(raw))), None)
 
 
 def unknown_symbols(symbols: Sequence[str]) -> Problem | None:
-    """Symbols that are no element, e.g. dummy species; D and T count as hydrogen."""
+    """Report symbols that are no element, e.g. dummy species; D and T count as hydrogen."""
     unknown = sorted({symbol for symbol in symbols if atomic_number(symbol) == MASK})
     return _unknown(unknown) if unknown else None
 
 
 def infinite_label(labels: Mapping[str, float]) -> Problem | None:
-    """NaN means that a label is missing; infinity is a mistake."""
+    """Report infinite labels: NaN means that a label is missing; infinity is a mistake."""
     infinite = sorted(name for name, value in labels.items() if np.isinf(value))
     return Problem("label is infinite", ", ".join(infinite), "correct it, or leave it empty") if infinite else None
 
 
 def partial_occupancy(structure: Structure) -> Problem | None:
-    """Sites that are shared or partly empty; pymatgen's `is_ordered` per site."""
+    """Report sites that are shared or partly empty; pymatgen's `is_ordered` per site."""
     disordered = [site.species_string for site in structure if not site.is_ordered]
     if not disordered:
         return None
@@ -134,7 +134,7 @@ def partial_occupancy(structure: Structure) -> Problem | None:
 
 
 def implicit_hydrogens(structure: Structure) -> Problem | None:
-    """Hydrogens that a CIF implies (`Wat`, `O-H`) without giving positions."""
+    """Report hydrogens that a CIF implies (`Wat`, `O-H`) without giving positions."""
     n = sum(structure.site_properties.get("implicit_hydrogens", ()))
     return Problem("hydrogens without positions", f"{n:g} implied", "add their positions") if n else None
 

@@ -23,12 +23,12 @@ def _numbers() -> dict[str, int]:
 
 
 def atomic_number(symbol: str) -> int:
-    """Z of an element symbol; `MASK` for dummies and anything that is no element."""
+    """Return Z of an element symbol; `MASK` for dummies and anything that is no element."""
     return _numbers().get(symbol, MASK)
 
 
 def element_symbol(z: int) -> str:
-    """Symbol of atomic number 1…118; `ValueError` for the mask token and beyond."""
+    """Return symbol of atomic number 1…118; `ValueError` for the mask token and beyond."""
     if not 1 <= z <= N_ELEMENTS:
         raise ValueError(f"atomic number {z} is no element; masked or unknown species have no symbol")
     return _symbols()[z - 1]

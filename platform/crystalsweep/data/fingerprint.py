@@ -18,7 +18,8 @@ OFFSET = 5e-7
 
 
 def fingerprint(crystals: Iterable[Crystal]) -> str:
-    """sha256 over ids, species, rounded lattices, coordinates and labels; the order of the crystals does not matter."""
+    """Return sha256 over ids, species, rounded lattices, coordinates and labels; the order of the crystals does not
+    matter."""
     digest = hashlib.sha256()
     for crystal in sorted(crystals, key=lambda crystal: crystal.id):
         labels = np.array([crystal.labels[name] for name in sorted(crystal.labels)])
@@ -30,10 +31,10 @@ def fingerprint(crystals: Iterable[Crystal]) -> str:
 
 
 def ids_sha256(ids: Iterable[str]) -> str:
-    """sha256 over ids, one a line, in the order given."""
+    """Return sha256 over ids, one a line, in the order given."""
     return hashlib.sha256("".join(f"{name}\n" for name in ids).encode()).hexdigest()
 
 
 def _steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Nearest whole numbers of `GRID`."""
+    """Return the nearest whole numbers of `GRID`."""
     return np.asarray(np.floor((values + OFFSET) / GRID + 0.5), dtype=np.float64)

@@ -28,12 +28,12 @@ class DataSet:
     """Rows of the source that are in no part."""
 
     def part(self, part: Part) -> list[Crystal]:
-        """Crystals of one part."""
+        """Return crystals of one part."""
         return {"train": self.train, "val": self.val, "test": self.test}[part]
 
 
 def load_data(source: str, split: Path | None = None, *, strict: bool = False, progress: bool = False) -> DataSet:
-    """A data set by name.
+    """Return a data set by name.
 
     `bundled` has its frozen split. One path is split by the file `split`, else by `<path>.split.json` beside it, else
     by `grouped_split`. Paths joined by commas, `train.parquet,val.parquet` and optionally a third, are the parts.
@@ -84,7 +84,8 @@ def _read(source: str, strict: bool, progress: bool) -> Reading:
 
 
 def _require_known_ids(split: Split, reading: Reading, file: Path) -> None:
-    """A listed id may have been rejected; one that the source never held means that the two do not belong together."""
+    """Require that listed ids are known. One may have been rejected; one that the source never held means that the two
+    do not belong together."""
     known = {crystal.id for crystal in reading.crystals} | {reject.id for reject in reading.rejects}
     unknown = sorted(name for part in PARTS for name in split.ids(part) if name not in known)
     if unknown:
@@ -100,7 +101,7 @@ def _data_set(
 
 
 def absolute_source(source: str) -> str:
-    """The same source for a process that runs elsewhere: every path absolute."""
+    """Return the same source for a process that runs elsewhere: every path absolute."""
     if source == "bundled":
         return source
     parts = [source] if Path(source).exists() else source.split(",")

@@ -43,7 +43,7 @@ _SYMBOL, _LABEL, _TYPE = "_atom_site_type_symbol", "_atom_site_label", "_atom_ty
 
 
 def partial_from_cif(text: str, row_id: str) -> Crystal | Problem:
-    """The crystal of a CIF with one structure; `species` is `MASK` where the symbol is `X` or `?`.
+    """Return the crystal of a CIF with one structure; `species` is `MASK` where the symbol is `X` or `?`.
 
     A whole CIF is read too. Sites without `_atom_site_type_symbol` are masked by their labels, as in `X1`.
     """
@@ -70,7 +70,7 @@ def _replaced(text: str, masked: list[re.Match[str]], stand_in: str) -> str:
 
 
 def _masked_tokens(text: str) -> Iterator[re.Match[str]]:
-    """Symbols, or labels where there are no symbols, that name no element."""
+    """Yield symbols, or labels where there are no symbols, that name no element."""
     for tags, values in _loops(text):
         column, pattern = _naming_column(tags)
         if column is not None:
@@ -86,7 +86,7 @@ def _naming_column(tags: list[str]) -> tuple[int | None, re.Pattern[str]]:
 
 
 def _loops(text: str) -> Iterator[tuple[list[str], list[re.Match[str]]]]:
-    """Tags and values of every `loop_`."""
+    """Yield tags and values of every `loop_`."""
     tags: list[str] = []
     values: list[re.Match[str]] = []
     within = False

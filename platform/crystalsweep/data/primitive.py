@@ -25,7 +25,8 @@ DECIMALS = 6
 
 
 def primitive_cell(crystal: Crystal, symprec: float = SYMPREC) -> Crystal:
-    """The standard primitive cell, id and labels kept; labels must be intensive. `DataError` if spglib finds none."""
+    """Return the standard primitive cell, id and labels kept; labels must be intensive. `DataError` if spglib finds
+    none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # spglib 2.8 announces new error handling at every call
         found = _standardised(crystal, symprec)
@@ -41,7 +42,7 @@ def primitive_cell(crystal: Crystal, symprec: float = SYMPREC) -> Crystal:
 
 
 def canonical(crystal: Crystal) -> Crystal:
-    """Lattice turned to lower triangular, values rounded, atoms sorted by Z, then by fractional coordinates."""
+    """Return lattice turned to lower triangular, values rounded, atoms sorted by Z, then by fractional coordinates."""
     frac = np.round(crystal.frac, DECIMALS) % 1.0 + 0.0  # rounded before wrapping: 0.9999999 is 0
     order = np.lexsort((frac[:, 2], frac[:, 1], frac[:, 0], crystal.species))
     lattice = np.round(lower_triangular(crystal.lattice), DECIMALS) + 0.0  # + 0.0 turns −0 into 0
@@ -51,7 +52,7 @@ def canonical(crystal: Crystal) -> Crystal:
 
 
 def lower_triangular(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same right-handed lattice turned so that a lies along x and b in the xy plane."""
+    """Return the same right-handed lattice turned so that a lies along x and b in the xy plane."""
     upper = np.linalg.qr(lattice.T, mode="r")
     return np.asarray((upper * np.sign(np.diag(upper))[:, None]).T, dtype=np.float64)
 

@@ -27,7 +27,7 @@ class Reject:
     remedy: str = ""
 
     def __str__(self) -> str:
-        """One line."""
+        """Write the reject as one line."""
         why = f"{self.reason} ({self.detail})" if self.detail else self.reason
         line = f"{self.where}, id {self.id or 'missing'}: {why}"
         return " ".join((f"{line}; {self.remedy}" if self.remedy else line).split())
@@ -47,11 +47,11 @@ class Reading:
         return len(self.crystals) + len(self.rejects)
 
     def rejects_by_reason(self) -> dict[str, int]:
-        """Counts, most frequent first."""
+        """Return counts, most frequent first."""
         return dict(Counter(reject.reason for reject in self.rejects).most_common())
 
     def require_clean(self) -> Reading:
-        """Itself; `DataError` if any row was rejected."""
+        """Return the reading itself; raise `DataError` if any row was rejected."""
         if self.rejects:
             count = f"{len(self.rejects)} of {self.n_rows} rows rejected"
             raise DataError(
@@ -61,7 +61,7 @@ class Reading:
 
 
 def read(path: Path, *, progress: bool = False) -> Reading:
-    """Every row of a Parquet, CSV, extxyz or CIF file, or of a directory of CIFs.
+    """Return every row of a Parquet, CSV, extxyz or CIF file, or of a directory of CIFs.
 
     Raises `DataError` if the path does not exist, its form is unknown or the file as a whole cannot be read. With
     `progress`, a bar goes to stderr.

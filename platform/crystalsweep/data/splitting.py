@@ -45,11 +45,11 @@ class Split:
         return hashlib.sha256("".join(ids_sha256(self.ids(part)) for part in PARTS).encode()).hexdigest()
 
     def ids(self, part: Part) -> tuple[str, ...]:
-        """Sorted ids of one part."""
+        """Return sorted ids of one part."""
         return {"train": self.train, "val": self.val, "test": self.test}[part]
 
     def to_json(self) -> dict[str, Any]:
-        """Id lists with their sizes and hashes, ready for `json.dump`."""
+        """Return id lists with their sizes and hashes, ready for `json.dump`."""
         return {
             "sizes": {part: len(self.ids(part)) for part in PARTS},
             "sha256": self.sha256,
@@ -59,7 +59,7 @@ class Split:
 
     @classmethod
     def from_json(cls, path: Path) -> Split:
-        """From a file; `DataError` if it is no split or its lists do not have the hashes that it names."""
+        """Read a split from a file; `DataError` if it is no split or its lists do not have the hashes that it names."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             split = cls(**{part: tuple(sorted(content.get(part, ()))) for part in PARTS})
@@ -73,7 +73,7 @@ class Split:
 def grouped_split(
     crystals: Sequence[Crystal], fractions: tuple[float, float, float] = (0.8, 0.1, 0.1), seed: int = 0
 ) -> Split:
-    """A split by `RULE`; depends on ids, compositions and seed only. A fraction of 0 leaves its part empty.
+    """Return a split by `RULE`; depends on ids, compositions and seed only. A fraction of 0 leaves its part empty.
 
     Raises `DataError` if the fractions do not add up to 1 or there are fewer compositions than parts.
     """
@@ -93,7 +93,7 @@ def grouped_split(
 
 
 def _groups(crystals: Sequence[Crystal], seed: int) -> list[list[str]]:
-    """Ids by composition, in hash order."""
+    """Return ids by composition, in hash order."""
     groups: dict[str, list[str]] = defaultdict(list)
     for crystal in crystals:
         groups[crystal.reduced_formula].append(crystal.id)
@@ -102,7 +102,7 @@ def _groups(crystals: Sequence[Crystal], seed: int) -> list[list[str]]:
 
 
 def _assign(groups: list[list[str]], room: dict[Part, int]) -> dict[Part, list[list[str]]]:
-    """Groups by part; `room` is the number of crystals that each part takes."""
+    """Return groups by part; `room` is the number of crystals that each part takes."""
     parts: dict[Part, list[list[str]]] = {part: [] for part in PARTS}
     held_out: list[Part] = [part for part in ("val", "test") if part in room]
     left = dict(room)

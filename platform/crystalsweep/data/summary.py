@@ -17,7 +17,7 @@ TOP_ELEMENTS = 10
 
 
 def summarise(reading: Reading) -> str:
-    """Counts, cell sizes, elements, labels, stability and rejects."""
+    """Return counts, cell sizes, elements, labels, stability and rejects."""
     parts = [f"{reading.source}: {reading.n_rows:,} rows = {len(reading.crystals):,} crystals + {_rejects(reading)}"]
     if reading.crystals:
         parts += [_cells(reading.crystals), _elements(reading.crystals), _labels(reading.crystals)]
@@ -27,7 +27,7 @@ def summarise(reading: Reading) -> str:
 
 
 def summarise_rejects(reading: Reading) -> str:
-    """How many for which reason, and the first few one by one."""
+    """Return how many for which reason, and the first few one by one."""
     counts = tabulate(reading.rejects_by_reason().items(), ["reject reason", "rows"], intfmt=",")
     return f"\n{counts}\n\n{_listed(reading.rejects)}"
 

@@ -22,7 +22,7 @@ FORMS = ".parquet, .extxyz, .csv, or no suffix for a directory of CIFs"
 
 
 def write(crystals: Sequence[Crystal], path: Path) -> None:
-    """Writes in the form that the suffix names; replaces a file, but never a directory with something in it.
+    """Write crystals in the form that the suffix names; replaces a file, but never a directory with something in it.
 
     Raises `DataError` if the folder to write into does not exist, the suffix is unknown, or a crystal has masked
     species and the form needs symbols.
@@ -38,7 +38,7 @@ def write(crystals: Sequence[Crystal], path: Path) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """`DataError` if `write` could not write there; asked before a long reading."""
+    """Raise `DataError` if `write` could not write there; asked before a long reading."""
     if not path.parent.is_dir():
         raise DataError(f"{path}: the folder {path.parent} does not exist; create it first")
     if path.is_dir() and any(path.iterdir()):
@@ -48,7 +48,7 @@ def require_writable(path: Path) -> None:
 
 
 def parquet_table(crystals: Sequence[Crystal]) -> pa.Table:
-    """The columns that the Parquet reader reads; labels null where absent."""
+    """Return the columns that the Parquet reader reads; labels null where absent."""
     labels = sorted({name for crystal in crystals for name in crystal.labels})
     float_list = pa.list_(pa.float64())
     return pa.table(
@@ -105,7 +105,7 @@ def _write_cifs(crystals: Sequence[Crystal], path: Path) -> None:
 
 
 def cif_text(crystal: Crystal) -> str:
-    """A CIF in P1 with the cell as it is; the orientation of the lattice is not part of a CIF."""
+    """Return A CIF in P1 with the cell as it is; the orientation of the lattice is not part of a CIF."""
     from pymatgen.core import Structure
     from pymatgen.io.cif import CifWriter
 

@@ -26,7 +26,7 @@ Progress = Callable[..., Iterable[Any]]
 
 
 def silent(items: Iterable[Any], **_: Any) -> Iterable[Any]:
-    """Progress that shows nothing."""
+    """Return progress that shows nothing."""
     return items
 
 
@@ -75,7 +75,7 @@ class EnergyCalculator(ABC):
         self._relaxed: dict[tuple[bytes, int, float], Relaxed] = {}
 
     def energies(self, crystals: Sequence[Crystal], progress: Progress = silent) -> list[Energy]:
-        """Single-point energies of `crystals`, in order."""
+        """Return single-point energies of `crystals`, in order."""
         keys = [_key(crystal) for crystal in crystals]
         missing, usable = dict(zip(keys, crystals, strict=True)), {}
         for key in [key for key in missing if key not in self._energies]:
@@ -92,7 +92,7 @@ class EnergyCalculator(ABC):
     def relax(
         self, crystals: Sequence[Crystal], steps: int, fmax: float = FMAX, progress: Progress = silent
     ) -> list[Relaxed]:
-        """Crystals after at most `steps` steps of FIRE on positions and cell, until forces are < `fmax` (eV/Å).
+        """Return crystals after at most `steps` steps of FIRE on positions and cell, until forces are < `fmax` (eV/Å).
 
         The cell's gradient counts as forces do (Fréchet cell filter; Larsen et al., doi:10.1088/1361-648X/aa680e).
         """
@@ -106,18 +106,18 @@ class EnergyCalculator(ABC):
 
     @abstractmethod
     def _compute(self, crystals: Sequence[Crystal]) -> list[float]:
-        """Energies (eV/atom) of a batch; any exception is a failure of the batch."""
+        """Return energies (eV/atom) of a batch; any exception is a failure of the batch."""
 
     @abstractmethod
     def _ase(self) -> Any:
-        """The potential as an ASE calculator with forces and stress."""
+        """Return the potential as an ASE calculator with forces and stress."""
 
     def _refusal(self, crystal: Crystal) -> str:
         reason, failure = _attempt(lambda: unusable(crystal, self.heaviest, self.limits))
         return failure if reason is None else reason
 
     def _block(self, crystals: list[Crystal]) -> list[Energy]:
-        """A batch; where it fails, its crystals one by one, so that one of them does not fail the others."""
+        """Compute a batch; where it fails, its crystals one by one, so that one of them does not fail the others."""
         found, failure = _attempt(lambda: self._compute(crystals))
         if found is not None:
             reasons = [unbelievable(energy, self.limits) for energy in found]
@@ -141,7 +141,7 @@ class EnergyCalculator(ABC):
 
 
 def _attempt(work: Callable[[], _Result]) -> tuple[_Result | None, str]:
-    """The result, or None with the reason; potentials raise nearly any exception on a strange crystal."""
+    """Return the result, or None with the reason; potentials raise nearly any exception on a strange crystal."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -155,7 +155,7 @@ def _blocks(keys: list[bytes], size: int) -> list[list[bytes]]:
 
 
 def _key(crystal: Crystal) -> bytes:
-    """What the energy depends on: 128 bits of the exact content."""
+    """Return what the energy depends on: 128 bits of the exact content."""
     content = hashlib.blake2b(digest_size=16)
     for array in (crystal.species, crystal.lattice, crystal.frac):
         content.update(np.ascontiguousarray(array).tobytes())

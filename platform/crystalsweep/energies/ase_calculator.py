@@ -40,7 +40,8 @@ class AseCalculator(EnergyCalculator):
 
 
 def import_calculator(name: str, *, limits: Limits = DEFAULT_LIMITS) -> AseCalculator:
-    """The calculator that `module:factory` or `module.Class` makes, called with the JSON object behind it, if any.
+    """Return the calculator that `module:factory` or `module.Class` makes, called with the JSON object behind it, if
+    any.
 
     Importing runs the code of that module. Raises `ValueError` for anything that is no calculator's path.
     """

@@ -58,7 +58,8 @@ class Chgnet(EnergyCalculator):
 
 
 def _load(device: str) -> Any:
-    """The network in evaluation mode. `CHGNet.load` unpickles its file; tensors and settings are all it needs."""
+    """Return the network in evaluation mode. `CHGNet.load` unpickles its file; tensors and settings are all it
+    needs."""
     import chgnet
     from chgnet.model.model import CHGNet
 

@@ -58,7 +58,7 @@ class Decomposition:
         return float(sum(x * phase.formation_energy for x, phase in zip(self.shares, self.phases, strict=True)))
 
     def energy(self, of_phases: Sequence[float]) -> float:
-        """Σ x_i E_i (eV/atom) for the calculator's energies of the phases' crystals, in order."""
+        """Return Σ x_i E_i (eV/atom) for the calculator's energies of the phases' crystals, in order."""
         parts = zip(self.shares, self.phases, of_phases, strict=True)
         return float(sum(x * (energy - phase.above) for x, phase, energy in parts))
 
@@ -95,7 +95,7 @@ class ReferenceHull:
             self._compounds.setdefault(frozenset(fractions), []).append(Phase(fractions, label, crystal))
 
     def decompose(self, species: ArrayLike) -> Decomposition:
-        """The phases below the composition of species (N,), N >= 1, atomic numbers 1…118."""
+        """Return the phases below the composition of species (N,), N >= 1, atomic numbers 1…118."""
         fractions = _fractions(np.asarray(species, dtype=np.int64))
         if not fractions or min(fractions) < 1 or max(fractions) >= N_SPECIES:
             raise ValueError("A composition is one or more atoms of the elements 1…118; it has no masked species.")
@@ -112,7 +112,7 @@ class ReferenceHull:
         return self._found[key]
 
     def phases(self, elements: Iterable[int]) -> list[Phase]:
-        """What a composition of `elements` can decompose into: the elements, then compounds of only these."""
+        """Return what a composition of `elements` can decompose into: the elements, then compounds of only these."""
         system = frozenset(elements)
         ends = [self._elements.get(z, Phase({z: 1.0}, 0.0, None)) for z in sorted(system)]
         return ends + [
@@ -126,7 +126,8 @@ class ReferenceHull:
 def hull_shares(
     target: NDArray[np.float64], fractions: NDArray[np.float64], energies: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(M,) shares x >= 0 with the least Σ x_i E_i that make up the composition `target` (K,), by linear programming.
+    """Return (M,) shares x >= 0 with the least Σ x_i E_i that make up the composition `target` (K,), by linear
+    programming.
 
     `fractions` (M, K) are the phases' atomic fractions and `energies` (M,) theirs, eV/atom. Some mixture of the
     phases must give `target`. pymatgen's `PhaseDiagram` finds the same (a test compares them) and is slower: it

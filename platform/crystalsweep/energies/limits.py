@@ -41,12 +41,12 @@ DEFAULT_LIMITS = Limits()
 
 
 def unusable(crystal: Crystal, heaviest: int, limits: Limits = DEFAULT_LIMITS) -> str:
-    """Why no energy is computed for `crystal` by a calculator of the elements 1…`heaviest`; empty if one is."""
+    """Return why no energy is computed for `crystal` by a calculator of the elements 1…`heaviest`; empty if one is."""
     return _species(crystal, heaviest, limits) or _cell(crystal, limits) or _distances(crystal, limits)
 
 
 def unbelievable(energy: float, limits: Limits = DEFAULT_LIMITS) -> str:
-    """Why `energy` (eV/atom) is no energy; empty if it may be one."""
+    """Return why `energy` (eV/atom) is no energy; empty if it may be one."""
     if not np.isfinite(energy):
         return f"the calculator returned {energy}"
     if abs(energy) > limits.max_energy:
@@ -55,7 +55,8 @@ def unbelievable(energy: float, limits: Limits = DEFAULT_LIMITS) -> str:
 
 
 def compact(crystal: Crystal) -> Crystal:
-    """The same crystal in its reduced cell, sites in order: searches in a sheared cell visit thousands of images."""
+    """Return the same crystal in its reduced cell, sites in order: searches in a sheared cell visit thousands of
+    images."""
     reduced = reduced_lattice(crystal.lattice)
     if np.linalg.norm(reduced, axis=1).max() > 0.9 * np.linalg.norm(crystal.lattice, axis=1).max():
         return crystal

@@ -13,7 +13,8 @@ SPELLINGS = (
 
 
 def energy_calculator(name: str, *, device: str = "cpu", limits: Limits = DEFAULT_LIMITS) -> EnergyCalculator:
-    """The calculator called `name`, ready to use; `device` is for CHGNet and UMA (others take theirs as a setting).
+    """Return the calculator called `name`, ready to use; `device` is for CHGNet and UMA (others take theirs as a
+    setting).
 
     Raises `ValueError` with the remedy for a name, file, import path or device that is not there.
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def atoms_of(crystal: Crystal) -> Atoms:
-    """The crystal as ASE has it."""
+    """Return the crystal as ASE has it."""
     from ase import Atoms
 
     return Atoms(numbers=crystal.species, scaled_positions=crystal.frac, cell=crystal.lattice, pbc=True)
@@ -23,7 +23,8 @@ def atoms_of(crystal: Crystal) -> Atoms:
 def relax(
     crystal: Crystal, calculator: Any, steps: int, fmax: float, refusal: Callable[[Crystal], str]
 ) -> tuple[Crystal, float, bool]:
-    """The relaxed crystal, its energy (eV/atom), and whether it converged; whatever the calculator raises goes through.
+    """Return the relaxed crystal, its energy (eV/atom), and whether it converged; whatever the calculator raises goes
+    through.
 
     FIRE with the Fréchet cell filter, as CHGNet and MatterGen relax: quasi-Newton steps are fewer near a minimum, but
     generated crystals start far from one. `refusal` gives the reason for which a crystal on the way is given up: a

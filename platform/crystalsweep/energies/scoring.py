@@ -44,7 +44,7 @@ def energy_columns(
     fmax: float = FMAX,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """The columns `COLUMNS` of the generated crystals, a row each, given their parents row by row.
+    """Return the columns `COLUMNS` of the generated crystals, a row each, given their parents row by row.
 
     Parents, phases and equal crystals are computed once per calculator, also over several calls. A value that cannot
     be computed is NaN and `energy_failure` says why (`generated: …; parent: …; hull: …; relaxed …`); it is empty
@@ -89,7 +89,7 @@ def energy_columns(
 
 
 def sun(e_above_hull: ArrayLike, unique: ArrayLike, novel: ArrayLike, stable_below: float) -> NDArray[np.float64]:
-    """(n,) 1 where a crystal is stable (`e_above_hull` <= `stable_below`, eV/atom), unique and novel, else 0.
+    """Return (n,) 1 where a crystal is stable (`e_above_hull` <= `stable_below`, eV/atom), unique and novel, else 0.
 
     NaN where `e_above_hull` or `novel` is: what has not been computed is neither.
     """
@@ -140,7 +140,7 @@ def _compare(pairs: _Pairs, evaluate: _Evaluate, *, every_parent: bool) -> _Comp
 
 
 def _hull_energies(decomposed: dict[int, Decomposition], evaluate: _Evaluate) -> dict[int, tuple[float, str]]:
-    """The hull's energy (eV/atom) below each row, NaN with the reason where a phase has none."""
+    """Return the hull's energy (eV/atom) below each row, NaN with the reason where a phase has none."""
     complete = [each for each in decomposed.values() if not each.missing]
     crystals = {phase.crystal.id: phase.crystal for each in complete for phase in each.phases if phase.crystal}
     known = dict(zip(crystals, evaluate(list(crystals.values())), strict=True))

@@ -26,7 +26,8 @@ _TRUSTED = ("fairchem.core.", "torch.nn.")
 
 
 def load_uma(name: str, *, device: str = "cpu", limits: Limits = DEFAULT_LIMITS) -> AseCalculator:
-    """The calculator of `uma:FILE[#TASK]`, unmerged and uncompiled, so that no crystal's energy depends on another's.
+    """Return the calculator of `uma:FILE[#TASK]`, unmerged and uncompiled, so that no crystal's energy depends on
+    another's.
 
     Raises `ValueError` for a file that is missing, that names other classes than fairchem's, or has no such task.
     """
@@ -64,7 +65,7 @@ def _require_trusted(file: Path) -> None:
 
 
 def _targets(value: Any) -> Iterator[str]:
-    """Every callable that hydra would call for these settings."""
+    """Yield every callable that hydra would call for these settings."""
     if isinstance(value, dict):
         if "_target_" in value:
             yield str(value["_target_"])

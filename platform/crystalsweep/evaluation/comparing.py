@@ -39,7 +39,7 @@ def compare_evaluations(
     all_pairs: bool = False,
     preset: str | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Verdicts as `metrics.verdicts` gives them, and what a reader must know of the evaluations.
+    """Return verdicts as `metrics.verdicts` gives them, and what a reader must know of the evaluations.
 
     Args:
         references: Folders of evaluations, or MLflow runs as RUN_ID or RUN_ID/NAME; the first is the baseline.
@@ -75,7 +75,8 @@ def compare_evaluations(
 
 
 def _labels(references: Sequence[str]) -> list[str]:
-    """Short names: of a folder its own, of a run the first eight digits; as typed where two would be the same."""
+    """Return short names: of a folder its own, of a run the first eight digits; as typed where two would be the
+    same."""
     if len(set(references)) < len(references):
         raise ValueError(f"one evaluation is given twice: {' '.join(references)}")
     short = []
@@ -98,7 +99,7 @@ def _folder(reference: str, tracker: Tracker | None, downloads: Path) -> Path:
 
 
 def _require_same_settings(outcomes: Mapping[str, Outcome]) -> None:
-    """Raises `ValueError`, naming what differs, where figures mean different things."""
+    """Raise `ValueError`, naming what differs, where figures mean different things."""
     first, *others = outcomes
     for other in others:
         if different := _different(outcomes[first].settings.metrics, outcomes[other].settings.metrics):
@@ -110,7 +111,8 @@ def _require_same_settings(outcomes: Mapping[str, Outcome]) -> None:
 
 
 def _rescored(outcomes: Mapping[str, Outcome], folders: Mapping[str, Path], preset: str) -> list[Metric]:
-    """Metrics that all have under this preset. Raises `ValueError` where one has none, or under other settings."""
+    """Return metrics that all have under this preset. Raises `ValueError` where one has none, or under other
+    settings."""
     for label, outcome in outcomes.items():
         if preset not in outcome.rescored:
             raise ValueError(
@@ -126,7 +128,7 @@ def _rescored(outcomes: Mapping[str, Outcome], folders: Mapping[str, Path], pres
 
 
 def _comparable(metrics: Sequence[Metric], outcomes: Mapping[str, Outcome]) -> tuple[list[Metric], list[str]]:
-    """Those of the metrics that mean the same in all evaluations, and notes of what differs."""
+    """Return those of the metrics that mean the same in all evaluations, and notes of what differs."""
     first, *others = outcomes
     names, dropped, notes = [metric.name for metric in metrics], set(), []
     for other in others:
@@ -139,7 +141,7 @@ def _comparable(metrics: Sequence[Metric], outcomes: Mapping[str, Outcome]) -> t
 
 
 def _other_meaning(a: Outcome, b: Outcome) -> list[tuple[str, set[str]]]:
-    """What differs between two evaluations, with the metrics that it decides."""
+    """Return what differs between two evaluations, with the metrics that it decides."""
     energies = _different(a.settings.energies, b.settings.energies)
     found = [
         (f"energies.{name}", {each for each in _ENERGIES if each.endswith("_relaxed") or name != "relax_steps"})
@@ -180,6 +182,6 @@ def _other_inputs(tables: Mapping[str, pd.DataFrame], a: str, b: str) -> str:
 
 
 def _different(a: Config, b: Config) -> list[str]:
-    """Dotted names of the settings that differ."""
+    """Return dotted names of the settings that differ."""
     values, others = as_parameters(a), as_parameters(b)
     return [name for name in values if values[name] != others[name]]

@@ -46,7 +46,7 @@ class Machine:
     """Of the networks; the GPU if there is one."""
 
     def for_crystals(self, n: int) -> int:
-        """Processes for this many crystals."""
+        """Return processes for this many crystals."""
         return self.workers or (1 if n < FEW else available_workers())
 
     @property
@@ -68,7 +68,7 @@ def evaluate_checkpoint(
     storage: Path,
     name: str | None = None,
 ) -> tuple[Path, Outcome, Evaluated]:
-    """The whole protocol on one model; continues where an earlier start ended. Returns its folder too."""
+    """Return the whole protocol on one model; continues where an earlier start ended. Returns its folder too."""
     chosen = allowed_name(name) if name else None
     inputs = read_inputs(source, part, reference, settings)
     model = find_model(checkpoint, tracker, storage / "downloads", inputs.counts())
@@ -110,7 +110,7 @@ def evaluate_structures(
     machine: Machine,
     name: str | None = None,
 ) -> tuple[Path, Outcome]:
-    """Scores of crystals from a file; every row of it is a row of the result, readable or not.
+    """Return scores of crystals from a file; every row of it is a row of the result, readable or not.
 
     Raises:
         DataError: Something cannot be read, or holds no crystal.
@@ -172,7 +172,8 @@ def _carry_out(
     energies: Energies | None,
     machine: Machine,
 ) -> Outcome:
-    """The figures of a request: those in its folder if it is finished there, else computed, from where it was left."""
+    """Return the figures of a request: those in its folder if it is finished there, else computed, from where it was
+    left."""
     open_folder(folder, request)
     if (folder / METRICS).exists() and not (folder / ROWS).exists():
         return read_outcome(folder)
@@ -205,7 +206,7 @@ def _energies(settings: EvaluationSettings, inputs: Inputs, machine: Machine) ->
 def _request(
     kind: str, name: str, model: Mapping[str, Any], data: Mapping[str, Any], settings: EvaluationSettings
 ) -> dict[str, Any]:
-    """What decides every figure; the same request finds its folder again."""
+    """Return what decides every figure; the same request finds its folder again."""
     return {
         "kind": kind,
         "name": name,

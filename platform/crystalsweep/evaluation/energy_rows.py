@@ -43,7 +43,7 @@ class Energies:
         sampled: NDArray[np.bool_],
         relative_only: NDArray[np.bool_] | None = None,
     ) -> pd.DataFrame:
-        """Energy columns (n rows), and `energy_sampled`; NaN, without a reason, where none is asked for.
+        """Return energy columns (n rows), and `energy_sampled`; NaN, without a reason, where none is asked for.
 
         Args:
             originals: Parents.
@@ -67,7 +67,7 @@ class Energies:
         return table.astype(dict.fromkeys(COLUMNS[:-1], np.float64))
 
     def record(self) -> dict[str, Any]:
-        """What the figures rest on."""
+        """Return what the figures rest on."""
         n = len(self.labelled)
         relaxed = f"at most {self.config.relax_steps} steps" if self.config.relax_steps else "no"
         return {

@@ -45,7 +45,7 @@ class Inputs:
         return [c for c in {c.id: c for c in [*self.everything, *self.reference]}.values() if LABEL in c.labels]
 
     def record(self) -> dict[str, object]:
-        """What identifies the data in a result."""
+        """Return what identifies the data in a result."""
         labelled = self.labelled
         return {
             "source": self.source,
@@ -62,7 +62,7 @@ class Inputs:
         }
 
     def for_model(self, trained_on: str) -> Inputs:
-        """The same for a model whose checkpoint has this `data_sha256`.
+        """Return the same for a model whose checkpoint has this `data_sha256`.
 
         Without a reference, a model that was trained on the bundled crystals is new against those.
         """
@@ -74,8 +74,8 @@ class Inputs:
         return replace(self, reference_is_training_set=self._is_training_set(trained_on))
 
     def _is_training_set(self, trained_on: str) -> bool | None:
-        """A model may have been trained without the data set's test part; and a single file may be one part of the
-        training data, whose other parts are in the source or nowhere."""
+        """Warn of crystals that a model may have seen. It may have been trained without the data set's test part; and
+        a single file may be one part of the training data, whose other parts are in the source or nowhere."""
         parts = self.reference_parts
         if trained_on in (fingerprint(parts["all"]), fingerprint([*parts.get("train", []), *parts.get("val", [])])):
             return True
@@ -85,7 +85,7 @@ class Inputs:
         return True if fingerprint(united.values()) == trained_on else None
 
     def counts(self) -> dict[int, int]:
-        """Atoms by atomic number of the reference, or of the parents where there is none."""
+        """Return atoms by atomic number of the reference, or of the parents where there is none."""
         counted: Counter[int] = Counter()
         for crystal in self.reference or self.parents:
             counted.update(crystal.species.tolist())
@@ -93,7 +93,7 @@ class Inputs:
 
 
 def read_inputs(source: str, part: str | None, reference: str | None, settings: EvaluationSettings) -> Inputs:
-    """Parents and reference of an evaluation.
+    """Return parents and reference of an evaluation.
 
     Args:
         source: `bundled`, a file or folder, or files of the parts joined by commas.
@@ -130,14 +130,14 @@ def read_inputs(source: str, part: str | None, reference: str | None, settings: 
 
 
 def normalised(source: str) -> str:
-    """The same source however its paths were typed: `./a.cif` is `a.cif`; relative paths stay relative."""
+    """Return the same source however its paths were typed: `./a.cif` is `a.cif`; relative paths stay relative."""
     paths = [source] if Path(source).exists() else [path.strip() for path in source.split(",")]
     plain = ",".join(os.path.normpath(path) if path else path for path in paths)
     return plain if plain != "bundled" or source == "bundled" else f"{os.curdir}{os.sep}{plain}"
 
 
 def _parts(source: str) -> tuple[dict[str, list[Crystal]], tuple[Reject, ...]]:
-    """Crystals by part; a single file without a split file is one part, `all`."""
+    """Return crystals by part; a single file without a split file is one part, `all`."""
     divided = source == "bundled" or ("," in source and not Path(source).exists()) or _split_file(source).exists()
     if not divided:
         reading = read(Path(source), progress=True)

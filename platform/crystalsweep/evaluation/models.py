@@ -37,13 +37,13 @@ class Evaluated:
 
 
 def reference_rows(train_counts: Mapping[int, int]) -> dict[str, Baseline]:
-    """Restorers of the reference rows; `train_counts` are atoms of the training set by atomic number."""
+    """Return restorers of the reference rows; `train_counts` are atoms of the training set by atomic number."""
     rows = (ground_truth, identity, most_common_species(train_counts), substitution())
     return dict(zip(REFERENCES, rows, strict=True))
 
 
 def allowed_name(name: str) -> str:
-    """The name, if a row of tables and plots can have it. Raises `ValueError` where it is another row's."""
+    """Return the name, if a row of tables and plots can have it. Raises `ValueError` where it is another row's."""
     if name in (*REFERENCES, "model") or name.endswith(_ENDINGS):
         raise ValueError(
             f"{name!r} is what a row beside every model is called, or ends like one; choose another --name"
@@ -52,7 +52,7 @@ def allowed_name(name: str) -> str:
 
 
 def find_model(reference: str, tracker: Tracker | None, downloads: Path, train_counts: Mapping[int, int]) -> Evaluated:
-    """The model that `reference` names.
+    """Return the model that `reference` names.
 
     Args:
         reference: What `references.resolve` understands; or a reference row such as `ceiling` or `identity`, which is

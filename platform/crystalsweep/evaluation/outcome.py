@@ -36,7 +36,7 @@ class Figure(Config):
 
     @classmethod
     def of(cls, interval: Interval) -> Figure:
-        """From an interval."""
+        """Make a figure from an interval."""
         return cls.model_validate(plain(interval))
 
 
@@ -85,7 +85,7 @@ class Rescored(Config):
 
 
 def metrics_of(settings: MetricConfig) -> tuple[Metric, ...]:
-    """Every metric that an evaluation can report, under these settings."""
+    """Return every metric that an evaluation can report, under these settings."""
     return (*METRICS, *SECONDARY, *MATCHING, *energetic(settings.stable_below))
 
 
@@ -97,7 +97,7 @@ def figures(table: pd.DataFrame, metrics: Iterable[Metric], *, seed: int = 0) ->
 
 
 def figures_by_condition(table: pd.DataFrame, metrics: Iterable[Metric]) -> dict[str, dict[str, Figure]]:
-    """The same per mask type and sigma."""
+    """Return the same per mask type and sigma."""
     groups = table.groupby(["mask_type", "sigma_noise"], sort=True)
     chosen = available(metrics, table)
     return {f"{mask}/{sigma:g}": figures(group, chosen) for (mask, sigma), group in groups}
@@ -108,19 +108,19 @@ _SHARED = (*KEYS, "n_atoms", "n_masked", "given_composition", "noise", "noise_al
 
 
 def variant(table: pd.DataFrame, name: str = ALL_ATOMS) -> pd.DataFrame:
-    """The scores of the columns `…@name`, under their plain names; what was not scored so is left out."""
+    """Return the scores of the columns `…@name`, under their plain names; what was not scored so is left out."""
     suffix = f"@{name}"
     scored = {column.removesuffix(suffix): table[column] for column in table.columns if column.endswith(suffix)}
     return table[[column for column in _SHARED if column in table]].assign(**scored)
 
 
 def has_variant(table: pd.DataFrame, name: str = ALL_ATOMS) -> bool:
-    """Whether a table was scored under that variant."""
+    """Return whether a table was scored under that variant."""
     return any(column.endswith(f"@{name}") for column in table.columns)
 
 
 def reasons(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """How often each reason stands in the columns that hold reasons, whatever its numbers."""
+    """Return how often each reason stands in the columns that hold reasons, whatever its numbers."""
     columns = [name for name in table.columns if name == "failure" or name.endswith("_failure")]
     told = {name: table[name].replace("", None).dropna().astype(str) for name in columns}
     counted = {name: rows.str.replace(_NUMBER, "…", regex=True).value_counts() for name, rows in told.items()}
@@ -131,7 +131,7 @@ _NUMBER = r"(?<![A-Za-z])\d[\d.,]*(?:e[+-]?\d+)?"
 
 
 def plain(value: Any) -> Any:
-    """JSON's own types; NaN becomes null."""
+    """Turn values into JSON's own types; NaN becomes null."""
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -144,7 +144,7 @@ def plain(value: Any) -> Any:
 
 
 def read_outcome(folder: Path) -> Outcome:
-    """Of a finished evaluation. Raises `ValueError` where there is none, or it is no such file."""
+    """Read the outcome of a finished evaluation. Raises `ValueError` where there is none, or it is no such file."""
     file = folder / FILE
     if not file.exists():
         raise ValueError(f"{folder} holds no {FILE}: give the folder of a finished `crystalsweep evaluate`")

@@ -39,7 +39,7 @@ def draw(
     distances: Mapping[str, Mapping[str, Any]],
     trained_at: float | None,
 ) -> dict[str, list[Picture]]:
-    """Every plot that the tables have rows for, as PNG in `folder` and as pictures by section of the report.
+    """Return every plot that the tables have rows for, as PNG in `folder` and as pictures by section of the report.
 
     A PNG that is there already is taken as it is.
     """

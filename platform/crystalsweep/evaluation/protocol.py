@@ -54,14 +54,14 @@ class Chunk:
     """Of the corrupted inputs, by cutoff and max_neighbours; filled by `graph`."""
 
     def graph(self, config: BackboneConfig) -> Graph:
-        """The graph of the corrupted inputs that a backbone of this config reads, on the CPU; built once."""
+        """Return the graph of the corrupted inputs that a backbone of this config reads, on the CPU; built once."""
         key, batch = (config.cutoff, config.max_neighbours), self.corrupted.pristine
         if key not in self.graphs:
             self.graphs[key] = graph_of(self.corrupted.cart, batch.lattice, batch.counts, config)
         return self.graphs[key]
 
     def corrupted_crystals(self) -> list[Crystal]:
-        """The corrupted inputs as crystals; masked atoms have species 0."""
+        """Return the corrupted inputs as crystals; masked atoms have species 0."""
         ids = [crystal.id for crystal in self.originals]
         return uncollate(self.corrupted.cart, self.corrupted.species, self.corrupted.pristine, ids)
 
@@ -76,14 +76,14 @@ class Block:
 
 
 def blocks(crystals: Sequence[Crystal], config: EvaluationConfig) -> list[Block]:
-    """The whole protocol, in order."""
+    """Return the whole protocol, in order."""
     cases = list(_cases(_sample(crystals, config), config))
     starts = range(0, len(cases), CASES_PER_DRAW)
     return [Block(start=start, cases=tuple(cases[start : start + CASES_PER_DRAW])) for start in starts]
 
 
 def chunks(block: Block, config: EvaluationConfig) -> Iterator[Chunk]:
-    """The corrupted inputs of a block."""
+    """Yield the corrupted inputs of a block."""
     keys = pd.DataFrame(
         {
             "parent": [case.parent.id for case in block.cases],
@@ -104,7 +104,8 @@ def chunks(block: Block, config: EvaluationConfig) -> Iterator[Chunk]:
 
 
 def evaluation_chunks(crystals: Sequence[Crystal], config: EvaluationConfig) -> Iterator[Chunk]:
-    """The protocol's corrupted inputs; the same for every model, since they depend on crystals and config alone."""
+    """Yield the protocol's corrupted inputs; the same for every model, since they depend on crystals and config
+    alone."""
     for block in blocks(crystals, config):
         yield from chunks(block, config)
 
@@ -147,13 +148,13 @@ class Restored(NamedTuple):
     """Every species predicted."""
 
     def reading(self, *, keep_known: bool) -> list[Crystal]:
-        """One of the two."""
+        """Return one of the two readings."""
         return self.completed if keep_known else self.predicted
 
 
 @torch.no_grad()
 def restore(generator: Generator, corrupted: Corrupted, ids: Sequence[str], graph: Graph | None = None) -> Restored:
-    """Ĝ's crystals for a corrupted batch, whose graph may be given."""
+    """Return Ĝ's crystals for a corrupted batch, whose graph may be given."""
     batch: CrystalBatch = corrupted.pristine
     graph = graph or graph_of(corrupted.cart, batch.lattice, batch.counts, generator.backbone.config)
     restored = generator(one_hot(corrupted.species), graph)
@@ -165,14 +166,14 @@ def restore(generator: Generator, corrupted: Corrupted, ids: Sequence[str], grap
 def evaluate_generator(
     generator: Generator, crystals: Sequence[Crystal], config: EvaluationConfig, device: torch.device | str = "cpu"
 ) -> pd.DataFrame:
-    """A row of metrics per generated crystal (see `metrics.score_table`), in the order of the protocol."""
+    """Return a row of metrics per generated crystal (see `metrics.score_table`), in the order of the protocol."""
     return evaluate_chunks(generator, evaluation_chunks(crystals, config), config.keep_known, device)
 
 
 def evaluate_chunks(
     generator: Generator, chunks: Iterable[Chunk], keep_known: bool, device: torch.device | str = "cpu"
 ) -> pd.DataFrame:
-    """The same for corrupted inputs that are at hand; their graphs are built once."""
+    """Return the same for corrupted inputs that are at hand; their graphs are built once."""
     training = generator.training
     generator.eval()
     tables = []
@@ -188,7 +189,7 @@ def evaluate_chunks(
 def evaluate_baseline(
     baseline: Baseline, crystals: Sequence[Crystal], config: EvaluationConfig, *, given_composition: bool = False
 ) -> pd.DataFrame:
-    """The same rows for a baseline; `given_composition` scores positions as if the composition were restored."""
+    """Return the same rows for a baseline; `given_composition` scores positions as if the composition were restored."""
     tables = []
     for chunk in evaluation_chunks(crystals, config):
         corrupted = chunk.corrupted_crystals()
@@ -202,7 +203,8 @@ def evaluate_baseline(
 def evaluate_references(
     crystals: Sequence[Crystal], train: Sequence[Crystal], config: EvaluationConfig
 ) -> dict[str, pd.DataFrame]:
-    """The rows every model is held against, on the same corrupted inputs: ceiling, identity, most common species."""
+    """Return the rows every model is held against, on the same corrupted inputs: ceiling, identity, most common
+    species."""
     counts = Counter(int(z) for crystal in train for z in crystal.species)
     return {
         "ceiling": evaluate_baseline(ground_truth, crystals, config),

@@ -28,7 +28,7 @@ _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
 def connect(uri: str) -> Tracker:
-    """The tracking server, asked for something, so that a wrong address is noticed before hours of work.
+    """Return the tracking server, asked for something, so that a wrong address is noticed before hours of work.
 
     Raises `ValueError` with what it answers.
     """
@@ -43,7 +43,7 @@ def connect(uri: str) -> Tracker:
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """MLflow repeats a failed request for minutes unless the environment says otherwise."""
+    """Keep MLflow from waiting: it repeats a failed request for minutes unless the environment says otherwise."""
     if _RETRIES in os.environ:
         yield
         return
@@ -78,7 +78,7 @@ def _log_alone(tracker: Tracker, outcome: Outcome, folder: Path, request: str) -
 
 
 def _log(tracker: Tracker, run: str, outcome: Outcome, folder: Path, request: str, tags: Mapping[str, str]) -> None:
-    """Tags come last: an evaluation that was cut off in uploading is logged again."""
+    """Log an evaluation, tags last: an evaluation that was cut off in uploading is logged again."""
     name = folder.resolve().name
     if name in (value for tag, value in tags.items() if tag.startswith(f"{LOGGED}.")):  # of another request
         name = f"{name}-{request[:8]}"
@@ -89,7 +89,7 @@ def _log(tracker: Tracker, run: str, outcome: Outcome, folder: Path, request: st
 
 
 def fetch_evaluation(tracker: Tracker, run: str, name: str | None, into: Path) -> Path:
-    """An evaluation of a run, copied below `into`.
+    """Return an evaluation of a run, copied below `into`.
 
     Args:
         tracker: Where the run is.
@@ -121,7 +121,7 @@ def fetch_evaluation(tracker: Tracker, run: str, name: str | None, into: Path) -
 
 
 def _metrics(outcome: Outcome) -> dict[str, float]:
-    """Means with their bounds, and means by condition."""
+    """Return means with their bounds, and means by condition."""
     named: dict[str, float] = {}
     for metric, figure in outcome.rows[outcome.name].items():
         for key, value in (("", figure.mean), ("/low", figure.low), ("/high", figure.high)):

@@ -71,7 +71,7 @@ class Picture:
 
     @classmethod
     def of(cls, path: Path, title: str, caption: str) -> Picture:
-        """From a file."""
+        """Make a picture from a file."""
         return cls(title=title, caption=caption, data=base64.b64encode(path.read_bytes()).decode())
 
 
@@ -134,12 +134,12 @@ def _lead(outcome: Outcome) -> str:
 
 
 def metric_titles(outcome: Outcome) -> dict[str, str]:
-    """By metric name, the score among them."""
+    """Return titles by metric name, the score among them."""
     return {metric.name: metric.title for metric in metrics_of(outcome.settings.metrics)} | {"score": "Score"}
 
 
 def headline_metrics(outcome: Outcome) -> list[str]:
-    """Those of `HEADLINE` that some row has."""
+    """Return those of `HEADLINE` that some row has."""
     return [name for name in HEADLINE if any(name in row for row in outcome.rows.values())]
 
 
@@ -163,7 +163,7 @@ def _headline(outcome: Outcome, verdicts: pd.DataFrame) -> Section:
 
 
 def _novelty(outcome: Outcome, titles: Mapping[str, str]) -> list[Table]:
-    """New crystals and their energies, of the rows that have them."""
+    """Return new crystals and their energies, of the rows that have them."""
     shown = [name for name in NOVELTY if any(name in row for row in outcome.rows.values())]
     if not shown:
         return []

@@ -94,7 +94,7 @@ def _parents(model: pd.DataFrame) -> list[Crystal]:
 
 
 def _has_parent(table: pd.DataFrame) -> pd.Series:
-    """(n,) False for a crystal from a file without an original."""
+    """Return (n,) False for a crystal from a file without an original."""
     return table["species_before"].map(len) > 0
 
 
@@ -106,7 +106,8 @@ def _with_scores(
 
 
 def _reference_scores(row: str, table: pd.DataFrame, model: pd.DataFrame, name: str, asked: _Asked) -> pd.DataFrame:
-    """A reference row puts its species on the true positions (the ceiling) or on the corrupted ones."""
+    """Return what a reference row restored: it puts its species on the true positions (the ceiling) or on the
+    corrupted ones."""
     inputs = model[[*KEYS, "species_before", "lattice_before", "frac_before", *_inputs(model)]]
     evaluated = [column for column in ("failure", "novel_vs_input", "matched", "unique") if column in table]
     crystals = table[[*KEYS, *evaluated]].merge(inputs, on=list(KEYS), how="left", validate="one_to_one")
@@ -125,7 +126,7 @@ def _inputs(model: pd.DataFrame) -> list[str]:
 
 
 def _scores(table: pd.DataFrame, generated: Sequence[Crystal], asked: _Asked) -> pd.DataFrame:
-    """Scores (n rows) of the generated crystals; NaN where the evaluation had nothing to compare with."""
+    """Return scores (n rows) of the generated crystals; NaN where the evaluation had nothing to compare with."""
     originals = _originals(table, generated)
     # Validity needs neither input nor original; one that failed does so beside its original, which stands in for both.
     failed = table["failure"].fillna("") != ""
@@ -150,7 +151,7 @@ def _scores(table: pd.DataFrame, generated: Sequence[Crystal], asked: _Asked) ->
 
 
 def _originals(table: pd.DataFrame, generated: Sequence[Crystal]) -> list[Crystal]:
-    """The parents; where there is none, the crystal itself."""
+    """Return the parents; where there is none, the crystal itself."""
     known = _has_parent(table)
     parents = iter(crystals_of(table[known], "before"))
     return [next(parents) if has else crystal for crystal, has in zip(generated, known, strict=True)]

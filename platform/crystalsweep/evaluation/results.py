@@ -49,7 +49,8 @@ BOTH_READINGS = ", all atoms"
 
 
 def whole_table_columns(tables: Tables, settings: MetricConfig, parents: Sequence[Crystal]) -> Tables:
-    """The tables with `unique` and `sun`, which depend on other rows too; references only where it means something."""
+    """Return the tables with `unique` and `sun`, which depend on other rows too; references only where it means
+    something."""
     model = tables[MODEL]
     kinds = {MODEL: crystals_of(model, "after")}
     if "ceiling" in tables:
@@ -65,7 +66,7 @@ def whole_table_columns(tables: Tables, settings: MetricConfig, parents: Sequenc
 def unique_within_conditions(
     table: pd.DataFrame, crystals: Sequence[Crystal], tolerances: MatcherTolerances
 ) -> NDArray[np.bool_]:
-    """(n,) whether no earlier row of the same mask type and sigma holds the same crystal."""
+    """Return (n,) whether no earlier row of the same mask type and sigma holds the same crystal."""
     unique = np.zeros(len(table), dtype=bool)
     groups = table.reset_index(drop=True).groupby(["mask_type", "sigma_noise"]).indices
     for rows in tqdm(groups.values(), desc="uniqueness", unit="condition", disable=len(table) < 1000):
@@ -74,7 +75,8 @@ def unique_within_conditions(
 
 
 def _sun(table: pd.DataFrame, crystals: Sequence[Crystal], settings: MetricConfig) -> pd.Series:
-    """S.U.N. of the energy sample, unique within it; 0 for an impossible crystal, NaN where hull or reference lack."""
+    """Return S.U.N. of the energy sample, unique within it; 0 for an impossible crystal, NaN where hull or reference
+    lack."""
     found = np.full(len(table), np.nan)
     sampled = np.flatnonzero(table["energy_sampled"].to_numpy(bool)).tolist()
     rows = table.iloc[sampled]
@@ -139,7 +141,7 @@ def finish(
 
 
 def present(folder: Path, outcome: Outcome, tables: Tables, true_crystals: Sequence[Crystal]) -> None:
-    """Plots and report of an evaluation, from its figures and its tables by the names that readers see."""
+    """Write plots and report of an evaluation, from its figures and its tables by the names that readers see."""
     own = {row: table for row, table in tables.items() if not row.endswith(BOTH_READINGS)}
     trained_at = outcome.model.get("config", {}).get("corruption", {}).get("sigma_noise")
     known = float(trained_at) if isinstance(trained_at, int | float) else None
@@ -148,7 +150,8 @@ def present(folder: Path, outcome: Outcome, tables: Tables, true_crystals: Seque
 
 
 def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
-    """What a reader must know of the crystals: whether the training set is known, and holds what is evaluated."""
+    """Return what a reader must know of the crystals: whether the training set is known, and holds what is
+    evaluated."""
     told = []
     if data.get("counts_from") == "evaluated crystals":
         told.append(
@@ -171,14 +174,14 @@ def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
 
 
 def named(tables: Tables, name: str) -> Tables:
-    """Tables by the names that readers see: the model, the model in the paper's reading, the references."""
+    """Return tables by the names that readers see: the model, the model in the paper's reading, the references."""
     model = tables[MODEL]
     both = {f"{name}{BOTH_READINGS}": variant(model)} if has_variant(model) else {}
     return {name: model} | both | {row: table for row, table in tables.items() if row != MODEL}
 
 
 def _verdicts(tables: Tables, name: str) -> pd.DataFrame:
-    """The model against every reference that does not know the truth."""
+    """Return the model against every reference that does not know the truth."""
     against = [row for row in ("most common", "substitution") if row in tables]
     if not against or tables[name]["parent"].nunique() < 2:
         return pd.DataFrame()

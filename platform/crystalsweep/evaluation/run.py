@@ -62,7 +62,7 @@ def _differences(found: Any, asked: Any, path: str = "") -> list[str]:
 def run_evaluation(
     task: Task[P], parts: Sequence[P], sizes: Sequence[int], folder: Path, *, workers: int, gpu: bool = False
 ) -> Tables:
-    """Rows of all parts by name, in order; parts already in `folder` are not computed again.
+    """Return rows of all parts by name, in order; parts already in `folder` are not computed again.
 
     Args:
         task: What is done to a part.
@@ -87,7 +87,7 @@ def run_evaluation(
 
 
 def _keep(target: Path, tables: Tables) -> None:
-    """A part's tables, all or none."""
+    """Keep a part's tables, all or none."""
     incomplete = target.with_suffix(".incomplete")
     shutil.rmtree(incomplete, ignore_errors=True)
     incomplete.mkdir()
@@ -106,7 +106,7 @@ def _read(rows: Path, n: int) -> Tables:
 
 
 def write_tables(folder: Path, model: pd.DataFrame, references: Mapping[str, pd.DataFrame]) -> None:
-    """The two result tables."""
+    """Write the two result tables."""
     write_parquet(folder / STRUCTURES, model)
     if references:
         named = [table.assign(row=name) for name, table in references.items()]
@@ -114,7 +114,7 @@ def write_tables(folder: Path, model: pd.DataFrame, references: Mapping[str, pd.
 
 
 def read_tables(folder: Path) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Model's table and those of the references. Raises `ValueError` where the folder has none."""
+    """Return model's table and those of the references. Raises `ValueError` where the folder has none."""
     if not (folder / STRUCTURES).exists():
         raise ValueError(f"{folder} holds no {STRUCTURES}: it is no finished evaluation")
     model, file = pd.read_parquet(folder / STRUCTURES), folder / REFERENCES
@@ -127,14 +127,14 @@ def read_tables(folder: Path) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Whole or not at all."""
+    """Write whole or not at all."""
     incomplete = path.with_suffix(".incomplete")
     table.to_parquet(incomplete, index=False, compression="zstd")
     incomplete.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Write whole or not at all."""
     incomplete = _incomplete(path)
     incomplete.write_text(text, encoding="utf-8")
     incomplete.replace(path)

@@ -68,7 +68,7 @@ class Protocol:
     device: str = "cpu"
 
     def score(self, part: Block) -> Tables:
-        """Rows of the model and of every reference, in the protocol's order."""
+        """Return rows of the model and of every reference, in the protocol's order."""
         torch.set_num_threads(1)  # the same bits in any process; the work is in many processes, not in many threads
         scored = [self._chunk(chunk) for chunk in chunks(part, self.settings.protocol)]
         return {name: pd.concat([tables[name] for tables in scored], ignore_index=True) for name in scored[0]}
@@ -92,7 +92,8 @@ class Protocol:
         return tables
 
     def _restored(self, chunk: Chunk, corrupted: list[Crystal]) -> tuple[list[Crystal], list[Crystal] | None]:
-        """Generated crystals under the config's reading; those with every species predicted where they differ."""
+        """Return generated crystals under the config's reading; those with every species predicted where they
+        differ."""
         if not isinstance(self.restorer, Generator):
             return [self.restorer(o, c) for o, c in zip(chunk.originals, corrupted, strict=True)], None
         generator = self._generator
@@ -141,7 +142,7 @@ class Protocol:
         )
 
     def _energies(self, chunk: Chunk, generated: Sequence[Crystal]) -> pd.DataFrame:
-        """Energy columns: of the sample with the hull, of restored crystals of its parents without."""
+        """Return energy columns: of the sample with the hull, of restored crystals of its parents without."""
         if self.energies is None:
             return pd.DataFrame(index=range(len(generated)))
         keys = list(chunk.keys[list(KEYS)].itertuples(index=False, name=None))
@@ -156,7 +157,8 @@ class Protocol:
 
 
 def novelty(scores: pd.DataFrame, originals: Sequence[Crystal], generated: Sequence[Crystal]) -> pd.Series:
-    """`novel_vs_input`, the paper's novelty: valid both ways and another reduced composition than the parent's."""
+    """Return `novel_vs_input`, the paper's novelty: valid both ways and another reduced composition than the
+    parent's."""
     return novel_vs_input(
         scores.assign(
             species_before=pd.Series([c.species for c in originals], dtype=object),
@@ -166,12 +168,12 @@ def novelty(scores: pd.DataFrame, originals: Sequence[Crystal], generated: Seque
 
 
 def described(crystals: Sequence[Crystal]) -> pd.DataFrame:
-    """density, n_elements and space_group of generated crystals."""
+    """Return density, n_elements and space_group of generated crystals."""
     return describe_crystals(crystals).drop(columns="crystal_system")  # a table's crystal_system is the parent's
 
 
 def energy_sample(parts: Sequence[Block], max_parents: int, seed: int) -> frozenset[Key]:
-    """Rows that get energies: of a seeded sample of parents, one draw of each mask type and sigma."""
+    """Return rows that get energies: of a seeded sample of parents, one draw of each mask type and sigma."""
     cases = [case for part in parts for case in part.cases]
     parents = list(dict.fromkeys(case.parent.id for case in cases))
     generator = np.random.default_rng(seed)
@@ -184,5 +186,5 @@ def energy_sample(parts: Sequence[Block], max_parents: int, seed: int) -> frozen
 
 
 def crystal_systems(crystals: Sequence[Crystal]) -> dict[str, str]:
-    """By id, as spglib finds them."""
+    """Return crystal systems by id, as spglib finds them."""
     return dict(zip([c.id for c in crystals], describe_crystals(crystals)["crystal_system"], strict=True))

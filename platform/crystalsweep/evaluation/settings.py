@@ -64,13 +64,13 @@ class EvaluationSettings(Config):
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that measure, and a hash of our own measuring code."""
+    """Return versions of the libraries that measure, and a hash of our own measuring code."""
     return {name: _version(name) for name in MEASURING} | {"measuring_code": _measuring_code()}
 
 
 def metrics_lock(settings: EvaluationSettings | MetricConfig, measured_with: dict[str, str]) -> str:
-    """Sha256 of versions and of the settings that decide what a figure means: figures under different locks need not
-    agree. Of an evaluation these are the settings of metrics and energies and `nominal_sigma`."""
+    """Return sha256 of versions and of the settings that decide what a figure means: figures under different locks
+    need not agree. Of an evaluation these are the settings of metrics and energies and `nominal_sigma`."""
     whole = isinstance(settings, EvaluationSettings)
     told = settings.model_dump(mode="json", include=set(_MEANING) if whole else None)
     text = json.dumps({"settings": told, "versions": measured_with}, sort_keys=True)

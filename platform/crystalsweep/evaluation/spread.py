@@ -30,7 +30,7 @@ class Task(Protocol[P_contra]):
     """What is done to a part; picklable, for it travels to workers once."""
 
     def score(self, part: P_contra) -> Tables:
-        """Rows for a part; the same wherever it runs."""
+        """Return rows for a part; the same wherever it runs."""
         ...
 
 
@@ -47,11 +47,11 @@ class Worker(Generic[P]):
         self._task: Task[P] | None = None
 
     def ready(self, task: Sequence[Any]) -> None:
-        """Returns once parts can be given to it."""
+        """Return once parts can be given to it."""
         self._fetched(task)
 
     def score(self, task: Sequence[Any], part: P) -> Tables:
-        """Rows for a part."""
+        """Return rows for a part."""
         return self._fetched(task).score(part)
 
     def _fetched(self, task: Sequence[Any]) -> Task[P]:
@@ -70,13 +70,13 @@ class Worker(Generic[P]):
 
 
 def here(task: Task[P], parts: Mapping[int, P]) -> Generator[tuple[int, Tables]]:
-    """One part after the other."""
+    """Yield the tables of one part after the other."""
     for index, part in parts.items():
         yield index, task.score(part)
 
 
 def on_ray(task: Task[P], parts: Mapping[int, P], workers: int, *, gpu: bool) -> Generator[tuple[int, Tables]]:
-    """Parts as they are done, in any order.
+    """Yield parts as they are done, in any order.
 
     Joins the cluster of RAY_ADDRESS, else starts one on this machine. A part whose worker dies is given to another,
     three times at most. With `gpu`, workers share the GPUs there are. An exception of the task is raised as it is,
@@ -99,7 +99,7 @@ def on_ray(task: Task[P], parts: Mapping[int, P], workers: int, *, gpu: bool) ->
 
 
 def _handed_out(task: Sequence[Any], parts: Mapping[int, P], pool: Sequence[Any]) -> Generator[tuple[int, Tables]]:
-    """Parts to workers that run, which on a busy cluster may be some of them."""
+    """Hand parts to workers that run, which on a busy cluster may be some of them."""
     import ray
 
     starting = {actor.ready.remote(task): actor for actor in pool}
@@ -118,14 +118,14 @@ def _handed_out(task: Sequence[Any], parts: Mapping[int, P], pool: Sequence[Any]
 
 
 def _share(gpus: float, workers: int) -> float:
-    """Of a GPU for each worker. Raises `RuntimeError` where there is none."""
+    """Return the share of a GPU that each worker gets. Raises `RuntimeError` where there is none."""
     if gpus < 1:
         raise RuntimeError("the Ray cluster has no GPU: give --device cpu, or --workers 1 to use this machine's")
     return 1 / ceil(workers / gpus)
 
 
 def _get(reference: Any) -> Any:
-    """What a worker returned, or an exception that says in one line what happened."""
+    """Return what a worker returned, or an exception that says in one line what happened."""
     import ray
 
     try:
@@ -141,7 +141,7 @@ def _get(reference: Any) -> Any:
 
 
 def available_workers() -> int:
-    """CPUs of the cluster that RAY_ADDRESS names, else of this machine."""
+    """Return CPUs of the cluster that RAY_ADDRESS names, else of this machine."""
     if "RAY_ADDRESS" not in os.environ:
         return os.cpu_count() or 1
     import ray

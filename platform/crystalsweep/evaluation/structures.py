@@ -33,7 +33,7 @@ def structure_columns(
     generated: Sequence[Crystal],
     predicted: Sequence[Crystal] | None = None,
 ) -> pd.DataFrame:
-    """One row per crystal: species (N,), lattices (9,) Å, fractional coordinates (3N,), as lists."""
+    """Return one row per crystal: species (N,), lattices (9,) Å, fractional coordinates (3N,), as lists."""
     columns = {
         "species_before": [crystal.species for crystal in originals],
         "species_corrupted": [crystal.species for crystal in corrupted],
@@ -50,7 +50,7 @@ def structure_columns(
 
 
 def crystals_of(table: pd.DataFrame, state: State) -> list[Crystal]:
-    """The crystals of a table, named after their parents; coordinates exactly as stored."""
+    """Return the crystals of a table, named after their parents; coordinates exactly as stored."""
     columns = (table["parent"], table[f"species_{state}"], table[LATTICES[state]], table[POSITIONS[state]])
     return [
         Crystal(

@@ -89,7 +89,7 @@ class Submission:
 
 
 def pair(generated: Sequence[Crystal], rejects: Sequence[Reject], originals: Mapping[str, Crystal]) -> list[Submission]:
-    """Rows with their originals, found by id: the same, or with `__` and anything behind it."""
+    """Return rows with their originals, found by id: the same, or with `__` and anything behind it."""
     seen: Counter[str] = Counter()
 
     def one(name: str, crystal: Crystal | None, problem: str) -> Submission:
@@ -103,7 +103,7 @@ def pair(generated: Sequence[Crystal], rejects: Sequence[Reject], originals: Map
 
 
 def parts_of(submissions: Sequence[Submission]) -> list[tuple[Submission, ...]]:
-    """Pieces that can be scored apart."""
+    """Return pieces that can be scored apart."""
     return [tuple(submissions[i : i + PER_PART]) for i in range(0, len(submissions), PER_PART)]
 
 
@@ -120,7 +120,7 @@ class Submitted:
     """Also score the originals; asked of the whole file, since every part must give the same tables."""
 
     def score(self, part: Sequence[Submission]) -> Tables:
-        """Rows of a piece; those of its originals as `ceiling`, which may be none."""
+        """Return rows of a piece; those of its originals as `ceiling`, which may be none."""
         tables = {MODEL: self._rows(part)}
         if self.with_ceiling:
             truth = [replace(each, generated=each.original, problem="") for each in part if each.original]
@@ -155,7 +155,8 @@ class Submitted:
     def _scores(
         self, part: Sequence[Submission], originals: Sequence[Crystal], generated: Sequence[Crystal]
     ) -> pd.DataFrame:
-        """Scores of `score_table` and `novel_vs_input`; without an original of as many atoms, none site by site."""
+        """Return scores of `score_table` and `novel_vs_input`; without an original of as many atoms, none site by
+        site."""
         pairs = list(zip(originals, generated, strict=True))
         sites = np.array([each.original is not None and len(each.original) == len(each.crystal) for each in part])
         same = np.array([original.reduced_formula == made.reduced_formula for original, made in pairs])
@@ -173,7 +174,8 @@ class Submitted:
         )
 
     def _similarity(self, scores: pd.DataFrame, originals: Sequence[Crystal], sites: NDArray[np.bool_]) -> pd.DataFrame:
-        """Distances over the mean displacement of noise of `nominal_sigma`, with and without its mean removed."""
+        """Return distances over the mean displacement of noise of `nominal_sigma`, with and without its mean
+        removed."""
         n = scores["n_atoms"].to_numpy(float)
         edges = np.array([each.min_edge if fits else np.nan for each, fits in zip(originals, sites, strict=True)])
         noise = self.settings.nominal_sigma * edges * np.sqrt(8 / np.pi)  # mean length of a 3D normal vector
@@ -199,12 +201,13 @@ class Submitted:
 
 
 def _any_sites(crystal: Crystal) -> Crystal:
-    """As many atoms of its species in a cell that every score can be asked of; validity does not depend on it."""
+    """Return a crystal with as many atoms of its species in a cell that every score can be asked of; validity does not
+    depend on it."""
     return replace(crystal, lattice=np.eye(3), frac=np.zeros((len(crystal), 3)))
 
 
 def _without_stand_ins(table: pd.DataFrame, known: NDArray[np.bool_]) -> pd.DataFrame:
-    """The table without what a crystal that has no original (n,) says of itself in its place."""
+    """Return the table without what a crystal that has no original (n,) says of itself in its place."""
     columns: dict[str, Any] = {
         name: pd.Series([row if has else row[:0] for row, has in zip(table[name], known, strict=True)], dtype=object)
         for name in _OF_ORIGINAL

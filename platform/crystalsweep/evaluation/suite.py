@@ -29,11 +29,11 @@ class Suite(Config):
     settings: EvaluationSettings
 
     def sha256(self) -> str:
-        """What identifies the suite; where its data lies does not count."""
+        """Return what identifies the suite; where its data lies does not count."""
         return self.model_copy(update={"source": "", "name": ""}).fingerprint()
 
     def require_same_crystals(self) -> None:
-        """Raises `ValueError` where the source no longer holds the crystals that the suite was frozen with."""
+        """Raise `ValueError` where the source no longer holds the crystals that the suite was frozen with."""
         from crystalsweep.evaluation.inputs import read_inputs
 
         found = read_inputs(self.source, self.part, None, self.settings).data_sha256
@@ -45,12 +45,13 @@ class Suite(Config):
 
 
 def shipped() -> list[str]:
-    """Names of the suites that come with the library."""
+    """Return names of the suites that come with the library."""
     return sorted(file.stem for file in _SHIPPED.glob("*.json"))
 
 
 def find_suite(name: str) -> Suite:
-    """A shipped suite by name, or any by its file. Raises `ValueError` where there is none, or it is no suite."""
+    """Return a shipped suite by name, or any by its file. Raises `ValueError` where there is none, or it is no
+    suite."""
     file = Path(name) if name.endswith(".json") else _SHIPPED / f"{name}.json"
     if not file.exists():
         raise ValueError(f"no suite {name!r}: {suggestion(name, shipped())} or give the path of a suite's .json file")
@@ -62,7 +63,7 @@ def find_suite(name: str) -> Suite:
 
 
 def freeze(name: str, source: str, part: Literal["train", "val", "test", "all"], settings: EvaluationSettings) -> Suite:
-    """A suite over the crystals that `source` holds now."""
+    """Return a suite over the crystals that `source` holds now."""
     from crystalsweep.data import absolute_source
     from crystalsweep.evaluation.inputs import read_inputs
 

@@ -11,7 +11,7 @@ from crystalsweep.evaluation.report import headline_metrics, metric_titles
 
 
 def headline_text(outcome: Outcome) -> str:
-    """The headline table with its warnings; the report has the rest."""
+    """Return the headline table with its warnings; the report has the rest."""
     titles, shown = metric_titles(outcome), headline_metrics(outcome)
     rows = [[row, *(cell(found.get(name)) for name in shown)] for row, found in outcome.rows.items()]
     lines = [tabulate(rows, headers=["", *(titles[name].lower() for name in shown)], disable_numparse=True)]
@@ -22,7 +22,7 @@ def headline_text(outcome: Outcome) -> str:
 
 
 def rescored_text(outcome: Outcome, presets: Sequence[str]) -> str:
-    """Model and references under the evaluation's own settings and under others."""
+    """Return model and references under the evaluation's own settings and under others."""
     metrics = list(
         dict.fromkeys(name for preset in presets for row in outcome.rescored[preset].rows.values() for name in row)
     )
@@ -39,7 +39,7 @@ def rescored_text(outcome: Outcome, presets: Sequence[str]) -> str:
 
 
 def cell(figure: Figure | None) -> str:
-    """Mean with its interval."""
+    """Return mean with its interval."""
     if figure is None or figure.mean is None:
         return "n = 0"
     return f"{figure.mean:.3f}" + (f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None else "")

@@ -37,7 +37,7 @@ class Atom:
 
 
 def columns(specimen: Specimen) -> dict[str, list[Atom]]:
-    """The atoms of the three crystals. Atoms that left the cell on their way stay beside where they began."""
+    """Return the atoms of the three crystals. Atoms that left the cell on their way stay beside where they began."""
     origin = specimen.before
     masked = specimen.corrupted.species == MASK
     kept = specimen.after.species == origin.species
@@ -51,12 +51,12 @@ def columns(specimen: Specimen) -> dict[str, list[Atom]]:
 
 
 def corners(crystal: Crystal) -> NDArray[np.float64]:
-    """(8, 3) corners of the cell, Å, in the order of `EDGES`."""
+    """Return (8, 3) corners of the cell, Å, in the order of `EDGES`."""
     return np.array([[(k >> axis) & 1 for axis in range(3)] for k in range(8)], dtype=float) @ crystal.lattice
 
 
 def formula(crystal: Crystal) -> str:
-    """Reduced formula, as `NaCl`."""
+    """Return reduced formula, as `NaCl`."""
     from pymatgen.core import Composition
 
     numbers, counts = np.unique(crystal.species, return_counts=True)

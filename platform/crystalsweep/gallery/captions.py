@@ -11,14 +11,14 @@ _MASKS = {"species": "one species masked", "random15": "15 % of atoms masked", "
 
 
 def heading(specimen: Specimen) -> str:
-    """`median: mp-149, Si2O4, 15 % of atoms masked, σ = 0.1`."""
+    """Write `median: mp-149, Si2O4, 15 % of atoms masked, σ = 0.1`."""
     mask = _MASKS.get(specimen.mask_type, specimen.mask_type)
     made = formula(specimen.before)
     return f"{specimen.role}: {specimen.before.id}, {made}, {mask}, σ = {specimen.sigma_noise:g}"
 
 
 def result(specimen: Specimen) -> str:
-    """`composition restored; 0.12 Å left of 0.25 Å noise put in (49 %)`."""
+    """Write `composition restored; 0.12 Å left of 0.25 Å noise put in (49 %)`."""
     composition = "composition restored" if specimen.restored else "composition not restored"
     if not math.isfinite(specimen.left):
         return f"{composition}; the generated crystal could not be compared"

@@ -7,7 +7,8 @@ from crystalsweep.structures.crystal import MASK, Crystal
 
 
 def cif_with_masks(crystal: Crystal) -> str:
-    """A CIF in P1 with the cell as it is; masked atoms are of the dummy species `X`, as pymatgen and ASE call it."""
+    """Return A CIF in P1 with the cell as it is; masked atoms are of the dummy species `X`, as pymatgen and ASE call
+    it."""
     from pymatgen.core import DummySpecies, Structure
     from pymatgen.io.cif import CifWriter
 

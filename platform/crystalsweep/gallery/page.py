@@ -16,7 +16,7 @@ from crystalsweep.gallery.specimens import Specimen
 
 
 def render(specimens: Sequence[Specimen], *, title: str) -> str:
-    """The page: a row per crystal, in which before, corrupted and after turn together."""
+    """Return the page: a row per crystal, in which before, corrupted and after turn together."""
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     shown = [_shown(specimen) for specimen in specimens]
     return template.from_string(_text("page.html.j2")).render(
@@ -39,7 +39,7 @@ def _shown(specimen: Specimen) -> dict[str, object]:
 
 
 def _json(value: object) -> str:
-    """JSON that may stand inside a script element."""
+    """Return JSON that may stand inside a script element."""
     return json.dumps(value).replace("<", "\\u003c")
 
 

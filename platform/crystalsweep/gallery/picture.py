@@ -58,7 +58,7 @@ def _draw(axis: Axes, atoms: Sequence[Atom], cell: np.ndarray) -> None:
 
 
 def _view() -> np.ndarray:
-    """(3, 3) from Å to right, up and towards the eye, as rows of positions are multiplied with it."""
+    """Return (3, 3) from Å to right, up and towards the eye, as rows of positions are multiplied with it."""
     x, _, z = _TILT
     about_z = np.array([[np.cos(z), np.sin(z), 0], [-np.sin(z), np.cos(z), 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, np.cos(x), np.sin(x)], [0, -np.sin(x), np.cos(x)]])

@@ -39,7 +39,7 @@ class Specimen:
 
 
 def choose(table: pd.DataFrame) -> dict[str, int]:
-    """Rows of a table of scores to show, by role; the same table gives the same rows.
+    """Return rows of a table of scores to show, by role; the same table gives the same rows.
 
     The first depends on the inputs alone, so that every generator with the same evaluation shows it: the crystal with
     the median noise. The others are the best, the median and the worst of this generator: restored compositions come
@@ -65,7 +65,7 @@ def choose(table: pd.DataFrame) -> dict[str, int]:
 def restore_chosen(
     generator: Generator, chunks: Sequence[Chunk], table: pd.DataFrame, rows: Mapping[str, int], *, keep_known: bool
 ) -> list[Specimen]:
-    """The chosen rows of a generator's table of scores, restored again on the CPU.
+    """Return the chosen rows of a generator's table of scores, restored again on the CPU.
 
     Args:
         generator: The one that the table is of, in evaluation mode.

@@ -63,7 +63,7 @@ class Completion:
 
 
 def refusal(partial: Crystal, *, keep_positions: bool = False, max_atoms: int = MAX_ATOMS) -> Problem | None:
-    """Why this crystal cannot be completed."""
+    """Return why this crystal cannot be completed."""
     if len(partial) > max_atoms:
         detail = f"{len(partial):,} atoms, symmetry copies included"
         return Problem("too many atoms", detail, f"give a primitive cell, or at most {max_atoms:,}")
@@ -80,7 +80,7 @@ def complete(
     keep_positions: bool = False,
     max_atoms: int = MAX_ATOMS,
 ) -> list[Completion]:
-    """Every crystal with its masked sites (species `MASK`) filled and its positions restored, in order.
+    """Return every crystal with its masked sites (species `MASK`) filled and its positions restored, in order.
 
     Args:
         generator: On any device; in evaluation mode.

@@ -58,7 +58,7 @@ class Location:
 
 
 def is_local(reference: str) -> bool:
-    """Whether a file or folder of that name is there: then no tracker is needed."""
+    """Return whether a file or folder of that name is there: then no tracker is needed."""
     try:
         return Path(reference).exists()
     except (OSError, ValueError):  # a name too long, or with a NUL
@@ -66,7 +66,7 @@ def is_local(reference: str) -> bool:
 
 
 def tracker_for(reference: str, tracking_uri: str | None, storage: Path | None) -> Tracker | None:
-    """The store to look `reference` up in; None for a file or folder, and where there is no store yet.
+    """Return the store to look `reference` up in; None for a file or folder, and where there is no store yet.
 
     Args:
         reference: As for `locate`.
@@ -83,7 +83,7 @@ def tracker_for(reference: str, tracking_uri: str | None, storage: Path | None) 
 
 
 def locate(reference: str, tracker: Tracker | None, downloads: Path) -> Location:
-    """The checkpoint that `reference` names, downloaded where it is not on this machine yet.
+    """Return the checkpoint that `reference` names, downloaded where it is not on this machine yet.
 
     Args:
         reference: One of what `UNDERSTOOD` lists. What exists as a file or folder is taken as that.
@@ -152,7 +152,7 @@ def _of_run(run: str, tracker: Tracker, downloads: Path) -> Location:
 
 
 def _kept(target: Path, fetch: Callable[[Path], object], source: str) -> Path:
-    """`target`, fetched if it is not there yet; it appears only when it holds a whole checkpoint."""
+    """Return `target`, fetched if it is not there yet; it appears only when it holds a whole checkpoint."""
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -192,5 +192,5 @@ def _digest(identity: tuple[object, ...]) -> str:
 
 
 def _folder_name(text: str) -> str:
-    """For people to read; what it is told apart by stands behind it."""
+    """Return a folder's name for people to read; what it is told apart by stands behind it."""
     return _IN_FOLDER_NAMES.sub("-", text).strip("-")[:80] or "model"

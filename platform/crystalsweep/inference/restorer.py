@@ -42,7 +42,7 @@ class Restorer:
 
     @classmethod
     def of(cls, resolved: Location, reference: str, device: torch.device | str = "cpu") -> Restorer:
-        """The generator of a checkpoint. Raises `ValueError` for a classifier's."""
+        """Return the generator of a checkpoint. Raises `ValueError` for a classifier's."""
         info = read_info(resolved.folder)
         if info.stage == "finetune":
             raise ValueError(
@@ -66,7 +66,8 @@ class Restorer:
         keep_positions: bool = False,
         max_atoms: int = MAX_ATOMS,
     ) -> Completion:
-        """One partial crystal completed: a CIF file, the text of a CIF, or a `Crystal` with `MASK` among its species.
+        """Return one partial crystal completed: a CIF file, the text of a CIF, or a `Crystal` with `MASK` among its
+        species.
 
         Args:
             partial: Masked sites have the symbol `X` or `?` in a CIF. A string of several lines is a CIF's text.
@@ -83,7 +84,7 @@ class Restorer:
     def complete_all(
         self, partials: Sequence[Crystal], *, top_k: int = 5, keep_positions: bool = False, max_atoms: int = MAX_ATOMS
     ) -> list[Completion]:
-        """The same for many crystals, several of which pass the network together."""
+        """Return the same for many crystals, several of which pass the network together."""
         return complete(self.generator, partials, top_k=top_k, keep_positions=keep_positions, max_atoms=max_atoms)
 
 
@@ -94,7 +95,7 @@ def load(
     storage: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> Restorer:
-    """The trained generator that `reference` names.
+    """Return the trained generator that `reference` names.
 
     Args:
         reference: `models:/crystal-generator@champion`, `models:/NAME/3`, an MLflow run id, a run or checkpoint folder,

@@ -80,7 +80,7 @@ def write_pyfunc(folder: Path) -> None:
 
 
 def _requirement() -> str:
-    """This version; where the code runs from a checkout that is not installed, any."""
+    """Return this version as a requirement; where the code runs from a checkout that is not installed, any."""
     try:
         return f"crystalsweep=={version('crystalsweep')}"
     except PackageNotFoundError:
@@ -99,7 +99,7 @@ def _signature() -> Any:
 
 
 def _write_example(folder: Path) -> dict[str, str]:
-    """What MLflow's page of the model and `Model.load_input_example` show, as MLflow lays it out."""
+    """Return what MLflow's page of the model and `Model.load_input_example` show, as MLflow lays it out."""
     example, request = "input_example.json", "serving_input_example.json"
     table = {"columns": ["cif", "id"], "data": [[EXAMPLE, "rock-salt"]]}
     (folder / example).write_text(json.dumps(table) + "\n")
@@ -121,7 +121,7 @@ class ServedRestorer:
         self._network = Lock()
 
     def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """A row of `COLUMNS` per row of `model_input`, in order.
+        """Return a row of `COLUMNS` per row of `model_input`, in order.
 
         Args:
             model_input: `cif`, and `id` where rows should keep a name.
@@ -164,7 +164,7 @@ class ServedRestorer:
 
 
 def _load_pyfunc(path: str) -> ServedRestorer:
-    """What `MLmodel` names: the model of a checkpoint's folder."""
+    """Return what `MLmodel` names: the model of a checkpoint's folder."""
     return ServedRestorer(load(path))
 
 
@@ -181,7 +181,7 @@ def _require_request(rows: int, top_k: int) -> None:
 
 
 def _partial(text: object, name: str, keep_positions: bool) -> Crystal | Problem:
-    """A crystal that can be completed, or what is wrong."""
+    """Return a crystal that can be completed, or what is wrong."""
     if not isinstance(text, str):
         return Problem("no CIF", remedy="give the text of a CIF")
     try:
@@ -204,7 +204,7 @@ def _answer(row: Completion | str) -> dict[str, str]:
 
 
 def odds_json(completion: Completion) -> str:
-    """Odds per masked site and the length of every P̃; atoms count from 1, as the rows of the completed CIF."""
+    """Return odds per masked site and the length of every P̃; atoms count from 1, as the rows of the completed CIF."""
     frac = completion.crystal.frac
     sites = [
         {

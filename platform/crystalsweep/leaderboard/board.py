@@ -203,7 +203,7 @@ def _entries(tracker: Tracker, found: Found, downloads: Path, metric: Metric, on
 
 
 def _nothing(found: Found, left_out: Sequence[str], on: On, tracker: Tracker) -> str:
-    """One line that says why there is no board, and what to do."""
+    """Return one line that says why there is no board, and what to do."""
     why = f" ({'; '.join(left_out)})" if left_out else ""
     if not found.runs:
         where = f"{found.where} of {shown_address(tracker.uri)}"
@@ -224,7 +224,7 @@ def _ordered(candidates: Sequence[Contender], metric: Metric) -> list[Contender]
 
 
 def _won(verdicts: pd.DataFrame, position: Mapping[str, int]) -> list[tuple[int, int]]:
-    """(winner, loser) by position of each resolved pair."""
+    """Return (winner, loser) by position of each resolved pair."""
     pairs = []
     for row in verdicts.to_dict("records"):
         a, b = position[row["a"]], position[row["b"]]
@@ -246,7 +246,7 @@ def _sweep_name(entry: Entry, found: Found) -> str:
 
 
 def _strata(metric: Metric, tables: Mapping[str, pd.DataFrame], by: str) -> pd.DataFrame:
-    """Long form, bins in their order. Raises `ValueError` where tables lack the columns."""
+    """Return long form, bins in their order. Raises `ValueError` where tables lack the columns."""
     rows = []
     for name, table in tables.items():
         try:
@@ -297,7 +297,7 @@ def _notes(
 def _below(
     metric: Metric, ordered: Sequence[Contender], shown: Sequence[str], known_as: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    """Where a registered version stands that is not shown."""
+    """Say where a registered version stands that is not shown."""
     return [
         f"{known_as[entry.run][0]} ({each.name}, {each.known(metric.name):.3f}) is number {place} of {len(ordered)} by "
         f"its logged mean: --top {place} shows it."
@@ -308,7 +308,7 @@ def _below(
 
 
 def _least_p(parents: int) -> float:
-    """The least p that `metrics.verdicts` can give for so many parents, however many resamples."""
+    """Return the least p that `metrics.verdicts` can give for so many parents, however many resamples."""
     if parents < 2:
         return 1.0
     tail = 1 / 200_000

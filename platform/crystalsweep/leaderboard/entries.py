@@ -64,12 +64,13 @@ class Contender:
     entries: tuple[Entry, ...]
 
     def known(self, metric: str) -> float:
-        """Mean of the logged means; NaN where one is missing."""
+        """Return mean of the logged means; NaN where one is missing."""
         return sum(entry.known.get(metric, float("nan")) for entry in self.entries) / len(self.entries)
 
 
 def validated(found: Found) -> tuple[list[Entry], list[str]]:
-    """Entries of runs whose checkpoint holds the table of its last validation, and what is left out, in words."""
+    """Return entries of runs whose checkpoint holds the table of its last validation, and what is left out, in
+    words."""
     finished = [run for run in found.runs if run.info.status == "FINISHED" and of_generator(run)]
     judged = [run for run in finished if "val/structural_validity" in run.data.metrics]
     missing = len(finished) - len(judged)
@@ -88,12 +89,13 @@ def validated(found: Found) -> tuple[list[Entry], list[str]]:
 
 
 def evaluations_of(run: Run) -> list[str]:
-    """Artifact folders of what `crystalsweep evaluate` logged to a run."""
+    """Return artifact folders of what `crystalsweep evaluate` logged to a run."""
     return sorted(f"{ARTIFACTS}/{value}" for tag, value in run.data.tags.items() if tag.startswith(f"{LOGGED}."))
 
 
 def evaluated(found: Found, outcomes: Mapping[tuple[str, str], Outcome], metric: str) -> tuple[list[Entry], list[str]]:
-    """Entries of evaluations, by run id and artifact folder, for ranking by `metric`; reference rows are none."""
+    """Return entries of evaluations, by run id and artifact folder, for ranking by `metric`; reference rows are
+    none."""
     entries = []
     references = 0
     for run in found.runs:
@@ -146,7 +148,7 @@ def _mean(figure: Figure) -> float:
 
 
 def _logged(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
-    """`val/score` as `score`; bounds, counts and single conditions are left out."""
+    """Return `val/score` as `score`; bounds, counts and single conditions are left out."""
     return {key.split("/")[1]: value for key, value in metrics.items() if re.fullmatch(rf"{prefix}/[^/]+", key)}
 
 
@@ -170,7 +172,7 @@ def _how_evaluated(outcome: Outcome, metric: str) -> dict[str, str]:
 
 
 def comparable(entries: Sequence[Entry], like: str | None = None) -> tuple[list[Entry], list[str]]:
-    """The largest set of entries that were measured alike, or that of run `like`, and what the others are.
+    """Return the largest set of entries that were measured alike, or that of run `like`, and what the others are.
 
     Of several equal evaluations of a run the last is kept. Of sets of one size, the one with the latest run.
 
@@ -196,7 +198,7 @@ def comparable(entries: Sequence[Entry], like: str | None = None) -> tuple[list[
 
 
 def _otherwise(shown: Entry, others: Sequence[Entry]) -> str:
-    """What sets other entries apart from what is shown."""
+    """Return what sets other entries apart from what is shown."""
     a, b = shown.measured, others[0].measured
     keys = [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
     told = [f"{key} {_short(b.get(key))} instead of {_short(a.get(key))}" for key in keys[:3]]
@@ -211,7 +213,7 @@ def _short(value: str | None) -> str:
 
 
 def contenders(entries: Sequence[Entry], *, seeds: bool) -> list[Contender]:
-    """A row per run, or with `seeds` per setting. Names are unique: where runs share one, their id is added."""
+    """Return a row per run, or with `seeds` per setting. Names are unique: where runs share one, their id is added."""
     groups: defaultdict[tuple[object, ...], list[Entry]] = defaultdict(list)
     for entry in entries:
         same = tuple(sorted((key, value) for key, value in entry.params.items() if key != "seed"))
@@ -231,5 +233,5 @@ def _setting(name: str) -> str:
 
 
 def cached(entry: Entry, downloads: Path) -> Path:
-    """Where its table is kept: by run and by when it ended, since a resumed sweep may end it anew."""
+    """Return where its table is kept: by run and by when it ended, since a resumed sweep may end it anew."""
     return downloads / "tables" / f"{entry.run}-{entry.ended}" / entry.table

@@ -26,13 +26,13 @@ _PER_PAIR = 400
 
 
 def known_metrics(on: On) -> dict[str, Metric]:
-    """By name, what tables of validations or of evaluations have."""
+    """Return, by name, what tables of validations or of evaluations have."""
     more = EXTENDED if on == "evaluation" else ()
     return {metric.name: metric for metric in (SCORE, *METRICS, *SECONDARY, *more) if metric.name not in _OF_THE_SET}
 
 
 def chosen_metric(name: str, on: On) -> Metric:
-    """The metric of this name. Raises `ValueError` naming the nearest where there is none."""
+    """Return the metric of this name. Raises `ValueError` naming the nearest where there is none."""
     known = known_metrics(on)
     if name in known:
         return known[name]
@@ -45,18 +45,18 @@ def chosen_metric(name: str, on: On) -> Metric:
 
 
 def interval(metric: Metric, tables: Sequence[pd.DataFrame]) -> Interval:
-    """Mean with its 95 % interval over the parents, of one table or of several trainings' together."""
+    """Return mean with its 95 % interval over the parents, of one table or of several trainings' together."""
     whole = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
     return ranking_score(whole) if metric is SCORE else metric.over(whole)
 
 
 def spread(metric: Metric, tables: Sequence[pd.DataFrame]) -> float:
-    """Standard deviation between trainings of their means; NaN for one."""
+    """Return standard deviation between trainings of their means; NaN for one."""
     return float(np.std([interval(metric, [table]).mean for table in tables], ddof=1)) if len(tables) > 1 else np.nan
 
 
 def unlike(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
-    """Of tables by run, those that cannot be paired row by row with most of the others, and why."""
+    """Return, of tables by run, those that cannot be paired row by row with most of the others, and why."""
     if not tables:
         return {}
     rows = {name: tuple(sorted(_rows(table, pairing_keys(table, table)))) for name, table in tables.items()}
@@ -75,7 +75,8 @@ def _rows(table: pd.DataFrame, keys: Sequence[str]) -> list[tuple[Any, ...]]:
 
 
 def all_pairs(metric: Metric, tables: Mapping[str, Sequence[pd.DataFrame]]) -> pd.DataFrame:
-    """Verdicts on every pair of rows of the board, corrected together; each is the mean of its tables, row by row.
+    """Return verdicts on every pair of rows of the board, corrected together; each is the mean of its tables, row by
+    row.
 
     All tables hold the same corrupted crystals (`unlike`). The number of resamples grows with that of the pairs. Empty
     for fewer than two rows or two parents.
@@ -95,7 +96,7 @@ def all_pairs(metric: Metric, tables: Mapping[str, Sequence[pd.DataFrame]]) -> p
 def _slim(
     metric: Metric, tables: Sequence[pd.DataFrame], numbers: Mapping[tuple[Any, ...], int], keys: Sequence[str]
 ) -> pd.DataFrame:
-    """Number, parent, value and weight of each corrupted crystal, means over the tables that define it."""
+    """Return number, parent, value and weight of each corrupted crystal, means over the tables that define it."""
     kept = [
         pd.DataFrame(
             {

@@ -65,7 +65,7 @@ def _shown(row: Row, tracking_uri: str) -> dict[str, Any]:
 
 
 def _figure(interval: Interval) -> dict[str, Any] | None:
-    """For the template: None where undefined, bounds None where there are none."""
+    """Return an interval for the template: None where undefined, bounds None where there are none."""
     if math.isnan(interval.mean):
         return None
     bounds = {} if math.isnan(interval.low) else {"low": interval.low, "high": interval.high}

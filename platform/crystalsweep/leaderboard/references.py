@@ -16,7 +16,7 @@ NAMES = ("ceiling", "identity", "most common", "substitution")
 
 
 def references(metric: str, entries: Sequence[Entry], sweeps: Mapping[str, Run]) -> dict[str, Interval]:
-    """By name, from the first evaluation or sweep among the entries' that knows it.
+    """Return the references by name, from the first evaluation or sweep among the entries' that knows it.
 
     A sweep logs its references on its own run. Where it did not log their `score`, that follows from their four
     headline means, without an interval.

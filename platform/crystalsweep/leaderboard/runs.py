@@ -35,7 +35,7 @@ class Found:
 
 
 def find_runs(tracker: Tracker, named: Sequence[str], *, sweep: str | None = None, query: str = "") -> Found:
-    """The runs asked for.
+    """Return the runs asked for.
 
     Args:
         tracker: The store.
@@ -67,7 +67,8 @@ def find_runs(tracker: Tracker, named: Sequence[str], *, sweep: str | None = Non
 
 
 def aliases(tracker: Tracker) -> dict[str, list[str]]:
-    """What the registry calls a run's versions: `crystal-generator@champion`, by run id. Empty without a registry."""
+    """Return what the registry calls a run's versions: `crystal-generator@champion`, by run id. Empty without a
+    registry."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     try:
         for model in _registered(tracker):
@@ -80,14 +81,14 @@ def aliases(tracker: Tracker) -> dict[str, list[str]]:
 
 
 def unfinished(runs: Sequence[Run]) -> str:
-    """Why runs of generators that did not finish are left out, in words; empty where there is none."""
+    """Return why runs of generators that did not finish are left out, in words; empty where there is none."""
     states = Counter(run.info.status for run in runs if run.info.status != "FINISHED" and of_generator(run))
     told = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
     return f"{sum(states.values())} not finished ({told})" if told else ""
 
 
 def of_generator(run: Run) -> bool:
-    """Whether a run may hold a generator."""
+    """Return whether a run may hold a generator."""
     kind = run.data.tags.get(KIND)
     return kind == "trial" or kind in {spec.name for spec in stages().values() if spec.leaves == "generator"}
 
@@ -143,7 +144,7 @@ def _run(tracker: Tracker, run: str) -> Run:
 
 
 def _known(tracker: Tracker, run: str) -> dict[str, Run]:
-    """The run by its id; empty where it was deleted for good."""
+    """Return the run by its id; empty where it was deleted for good."""
     try:
         return {run: tracker.client.get_run(run)}
     except MlflowException:

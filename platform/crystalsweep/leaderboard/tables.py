@@ -28,7 +28,7 @@ V = TypeVar("V")
 def fetch_tables(
     tracker: Tracker, entries: Sequence[Entry], downloads: Path
 ) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
-    """Tables by run id, and for runs without a table that can be read the reason."""
+    """Return tables by run id, and for runs without a table that can be read the reason."""
     asked = {entry.run: (entry.table, cached(entry, downloads)) for entry in entries}
     files, lost = _fetch(tracker, {run: (run, artifact, file) for run, (artifact, file) in asked.items()}, "tables")
     tables = {}
@@ -43,7 +43,8 @@ def fetch_tables(
 def fetch_outcomes(
     tracker: Tracker, runs: Sequence[Run], downloads: Path
 ) -> tuple[dict[tuple[str, str], Outcome], list[str]]:
-    """Figures of all evaluations of these runs, by run id and artifact folder, and what cannot be read, in words."""
+    """Return figures of all evaluations of these runs, by run id and artifact folder, and what cannot be read, in
+    words."""
     asked = {
         (str(run.info.run_id), folder): (
             str(run.info.run_id),
@@ -64,7 +65,7 @@ def fetch_outcomes(
 
 
 def fetch_references(tracker: Tracker, entry: Entry, downloads: Path) -> dict[str, pd.DataFrame]:
-    """Tables of the reference rows beside an evaluation; empty where there are none, as for a validation."""
+    """Return tables of the reference rows beside an evaluation; empty where there are none, as for a validation."""
     if not entry.references:
         return {}
     folder = entry.table.rpartition("/")[0]
@@ -76,7 +77,7 @@ def fetch_references(tracker: Tracker, entry: Entry, downloads: Path) -> dict[st
 
 
 def _fetch(tracker: Tracker, asked: Mapping[K, tuple[str, str, Path]], what: str) -> tuple[dict[K, Path], dict[K, str]]:
-    """Files by key, and reasons for those that cannot be had; each asked for as (run, artifact, where to)."""
+    """Return files by key, and reasons for those that cannot be had; each asked for as (run, artifact, where to)."""
     missing = {key: each for key, each in asked.items() if not each[2].exists()}
     lost: dict[K, str] = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -96,7 +97,7 @@ def _attempt(work: Callable[[], None]) -> str:
 
 
 def _download(tracker: Tracker, run: str, artifact: str, file: Path) -> None:
-    """Whole or not at all."""
+    """Download the table whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=file.parent) as scratch:
         tracker.download(run, artifact, Path(scratch)).replace(file)

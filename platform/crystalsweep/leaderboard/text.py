@@ -22,7 +22,7 @@ WIDEST = 10
 
 
 def board_text(board: Board) -> str:
-    """The table, what it rests on, and what was left out."""
+    """Return the table, what it rests on, and what was left out."""
     lines = [headline(board), "", _table(board), *map(_wrapped, reading(board))]
     if len(board.strata):
         lines += ["", _strata(board), ""]
@@ -35,7 +35,7 @@ def _wrapped(line: str) -> str:
 
 
 def headline(board: Board) -> str:
-    """What is ranked by what."""
+    """Return what is ranked by what."""
     of = "" if board.candidates == len(board.rows) else f" of {board.candidates}"
     runs = "run" if len(board.rows) == board.candidates == 1 else "runs"
     if any(len(row.runs) > 1 for row in board.rows):
@@ -45,20 +45,20 @@ def headline(board: Board) -> str:
 
 
 def cell(interval: Interval) -> str:
-    """Mean with its interval, as far as there is one."""
+    """Return mean with its interval, as far as there is one."""
     if math.isnan(interval.mean):
         return "undefined"
     return f"{interval.mean:.3f}" if math.isnan(interval.low) else str(interval)
 
 
 def named(row: Row) -> str:
-    """Its name with what marks it."""
+    """Return a row's name with what marks it."""
     marks = [*(["control"] if row.control else []), *(f"★ {alias}" for alias in row.aliases)]
     return f"{row.name} ({', '.join(marks)})" if marks else row.name
 
 
 def seeds(row: Row) -> str:
-    """`3 seeds ± 0.004`; empty for one run."""
+    """Return `3 seeds ± 0.004`; empty for one run."""
     return f"{len(row.runs)} seeds ± {row.between_seeds:.3f}" if len(row.runs) > 1 else ""
 
 
@@ -84,12 +84,12 @@ def _table(board: Board) -> str:
 
 
 def _ties(board: Board, i: int) -> str:
-    """Letters of row i, each in its own column."""
+    """Return letters of row i, each in its own column."""
     return "".join(letter(k) if i in group else " " * len(letter(k)) for k, group in enumerate(board.groups))
 
 
 def reading(board: Board) -> list[str]:
-    """What figures, ranks and ties rest on."""
+    """Return what figures, ranks and ties rest on."""
     n = board.rows[0].figure.n
     lines = [
         f"Brackets: 95 % intervals from a bootstrap over {board.parents:,} parent crystals, {n:,} restored crystals."
@@ -112,7 +112,7 @@ def reading(board: Board) -> list[str]:
 
 
 def strata_cells(board: Board, widest: int) -> tuple[list[str], list[tuple[str, list[Interval | None]]]]:
-    """Bins in their order, at most `widest` of those with most crystals, and the rows' figures in them."""
+    """Return bins in their order, at most `widest` of those with most crystals, and the rows' figures in them."""
     frame = board.strata
     sizes = frame.groupby("bin", sort=False)["n"].max()
     order = list(dict.fromkeys(frame["bin"]))
@@ -126,7 +126,7 @@ def strata_cells(board: Board, widest: int) -> tuple[list[str], list[tuple[str, 
 
 
 def strata_note(board: Board, shown: int) -> str:
-    """How the strata are to be read."""
+    """Return how the strata are to be read."""
     more = board.strata["bin"].nunique() - shown
     rest = f" {more} more with fewer crystals are in --csv." if more > 0 else ""
     few = f"* fewer than {FEW} parent crystals. " if (board.strata["clusters"] < FEW).any() else ""
@@ -152,7 +152,7 @@ def _parents(board: Board, each: str) -> int:
 
 
 def board_frame(board: Board) -> pd.DataFrame:
-    """A row per run, then the references; with strata, a row per run and bin follows each."""
+    """Return a row per run, then the references; with strata, a row per run and bin follows each."""
     rows = [
         {
             "rank": row.rank.best,
@@ -186,7 +186,7 @@ def _below(board: Board) -> list[tuple[str, Interval]]:
 
 
 def board_json(board: Board) -> str:
-    """Everything, for machines; undefined numbers are null."""
+    """Return everything, for machines; undefined numbers are null."""
     content = {
         "metric": board.metric.name,
         "better": board.metric.direction,

@@ -36,14 +36,14 @@ class Rank:
 
 
 def ranks(n: int, better: Collection[Pair]) -> list[Rank]:
-    """Of n runs; `better` holds (winner, loser) of each resolved pair."""
+    """Return the ranks of n runs; `better` holds (winner, loser) of each resolved pair."""
     best = [1 + sum(loser == i for _, loser in better) for i in range(n)]
     worst = [n - sum(winner == i for winner, _ in better) for i in range(n)]
     return [Rank(best[i], worst[i], best.count(best[i]) > 1) for i in range(n)]
 
 
 def tie_groups(n: int, resolved: Iterable[Pair]) -> list[tuple[int, ...]]:
-    """Groups of runs, given in the order of the board, of which no two are resolved from each other.
+    """Return groups of runs, given in the order of the board, of which no two are resolved from each other.
 
     Two runs are in a common group exactly if they are not a pair of `resolved`; every run is in a group, and no group
     can be left out. Groups come in the order of their members.
@@ -60,7 +60,7 @@ def _parted(group: frozenset[int], i: int, j: int) -> list[frozenset[int]]:
 
 
 def _needed(groups: list[frozenset[int]]) -> list[frozenset[int]]:
-    """Without those whose every pair is together elsewhere, small ones first."""
+    """Return the groups without those whose every pair is together elsewhere, small ones first."""
     kept = sorted(groups, key=lambda group: (len(group), sorted(group)))
     for group in list(kept):
         others = [other for other in kept if other != group]
@@ -71,11 +71,11 @@ def _needed(groups: list[frozenset[int]]) -> list[frozenset[int]]:
 
 
 def letters(n: int, groups: Sequence[Collection[int]]) -> list[str]:
-    """Of each run, the letters of its groups: `ab` shares a with some runs and b with others."""
+    """Return, of each run, the letters of its groups: `ab` shares a with some runs and b with others."""
     return ["".join(letter(k) for k, group in enumerate(groups) if i in group) for i in range(n)]
 
 
 def letter(k: int) -> str:
-    """Of the k-th group: a … z, A … Z, then with a prime, and so on."""
+    """Return the letter of the k-th group: a … z, A … Z, then with a prime, and so on."""
     primes, which = divmod(k, len(string.ascii_letters))
     return string.ascii_letters[which] + "'" * primes

@@ -20,7 +20,7 @@ REAL, FAKE = 1, 0
 
 
 def generator_loss(fake_logits: Tensor, loss: AdversarialLoss) -> Tensor:
-    """L_W(D̂(Ĝ(X)), real): small where (B, 2) `fake_logits` say real."""
+    """Compute L_W(D̂(Ĝ(X)), real): small where (B, 2) `fake_logits` say real."""
     if loss == "l1":
         return l1_to_label(fake_logits, REAL)
     if loss == "bce":
@@ -29,7 +29,8 @@ def generator_loss(fake_logits: Tensor, loss: AdversarialLoss) -> Tensor:
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, loss: AdversarialLoss) -> Tensor:
-    """Small where real crystals are called real and generated ones fake; without `wgan_gp`'s gradient penalty."""
+    """Compute the discriminator's loss, small where real crystals are called real and generated ones fake; without
+    `wgan_gp`'s gradient penalty."""
     if loss == "l1":
         return l1_to_label(real_logits, REAL) + l1_to_label(fake_logits, FAKE)
     if loss == "bce":
@@ -40,18 +41,18 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, loss: Adversari
 
 
 def l1_to_label(logits: Tensor, label: int) -> Tensor:
-    """Mean over the batch of Σ_k |y_k − softmax_k|, 0…2."""
+    """Return mean over the batch of Σ_k |y_k − softmax_k|, 0…2."""
     target = functional.one_hot(torch.full((len(logits),), label, device=logits.device), logits.shape[-1])
     return (target - logits.float().softmax(dim=-1)).abs().sum(dim=-1).mean()
 
 
 def cross_entropy_to_label(logits: Tensor, label: int) -> Tensor:
-    """Cross entropy; for the generator this is the non-saturating form."""
+    """Compute the cross entropy; for the generator this is the non-saturating form."""
     return functional.cross_entropy(logits.float(), torch.full((len(logits),), label, device=logits.device))
 
 
 def score(logits: Tensor) -> Tensor:
-    """(B,) realness: logit of real minus logit of fake."""
+    """Return (B,) realness: logit of real minus logit of fake."""
     return logits[:, REAL] - logits[:, FAKE]
 
 
@@ -62,7 +63,8 @@ def gradient_penalty(
     crystal: Tensor,
     mix: Tensor,
 ) -> Tensor:
-    """Mean of (‖∇ score‖ − 1)² per crystal, between paired real and fake crystals (doi:10.48550/arXiv.1704.00028).
+    """Return mean of (‖∇ score‖ − 1)² per crystal, between paired real and fake crystals
+    (doi:10.48550/arXiv.1704.00028).
 
     `real` and `fake` are (species weights (n, 119), positions (n, 3) Å) of the same atoms in the same cells, without a
     jump by a lattice vector between them; `mix` is (B,) in [0, 1). The norm runs over a crystal's species weights

@@ -23,12 +23,12 @@ class GradientAudit:
     """Between the two; 0 where either vanishes. Negative: the adversary pulls against reconstruction."""
 
     def as_metrics(self) -> dict[str, float]:
-        """Flat names for tracking."""
+        """Return flat names for tracking."""
         return {f"audit/{name}": value for name, value in asdict(self).items()}
 
 
 def audit_gradients(adversarial: Tensor, reconstruction: Tensor, parameters: Sequence[nn.Parameter]) -> GradientAudit:
-    """Audit of two scalar losses; the graph is kept for the step's own backward pass, `.grad` is not touched."""
+    """Return audit of two scalar losses; the graph is kept for the step's own backward pass, `.grad` is not touched."""
     a, r = _gradient(adversarial, parameters), _gradient(reconstruction, parameters)
     norm_a, norm_r = float(a.norm()), float(r.norm())
     product = norm_a * norm_r

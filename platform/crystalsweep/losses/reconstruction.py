@@ -27,7 +27,7 @@ class Reconstruction(NamedTuple):
 
 
 def reconstruction_loss(restored: Restoration, corrupted: Corrupted, config: ReconstructionConfig) -> Reconstruction:
-    """Eq. 1 for a batch."""
+    """Compute Eq. 1 for a batch."""
     over = corrupted.masked if config.masked_only else None
     species = species_loss(restored.logits, corrupted.pristine.species, over)
     error = corrupted.noise - restored.perturbation
@@ -36,7 +36,8 @@ def reconstruction_loss(restored: Restoration, corrupted: Corrupted, config: Rec
 
 
 def species_loss(logits: Tensor, species: Tensor, over: Tensor | None = None) -> Tensor:
-    """Negative log likelihood of (n,) species under (n, 118) logits, mean over atoms (those in `over`, if given)."""
+    """Compute the negative log likelihood of (n,) species under (n, 118) logits, mean over atoms (those in `over`, if
+    given)."""
     per_atom = functional.cross_entropy(logits.float(), species - 1, reduction="none")
     if over is None:
         return per_atom.mean()
@@ -46,7 +47,7 @@ def species_loss(logits: Tensor, species: Tensor, over: Tensor | None = None) ->
 def position_loss(
     error: Tensor, batch: CrystalBatch, unit: Literal["min_edge", "angstrom", "fractional"] = "min_edge"
 ) -> Tensor:
-    """(1/N) Σ_i |Δ_i|², mean over crystals, of the (n, 3) error P − P̃ in Å expressed in `unit`."""
+    """Compute (1/N) Σ_i |Δ_i|², mean over crystals, of the (n, 3) error P − P̃ in Å expressed in `unit`."""
     with torch.autocast(error.device.type, enabled=False):
         error = error.float()
         if unit == "min_edge":

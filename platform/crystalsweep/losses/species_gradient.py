@@ -14,7 +14,7 @@ SpeciesGradient = Literal["straight_through", "gumbel", "soft", "none"]
 def species_for_discriminator(
     logits: Tensor, mode: SpeciesGradient, temperature: float = 1.0, generator: torch.Generator | None = None
 ) -> Tensor:
-    """(n, 119) species weights from (n, 118) logits; nothing on the mask token.
+    """Return (n, 119) species weights from (n, 118) logits; nothing on the mask token.
 
     `straight_through`: one-hot forward, softmax backward (doi:10.48550/arXiv.1308.3432). `gumbel`: the same for a
     sample (doi:10.48550/arXiv.1611.01144), drawn from `generator`. `soft`: the softmax itself. `none`: one-hot, no

@@ -22,7 +22,7 @@ _VECTORS = 1 << 15
 
 
 def best_of_descents(displacement: Array, cells: Cells) -> Array:
-    """(B, N, 3) Å: displacement (B, N, 3) of B crystals with N atoms each, less the best translation found.
+    """Return (B, N, 3) Å: displacement (B, N, 3) of B crystals with N atoms each, less the best translation found.
 
     Descents start from the plain mean and from each atom's own displacement; of equally good ones the first is taken.
     """

@@ -18,12 +18,12 @@ Baseline = Callable[[Crystal, Crystal], Crystal]
 
 
 def ground_truth(original: Crystal, corrupted: Crystal) -> Crystal:  # noqa: ARG001 - the signature of a `Baseline`
-    """The original: the ceiling. SMACT rejects 8–27 % of real stable crystals, so its validity is not 1."""
+    """Return the original: the ceiling. SMACT rejects 8–27 % of real stable crystals, so its validity is not 1."""
     return original
 
 
 def identity(original: Crystal, corrupted: Crystal) -> Crystal:  # noqa: ARG001 - the signature of a `Baseline`
-    """The input, masked atoms still masked: the floor.
+    """Return the input, masked atoms still masked: the floor.
 
     It restores no composition, so its structural similarity would be undefined. Score it with
     `given_composition=True`: on positions alone, where it is 0 by construction; the table keeps the flag.
@@ -32,7 +32,7 @@ def identity(original: Crystal, corrupted: Crystal) -> Crystal:  # noqa: ARG001 
 
 
 def most_common_species(train_counts: Mapping[int, int]) -> Baseline:
-    """A baseline that fills masked atoms with the commonest element of the training set, positions as corrupted.
+    """Return a baseline that fills masked atoms with the commonest element of the training set, positions as corrupted.
 
     Args:
         train_counts: Atoms (or crystals) of the training set by atomic number; ties go to the lighter element.

@@ -37,7 +37,7 @@ class Interval:
 def clustered_mean(
     values: ArrayLike, clusters: ArrayLike, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Mean of values (n,) with its interval over clusters (n,); NaN values are left out.
+    """Return mean of values (n,) with its interval over clusters (n,); NaN values are left out.
 
     No value gives NaN throughout; one cluster gives NaN bounds. The same input gives the same interval.
     """
@@ -53,7 +53,7 @@ def clustered_ratio(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Σ numerators / Σ denominators, each (n,), e.g. masked atoms restored / masked atoms; n counts the rows.
+    """Return Σ numerators / Σ denominators, each (n,), e.g. masked atoms restored / masked atoms; n counts the rows.
 
     Rows with a NaN or without a positive denominator are left out.
     """
@@ -70,7 +70,8 @@ def paired_difference(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Mean of a − b, (n,) each, row i of both being the same corrupted crystal; rows with a NaN in either are left out.
+    """Return mean of a − b, (n,) each, row i of both being the same corrupted crystal; rows with a NaN in either are
+    left out.
 
     `weights` (n,), the denominators both share, makes it a difference of ratios. `summary.compare` pairs two tables.
     """
@@ -86,7 +87,7 @@ def _bootstrap(
     confidence: float,
     seed: int,
 ) -> Interval:
-    """Percentile interval of a ratio of sums."""
+    """Return percentile interval of a ratio of sums."""
     top = np.asarray(numerators, dtype=np.float64)
     bottom = np.ones_like(top) if denominators is None else np.asarray(denominators, dtype=np.float64)
     codes = pd.factorize(np.asarray(clusters), sort=True)[0]
@@ -108,13 +109,13 @@ def _bootstrap(
 def _resampled(
     tops: NDArray[np.float64], bottoms: NDArray[np.float64], n_resamples: int, seed: int
 ) -> NDArray[np.float64]:
-    """(n_resamples,) ratios of sums over clusters drawn with replacement."""
+    """Return (n_resamples,) ratios of sums over clusters drawn with replacement."""
     drawn = _draws(len(tops), n_resamples, seed)
     return np.concatenate([tops[block].sum(axis=1) / bottoms[block].sum(axis=1) for block in drawn])
 
 
 def resampled_sums(sums: NDArray[np.float64], n_resamples: int, seed: int = 0) -> NDArray[np.float64]:
-    """(n_resamples, k) column sums of `sums` (clusters, k) over clusters drawn with replacement.
+    """Return (n_resamples, k) column sums of `sums` (clusters, k) over clusters drawn with replacement.
 
     All columns share the draws, which are those of the intervals above at the same seed. One matrix product per
     block of draws: for many columns much faster than gathering each.
@@ -129,7 +130,7 @@ def resampled_sums(sums: NDArray[np.float64], n_resamples: int, seed: int = 0) -
 
 
 def _draws(size: int, n_resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Blocks (up to n_resamples, size) of cluster indices drawn with replacement."""
+    """Yield blocks (up to n_resamples, size) of cluster indices drawn with replacement."""
     generator = np.random.default_rng(seed)
     block = max(1, _BLOCK // size)
     for start in range(0, n_resamples, block):

@@ -32,7 +32,7 @@ class _Element(NamedTuple):
 
 
 def charge_balanced(numbers: Sequence[int], counts: Sequence[int], rules: CompositionRules) -> bool:
-    """Whether `smact_validity` accepts a composition.
+    """Return whether `smact_validity` accepts a composition.
 
     Args:
         numbers: Distinct atomic numbers 1…103, ascending (the order matters for `missing_electronegativity="passes"`).
@@ -56,7 +56,8 @@ def charge_balanced(numbers: Sequence[int], counts: Sequence[int], rules: Compos
 
 
 def _ordered(elements: Sequence[_Element], counts: Sequence[int]) -> bool:
-    """Neutral with every cation less electronegative than every anion; all electronegativities are known.
+    """Return whether a formula is neutral with every cation less electronegative than every anion; all
+    electronegativities are known.
 
     Then one cut through the sorted electronegativities has no anion below it and no cation from it on: the charges
     that the elements below can reach must meet those that the others can.
@@ -76,7 +77,7 @@ def _ordered(elements: Sequence[_Element], counts: Sequence[int]) -> bool:
 
 
 def _passes_unknown(states: Sequence[States], counts: Sequence[int], scale: Sequence[float | None]) -> bool:
-    """Neutral and accepted by CDVAE's routine where an electronegativity is unknown.
+    """Return whether a formula is neutral and accepted by CDVAE's routine where an electronegativity is unknown.
 
     With SMACT 2.2.1, for which CDVAE wrote it, the Pauling test goes through the pairs (0, 1), (0, 2), … and stops at
     the first pair with an unknown: it rejects charges of equal sign, and cannot compare those of unlike sign, which
@@ -96,7 +97,7 @@ def _passes_unknown(states: Sequence[States], counts: Sequence[int], scale: Sequ
 
 
 def _reaches_zero(states: Sequence[States], counts: Sequence[int]) -> bool:
-    """Whether one state per element can be chosen such that the charges, times the counts, add up to zero."""
+    """Return whether one state per element can be chosen such that the charges, times the counts, add up to zero."""
     if not all(states):
         return False
     lowest = [min(choices) for choices in states]
@@ -108,7 +109,8 @@ def _reaches_zero(states: Sequence[States], counts: Sequence[int]) -> bool:
 
 
 def _shifted(reached: int, states: States, count: int) -> int:
-    """The integers `reached` (bit k for charge k) with `count` atoms in one of `states` (>= 0) added; 0 if none."""
+    """Return the integers `reached` (bit k for charge k) with `count` atoms in one of `states` (>= 0) added; 0 if
+    none."""
     union = 0
     for state in states:
         union |= reached << count * state
@@ -117,7 +119,7 @@ def _shifted(reached: int, states: States, count: int) -> int:
 
 @cache
 def _element(number: int, oxidation_states: str) -> _Element:
-    """SMACT is imported here: it takes more than a second."""
+    """Return SMACT's data, imported here: it takes more than a second."""
     from smact import Element, metals, ordered_elements
 
     symbol = ordered_elements(number, number)[0]
@@ -130,7 +132,8 @@ def _element(number: int, oxidation_states: str) -> _Element:
 
 @cache
 def _icsd24() -> dict[str, list[int]]:
-    """States that `smact_validity` takes by default. SMACT's set named "icsd24" also keeps those seen once."""
+    """Return the states that `smact_validity` takes by default. SMACT's set named "icsd24" also keeps those seen
+    once."""
     from smact.utils.oxidation import ICSD24OxStatesFilter
 
     table = ICSD24OxStatesFilter().filter(consensus=3, include_zero=False, commonality="low")

@@ -41,7 +41,7 @@ DISTANCES = ("quantity", "measure", "distance", "low", "high", "floor", "floor_h
 
 
 def crystal_system_of(space_group: int) -> str:
-    """The crystal system of a space group 1…230; `unknown` for anything else."""
+    """Return the crystal system of a space group 1…230; `unknown` for anything else."""
     if not 1 <= space_group <= _LAST_GROUP[-1]:
         return "unknown"
     return CRYSTAL_SYSTEMS[int(np.searchsorted(_LAST_GROUP, space_group))]
@@ -51,7 +51,7 @@ _groups: WeakKeyDictionary[Crystal, dict[float, int]] = WeakKeyDictionary()
 
 
 def space_group_of(crystal: Crystal, symprec: float = SYMPREC) -> int:
-    """spglib's space group 1…230; 0 where there is none to find (NaN, no volume, no atoms, atoms on each other).
+    """Return spglib's space group 1…230; 0 where there is none to find (NaN, no volume, no atoms, atoms on each other).
 
     Found once per crystal object.
     """
@@ -76,7 +76,7 @@ def _space_group(crystal: Crystal, symprec: float) -> int:
 
 
 def density_of(crystal: Crystal) -> float:
-    """Mass density, g/cm³; NaN for a cell without volume and for atoms that are no element."""
+    """Return mass density, g/cm³; NaN for a cell without volume and for atoms that are no element."""
     from ase.data import atomic_masses
 
     if not _has_cell(crystal) or (crystal.species <= MASK).any() or (crystal.species > N_ELEMENTS).any():
@@ -85,13 +85,14 @@ def density_of(crystal: Crystal) -> float:
 
 
 def _has_cell(crystal: Crystal) -> bool:
-    """Atoms in a cell whose volume is finite and at least `MIN_VOLUME`."""
+    """Return atoms in a cell whose volume is finite and at least `MIN_VOLUME`."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(len(crystal) and np.isfinite(crystal.lattice).all() and MIN_VOLUME <= crystal.volume < np.inf)
 
 
 def describe_crystals(crystals: Sequence[Crystal], symprec: float = SYMPREC) -> pd.DataFrame:
-    """density (g/cm³, NaN without one), n_elements, space_group (0 without one), crystal_system; a row per crystal."""
+    """Return density (g/cm³, NaN without one), n_elements, space_group (0 without one), crystal_system; a row per
+    crystal."""
     groups = [space_group_of(crystal, symprec) for crystal in crystals]
     return pd.DataFrame(
         {
@@ -104,13 +105,13 @@ def describe_crystals(crystals: Sequence[Crystal], symprec: float = SYMPREC) -> 
 
 
 def reference_frame(crystals: Sequence[Crystal], symprec: float = SYMPREC) -> pd.DataFrame:
-    """Crystals as `distances` takes them: parent (each its own), species and what `describe_crystals` says."""
+    """Return crystals as `distances` takes them: parent (each its own), species and what `describe_crystals` says."""
     ids = {"parent": [crystal.id for crystal in crystals], "species": [crystal.species for crystal in crystals]}
     return pd.DataFrame(ids).join(describe_crystals(crystals, symprec))
 
 
 def generated_frame(table: pd.DataFrame) -> pd.DataFrame:
-    """The generated crystals of a scored table as `distances` takes them, without rows that could not be scored.
+    """Return the generated crystals of a scored table as `distances` takes them, without rows that could not be scored.
 
     The table's `crystal_system` is the parent's; here it follows from `space_group`.
     """
@@ -126,7 +127,7 @@ def generated_frame(table: pd.DataFrame) -> pd.DataFrame:
 def distances(
     generated: pd.DataFrame, reference: pd.DataFrame, *, n_resamples: int = 200, confidence: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """How far `generated` is from `reference`; a row per quantity that both have, with the columns `DISTANCES`.
+    """Return how far `generated` is from `reference`; a row per quantity that both have, with the columns `DISTANCES`.
 
     `density` (g/cm³) and `n_elements` by 1-Wasserstein distance; `elements` (shares of atoms), `space_groups` and
     `crystal_systems` by Jensen–Shannon distance (base 2, 0…1). Two samples of one population are never at distance
@@ -191,12 +192,12 @@ def _distance_row(
 
 
 def _drawn(generator: np.random.Generator, n: int, size: int) -> NDArray[np.float64]:
-    """(size,) how often each of `size` parents is drawn in `n` draws with replacement."""
+    """Return (size,) how often each of `size` parents is drawn in `n` draws with replacement."""
     return np.bincount(generator.integers(size, size=n), minlength=size).astype(float)
 
 
 def _wasserstein(a: pd.DataFrame, b: pd.DataFrame) -> _Weighted:
-    """Of the numbers in the second column."""
+    """Return the Wasserstein distance of the numbers in the second column."""
     from scipy.stats import wasserstein_distance
 
     values, codes = zip(*[(side.iloc[:, 1].to_numpy(float), _codes(side)) for side in (a, b)], strict=True)
@@ -204,7 +205,8 @@ def _wasserstein(a: pd.DataFrame, b: pd.DataFrame) -> _Weighted:
 
 
 def _jensen_shannon(a: pd.DataFrame, b: pd.DataFrame) -> _Weighted:
-    """Of the shares of categories, or of lists of them (an atom counts once), in the second column."""
+    """Return the Jensen–Shannon divergence of the shares of categories, or of lists of them (an atom counts once), in
+    the second column."""
     from scipy.spatial.distance import jensenshannon
 
     long = [side.assign(code=_codes(side)).explode(side.columns[1]) for side in (a, b)]

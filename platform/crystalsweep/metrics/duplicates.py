@@ -40,7 +40,7 @@ _asked: WeakKeyDictionary[Crystal, str] = WeakKeyDictionary()
 
 
 def unscorable(crystal: Crystal) -> str:
-    """Why a crystal cannot be compared with any other; empty if it can.
+    """Return why a crystal cannot be compared with any other; empty if it can.
 
     Found out once per crystal object: matching, novelty and uniqueness all ask.
     """
@@ -50,7 +50,7 @@ def unscorable(crystal: Crystal) -> str:
 
 
 def too_large(crystal: Crystal) -> str:
-    """Why a scorable crystal is not given to the matcher, which would take minutes; empty if it is."""
+    """Return why a scorable crystal is not given to the matcher, which would take minutes; empty if it is."""
     if len(crystal) > LARGEST:
         return f"{len(crystal)} atoms, more than {LARGEST}"
     return "cell too elongated" if _lattice_points(crystal) > ELONGATED else ""
@@ -79,19 +79,19 @@ def _lattice_points(crystal: Crystal) -> float:
 
 
 def structure(crystal: Crystal) -> Structure:
-    """The crystal for pymatgen."""
+    """Return the crystal for pymatgen."""
     from pymatgen.core import Structure
 
     return Structure(crystal.lattice, crystal.species.tolist(), crystal.frac)
 
 
 def free_length(crystal: Crystal) -> float:
-    """(V/N)^(1/3), Å: the unit of `stol` and of the RMSD."""
+    """Return (V/N)^(1/3), Å: the unit of `stol` and of the RMSD."""
     return float((crystal.volume / len(crystal)) ** (1 / 3))
 
 
 def same_lattice(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether lattices (..., 3, 3), Å, agree to what single precision and text files keep."""
+    """Return whether lattices (..., 3, 3), Å, agree to what single precision and text files keep."""
     return np.asarray(np.isclose(a, b, rtol=1e-5, atol=1e-4).all(axis=(-2, -1)))
 
 
@@ -111,7 +111,7 @@ class Comparable:
 
 
 def largest_gaps(known: list[Comparable], crystal: Crystal) -> NDArray[np.float64]:
-    """(R,): the largest displacement, in (V/N)^(1/3), between `crystal` and each known one, paired site by site.
+    """Return (R,): the largest displacement, in (V/N)^(1/3), between `crystal` and each known one, paired site by site.
 
     The mean displacement is removed. Infinite where the two do not have the same lattice and species, site by site.
     Any mapping bounds the best one from above, so a gap below stol settles that the two are the same.
@@ -132,7 +132,7 @@ def largest_gaps(known: list[Comparable], crystal: Crystal) -> NDArray[np.float6
 
 
 def fits(known: Comparable, crystal: Comparable, tolerances: MatcherTolerances) -> bool:
-    """`StructureMatcher.fit(known, crystal)`; False where pymatgen fails or one is too large.
+    """Return `StructureMatcher.fit(known, crystal)`; False where pymatgen fails or one is too large.
 
     Both must have the same reduced composition. Reduced cells with different numbers of sites never fit, so the matcher
     is not asked. Its answer may depend on which of the two comes first; here it is always the one known before.
@@ -150,7 +150,7 @@ def fits(known: Comparable, crystal: Comparable, tolerances: MatcherTolerances) 
 
 @lru_cache(maxsize=8)
 def matcher(tolerances: MatcherTolerances) -> StructureMatcher:
-    """pymatgen's matcher with these tolerances and its other defaults."""
+    """Return pymatgen's matcher with these tolerances and its other defaults."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     return StructureMatcher(**tolerances.model_dump())

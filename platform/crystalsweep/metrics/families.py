@@ -28,7 +28,7 @@ _SUPERHEAVY = 112
 
 @cache
 def family(number: int) -> str:
-    """The entry of `FAMILIES` that an element (1…118) belongs to, from pymatgen's `Element`."""
+    """Return the entry of `FAMILIES` that an element (1…118) belongs to, from pymatgen's `Element`."""
     from pymatgen.core import Element
 
     element = Element.from_Z(number)
@@ -49,7 +49,7 @@ def family(number: int) -> str:
 
 @cache
 def group(number: int) -> int:
-    """Column of the periodic table, 1…18; lanthanides and actinides count as group 3, as in pymatgen."""
+    """Return column of the periodic table, 1…18; lanthanides and actinides count as group 3, as in pymatgen."""
     from pymatgen.core import Element
 
     return int(Element.from_Z(number).group)
@@ -57,7 +57,7 @@ def group(number: int) -> int:
 
 @cache
 def symbol(number: int) -> str:
-    """Symbol of an element (1…118)."""
+    """Return symbol of an element (1…118)."""
     from pymatgen.core import Element
 
     return str(Element.from_Z(number).symbol)
@@ -65,12 +65,12 @@ def symbol(number: int) -> str:
 
 @cache
 def number_of(symbol: str) -> int:
-    """Atomic number of a symbol."""
+    """Return atomic number of a symbol."""
     from pymatgen.core import Element
 
     return int(Element(symbol).Z)
 
 
 def by_family(numbers: Iterable[int]) -> list[int]:
-    """Atomic numbers sorted by family, then group, then row: Ti, Zr and Hf stand side by side."""
+    """Return atomic numbers sorted by family, then group, then row: Ti, Zr and Hf stand side by side."""
     return sorted(numbers, key=lambda z: (FAMILIES.index(family(z)), group(z), z))

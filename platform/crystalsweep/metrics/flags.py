@@ -49,7 +49,8 @@ Check = Callable[[pd.DataFrame, pd.DataFrame | None], Iterator[str]]
 
 
 def flags(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
-    """Per row name, one sentence with its numbers for each thing that makes them hollow; empty where there is none.
+    """Return, per row name, one sentence with its numbers for each thing that makes them hollow; empty where there is
+    none.
 
     `tables` are scored tables. The row `ceiling`, the true crystals, is what validity and alloys are held against;
     without it, or without a column that a check needs, that check is left out.
@@ -190,13 +191,13 @@ def _of(count: int, table: pd.DataFrame) -> str:
 
 
 def _mean(name: str, table: pd.DataFrame) -> float:
-    """Mean of a secondary metric; NaN where the table does not define it."""
+    """Return mean of a secondary metric; NaN where the table does not define it."""
     metric = {metric.name: metric for metric in SECONDARY}[name]
     return metric.over(table, n_resamples=1).mean if available([metric], table) else np.nan
 
 
 def _compositions(species: pd.Series) -> pd.Series:
-    """Reduced compositions of lists of atomic numbers, comparable; rows without atoms are left out."""
+    """Return reduced compositions of lists of atomic numbers, comparable; rows without atoms are left out."""
     return pd.Series([reduced_composition(row) for row in species if row is not None and len(row)], dtype=object)
 
 
@@ -212,7 +213,7 @@ def _exempt(species: pd.Series) -> float:
 
 @cache
 def _metals() -> frozenset[int]:
-    """Atomic numbers of what SMACT takes for metals. Imported here: SMACT takes more than a second."""
+    """Return atomic numbers of what SMACT takes for metals. Imported here: SMACT takes more than a second."""
     from pymatgen.core import Element
     from smact import metals
 
@@ -220,12 +221,12 @@ def _metals() -> frozenset[int]:
 
 
 def _sizes(species: pd.Series) -> np.ndarray:
-    """(n,) atoms in lists of atomic numbers; NaN where there are none."""
+    """Return (n,) atoms in lists of atomic numbers; NaN where there are none."""
     return np.array([len(row) if row is not None and len(row) else np.nan for row in species], dtype=float)
 
 
 def _volumes(lattices: pd.Series) -> np.ndarray:
-    """(n,) Å³ of flattened lattices (9,); NaN for anything else."""
+    """Return (n,) Å³ of flattened lattices (9,); NaN for anything else."""
     cells = [row if row is not None and len(row) == 9 else [np.nan] * 9 for row in lattices]
     with np.errstate(over="ignore", invalid="ignore"):
         return np.abs(np.linalg.det(np.array(cells, dtype=float).reshape(-1, 3, 3)))

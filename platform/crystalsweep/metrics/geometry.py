@@ -31,12 +31,12 @@ class Cells(NamedTuple):
     """(C,) Å, length of the shortest lattice vector."""
 
     def take(self, index: Indices) -> Cells:
-        """The cells of (K,) indices, repeats allowed."""
+        """Return the cells of (K,) indices, repeats allowed."""
         return Cells(self.basis[index], self.rotation[index], self.shortest[index])
 
 
 def cells_of(lattices: Array) -> Cells:
-    """The reduced cells of lattices (C, 3, 3), Å; the reduction of each lattice is cached.
+    """Return the reduced cells of lattices (C, 3, 3), Å; the reduction of each lattice is cached.
 
     Raises:
         numpy.linalg.LinAlgError: A lattice is not finite.
@@ -49,7 +49,7 @@ def cells_of(lattices: Array) -> Cells:
 
 
 def plane_spacings(lattices: Array) -> tuple[Array, Array]:
-    """Spacings (C, 3) Å of the lattice planes spanned by two of the three vectors, and volumes (C,) Å³.
+    """Return spacings (C, 3) Å of the lattice planes spanned by two of the three vectors, and volumes (C,) Å³.
 
     A lattice vector n₁a₁ + n₂a₂ + n₃a₃ is at least |n_k| h_k long for every k. Zero for a flat cell; no overflow.
     """
@@ -63,7 +63,7 @@ def plane_spacings(lattices: Array) -> tuple[Array, Array]:
 
 
 def minimum_images(delta: Array, cells: Cells, cell: Indices) -> Array:
-    """(M, 3) Å: the shortest vectors that differ from delta (M, 3) Å by vectors of lattice `cell` (M,)."""
+    """Return (M, 3) Å: the shortest vectors that differ from delta (M, 3) Å by vectors of lattice `cell` (M,)."""
     turned = np.einsum("mj,mij->im", delta, cells.rotation[cell])
     wrap(turned, _lower(cells.basis[cell]), cells.shortest[cell])
     return np.einsum("im,mij->mj", turned, cells.rotation[cell])
@@ -100,7 +100,7 @@ def wrap(vectors: Array, lower: Array, shortest: Array) -> None:
 
 
 def lower_entries(cells: Cells) -> Array:
-    """(6, C) entries of the triangular bases, as `wrap` takes them."""
+    """Return (6, C) entries of the triangular bases, as `wrap` takes them."""
     return _lower(cells.basis)
 
 
@@ -115,7 +115,7 @@ def _round_off(vectors: Array, lower: Array) -> None:
 
 
 def _squared(vectors: Array) -> Array:
-    """(...) squared lengths of (3, ...)."""
+    """Return (...) squared lengths of (3, ...)."""
     return np.einsum("i...,i...->...", vectors, vectors)
 
 

@@ -49,7 +49,7 @@ class Kinship:
 def mined_correlation(
     replacement: Replacement, *, min_n: int = MIN_N, permutations: int = 999, seed: int = 0
 ) -> MinedCorrelation:
-    """Spearman's correlation of P(A→B) with the data-mined one over the cells A ≠ B of rows with n >= `min_n`.
+    """Return Spearman's correlation of P(A→B) with the data-mined one over the cells A ≠ B of rows with n >= `min_n`.
 
     B runs over every mined element that replaces or is replaced anywhere: a pair that never occurs counts as 0. Cells
     of one row or column depend on each other, so p comes from relabelling all elements of the mined matrix at once,
@@ -71,7 +71,7 @@ def mined_correlation(
 
 
 def _cells(replacement: Replacement, min_n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cells to correlate, and the mined matrix over the elements they are of."""
+    """Return cells to correlate, and the mined matrix over the elements they are of."""
     mined, model = mined_matrix(), replacement.probability
     elements = [name for name in mined.index if name in model.index or name in model.columns]
     rows = [name for name in elements if replacement.n_row.get(name, 0) >= min_n]

@@ -49,7 +49,7 @@ class Match(NamedTuple):
 
 
 def match(original: Crystal, generated: Crystal, tolerances: MatcherTolerances) -> Match:
-    """Whether the two are one crystal within the tolerances, and how far apart.
+    """Return whether the two are one crystal within the tolerances, and how far apart.
 
     What no matcher can read is not matched, with the reason; nor is a large cell unless its sites match as they stand.
     """
@@ -75,7 +75,7 @@ def match(original: Crystal, generated: Crystal, tolerances: MatcherTolerances) 
 def match_columns(
     originals: Iterable[Crystal], generated: Iterable[Crystal], settings: MetricConfig, reference: Reference | None
 ) -> pd.DataFrame:
-    """`COLUMNS` for pairs of crystals, row by row.
+    """Return `COLUMNS` for pairs of crystals, row by row.
 
     `match_failure` says why a pair could not be compared. `novel_vs_reference` is 1.0 where the reference does not hold
     the crystal, 0.0 where it does or the crystal is unscorable, NaN without a reference; `reference_match` is the id
@@ -100,7 +100,7 @@ def _novelty(crystal: Crystal, tolerances: MatcherTolerances, reference: Referen
 
 
 def _site_by_site(original: Crystal, generated: Crystal, stol: float) -> float:
-    """RMSD of the sites as they stand, without their mean displacement; NaN if that is no match.
+    """Return RMSD of the sites as they stand, without their mean displacement; NaN if that is no match.
 
     Asked for are one lattice, the species site by site, an RMSD below stol, which is what `get_rms_dist` accepts, and
     no site beyond 2 stol, its limit between a site and its anchor: the RMSD alone would let one atom in twenty go

@@ -45,7 +45,7 @@ class Reference:
         self.__dict__ |= state | {"_found": WeakKeyDictionary()}
 
     def find(self, crystal: Crystal, tolerances: MatcherTolerances) -> str:
-        """Id of a reference crystal that is the same one; empty if there is none or `crystal` is unscorable.
+        """Return id of a reference crystal that is the same one; empty if there is none or `crystal` is unscorable.
 
         Of several, the nearest on the same sites, else the first in the order they were given.
         """
@@ -63,7 +63,7 @@ class Reference:
         return next((other.crystal.id for other in known if fits(other, new, tolerances)), "")
 
     def contains(self, crystal: Crystal, tolerances: MatcherTolerances) -> bool | None:
-        """Whether a reference crystal is the same one; None if `crystal` is unscorable."""
+        """Return whether a reference crystal is the same one; None if `crystal` is unscorable."""
         return None if unscorable(crystal) else bool(self.find(crystal, tolerances))
 
     def _of_composition(self, formula: str) -> list[Comparable]:
@@ -74,7 +74,7 @@ class Reference:
 
 
 def novel_vs_input(table: pd.DataFrame) -> pd.Series:
-    """(n,) 1.0 where a crystal is valid both ways and its reduced composition is not its parent's, else 0.0.
+    """Return (n,) 1.0 where a crystal is valid both ways and its reduced composition is not its parent's, else 0.0.
 
     Reads structural_validity, compositional_validity, species_before and species_after (arrays of atomic numbers).
     """
@@ -85,7 +85,7 @@ def novel_vs_input(table: pd.DataFrame) -> pd.Series:
 
 
 def reduced_composition(species: ArrayLike) -> tuple[tuple[int, int], ...]:
-    """((Z, share), ...) with the shares in lowest terms; empty for no atoms."""
+    """Return ((Z, share), ...) with the shares in lowest terms; empty for no atoms."""
     numbers, counts = np.unique(np.asarray(species, dtype=np.int64), return_counts=True)
     divisor = np.gcd.reduce(counts) if len(counts) else 1
     return tuple(zip(numbers.tolist(), (counts // divisor).tolist(), strict=True))

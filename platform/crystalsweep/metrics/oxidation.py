@@ -17,7 +17,7 @@ _TRIALS = 20_000
 
 @cache
 def known_states(number: int) -> frozenset[int]:
-    """Oxidation states found in the ICSD, or else common ones; what pymatgen guesses from."""
+    """Return oxidation states found in the ICSD, or else common ones; what pymatgen guesses from."""
     from pymatgen.core import Element
 
     element = Element.from_Z(number)
@@ -25,7 +25,8 @@ def known_states(number: int) -> frozenset[int]:
 
 
 def oxidation_states(species: NDArray[np.int64]) -> Mapping[int, float]:
-    """Likeliest mean oxidation state by atomic number for species (N,), as pymatgen guesses it from the composition.
+    """Return the likeliest mean oxidation state by atomic number for species (N,), as pymatgen guesses it from the
+    composition.
 
     Empty where no charge balance exists (alloys), for a lone element, and where looking for one would take too many
     trials. Cached by reduced composition.
@@ -39,7 +40,7 @@ def oxidation_states(species: NDArray[np.int64]) -> Mapping[int, float]:
 
 @lru_cache(maxsize=1 << 16)
 def _guessed(composition: tuple[tuple[int, int], ...]) -> Mapping[int, float]:
-    """The guess for ((Z, count), ...)."""
+    """Return the guess for ((Z, count), ...)."""
     from pymatgen.core import Composition, Element
 
     if _trials(composition) > _TRIALS:
@@ -50,7 +51,8 @@ def _guessed(composition: tuple[tuple[int, int], ...]) -> Mapping[int, float]:
 
 
 def _trials(composition: tuple[tuple[int, int], ...]) -> float:
-    """What pymatgen's guess costs: states per element and atom, then totals of the elements against each other."""
+    """Return what pymatgen's guess costs: states per element and atom, then totals of the elements against each
+    other."""
     tried, totals = 0, 1
     for z, count in composition:
         states = known_states(z)

@@ -26,7 +26,8 @@ Noise displaces by tenths of an Å, which is far above the tolerances (Å and fr
 
 
 def pairing_keys(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
-    """`KEYS` where both tables have them, else `parent`: crystals from files do not say how they were corrupted."""
+    """Return `KEYS` where both tables have them, else `parent`: crystals from files do not say how they were
+    corrupted."""
     keyed = all(key in table and table[key].notna().any() for key in KEYS for table in (a, b))
     return KEYS if keyed else ("parent",)
 
@@ -34,7 +35,7 @@ def pairing_keys(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
 def paired_rows(
     a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("a", "b"), keys: Sequence[str] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of two tables whose `keys` both hold, in the same order; `names` are for messages.
+    """Return the rows of two tables whose `keys` both hold, in the same order; `names` are for messages.
 
     Without `keys`, they are those of `pairing_keys`, and rows with other inputs are left out where tables hold inputs.
 
@@ -55,12 +56,14 @@ def paired_rows(
 
 
 def other_inputs(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("a", "b")) -> int:
-    """Number of rows that have the same keys in both tables, but other inputs; raises as `paired_rows` for the keys."""
+    """Count the rows that have the same keys in both tables, but other inputs; raises as `paired_rows` for the
+    keys."""
     return int((~same_inputs(*_with_keys(a, b, names, pairing_keys(a, b)))).sum())
 
 
 def same_inputs(a: pd.DataFrame, b: pd.DataFrame) -> NDArray[np.bool_]:
-    """(n,) whether rows of equal position restore the same corrupted crystal, by those of `INPUT` that both have.
+    """Return (n,) whether rows of equal position restore the same corrupted crystal, by those of `INPUT` that both
+    have.
 
     Compared as numbers, since the same draws differ in their last digits between machines.
     """
@@ -72,7 +75,7 @@ def same_inputs(a: pd.DataFrame, b: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _same(a: NDArray[np.object_], b: NDArray[np.object_], tolerance: float, *, periodic: bool) -> NDArray[np.bool_]:
-    """(n,) whether arrays agree in length and, within `tolerance`, in every number."""
+    """Return (n,) whether arrays agree in length and, within `tolerance`, in every number."""
     left, right = ([np.ravel(np.asarray(row, dtype=float)) for row in rows] for rows in (a, b))
     lengths, others = (np.array([len(row) for row in rows]) for rows in (left, right))
     same = lengths == others
@@ -90,7 +93,7 @@ def _same(a: NDArray[np.object_], b: NDArray[np.object_], tolerance: float, *, p
 def _with_keys(
     a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str], keys: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows whose keys both tables hold, in the order of `a`."""
+    """Return the rows whose keys both tables hold, in the order of `a`."""
     columns = list(keys)
     left, right = (_numbered(table, columns, name) for table, name in zip((a, b), names, strict=True))
     both = left.merge(right, on=columns, suffixes=("_a", "_b"))
@@ -103,7 +106,7 @@ def _with_keys(
 
 
 def _numbered(table: pd.DataFrame, columns: list[str], name: str) -> pd.DataFrame:
-    """The keys of a table with the positions of their rows."""
+    """Return the keys of a table with the positions of their rows."""
     keys = table[columns].assign(row=np.arange(len(table)))
     if "sigma_noise" in columns:
         keys["sigma_noise"] = keys["sigma_noise"].astype(float).round(6)  # 0.1 may have passed through float32

@@ -36,7 +36,7 @@ class Replacement:
 
 
 def novel_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a scored table that are valid both ways and of another composition than their parent.
+    """Return rows of a scored table that are valid both ways and of another composition than their parent.
 
     Taken from the column `novel_vs_input` if there is one, from the scores otherwise.
     """
@@ -51,7 +51,7 @@ def novel_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def replacements(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per novel crystal and pair A→B at its masked sites.
+    """Return one row per novel crystal and pair A→B at its masked sites.
 
     Columns: crystal (row of `novel_rows`), replaced, replacing (atomic numbers), share (of the crystal's replaced
     sites of A, those that hold B). A novel crystal may have none, if its visible species changed.
@@ -70,12 +70,13 @@ def _flat(lists: pd.Series) -> NDArray[np.int64]:
 
 
 def replacement_counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Novel crystals with at least one site A→B: replaced × replacing symbols in family order; each counts once."""
+    """Return novel crystals with at least one site A→B: replaced × replacing symbols in family order; each counts
+    once."""
     return _by_symbol(replacements(table).groupby(["replaced", "replacing"]).size())
 
 
 def replacement_matrix(table: pd.DataFrame) -> Replacement:
-    """P(A→B): mean, over the novel crystals in which A is replaced, of the share of those sites that B takes.
+    """Return P(A→B): mean, over the novel crystals in which A is replaced, of the share of those sites that B takes.
 
     This is the paper's average of P(A→B | condition), a condition being one corrupted crystal, each weighing the same.
     """
@@ -88,7 +89,7 @@ def replacement_matrix(table: pd.DataFrame) -> Replacement:
 
 
 def _by_symbol(cells: pd.Series) -> pd.DataFrame:
-    """A Series over (replaced, replacing) as a matrix of symbols, 0 where it has no cell."""
+    """Return A Series over (replaced, replacing) as a matrix of symbols, 0 where it has no cell."""
     matrix = cells.unstack(fill_value=0)
     rows, columns = (by_family(axis.to_numpy(dtype=int).tolist()) for axis in (matrix.index, matrix.columns))
     matrix = matrix.reindex(index=rows, columns=columns)
@@ -96,7 +97,8 @@ def _by_symbol(cells: pd.Series) -> pd.DataFrame:
 
 
 def replacement_rates(table: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Eq. 7 by mask type: share of its novel crystals in which X is replaced, and in which X replaces another element.
+    """Compute Eq. 7 by mask type: share of its novel crystals in which X is replaced, and in which X replaces another
+    element.
 
     Long form with the columns mask_type, role (`replaced` or `replacing`), element, mean, low, high (95 %, novel
     crystals resampled by parent), count (the numerator), n (novel crystals) and clusters (their parents). Elements
@@ -113,7 +115,8 @@ def replacement_rates(table: pd.DataFrame, *, n_resamples: int = 1000, seed: int
 
 
 def _rates(rows: pd.DataFrame, pairs: pd.DataFrame, role: str, n_resamples: int, seed: int) -> pd.DataFrame:
-    """Of one mask type and role. All elements share the resampled parents, which makes it one matrix product."""
+    """Compute the rates of one mask type and role. All elements share the resampled parents, which makes it one matrix
+    product."""
     parent, names = pd.factorize(rows["parent"], sort=True)
     once = pairs[pairs["crystal"].isin(rows.index)].drop_duplicates(["crystal", role])
     elements, column = np.unique(once[role].to_numpy(dtype=int), return_inverse=True)

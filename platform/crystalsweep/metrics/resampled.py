@@ -25,7 +25,7 @@ _BLOCK = 1 << 22
 
 
 def clustered_median(values: ArrayLike, clusters: ArrayLike, *, n_resamples: int = 1000, seed: int = 0) -> Interval:
-    """Median of values (n,) with its interval over clusters (n,); NaN values are left out.
+    """Return median of values (n,) with its interval over clusters (n,); NaN values are left out.
 
     No value gives NaN throughout; one cluster gives NaN bounds.
     """
@@ -43,7 +43,8 @@ def clustered_median(values: ArrayLike, clusters: ArrayLike, *, n_resamples: int
 def clustered_shares(
     tops: ArrayLike, bottoms: ArrayLike, clusters: ArrayLike, *, n_resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Σ tops / Σ bottoms of each of k columns, (n, k) and (n,) or (n, k), e.g. crystals of each class / crystals.
+    """Return Σ tops / Σ bottoms of each of k columns, (n, k) and (n,) or (n, k), e.g. crystals of each class /
+    crystals.
 
     Columns mean, low, high, n (rows with a positive bottom), a row per column of `tops`.
     """
@@ -57,7 +58,8 @@ def clustered_shares(
 
 
 def area_over_sigma(metric: Metric, table: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) -> Interval:
-    """Mean height of a metric's curve over sigma_noise, by the trapezoidal rule; NaN with fewer than two noise levels.
+    """Return mean height of a metric's curve over sigma_noise, by the trapezoidal rule; NaN with fewer than two noise
+    levels.
 
     A noise level without a value makes it NaN, since the curve has a gap there.
     """
@@ -78,14 +80,14 @@ def area_over_sigma(metric: Metric, table: pd.DataFrame, *, n_resamples: int = 1
 
 
 def _known(values: Array, clusters: ArrayLike) -> tuple[Array, NDArray[np.intp]]:
-    """Finite values and their clusters, counted from zero."""
+    """Return finite values and their clusters, counted from zero."""
     finite = np.isfinite(values)
     codes = pd.factorize(np.asarray(clusters)[finite], sort=True)[0]
     return values[finite], codes
 
 
 def _sums(tops: Array, bottoms: Array, clusters: ArrayLike) -> tuple[Array, Array]:
-    """(clusters, k) sums of both (n, k), of the clusters that have a positive bottom in some column."""
+    """Return (clusters, k) sums of both (n, k), of the clusters that have a positive bottom in some column."""
     codes, names = pd.factorize(np.asarray(clusters), sort=True)
     member = csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(names), len(codes)))
     top, bottom = member @ np.where(bottoms > 0, tops, 0.0), member @ bottoms
@@ -98,7 +100,7 @@ def _ratio(top: Array, bottom: Array) -> Array:
 
 
 def _ratios(tops: Array, bottoms: Array, n_resamples: int, seed: int) -> Array:
-    """(n_resamples, k) ratios of sums over clusters drawn with replacement; NaN with fewer than two clusters."""
+    """Return (n_resamples, k) ratios of sums over clusters drawn with replacement; NaN with fewer than two clusters."""
     if len(tops) < 2:
         return np.full((n_resamples, tops.shape[1]), np.nan)
     drawn = resampled_sums(np.hstack([tops, bottoms]), n_resamples, seed)
@@ -106,7 +108,7 @@ def _ratios(tops: Array, bottoms: Array, n_resamples: int, seed: int) -> Array:
 
 
 def _bounds(resampled: Array) -> tuple[Array, Array]:
-    """2.5 % and 97.5 % of each column; NaN where more than `_UNDEFINED` of the resamples have no value."""
+    """Return 2.5 % and 97.5 % of each column; NaN where more than `_UNDEFINED` of the resamples have no value."""
     known = np.isnan(resampled).mean(axis=0) <= _UNDEFINED
     bounds = np.full((2, resampled.shape[1]), np.nan)
     if known.any():
@@ -115,7 +117,7 @@ def _bounds(resampled: Array) -> tuple[Array, Array]:
 
 
 def _medians(ordered: Array, codes: NDArray[np.intp], n_resamples: int, seed: int) -> Array:
-    """(n_resamples,) medians of ascending values whose clusters were drawn with replacement."""
+    """Return (n_resamples,) medians of ascending values whose clusters were drawn with replacement."""
     generator, clusters = np.random.default_rng(seed), int(codes.max()) + 1
     block = max(1, _BLOCK // len(ordered))
     medians = []

@@ -60,7 +60,7 @@ def score(
     settings: MetricConfig = _DEFAULT,
     given_composition: bool = False,
 ) -> Row:
-    """Scores of one generated crystal.
+    """Return scores of one generated crystal.
 
     A generated crystal with non-finite coordinates or another number of atoms gives a row whose `failure` says so:
     invalid, nothing restored, distances NaN. `failure` is empty otherwise. The structural similarities are NaN where
@@ -91,7 +91,7 @@ def score_table(
     settings: MetricConfig = _DEFAULT,
     given_composition: bool = False,
 ) -> pd.DataFrame:
-    """The rows of `keys` (`KEYS` columns, one row per generated crystal) with their scores beside them.
+    """Return the rows of `keys` (`KEYS` columns, one row per generated crystal) with their scores beside them.
 
     Raises:
         ValueError: The four differ in length, or a corrupted crystal lacks sites of its original.
@@ -114,7 +114,7 @@ def _columns(
     settings: MetricConfig,
     given_composition: bool,
 ) -> dict[str, Column]:
-    """Every column of `COLUMNS`, in that order."""
+    """Return every column of `COLUMNS`, in that order."""
     for original, corrupted in zip(originals, corrupteds, strict=True):
         check_sites(original, corrupted)
     size, counts = len(originals), _counts(originals)
@@ -138,7 +138,7 @@ def _columns(
 
 
 def _failure(original: Crystal, generated: Crystal) -> str:
-    """Why the generated crystal cannot be scored; empty if it can."""
+    """Return why the generated crystal cannot be scored; empty if it can."""
     if len(generated.species) != len(original) or generated.frac.shape != original.frac.shape:
         return f"{len(generated)} atoms instead of {len(original)}"
     if not np.isfinite(generated.frac).all():
@@ -149,7 +149,7 @@ def _failure(original: Crystal, generated: Crystal) -> str:
 
 
 def _distances(originals: Sequence[Crystal], others: Sequence[Crystal]) -> tuple[Column, Column]:
-    """Mean distances, Å, as they are and aligned."""
+    """Return mean distances, Å, as they are and aligned."""
     counts = _counts(originals)
     lattices = np.array([crystal.lattice for crystal in originals]).reshape(-1, 3, 3)
     deltas = [other.frac - original.frac for original, other in zip(originals, others, strict=True)]
@@ -163,7 +163,7 @@ def _compositions(
     generateds: Sequence[Crystal],
     rules: CompositionRules,
 ) -> dict[str, Column]:
-    """Eq. 4 and its parts: atoms restored where masked and kept where visible; the validity."""
+    """Compute Eq. 4 and its parts: atoms restored where masked and kept where visible; the validity."""
     counts, masked = _counts(originals), _species(corrupteds) == MASK
     true, made = _species(originals), _species(generateds)
     crystal = np.repeat(np.arange(len(counts)), counts)
@@ -179,7 +179,8 @@ def _compositions(
 
 
 def _balanced(ordered: NDArray[np.int64], counts: NDArray[np.int64], rules: CompositionRules) -> Column:
-    """The compositional validity from species (M,) that ascend within each crystal; equal crystals are asked once."""
+    """Return the compositional validity from species (M,) that ascend within each crystal; equal crystals are asked
+    once."""
     verdicts: dict[bytes, bool] = {}
     found = []
     for last, count in zip(np.cumsum(counts).tolist(), counts.tolist(), strict=True):
@@ -194,7 +195,7 @@ def _balanced(ordered: NDArray[np.int64], counts: NDArray[np.int64], rules: Comp
 def _similarities(
     scores: dict[str, Column], noise: Column, noise_aligned: Column, given_composition: bool
 ) -> dict[str, Column]:
-    """Eq. 5 per crystal, as the paper sums it (δ d / S) and as 1 − d / S where the composition was restored."""
+    """Compute Eq. 5 per crystal, as the paper sums it (δ d / S) and as 1 − d / S where the composition was restored."""
     restored = scores["compositional_similarity"]
     counted = restored | given_composition
     plain = _ratio(scores["distance"], noise)
@@ -221,6 +222,6 @@ def _species(crystals: Sequence[Crystal]) -> NDArray[np.int64]:
 
 
 def _sums(flags: NDArray[np.bool_], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(C,) number of true flags (M,) in each crystal."""
+    """Return (C,) number of true flags (M,) in each crystal."""
     crystal = np.repeat(np.arange(len(counts)), counts)
     return np.bincount(crystal[flags], minlength=len(counts)).astype(np.int64)

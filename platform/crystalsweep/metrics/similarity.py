@@ -19,7 +19,7 @@ Vectors = Array
 
 
 def reduced_lattice(lattice: Vectors) -> Vectors:
-    """LLL-reduced basis (3, 3), Å, of the same lattice in the same orientation; cached.
+    """Return LLL-reduced basis (3, 3), Å, of the same lattice in the same orientation; cached.
 
     Raises:
         numpy.linalg.LinAlgError: The lattice is not finite.
@@ -30,14 +30,15 @@ def reduced_lattice(lattice: Vectors) -> Vectors:
 
 
 def minimum_image(delta: Vectors, lattice: Vectors) -> Vectors:
-    """(..., 3) Å: the shortest vectors that differ from delta (..., 3) Å by lattice vectors; exact for every cell."""
+    """Return (..., 3) Å: the shortest vectors that differ from delta (..., 3) Å by lattice vectors; exact for every
+    cell."""
     flat = np.asarray(delta, dtype=np.float64).reshape(-1, 3)
     images = minimum_images(flat, cells_of(lattice[None]), np.zeros(len(flat), dtype=np.int64))
     return images.reshape(np.shape(delta))
 
 
 def displacements(original: Crystal, generated: Crystal) -> Vectors:
-    """(N, 3) Å: minimum-image displacement of each atom, generated − original.
+    """Return (N, 3) Å: minimum-image displacement of each atom, generated − original.
 
     Fractional differences are measured in the original's lattice, so that a strained cell alone displaces nothing.
 
@@ -49,7 +50,7 @@ def displacements(original: Crystal, generated: Crystal) -> Vectors:
 
 
 def check_sites(original: Crystal, other: Crystal) -> None:
-    """Nothing.
+    """Check that two crystals can be compared site by site.
 
     Raises:
         ValueError: The two hold different numbers of atoms.
@@ -62,7 +63,7 @@ def check_sites(original: Crystal, other: Crystal) -> None:
 
 
 def all_displacements(delta: Array, lattices: Array, counts: Indices) -> Vectors:
-    """(M, 3) Å: minimum images of fractional differences delta (M, 3) in lattices (C, 3, 3), Å.
+    """Return (M, 3) Å: minimum images of fractional differences delta (M, 3) in lattices (C, 3, 3), Å.
 
     Let v be delta wrapped into [−½, ½)³ and h the least spacing of lattice planes. Where |v| <= h/2, v is the minimum
     image: every lattice vector is at least h long, so another image is at least h − |v| >= |v| long. The others are
@@ -80,7 +81,7 @@ def all_displacements(delta: Array, lattices: Array, counts: Indices) -> Vectors
 
 
 def aligned(displacement: Vectors, lattice: Vectors) -> Vectors:
-    """(N, 3) Å: displacement (N, 3) without its rigid translation, as minimum images.
+    """Return (N, 3) Å: displacement (N, 3) without its rigid translation, as minimum images.
 
     The translation is the mean on the torus: the t with the least Σ|minimum image of (d_i − t)|². The plain mean is
     that t while all atoms lie within a quarter of the shortest lattice vector around it (Afsari, Proc. AMS 139, 655
@@ -92,7 +93,8 @@ def aligned(displacement: Vectors, lattice: Vectors) -> Vectors:
 
 
 def all_aligned(displacement: Vectors, lattices: Array, counts: Indices) -> Vectors:
-    """`aligned` of the displacements (M, 3), Å, of C crystals; lattices are reduced only where the bound h/4 fails."""
+    """Return `aligned` of the displacements (M, 3), Å, of C crystals; lattices are reduced only where the bound h/4
+    fails."""
     crystal = np.repeat(np.arange(len(counts)), counts)
     centred = displacement - _means(displacement, crystal, counts)[crystal]
     first = np.cumsum(counts) - counts
@@ -113,12 +115,12 @@ def all_aligned(displacement: Vectors, lattices: Array, counts: Indices) -> Vect
 
 
 def mean_distance(displacement: Vectors) -> float:
-    """Mean length (Å) of displacement (N, 3): d_m or S_m. NaN for no atoms."""
+    """Return mean length (Å) of displacement (N, 3): d_m or S_m. NaN for no atoms."""
     return float(all_mean_distances(displacement, np.array([len(displacement)]))[0])
 
 
 def all_mean_distances(displacement: Vectors, counts: Indices) -> Array:
-    """(C,) Å: `mean_distance` of each of C crystals from displacements (M, 3)."""
+    """Return (C,) Å: `mean_distance` of each of C crystals from displacements (M, 3)."""
     crystal = np.repeat(np.arange(len(counts)), counts)
     with np.errstate(invalid="ignore"):
         total = np.bincount(crystal, np.sqrt(_squared(displacement)), minlength=len(counts))

@@ -38,7 +38,8 @@ class Stratum:
 
 
 def strata_table(table: pd.DataFrame, by: str, *, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Long form: a row per metric and bin, with the columns stratum, bin, metric, mean, low, high, n, clusters.
+    """Summarise a table in long form: a row per metric and bin, with the columns stratum, bin, metric, mean, low,
+    high, n, clusters.
 
     The headline metrics and the masked accuracy, over all mask types and noise levels of the table: choose rows first
     to have one condition. Bins come in their order, those without a row are left out.
@@ -59,7 +60,7 @@ def strata_table(table: pd.DataFrame, by: str, *, n_resamples: int = 1000, seed:
 
 
 def binned(table: pd.DataFrame, by: str) -> pd.Series:
-    """(n,) ordered categorical: the bin of each row, missing where it belongs to none.
+    """Return (n,) ordered categorical: the bin of each row, missing where it belongs to none.
 
     Raises:
         ValueError: There is no such stratum, or the table lacks its column.
@@ -89,7 +90,7 @@ def _systems(table: pd.DataFrame) -> pd.Series:
 
 
 def _elements(table: pd.DataFrame) -> pd.Series:
-    """By falling share of the training atoms, then by symbol; elements of unknown share come last."""
+    """Return elements by falling share of the training atoms, then by symbol; elements of unknown share come last."""
     masked = table["masked_element"].where(table["masked_element"] != "")
     share = table["masked_frequency"].astype(float).fillna(0.0).groupby(masked).max()
     order = sorted(share.index, key=lambda symbol: (-share[symbol], symbol))

@@ -83,7 +83,8 @@ def _ions() -> _Ions:
 
 @cache
 def mined_matrix() -> pd.DataFrame:
-    """P(A→B | A is replaced): symbols of the 90 mined elements by atomic number, rows A; rows sum to 1, diagonal 0.
+    """Return P(A→B | A is replaced): symbols of the 90 mined elements by atomic number, rows A; rows sum to 1,
+    diagonal 0.
 
     Ions become elements by summing the joint probability p(a, b) over the oxidation states of both, which is then
     divided by its sum over B ≠ A. Pairs of ions never observed count with pymatgen's small p (λ = −5), so that no
@@ -101,13 +102,13 @@ def mined_matrix() -> pd.DataFrame:
 
 
 def mined_probability(a: str, b: str) -> float:
-    """P(A→B | A is replaced) for two symbols; NaN where the table lacks one of them."""
+    """Return P(A→B | A is replaced) for two symbols; NaN where the table lacks one of them."""
     matrix = mined_matrix()
     return float(matrix.loc[[a], b].iloc[0]) if a in matrix.index and b in matrix.columns else np.nan
 
 
 def substitution() -> Baseline:
-    """A baseline: each masked element becomes its likeliest mined substitute of the same charge.
+    """Return a baseline: each masked element becomes its likeliest mined substitute of the same charge.
 
     Positions stay as corrupted. It is told the true element, and its oxidation state as guessed from the original's
     composition. As the substitute is always another element, it restores no masked atom; it shows what validity and
@@ -127,7 +128,8 @@ def substitution() -> Baseline:
 
 @lru_cache(maxsize=1 << 12)
 def likeliest_substitute(number: int, charge: float | None = None) -> Substitute:
-    """The element other than `number` (1…118) to put in its place at this oxidation state; never raises within them.
+    """Return the element other than `number` (1…118) to put in its place at this oxidation state; never raises within
+    them.
 
     A fractional state such as Fe(8/3)+ asks for an element with both integers beside it, their probabilities weighted
     by how near they are. None, or a state that no other element has, drops the charge. Ties go to the lighter element.
@@ -147,7 +149,8 @@ def likeliest_substitute(number: int, charge: float | None = None) -> Substitute
 
 
 def _likely(number: int, charge: float | None) -> NDArray[np.float64]:
-    """(119,) what speaks for each element in the place of `number`; 0 for itself and where nothing was observed."""
+    """Return (119,) what speaks for each element in the place of `number`; 0 for itself and where nothing was
+    observed."""
     ions = _ions()
     observed = np.where(ions.observed, ions.weights, 0)
     total: NDArray[np.float64] = np.zeros(N_SPECIES)
@@ -167,12 +170,13 @@ def _likely(number: int, charge: float | None) -> NDArray[np.float64]:
 
 
 def _whole(charge: float) -> set[int]:
-    """The integer(s) beside a charge; one for an integer."""
+    """Return the integer(s) beside a charge; one for an integer."""
     return {int(np.floor(charge + 1e-6)), int(np.ceil(charge - 1e-6))}
 
 
 def _most_similar(number: int, others: list[int]) -> int:
-    """One of the same group if there is one, then the nearest in Mendeleev number (Pettifor's order of likeness)."""
+    """Return a substitute: one of the same group if there is one, then the nearest in Mendeleev number (Pettifor's
+    order of likeness)."""
     from pymatgen.core import Element
 
     def place(z: int) -> Element:

@@ -36,7 +36,7 @@ class Metric:
     """Which way is better."""
 
     def over(self, table: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) -> Interval:
-        """Its mean over a table, with an interval over the column `parent`."""
+        """Return the metric's mean over a table, with an interval over the column `parent`."""
         values, parents = self.values(table), table["parent"]
         if self.weights is None:
             return clustered_mean(values, parents, n_resamples=n_resamples, seed=seed)
@@ -52,7 +52,7 @@ def _per_restored(name: str) -> Column:
 
 
 def _counted(table: pd.DataFrame) -> pd.Series:
-    """Rows whose positions are compared: restored, or taken as if; NaN where there is no original."""
+    """Return rows whose positions are compared: restored, or taken as if; NaN where there is no original."""
     return (table["compositional_similarity"].astype(float) == 1) | table["given_composition"].astype(bool)
 
 
@@ -171,7 +171,7 @@ MATCHING = (
 
 
 def energetic(stable_below: float = MetricConfig().stable_below) -> tuple[Metric, ...]:
-    """Metrics of energy, before and after relaxation; `stable_below` in eV/atom above the hull."""
+    """Return metrics of energy, before and after relaxation; `stable_below` in eV/atom above the hull."""
     metrics = []
     for column, title in (("", ""), ("_relaxed", ", relaxed")):
         metrics += [
@@ -214,7 +214,7 @@ def _at_most(name: str, threshold: float) -> Column:
 
 
 def impossible(table: pd.DataFrame) -> pd.Series:
-    """Rows of the energy sample whose generated crystal is none: atoms on each other, no volume, NaN.
+    """Return rows of the energy sample whose generated crystal is none: atoms on each other, no volume, NaN.
 
     They are neither stable nor S.U.N. What is only beyond the calculator's limits is not among them.
     """
@@ -230,7 +230,7 @@ EXTENDED = (*MATCHING, *energetic())
 
 
 def computable(metric: Metric, table: pd.DataFrame) -> bool:
-    """Whether the table has the metric's columns."""
+    """Return whether the table has the metric's columns."""
     try:
         metric.values(table)
     except KeyError:
@@ -239,12 +239,12 @@ def computable(metric: Metric, table: pd.DataFrame) -> bool:
 
 
 def available(metrics: Iterable[Metric], table: pd.DataFrame) -> tuple[Metric, ...]:
-    """Those of `metrics` whose columns the table has and that are defined in at least one row."""
+    """Return those of `metrics` whose columns the table has and that are defined in at least one row."""
     return tuple(metric for metric in metrics if computable(metric, table) and metric.values(table).notna().any())
 
 
 def score_terms(table: pd.DataFrame) -> pd.DataFrame:
-    """(n, 4) what a row adds to the ranking score's four shares, by the headline's names; NaN where undefined.
+    """Return (n, 4) what a row adds to the ranking score's four shares, by the headline's names; NaN where undefined.
 
     The two validities, of crystals that kept their visible atoms (what dropped them is no completion of its input), the
     compositional similarity, and the structural similarity over all crystals, where one that was not restored counts as
@@ -272,7 +272,7 @@ A row whose input nothing displaced (a one-atom cell) has no share of positions,
 
 
 def _defined_terms(table: pd.DataFrame) -> pd.DataFrame:
-    """`score_terms` without what a row's input leaves undefined, whatever was made of it."""
+    """Return `score_terms` without what a row's input leaves undefined, whatever was made of it."""
     terms = score_terms(table)
     if "noise_aligned" in table:
         displaced = table["noise_aligned"].astype(float) > NO_NOISE
@@ -281,7 +281,7 @@ def _defined_terms(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """One number to rank generators by, 0…1: the mean of the four shares of `score_terms`.
+    """Return one number to rank generators by, 0…1: the mean of the four shares of `score_terms`.
 
     n counts the rows. An empty table gives NaN, one parent NaN bounds.
     """
@@ -300,7 +300,7 @@ def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, confidence: f
 
 
 def _mean_or_zero(tops: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of tops / counts, 0 where there is no count."""
+    """Return mean over the last axis of tops / counts, 0 where there is no count."""
     return np.divide(tops, counts, out=np.zeros_like(tops), where=counts > 0).mean(axis=-1)
 
 
@@ -312,7 +312,8 @@ def summarise(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Long form: one row per metric and group, with the columns metric, *by, mean, low, high, n, clusters."""
+    """Summarise a table in long form: one row per metric and group, with the columns metric, *by, mean, low, high, n,
+    clusters."""
     groups = table.groupby(list(by), sort=True, observed=True) if by else [((), table)]
     conditions = [(dict(zip(by, key, strict=True)), group) for key, group in groups]
     rows = [
@@ -326,14 +327,14 @@ def summarise(
 def headline(
     table: pd.DataFrame, *, metrics: Iterable[Metric] = METRICS, n_resamples: int = 1000, seed: int = 0
 ) -> dict[str, Interval]:
-    """Each metric over all conditions of a table, by name."""
+    """Return each metric over all conditions of a table, by name."""
     return {metric.name: metric.over(table, n_resamples=n_resamples, seed=seed) for metric in metrics}
 
 
 def compare(
     table: pd.DataFrame, baseline: pd.DataFrame, metric: Metric, *, keys: Sequence[str] = KEYS, seed: int = 0
 ) -> Interval:
-    """Metric of `table` minus that of `baseline` over the rows whose `keys` both hold, paired.
+    """Return metric of `table` minus that of `baseline` over the rows whose `keys` both hold, paired.
 
     Raises:
         ValueError: The keys repeat within a table (pandas' `MergeError`, a ValueError).
@@ -350,7 +351,7 @@ def _valued(table: pd.DataFrame, metric: Metric, keys: Sequence[str]) -> pd.Data
 
 
 def flat(intervals: Mapping[str, Interval], prefix: str = "val") -> dict[str, float]:
-    """One number per name, for a tracker: `val/structural_validity` and below it `/low`, `/high`, `/n`."""
+    """Return one number per name, for a tracker: `val/structural_validity` and below it `/low`, `/high`, `/n`."""
     named: dict[str, float] = {}
     for name, interval in intervals.items():
         key = f"{prefix}/{name}" if prefix else name
@@ -364,7 +365,7 @@ def flat(intervals: Mapping[str, Interval], prefix: str = "val") -> dict[str, fl
 
 
 def by_condition(summary: pd.DataFrame, prefix: str = "val") -> dict[str, float]:
-    """Means of a `summarise`, for a tracker: `val/species/0.1/structural_validity`; undefined ones left out."""
+    """Return means of a `summarise`, for a tracker: `val/species/0.1/structural_validity`; undefined ones left out."""
     rows = summary.dropna(subset=["mean"])
     return {
         f"{prefix}/{mask_type}/{sigma_noise:g}/{metric}": float(mean)

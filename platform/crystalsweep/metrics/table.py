@@ -19,13 +19,13 @@ HEADERS = ("structural validity", "compositional validity", "compositional sim."
 
 
 def cells(table: pd.DataFrame) -> list[str]:
-    """The row of a table of scores; `n = 0` where a metric is undefined."""
+    """Return the row of a table of scores; `n = 0` where a metric is undefined."""
     intervals = headline(table, metrics=SHOWN)
     return [_cell(intervals[metric.name]) for metric in SHOWN]
 
 
 def footnote(table: pd.DataFrame) -> str:
-    """What the figures rest on, and how they are to be read."""
+    """Return what the figures rest on, and how they are to be read."""
     parents = table["parent"].nunique()
     rules = CompositionRules()
     return (
@@ -37,7 +37,7 @@ def footnote(table: pd.DataFrame) -> str:
 
 
 def rows_table(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Rows by name, with the footnote."""
+    """Return rows by name, with the footnote."""
     rows = [[name, *cells(table)] for name, table in tables.items()]
     return f"{tabulate(rows, headers=['', *HEADERS], disable_numparse=True)}\n{footnote(next(iter(tables.values())))}"
 

@@ -20,14 +20,15 @@ ASKED = 8
 
 
 def first_of_kind(crystals: Sequence[Crystal], tolerances: MatcherTolerances) -> NDArray[np.bool_]:
-    """(n,): True where no earlier crystal of the sequence is the same one; see `representatives`."""
+    """Return (n,): True where no earlier crystal of the sequence is the same one; see `representatives`."""
     return representatives(crystals, tolerances) == np.arange(len(crystals))
 
 
 def representatives(
     crystals: Sequence[Crystal], tolerances: MatcherTolerances, asked: int | None = ASKED
 ) -> NDArray[np.int64]:
-    """(n,): index of the earlier crystal that each is a copy of; its own if it is the first, −1 if it is unscorable.
+    """Return (n,): index of the earlier crystal that each is a copy of; its own if it is the first, −1 if it is
+    unscorable.
 
     Being the same within a tolerance is not transitive: a may match b and b match c, but not a c. Each crystal is
     compared with the first ones of their kind only, so b is a copy of a, and c is a kind of its own; the order of the
@@ -53,7 +54,7 @@ def representatives(
 
 
 def _position(known: list[Comparable], new: Comparable, tolerances: MatcherTolerances, asked: int | None) -> int | None:
-    """Which of the known crystals the new one is a copy of."""
+    """Return which of the known crystals the new one is a copy of."""
     if not known:
         return None
     gaps = largest_gaps(known, new.crystal)

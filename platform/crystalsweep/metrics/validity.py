@@ -30,7 +30,7 @@ Verdicts = NDArray[np.bool_]
 
 
 def structurally_valid(crystal: Crystal, rules: StructureRules = _STRUCTURE) -> bool:
-    """Whether every periodic distance is > `rules.min_distance` and the volume >= `rules.min_volume`.
+    """Return whether every periodic distance is > `rules.min_distance` and the volume >= `rules.min_volume`.
 
     Non-finite coordinates, flat cells and empty crystals are invalid, never an error.
     """
@@ -38,7 +38,7 @@ def structurally_valid(crystal: Crystal, rules: StructureRules = _STRUCTURE) -> 
 
 
 def all_structurally_valid(crystals: Sequence[Crystal], rules: StructureRules = _STRUCTURE) -> Verdicts:
-    """(C,) `structurally_valid` of each.
+    """Return (C,) `structurally_valid` of each.
 
     Let t be the least distance and h_k the spacings of a cell's lattice planes. An image of a pair with fractional
     components c_k is at least |c_k| h_k long. If every h_k > 2t, one within t has all |c_k| < ½: it is the difference
@@ -67,7 +67,7 @@ def _well_formed(crystal: Crystal) -> bool:
 
 
 def _collide(frac: Array, lattices: Array, distance: float) -> Verdicts:
-    """(B,) whether any two of N atoms (B, N, 3) are within `distance` by their wrapped differences."""
+    """Return (B,) whether any two of N atoms (B, N, 3) are within `distance` by their wrapped differences."""
     first, second = _pairs(frac.shape[1])
     found = np.zeros(len(frac), dtype=bool)
     for start in range(0, len(first), _PAIRS):
@@ -81,7 +81,7 @@ def _collide(frac: Array, lattices: Array, distance: float) -> Verdicts:
 
 
 def _searched(crystal: Crystal, rules: StructureRules) -> bool:
-    """The distances of any cell, from exact minimum images in its reduced form."""
+    """Return the distances of any cell, from exact minimum images in its reduced form."""
     try:
         cell = cells_of(crystal.lattice[None])
     except np.linalg.LinAlgError:
@@ -106,7 +106,7 @@ def _pairs(number: int) -> tuple[Indices, Indices]:
 
 
 def compositionally_valid(species: NDArray[np.int64], rules: CompositionRules = DEFAULT_RULES) -> bool:
-    """Whether species (N,) pass SMACT 4's `smact_validity` under `rules`; cached by reduced composition.
+    """Return whether species (N,) pass SMACT 4's `smact_validity` under `rules`; cached by reduced composition.
 
     False for empty crystals, mask tokens and Z > 103, and where SMACT has no data.
     """

@@ -64,7 +64,8 @@ def verdicts(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row per pair of tables and metric, with the columns `COLUMNS`; metrics that a table lacks are left out.
+    """Return one row per pair of tables and metric, with the columns `COLUMNS`; metrics that a table lacks are left
+    out.
 
     The verdict is `better` or `worse` (of a) where the corrected p is below `alpha`, else `not resolved`. Intervals
     cover 1 − alpha and are not corrected. A metric that both tables define for fewer than two parents has p NaN and is
@@ -98,7 +99,7 @@ def verdicts(
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """p values (k,) corrected by Holm's step-down method; NaN stays NaN and is not counted."""
+    """Return p values (k,) corrected by Holm's step-down method; NaN stays NaN and is not counted."""
     raw = np.asarray(p, dtype=np.float64)
     adjusted, known = np.full_like(raw, np.nan), np.flatnonzero(~np.isnan(raw))
     order = known[np.argsort(raw[known], kind="stable")]
@@ -107,12 +108,12 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def n_comparisons(frame: pd.DataFrame) -> int:
-    """Comparisons that a frame of verdicts is corrected for."""
+    """Return comparisons that a frame of verdicts is corrected for."""
     return int(frame["p"].notna().sum())
 
 
 def verdict_table(frame: pd.DataFrame) -> str:
-    """The frame of `verdicts` for a terminal, with what was done below it."""
+    """Return the frame of `verdicts` for a terminal, with what was done below it."""
     titles = {metric.name: metric.title for metric in (*METRICS, *SECONDARY, *EXTENDED)}
     rows = [
         [titles.get(row["metric"], row["metric"]), row["a"], row["b"], *_cells(row), row["verdict"]]
@@ -174,7 +175,7 @@ def _comparisons(
 def _summed(
     metric: Metric, a: pd.DataFrame, b: pd.DataFrame, codes: NDArray[np.int64], names: tuple[str, str], note: str
 ) -> _Comparison:
-    """Per-parent sums over the rows that both tables define."""
+    """Return per-parent sums over the rows that both tables define."""
     difference = metric.values(a).to_numpy(float) - metric.values(b).to_numpy(float)
     difference[np.abs(difference) < ROUNDING] = 0.0
     weights = metric.weights(a).to_numpy(float) if metric.weights else np.ones(len(a))
@@ -185,7 +186,8 @@ def _summed(
 
 
 def _tested(comparisons: Sequence[_Comparison], n_resamples: int, alpha: float, seed: int) -> NDArray[np.float64]:
-    """(comparisons, 3): low, high, p; NaN for fewer than two parents. Those with equally many share their draws."""
+    """Return (comparisons, 3): low, high, p; NaN for fewer than two parents. Those with equally many share their
+    draws."""
     by_size: defaultdict[int, list[int]] = defaultdict(list)
     for i, comparison in enumerate(comparisons):
         by_size[len(comparison.tops)].append(i)
@@ -202,14 +204,15 @@ def _tested(comparisons: Sequence[_Comparison], n_resamples: int, alpha: float, 
 
 
 def _interval(means: NDArray[np.float64], n_parents: float, alpha: float) -> tuple[float, float]:
-    """Expanded percentile interval of resampled means over `n_parents` (the effective number, for unequal weights)."""
+    """Return the expanded percentile interval of resampled means over `n_parents` (the effective number, for unequal
+    weights)."""
     tail = ndtr(stdtrit(n_parents - 1, alpha / 2) * np.sqrt(n_parents / (n_parents - 1))) if n_parents > 1 else 0.0
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
 
 def _two_sided(means: NDArray[np.float64], n_parents: float, differing: int) -> float:
-    """p value of resampled means: the level at which their expanded percentile interval touches zero.
+    """Return p value of resampled means: the level at which their expanded percentile interval touches zero.
 
     Never below 2 / 2^differing, the least that flipping the signs of the parents that differ at all could give.
     """

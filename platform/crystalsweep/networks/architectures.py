@@ -169,12 +169,13 @@ SIZES: dict[str, dict[str, BackboneConfig]] = {
 
 
 def size(backbone: str, preset: str) -> BackboneConfig:
-    """The config of a backbone at a preset. Raises `ValueError` naming the nearest for an unknown backbone or size."""
+    """Return the config of a backbone at a preset. Raises `ValueError` naming the nearest for an unknown backbone or
+    size."""
     return _named(_named(SIZES, backbone, "backbone"), preset, f"size of {backbone}")
 
 
 def backbone_config(content: dict[str, Any]) -> BackboneConfig:
-    """A backbone's config from its JSON form. Raises pydantic's `ValidationError` for an unknown name or key."""
+    """Return a backbone's config from its JSON form. Raises pydantic's `ValidationError` for an unknown name or key."""
     return _ADAPTER.validate_python(content)
 
 
@@ -182,7 +183,7 @@ _ADAPTER: TypeAdapter[BackboneConfig] = TypeAdapter(AnyBackbone)
 
 
 def run_as(network: BackboneConfig, run: BackboneConfig) -> BackboneConfig:
-    """`network`, executed as `run` says."""
+    """Return `network`, executed as `run` says."""
     return network.model_copy(update={key: getattr(run, key) for key in EXECUTION})
 
 

@@ -86,7 +86,7 @@ def save_checkpoint(
 
 
 def read_info(folder: Path) -> CheckpointInfo:
-    """The JSON part. Raises `ValueError` when `folder` holds no checkpoint of this format."""
+    """Return the JSON part. Raises `ValueError` when `folder` holds no checkpoint of this format."""
     path = folder / "checkpoint.json"
     try:
         content = read_json(path)
@@ -109,7 +109,7 @@ def read_info(folder: Path) -> CheckpointInfo:
 
 
 def lineage(folders: Iterable[Path]) -> list[dict[str, str]]:
-    """Trainings that led to these checkpoints, they included: stage, data_sha256 and split_sha256 of each, once.
+    """Return trainings that led to these checkpoints, they included: stage, data_sha256 and split_sha256 of each, once.
 
     Stage `UNKNOWN` stands for those that a checkpoint does not tell of.
     """
@@ -122,7 +122,7 @@ def lineage(folders: Iterable[Path]) -> list[dict[str, str]]:
 
 
 def read_weights(folder: Path, model: str) -> dict[str, torch.Tensor]:
-    """Weights of the network called `model`, all finite.
+    """Return weights of the network called `model`, all finite.
 
     Raises `ValueError` when the checkpoint has none of that name, or when its file is damaged or hostile.
     """
@@ -134,12 +134,13 @@ def read_weights(folder: Path, model: str) -> dict[str, torch.Tensor]:
 
 
 def read_training_state(folder: Path) -> dict[str, Any]:
-    """States of the optimizers by name, on the CPU; never executes code. Raises `ValueError` for any other file."""
+    """Return states of the optimizers by name, on the CPU; never executes code. Raises `ValueError` for any other
+    file."""
     return tensors_of_pickle(folder / "training.pt")
 
 
 def read_backbone(folder: Path) -> BackboneConfig:
-    """Config of the backbone that a checkpoint's networks share, which is the one that its weights have.
+    """Return config of the backbone that a checkpoint's networks share, which is the one that its weights have.
 
     Raises `ValueError` where it is not, before a network is built.
     """
@@ -155,7 +156,7 @@ def read_backbone(folder: Path) -> BackboneConfig:
 
 
 def load_generator(folder: Path) -> Generator:
-    """The generator of a `pretrain` or `gan` checkpoint, in evaluation mode, on the CPU. Raises `ValueError`."""
+    """Load the generator of a `pretrain` or `gan` checkpoint, in evaluation mode, on the CPU. Raises `ValueError`."""
     config, path = _backbone(folder), folder / "generator.safetensors"
     if path.exists():
         found = described_tensors(path)
@@ -187,7 +188,7 @@ def _networks(folder: Path) -> list[Path]:
 
 
 def _require_size(folder: Path, config: BackboneConfig, found: dict[str, Described]) -> None:
-    """A layer has a tensor, and a width as many weights, or the network would not be theirs. Cheap, and so first."""
+    """Check sizes, which is cheap: a layer has a tensor, a width as many weights, or the network is not theirs."""
     numbers = sum(math.prod(each.shape) for each in found.values())
     limits = {"layers": len(found), "max_neighbours": None}
     for name, value in config.model_dump().items():
@@ -201,7 +202,7 @@ def _require_size(folder: Path, config: BackboneConfig, found: dict[str, Describ
 
 @contextmanager
 def _without_storage(folder: Path) -> Iterator[None]:
-    """Networks made inside have their weights' names and shapes alone; random streams stay where they are."""
+    """Make networks inside with their weights' names and shapes alone; random streams stay where they are."""
     try:
         with torch.random.fork_rng(devices=[]), weightless():
             yield

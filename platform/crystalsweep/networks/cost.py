@@ -53,7 +53,7 @@ _UNIT = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "m
 
 @contextmanager
 def weightless() -> Iterator[None]:
-    """Modules made inside have parameters without storage (on the meta device): enough to count, whatever their size.
+    """Make modules inside with parameters without storage (on the meta device): enough to count, whatever their size.
 
     Buffers are real, so that networks that compute theirs can be made; `torch.device("meta")` would not let them.
     """
@@ -71,7 +71,7 @@ def weightless() -> Iterator[None]:
 
 
 def parameters_by_part(model: nn.Module) -> dict[str, int]:
-    """Parameters of each head and of each part of the backbone, by name; a parameter that two share counts once.
+    """Return parameters of each head and of each part of the backbone, by name; a parameter that two share counts once.
 
     Where a backbone is a single module of its own, the parts are that module's.
     """
@@ -87,7 +87,8 @@ def parameters_by_part(model: nn.Module) -> dict[str, int]:
 
 
 def standing_bytes(model: nn.Module) -> int:
-    """Bytes that training takes whatever the batch: buffers and weights, their gradients and Adam's two moments."""
+    """Return bytes that training takes whatever the batch: buffers and weights, their gradients and Adam's two
+    moments."""
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     held = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     return held + 3 * trained
@@ -107,7 +108,7 @@ class Sample:
     """(S,) of each crystal."""
 
     def affordable(self, work: float, parameters: int) -> list[int]:
-        """Indices of a few crystals on which a training step takes at most about `work` FLOPs; at least one.
+        """Return indices of a few crystals on which a training step takes at most about `work` FLOPs; at least one.
 
         Every parameter is taken to meet every edge once, in the forward and twice in the backward pass, as in networks
         whose weights act on edges. They are of the half of the sample that is nearest to its edges per atom, so that
@@ -126,7 +127,8 @@ class Sample:
 def draw_sample(
     crystals: Sequence[Crystal], config: BackboneConfig, max_atoms: int | None, size: int = 128, seed: int = 0
 ) -> Sample:
-    """A seeded sample of the crystals with at most `max_atoms` atoms. Raises `ValueError` when there are none."""
+    """Return a seeded sample of the crystals with at most `max_atoms` atoms. Raises `ValueError` when there are
+    none."""
     fitting = [crystal for crystal in crystals if max_atoms is None or len(crystal) <= max_atoms]
     if not fitting:
         raise ValueError(f"none of the {len(crystals)} crystals has at most {max_atoms} atoms")
@@ -184,14 +186,15 @@ def _storages(tree: Any) -> Iterator[torch.UntypedStorage]:
 
 
 def count_flops(step: Callable[[], object]) -> int:
-    """Floating-point operations of the matrix multiplications, convolutions and attentions in `step`, two per term."""
+    """Return floating-point operations of the matrix multiplications, convolutions and attentions in `step`, two per
+    term."""
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops()
 
 
 def peak_bytes(step: Callable[[], object], device: torch.device | str) -> int:
-    """Greatest memory in use at once in `step`, beyond what there is before it, bytes.
+    """Return greatest memory in use at once in `step`, beyond what there is before it, bytes.
 
     On CUDA as the allocator says, after one step to warm up; on the CPU as `LiveBytes` counts.
     """
@@ -211,7 +214,7 @@ def peak_bytes(step: Callable[[], object], device: torch.device | str) -> int:
 
 
 def forward_backward(model: nn.Module, batch: CrystalBatch, graph: Graph) -> None:
-    """Gradients of a loss over all outputs of a `Generator` or a `PropertyModel`, added to those there are."""
+    """Add gradients of a loss over all outputs of a `Generator` or a `PropertyModel`, added to those there are."""
     answer = model(one_hot(batch.species), graph)
     if isinstance(model, Generator):
         loss = functional.cross_entropy(answer.logits, batch.species - 1) + answer.perturbation.square().mean()
@@ -221,7 +224,7 @@ def forward_backward(model: nn.Module, batch: CrystalBatch, graph: Graph) -> Non
 
 
 def flops_per_structure(model: nn.Module, config: BackboneConfig, crystals: Sequence[Crystal]) -> float:
-    """FLOPs of a training step on the crystals, forward and backward, over their number; see `count_flops`."""
+    """Return FLOPs of a training step on the crystals, forward and backward, over their number; see `count_flops`."""
     return count_flops(_step(model, config, crystals)) / len(crystals)
 
 
@@ -235,7 +238,7 @@ class Memory(NamedTuple):
 
 
 def memory_of_step(model: nn.Module, config: BackboneConfig, crystals: Sequence[Crystal]) -> Memory:
-    """Memory of a training step, on the model's device: one on the crystals twice over and one four times over.
+    """Return memory of a training step, on the model's device: one on the crystals twice over and one four times over.
 
     The part per structure is the slope between the two; in a smaller batch the peak may be where gradients of weights
     are made, and not yet grow with the batch. Leaves gradients in the model.
@@ -257,12 +260,12 @@ def _step(model: nn.Module, config: BackboneConfig, crystals: Sequence[Crystal])
 
 
 def largest_batch(memory: float, standing: float, per_structure: float, headroom: float = HEADROOM) -> int:
-    """Structures per step that `memory` has room for, all in bytes; 0 when not even one."""
+    """Return structures per step that `memory` has room for, all in bytes; 0 when not even one."""
     return max(int((memory * (1 - headroom) - standing) // per_structure), 0)
 
 
 def memory_here() -> int:
-    """Bytes of the GPU's memory if there is one, else of what the machine has available."""
+    """Return bytes of the GPU's memory if there is one, else of what the machine has available."""
     if torch.cuda.is_available():
         return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
     meminfo = Path("/proc/meminfo")
@@ -271,7 +274,8 @@ def memory_here() -> int:
 
 
 def parse_bytes(text: str) -> int:
-    """80000000000 for `80GB`; also kB, MB, TB, and KiB, MiB, GiB, TiB by 1024. Raises `ValueError` for other text."""
+    """Return 80000000000 for `80GB`; also kB, MB, TB, and KiB, MiB, GiB, TiB by 1024. Raises `ValueError` for other
+    text."""
     found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?i?)b?\s*", text.lower())
     if not found or found[2] not in _UNIT:
         raise ValueError(f"{text!r} is no amount of memory; write it as in 80GB or 24GiB")

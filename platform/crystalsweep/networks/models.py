@@ -16,17 +16,17 @@ from crystalsweep.structures.graph import Graph, build_graph, pristine_graph
 
 
 def one_hot(species: Tensor) -> Tensor:
-    """(n, 119) float rows for (n,) species indices."""
+    """Return (n, 119) float rows for (n,) species indices."""
     return functional.one_hot(species, N_SPECIES).float()
 
 
 def graph_of(cart: Tensor, lattice: Tensor, counts: Tensor, config: BackboneConfig) -> Graph:
-    """The periodic graph that a backbone of this config reads."""
+    """Return the periodic graph that a backbone of this config reads."""
     return build_graph(cart, lattice, counts, config.cutoff, config.max_neighbours)
 
 
 def pristine_graph_of(batch: CrystalBatch, config: BackboneConfig) -> Graph:
-    """The same of a batch whose positions are its crystals', whose neighbours are searched for once."""
+    """Return the same of a batch whose positions are its crystals', whose neighbours are searched for once."""
     return pristine_graph(batch, config.cutoff, config.max_neighbours)
 
 
@@ -39,11 +39,11 @@ class Restoration(NamedTuple):
     """(n, 3) predicted P̃, Å, Cartesian."""
 
     def cart(self, corrupted_cart: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
-        """(n, 3) restored positions x̂ = x' − P̃, wrapped into the cell, Å."""
+        """Return (n, 3) restored positions x̂ = x' − P̃, wrapped into the cell, Å."""
         return wrap(corrupted_cart - self.perturbation, lattice, crystal)
 
     def species(self) -> Tensor:
-        """(n,) most likely element of every atom, 1…118."""
+        """Return (n,) most likely element of every atom, 1…118."""
         return self.logits.argmax(dim=-1) + 1
 
 
@@ -57,7 +57,7 @@ class Generator(nn.Module):
         self.perturbation_head = self.backbone.vector_head()
 
     def forward(self, species: Tensor, graph: Graph) -> Restoration:
-        """Restoration of corrupted crystals; `species` is (n, 119) weights, the mask token among them."""
+        """Return restoration of corrupted crystals; `species` is (n, 119) weights, the mask token among them."""
         with self.backbone.autocast():
             features = self.backbone(species, graph)
             logits, perturbation = self.species_head(features), self.perturbation_head(features)
@@ -77,7 +77,7 @@ class PropertyModel(nn.Module):
         self.head = self.backbone.scalar_head(outputs)
 
     def forward(self, species: Tensor, graph: Graph) -> Tensor:
-        """(B, K) outputs for (n, 119) species weights."""
+        """Return (B, K) outputs for (n, 119) species weights."""
         with self.backbone.autocast():
             per_atom = self.head(self.backbone(species, graph))
         return scatter(per_atom.to(graph.cart.dtype), graph.crystal, dim_size=graph.size, reduce="mean")

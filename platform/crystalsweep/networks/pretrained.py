@@ -71,7 +71,7 @@ class Pretrained(NamedTuple):
 
 
 def read_escn_md(path: Path) -> Pretrained:
-    """The EMA weights, where the file has them, and the architecture of an eSEN or UMA checkpoint.
+    """Return the EMA weights, where the file has them, and the architecture of an eSEN or UMA checkpoint.
 
     What the file's embeddings of charge 0, spin 0 and data set add to every atom is folded into one bias, exactly; of
     several data sets it is that of inorganic crystals. UMA's experts are mixed in equal parts, as by an undecided
@@ -142,7 +142,7 @@ def _config(settings: dict[str, Any], path: Path) -> EscnMdConfig:
 
 
 def _settings(model: Any, path: Path) -> dict[str, Any]:
-    """All settings of the backbone, with fairchem's defaults for those that the file leaves out."""
+    """Return all settings of the backbone, with fairchem's defaults for those that the file leaves out."""
     given = dict(model["backbone"]) if isinstance(model, dict) and isinstance(model.get("backbone"), dict) else {}
     kind = str(given.pop("model", None))
     if not re.search(r"(eSCNMD(Moe)?Backbone|^escnmd(_moe)?_backbone)$", kind):
@@ -162,7 +162,8 @@ def _settings(model: Any, path: Path) -> dict[str, Any]:
 
 
 def _constant(weights: dict[str, Tensor], settings: dict[str, Any]) -> tuple[Tensor, set[str]]:
-    """(width,) what charge 0, spin 0 and the data set put into every atom's SiLU, and the data set's name there."""
+    """Return (width,) what charge 0, spin 0 and the data set put into every atom's SiLU, and the data set's name
+    there."""
     half = settings["sphere_channels"] // 2
     match settings["chg_spin_emb_type"]:
         case "pos_emb":
@@ -182,7 +183,7 @@ def _constant(weights: dict[str, Tensor], settings: dict[str, Any]) -> tuple[Ten
 
 
 def _expert_share(experts: int, settings: dict[str, Any]) -> float:
-    """What fairchem's router gives each expert when it prefers none."""
+    """Return what fairchem's router gives each expert when it prefers none."""
     return 1 / experts + (0.005 if settings["moe_expert_coefficient_norm"] == "softmax" else 0.0)
 
 
@@ -215,7 +216,7 @@ _STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 def unpickled(path: Path) -> dict[str, Any]:
-    """The fields of the checkpoint, of plain dicts, lists and tensors."""
+    """Return the fields of the checkpoint, of plain dicts, lists and tensors."""
     try:
         with safe_globals(_STAND_INS):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -239,7 +240,7 @@ def unpickled(path: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Omegaconf's nodes as the values they hold."""
+    """Return omegaconf's nodes as the values they hold."""
     if isinstance(value, _Inert):
         state = value.state if isinstance(value.state, dict) else {}
         return _plain(state.get("_content", state.get("_val")))

@@ -42,17 +42,17 @@ class Cell(NamedTuple):
 
     @classmethod
     def of(cls, crystal: Crystal) -> Cell:
-        """The crystal as given."""
+        """Return the crystal as given."""
         return cls(crystal.species, crystal.cart, crystal.lattice)
 
     def with_basis(self, whole: ArrayLike) -> Cell:
-        """The same crystal over the lattice vectors `whole` L; the integer matrix has determinant ±1."""
+        """Return the same crystal over the lattice vectors `whole` L; the integer matrix has determinant ±1."""
         matrix = np.asarray(whole, dtype=np.float64)
         assert math.isclose(abs(np.linalg.det(matrix)), 1.0, rel_tol=1e-9), "another determinant is another crystal"
         return self._replace(lattice=matrix @ self.lattice)
 
     def doubled(self) -> Cell:
-        """The 2×1×1 supercell; its second half follows its first."""
+        """Return the 2×1×1 supercell; its second half follows its first."""
         cart = np.concatenate([self.cart, self.cart + self.lattice[0]])
         return Cell(np.tile(self.species, 2), cart, np.diag([2.0, 1.0, 1.0]) @ self.lattice)
 
@@ -128,25 +128,25 @@ class BackboneConformance:
     # What the tests are made of
 
     def backbone(self, seed: int | None = None) -> Backbone:
-        """A fresh backbone in evaluation mode."""
+        """Return a fresh backbone in evaluation mode."""
         torch.manual_seed(self.seed if seed is None else seed)
         return build_backbone(self.config).eval()
 
     def graph(self, *cells: Cell) -> Graph:
-        """One graph of these cells, as the models make it."""
+        """Return one graph of these cells, as the models make it."""
         cart = torch.from_numpy(np.concatenate([cell.cart for cell in cells])).float()
         lattice = torch.from_numpy(np.stack([cell.lattice for cell in cells])).float()
         counts = torch.tensor([len(cell.species) for cell in cells])
         return build_graph(cart, lattice, counts, self.config.cutoff, self.config.max_neighbours)
 
     def features(self, model: Backbone, *cells: Cell) -> Features:
-        """Features of the atoms of these cells, in order."""
+        """Return features of the atoms of these cells, in order."""
         species = torch.from_numpy(np.concatenate([cell.species for cell in cells]))
         with torch.no_grad():
             return model(one_hot(species), self.graph(*cells))
 
     def assert_same(self, found: Features, expected: Features, what: str, tolerance: float | None = None) -> None:
-        """Scalars and vectors agree within the tolerance."""
+        """Assert that scalars and vectors agree within the tolerance."""
         scale = self._scale()
         for kind, a, b, unit in zip(KINDS, found, expected, scale, strict=True):
             assert a.shape == b.shape, f"{what}: {kind} have shape {tuple(a.shape)}, expected {tuple(b.shape)}"
@@ -160,7 +160,7 @@ class BackboneConformance:
         return self.vector_tolerance or self.tolerance
 
     def _scale(self) -> tuple[float, float]:
-        """The greatest scalar and the greatest vector component over `SAMPLES`."""
+        """Return the greatest scalar and the greatest vector component over `SAMPLES`."""
         found = self.features(self.backbone(), *(Cell.of(crystal) for crystal in SAMPLES))
         scalar, vector = (float(values.abs().max()) for values in found)
         assert scalar > 0 and vector > 0, "all features vanish: equivariance would hold for nothing"
@@ -488,7 +488,7 @@ class BackboneConformance:
 
 
 def _rotation(seed: int) -> NDArray[np.float64]:
-    """(3, 3) a proper rotation, uniform over SO(3): from a random unit quaternion."""
+    """Return (3, 3) a proper rotation, uniform over SO(3): from a random unit quaternion."""
     w, x, y, z = (q := np.random.default_rng(seed).normal(size=4)) / np.linalg.norm(q)
     return np.array(
         [
@@ -500,12 +500,12 @@ def _rotation(seed: int) -> NDArray[np.float64]:
 
 
 def _probe_at(model: Backbone, graph: Graph, cart: Tensor, weights: Tensor) -> Tensor:
-    """`_probe` with the atoms elsewhere and the edges as they were."""
+    """Return `_probe` with the atoms elsewhere and the edges as they were."""
     return _probe(model(weights, replace(graph, cart=cart)))
 
 
 def _probe(features: Features) -> Tensor:
-    """A scalar that every feature enters with its own fixed weight."""
+    """Return a scalar that every feature enters with its own fixed weight."""
     generator = torch.Generator().manual_seed(0)
     terms = (torch.randn(values.shape, generator=generator).to(values) * values for values in features)
     return torch.stack([term.sum() for term in terms]).sum()

@@ -21,7 +21,7 @@ _FEW = 20
 
 
 def plot_budget(history: pd.DataFrame, path: Path | str, *, references: Mapping[str, float] | None = None) -> Path:
-    """Two panels over minutes, loss (logarithmic) and score; a colour per model, a line per seed.
+    """Plot two panels over minutes, loss (logarithmic) and score; a colour per model, a line per seed.
 
     Args:
         history: Columns model, seed, minutes, loss, score; a row per epoch, at its end.

@@ -24,7 +24,8 @@ FEWEST = 6
 
 
 def plot_contour(trials: pd.DataFrame, x: Scale, y: Scale, objective: Scale, path: Path | str) -> Path:
-    """Points coloured by the objective, and between six or more of them a surface that is linear in each triangle.
+    """Plot points coloured by the objective, and between six or more of them a surface that is linear in each
+    triangle.
 
     Points that agree in x and y are averaged for the surface. Control arms are squares outside it, trials that are not
     complete grey crosses, the paper's settings a star where both parameters have one.
@@ -74,7 +75,7 @@ def plot_contour(trials: pd.DataFrame, x: Scale, y: Scale, objective: Scale, pat
 
 
 def _around(places: NDArray[np.float64]) -> tuple[float, float]:
-    """Limits with room for markers."""
+    """Return limits with room for markers."""
     low, high = float(places.min()), float(places.max())
     room = 0.08 * (high - low) or 0.5
     return low - room, high + room
@@ -83,7 +84,7 @@ def _around(places: NDArray[np.float64]) -> tuple[float, float]:
 def _surface(
     axis: Axes, x: NDArray[np.float64], y: NDArray[np.float64], values: pd.Series, shade: ScalarMappable
 ) -> bool:
-    """Fills the triangles between distinct points; False where there are too few, or all lie on one line."""
+    """Fill the triangles between distinct points; False where there are too few, or all lie on one line."""
     points = pd.DataFrame({"x": x, "y": y, "value": values.to_numpy()}).groupby(["x", "y"], as_index=False).mean()
     if len(points) < FEWEST or points["value"].nunique() < 2:
         return False

@@ -37,7 +37,8 @@ class Panel:
 
 
 def plot_curves(history: pd.DataFrame, shown: Sequence[Panel], path: Path | str, *, value: str) -> Path:
-    """One panel per quantity, one line per training; control arms dashed, what was cut faint and ended by a cross.
+    """Plot one panel per quantity, one line per training; control arms dashed, what was cut faint and ended by a
+    cross.
 
     Args:
         history: Columns trial (a name), epoch, state, control, value (what colours tell of many trainings) and those of
@@ -69,7 +70,7 @@ def _named(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _shaded(figure: Figure, axes: Sequence[Axes], history: pd.DataFrame, value: str) -> dict[str, Any]:
-    """Colours by value, with their bar."""
+    """Return colours by value, with their bar."""
     values = history[history["state"] == "complete"].groupby("trial", sort=False)["value"].last()
     shade = ScalarMappable(Normalize(values.min(), values.max()), colormaps[COLOURS])
     figure.colorbar(shade, ax=list(axes), pad=0.01, fraction=0.03).set_label(f"{value} at the end", fontsize=9)

@@ -70,7 +70,7 @@ class _Classes:
 def plot_distributions(
     tables: Tables, path: Path | str, distances: Mapping[str, Mapping[str, float]] | None = None
 ) -> Path:
-    """Four panels, models against the true crystals: density, number of elements, crystal system, elements.
+    """Plot four panels, models against the true crystals: density, number of elements, crystal system, elements.
 
     Shares carry 95 % intervals over parents; the density is a cumulative distribution with a band.
 
@@ -104,7 +104,7 @@ def plot_distributions(
 
 
 def _scored(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the rows that could not be scored, as `metrics.distributions` counts."""
+    """Return the table without the rows that could not be scored, as `metrics.distributions` counts."""
     return table[table["failure"].fillna("") == ""] if "failure" in table else table
 
 
@@ -119,7 +119,7 @@ def _printed(distances: Mapping[str, float]) -> str:
 
 
 def _density(axis: Axes, tables: Tables, models: Sequence[str]) -> None:
-    """Cumulative distributions with 95 % bands on a common axis up to the 99.5th percentile."""
+    """Draw cumulative distributions with 95 % bands on a common axis up to the 99.5th percentile."""
     values = {name: table["density"].astype(float) for name, table in tables.items()}
     edge = max(float(series.quantile(0.995)) for series in values.values())
     at = np.linspace(0, edge, _STEPS)
@@ -139,7 +139,7 @@ def _density(axis: Axes, tables: Tables, models: Sequence[str]) -> None:
 
 
 def _shares(axis: Axes, tables: Tables, models: Sequence[str], kind: _Classes) -> None:
-    """Points with intervals for the models, bars for the true crystals."""
+    """Draw points with intervals for the models, bars for the true crystals."""
     names = kind.names(tables)
     for name, table in tables.items():
         rows = clustered_shares(*kind.counts(table, names), table["parent"])
@@ -161,7 +161,7 @@ def _numbers(tables: Tables) -> list[str]:
 
 
 def _of_number(table: pd.DataFrame, names: Sequence[str]) -> tuple[Array, Array]:
-    """The last class of `_MOST_NUMBER` holds those above."""
+    """Return the last class of `_MOST_NUMBER` holds those above."""
     number = table["n_elements"].to_numpy(dtype=float)
     counts = np.minimum(number, _MOST_NUMBER)[:, None] == np.array(names, dtype=float)
     return counts.astype(float), np.isfinite(number).astype(float)
@@ -181,7 +181,7 @@ def _of_system(table: pd.DataFrame, _: Sequence[str]) -> tuple[Array, Array]:
 
 
 def _elements(tables: Tables) -> list[str]:
-    """The most frequent ones of the true crystals, or of the first model where these are not there."""
+    """Return the most frequent ones of the true crystals, or of the first model where these are not there."""
     table = tables.get(CEILING, next(iter(tables.values())))
     totals = _atoms(table).sum(axis=0)
     order = np.argsort(-totals, kind="stable")[:ELEMENTS]
@@ -194,7 +194,7 @@ def _of_element(table: pd.DataFrame, names: Sequence[str]) -> tuple[Array, Array
 
 
 def _atoms(table: pd.DataFrame) -> Array:
-    """(n, 118) atoms of each element."""
+    """Return (n, 118) atoms of each element."""
     rows = [
         np.zeros(0, dtype=int) if species is None else np.asarray(species, int) for species in table["species_after"]
     ]

@@ -34,7 +34,7 @@ _SHAPELESS = 10
 
 
 def plot_energies(tables: Mapping[str, pd.DataFrame], path: Path | str) -> Path:
-    """Fig. 4C: ΔE per atom, a panel per sigma_noise, a box per model, relaxed beside single point.
+    """Plot Fig. 4C: ΔE per atom, a panel per sigma_noise, a box per model, relaxed beside single point.
 
     Boxes are quartiles with whiskers from the 5th to the 95th percentile and every crystal beyond as a dot; the marker
     is the median with its 95 % interval, white where one parent leaves none. Nothing is clipped: the axis is linear to
@@ -73,7 +73,7 @@ def plot_energies(tables: Mapping[str, pd.DataFrame], path: Path | str) -> Path:
 
 
 def _values(table: pd.DataFrame, column: str) -> pd.Series:
-    """Finite values of a column, NaN where it has none or is absent."""
+    """Return finite values of a column, NaN where it has none or is absent."""
     if column not in table:
         return pd.Series(np.nan, table.index)
     return table[column].astype(float).replace([np.inf, -np.inf], np.nan)
@@ -101,7 +101,8 @@ def _panel(axis: Axes, tables: Mapping[str, pd.DataFrame], columns: list[str], m
 
 
 def _count(table: pd.DataFrame, column: str, n: int, *, several: bool) -> str:
-    """What stands below a box: which energy, the number of crystals in it and of those whose calculation failed."""
+    """Return what stands below a box: which energy, the number of crystals in it and of those whose calculation
+    failed."""
     lines = [COLUMNS[column].replace(" ", "\n")] if several else []
     lines.append(f"n = {n:,}")
     if column == "delta_energy" and "energy_failure" in table:
@@ -117,7 +118,7 @@ def _face(name: str, models: list[str], *, relaxed: bool) -> dict[str, Any]:
 
 
 def _box(axis: Axes, x: float, values: pd.Series, parents: pd.Series, index: int, face: dict[str, Any]) -> None:
-    """Distribution and median at x; dots alone of a few crystals, nothing of none."""
+    """Draw distribution and median at x; dots alone of a few crystals, nothing of none."""
     line, color = {"color": face["edgecolor"], "linewidth": 1.1}, face["edgecolor"]
     if len(values) < _SHAPELESS:
         axis.plot(np.full(len(values), x), values, ".", color=color, alpha=0.5, markersize=5, zorder=2)
@@ -146,7 +147,7 @@ def _box(axis: Axes, x: float, values: pd.Series, parents: pd.Series, index: int
 
 
 def _share_y(axes: list[Axes]) -> None:
-    """One symmetric-logarithmic range for all panels, with its ticks in full."""
+    """Set one symmetric-logarithmic range for all panels, with its ticks in full."""
     for axis in axes:
         axis.set_yscale("symlog", linthresh=LINEAR, linscale=0.5)
     low = min(axis.dataLim.y0 for axis in axes)

@@ -41,7 +41,7 @@ _TRAINED = "training noise (vertical)"
 def plot_extrapolation(
     tables: Mapping[str, pd.DataFrame], path: Path | str, trained_at: TrainedAt | float | None = None
 ) -> Path:
-    """A panel per headline metric: its mean over all mask types against sigma_noise, with 95 % bands.
+    """Plot a panel per headline metric: its mean over all mask types against sigma_noise, with 95 % bands.
 
     The legend gives the area under each curve divided by the range of sigma (trapezoidal rule), with its 95 % interval.
 
@@ -93,7 +93,7 @@ def _line(axis: Axes, rows: pd.DataFrame, shift: float, index: int, label: str) 
 
 
 def _area(table: pd.DataFrame, metric: Metric, *, interval: bool = True) -> str:
-    """What the legend adds to a name; nothing where the area is undefined."""
+    """Return what the legend adds to a name; nothing where the area is undefined."""
     area = area_over_sigma(metric, table, n_resamples=1000 if interval else 1)
     if np.isnan(area.mean):
         return ""
@@ -109,7 +109,7 @@ def _levels(axis: Axes, means: Mapping[str, pd.DataFrame], models: Sequence[str]
 
 
 def _trained(axis: Axes, models: Sequence[str], trained_at: TrainedAt | float | None) -> None:
-    """Dashed verticals at the training noise: in the model's colour, or grey where all share it."""
+    """Draw dashed verticals at the training noise: in the model's colour, or grey where all share it."""
     if trained_at is None:
         return
     by_model = trained_at if isinstance(trained_at, Mapping) else {"": trained_at}
@@ -123,7 +123,7 @@ def _trained(axis: Axes, models: Sequence[str], trained_at: TrainedAt | float | 
 
 
 def _legend(axis: Axes, tables: Mapping[str, pd.DataFrame], metric: Metric) -> None:
-    """Below the panel, since the areas are its own."""
+    """Put the legend below the panel, since the areas are its own."""
     handles, labels = axis.get_legend_handles_labels()
     named = [f"{label}{_area(tables[label], metric, interval=False)}" if label in DASHES else label for label in labels]
     style = {"frameon": False, "fontsize": 8, "borderaxespad": 0.0}

@@ -39,7 +39,7 @@ Tables = Mapping[str, pd.DataFrame]
 
 
 def plot_validity(tables: Tables, path: Path | str) -> Path:
-    """Fig. 4A: structural and compositional validity, a column per mask type, over sigma_noise.
+    """Plot Fig. 4A: structural and compositional validity, a column per mask type, over sigma_noise.
 
     Args:
         tables: Scores by name: models get a point with its 95 % interval, references grey lines.
@@ -52,7 +52,7 @@ def plot_validity(tables: Tables, path: Path | str) -> Path:
 
 
 def plot_similarity(tables: Tables, path: Path | str) -> Path:
-    """Fig. 4B: compositional and structural similarity, a column per mask type, over sigma_noise.
+    """Plot Fig. 4B: compositional and structural similarity, a column per mask type, over sigma_noise.
 
     The structural similarity is a distribution over crystals (violins, from the 1st to the 99th percentile) with its
     mean and 95 % interval. Arguments and errors as in `plot_validity`.
@@ -86,7 +86,7 @@ def _plot(tables: Tables, path: Path | str, names: Sequence[str], heights: Seque
 
 
 def _row(axes: Sequence[Axes], tables: Tables, metric: Metric, masks: Sequence[str], sigmas: Sequence[float]) -> None:
-    """One metric over the mask types, with one range of y."""
+    """Draw one metric over the mask types, with one range of y."""
     models = models_of(tables)
     means = {name: _means(tables[name], metric, intervals=name in models) for name in tables}
     extents = [means[name][["mean", "low", "high"]].to_numpy(dtype=float) for name in models]
@@ -117,7 +117,7 @@ def _means(table: pd.DataFrame, metric: Metric, *, intervals: bool) -> pd.DataFr
 
 
 def _at(means: pd.DataFrame, mask: str, sigmas: Sequence[float]) -> pd.DataFrame:
-    """The rows of a mask type, one per noise level, NaN and n = 0 where there is none; index 0…"""
+    """Return the rows of a mask type, one per noise level, NaN and n = 0 where there is none; index 0…"""
     chosen = means[means["mask_type"] == mask].set_index("sigma_noise").reindex(list(sigmas)).reset_index()
     return chosen.assign(n=chosen["n"].fillna(0).astype(int))
 
@@ -125,7 +125,8 @@ def _at(means: pd.DataFrame, mask: str, sigmas: Sequence[float]) -> pd.DataFrame
 def _violins(
     axis: Axes, rows: pd.DataFrame, metric: Metric, places: Mapping[float, float], width: float, color: str
 ) -> NDArray[np.float64]:
-    """Central distributions at the places of the noise levels, single dots of a few crystals; returns what is shown."""
+    """Return central distributions at the places of the noise levels, single dots of a few crystals; returns what is
+    shown."""
     shown = [np.empty(0)]
     for sigma, x in places.items():
         values = metric.values(rows[rows["sigma_noise"] == sigma]).to_numpy(dtype=np.float64)

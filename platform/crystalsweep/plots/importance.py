@@ -10,7 +10,7 @@ from crystalsweep.plots.style import PALETTE, panels, save
 
 
 def plot_importance(importances: Mapping[str, float], objective: Scale, path: Path | str) -> Path:
-    """A bar per parameter, the greatest on top, with its number.
+    """Plot a bar per parameter, the greatest on top, with its number.
 
     Args:
         importances: By parameter title.

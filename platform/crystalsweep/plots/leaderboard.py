@@ -83,7 +83,7 @@ def _row(axis: Axes, y: int, row: Drawn) -> None:
 
 
 def _bar(axis: Axes, group: Sequence[int], k: int) -> None:
-    """A line over the rows of a group, with a dot at each: rows between them may be resolved."""
+    """Draw a line over the rows of a group, with a dot at each: rows between them may be resolved."""
     beside = blended_transform_factory(axis.transAxes, axis.transData)
     x = 1.012 + 0.014 * k
     axis.plot([x, x], [min(group), max(group)], color="0.6", linewidth=1.2, transform=beside, clip_on=False)

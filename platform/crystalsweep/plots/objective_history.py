@@ -14,7 +14,7 @@ from crystalsweep.plots.style import PALETTE, REFERENCE, aside, legend_below, pa
 
 
 def plot_objective_history(trainings: pd.DataFrame, objective: Scale, path: Path | str) -> Path:
-    """Every training at its trial's number with its interval, and the best trial so far as a line.
+    """Plot every training at its trial's number with its interval, and the best trial so far as a line.
 
     Control arms are open markers, trainings that did not complete grey crosses at their last value. The line is over
     complete trials, by the mean of their seeds.
@@ -59,7 +59,7 @@ def plot_objective_history(trainings: pd.DataFrame, objective: Scale, path: Path
 
 
 def best_so_far(trainings: pd.DataFrame, direction: str) -> pd.Series:
-    """The best mean over seeds up to each trial, by the trial's number."""
+    """Return the best mean over seeds up to each trial, by the trial's number."""
     means = trainings.groupby("number")["value"].mean().sort_index()
     return means.cummax() if direction == "maximize" else means.cummin()
 

@@ -26,7 +26,7 @@ _UNFINISHED = "0.6"
 def plot_parallel(
     trials: pd.DataFrame, parameters: Sequence[Scale], objectives: Sequence[Scale], path: Path | str
 ) -> Path:
-    """Axes side by side, parameters first; complete trials coloured by the first objective, all others faint.
+    """Plot axes side by side, parameters first; complete trials coloured by the first objective, all others faint.
 
     Control arms are dashed.
 
@@ -78,7 +78,7 @@ def _range(values: pd.Series) -> Normalize:
 
 
 def _axis(axis: Axes, x: int, scale: Scale, values: pd.Series) -> NDArray[np.float64]:
-    """Draws one vertical axis from 0 to 1 with its labels; returns the places (n,) of the values on it."""
+    """Draw one vertical axis from 0 to 1 with its labels; returns the places (n,) of the values on it."""
     ruler = Ruler(values, log=scale.log)
     places = ruler.at(values)
     known = places[np.isfinite(places)]

@@ -17,7 +17,8 @@ from crystalsweep.plots.style import PALETTE, REFERENCE, legend_below, panels, s
 
 
 def non_dominated(values: ArrayLike, directions: Sequence[str]) -> NDArray[np.bool_]:
-    """(n,) which rows of (n, k) values no other row dominates: at least as good in all columns and better in one.
+    """Return (n,) which rows of (n, k) values no other row dominates: at least as good in all columns and better in
+    one.
 
     Equal rows do not dominate each other. A row with a NaN is never among them and dominates none.
 
@@ -36,7 +37,7 @@ def non_dominated(values: ArrayLike, directions: Sequence[str]) -> NDArray[np.bo
 
 
 def plot_pareto(trials: pd.DataFrame, objectives: Sequence[Scale], path: Path | str) -> Path:
-    """A panel per pair of objectives: all complete trials, and the front of that pair as a line.
+    """Plot a panel per pair of objectives: all complete trials, and the front of that pair as a line.
 
     Filled are the trials that are on the front of all objectives together, with their number; the others are faint.
 

@@ -32,7 +32,7 @@ _LANTHANUM, _ACTINIUM, _F_BLOCK = 57, 89, 15
 
 
 def plot_replacement_table(table: pd.DataFrame, path: Path | str, chosen: Sequence[str] | None = None) -> Path:
-    """Fig. 5B: chosen replaced elements (dashed frames) and, in the same colour, their top three replacements.
+    """Plot Fig. 5B: chosen replaced elements (dashed frames) and, in the same colour, their top three replacements.
 
     Args:
         table: A scored table with the columns species_before, species_corrupted, species_after.
@@ -70,7 +70,7 @@ def plot_replacement_table(table: pd.DataFrame, path: Path | str, chosen: Sequen
 
 
 def chosen_elements(replacement: Replacement) -> list[str]:
-    """Up to six replaced elements with a replacement to show, most novel crystals first, each of another family.
+    """Return up to six replaced elements with a replacement to show, most novel crystals first, each of another family.
 
     Where fewer families have one, further elements of theirs follow.
     """
@@ -83,7 +83,7 @@ def chosen_elements(replacement: Replacement) -> list[str]:
 
 
 def top_replacements(replacement: Replacement, name: str) -> pd.Series:
-    """P(A→B) of the three likeliest B, of those that rest on ten novel crystals; empty if there are none."""
+    """Return P(A→B) of the three likeliest B, of those that rest on ten novel crystals; empty if there are none."""
     if name not in replacement.n.index:
         return pd.Series(dtype=float)
     rare = replacement.n.loc[[name]].T[name] < MIN_N
@@ -91,7 +91,7 @@ def top_replacements(replacement: Replacement, name: str) -> pd.Series:
 
 
 def position(number: int) -> tuple[float, float]:
-    """(column, row) in the table, rows down; lanthanides and actinides in two rows below."""
+    """Return (column, row) in the table, rows down; lanthanides and actinides in two rows below."""
     from pymatgen.core import Element
 
     for first, row in ((_LANTHANUM, 8.4), (_ACTINIUM, 9.4)):
@@ -102,7 +102,7 @@ def position(number: int) -> tuple[float, float]:
 
 
 def _cell(axis: Axes, number: int, tops: dict[str, pd.Series], highest: float) -> None:
-    """One element: a block per chosen element that it replaces, a dashed frame if it is a chosen one itself."""
+    """Draw one element: a block per chosen element that it replaces, a dashed frame if it is a chosen one itself."""
     (x, y), name = position(number), symbol(number)
     sources = [(i, source, float(top[name])) for i, (source, top) in enumerate(tops.items()) if name in top.index]
     height = 0.42 / max(len(sources), 1)
@@ -123,14 +123,15 @@ def _cell(axis: Axes, number: int, tops: dict[str, pd.Series], highest: float) -
 
 
 def _shade(index: int, level: float) -> tuple[float, float, float]:
-    """From almost white (0) to a tint of a chosen element's colour on which black text is legible (1)."""
+    """Return a shade from almost white (0) to a tint of a chosen element's colour on which black text is legible
+    (1)."""
     strong = 0.35 + 0.65 * np.array(to_rgb(PALETTE[index]))
     red, green, blue = (0.95 + (strong - 0.95) * level).tolist()
     return red, green, blue
 
 
 def _shades(axis: Axes, replacement: Replacement, tops: dict[str, pd.Series], highest: float) -> None:
-    """Keys in the gap above the transition metals: a bar from 0 to the highest ratio per chosen element."""
+    """Draw keys in the gap above the transition metals: a bar from 0 to the highest ratio per chosen element."""
     for i, name in enumerate(tops):
         x, y = 3.4 + 4.6 * (i // 3), 0.75 + 0.95 * (i % 3)
         ramp = LinearSegmentedColormap.from_list(name, [_shade(i, 0), _shade(i, 1)])

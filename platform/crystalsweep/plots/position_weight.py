@@ -21,7 +21,7 @@ LEVEL = 0.05
 
 
 def plateau(weights: Sequence[float], losses: Sequence[float], *, level: float = LEVEL) -> float | None:
-    """The first of the ascending weights (n,) after which no doubling takes `level` or more off the losses (n,).
+    """Return the first of the ascending weights (n,) after which no doubling takes `level` or more off the losses (n,).
 
     Between two weights the loss is taken to fall by the same share at each doubling, so that what is found does not
     depend on how far they are apart. None where it still falls at the last, or where there is only one.
@@ -37,7 +37,8 @@ def plateau(weights: Sequence[float], losses: Sequence[float], *, level: float =
 def plot_position_weight(
     trainings: pd.DataFrame, weight: Scale, path: Path | str, *, plateau_at: float | None = None
 ) -> Path:
-    """Two panels, L_species and L_position of the last epoch over w_pos: thin for each seed, thick for their mean.
+    """Plot two panels, L_species and L_position of the last epoch over w_pos: thin for each seed, thick for their
+    mean.
 
     Args:
         trainings: Columns of `weight`, seed, species and position; a row per complete training.

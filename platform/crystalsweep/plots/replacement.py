@@ -49,13 +49,13 @@ _LABELS = 14
 
 
 def few_crystals(replacement: Replacement) -> ValueError:
-    """What to raise where there is too little to draw."""
+    """Return what to raise where there is too little to draw."""
     found = f"the {replacement.n_novel} novel crystals"
     return ValueError(f"No replacement A→B occurs in {MIN_N} or more of {found}: evaluate more crystals.")
 
 
 def plot_replacement_matrix(table: pd.DataFrame, path: Path | str) -> Path:
-    """Fig. 5A: P(A→B) as a matrix, replaced elements A down, replacing elements B across, both by family.
+    """Plot Fig. 5A: P(A→B) as a matrix, replaced elements A down, replacing elements B across, both by family.
 
     Cells that rest on fewer than ten novel crystals are light grey whatever they hold; pairs that never occur are
     white. Only rows and columns with a shown cell are drawn.
@@ -104,7 +104,7 @@ def _cells(axis: Axes, replacement: Replacement, rows: list[str], columns: list[
 
 
 def _family_strips(axis: Axes, rows: list[str], columns: list[str]) -> None:
-    """A coloured strip along each axis, and lines between families across the matrix."""
+    """Draw a coloured strip along each axis, and lines between families across the matrix."""
     for names, vertical in ((rows, True), (columns, False)):
         families = [family(number_of(name)) for name in names]
         for i, name in enumerate(families):
@@ -125,7 +125,7 @@ def _family_strips(axis: Axes, rows: list[str], columns: list[str]) -> None:
 
 
 def plot_mined_correlation(table: pd.DataFrame, path: Path | str) -> Path:
-    """Fig. S16: the model's P(A→B) against the data-mined probability, one point per pair of elements.
+    """Plot Fig. S16: the model's P(A→B) against the data-mined probability, one point per pair of elements.
 
     Raises:
         ValueError: No element is replaced in ten novel crystals, or every pair is as frequent.
@@ -168,7 +168,7 @@ def _small_print(result: MinedCorrelation) -> str:
 
 
 def _name_pairs(axis: Axes, cells: pd.DataFrame) -> None:
-    """Names at the most frequent pairs, leaving out those that would cover another."""
+    """Write names at the most frequent pairs, leaving out those that would cover another."""
     placed: list[tuple[float, float]] = []
     for a, b, x, y in cells[["replaced", "replacing", "mined", "probability"]].itertuples(index=False):
         here = (float(np.log10(x)), float(np.log10(y)))

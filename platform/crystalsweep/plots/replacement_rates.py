@@ -18,7 +18,8 @@ from crystalsweep.plots.style import MARKERS, PALETTE, describe, error_bars, leg
 
 
 def plot_replacement_rates(tables: Mapping[str, pd.DataFrame], path: Path | str) -> Path:
-    """Figs. S17B and C (Eq. 7): how often each element is replaced, and replaces, by mask type; two panels per table.
+    """Plot Figs. S17B and C (Eq. 7): how often each element is replaced, and replaces, by mask type; two panels per
+    table.
 
     Elements are ordered by the share of parents that hold them, commonest first; those in fewer than ten novel crystals
     of every table, mask type and role are left out. Error bars are 95 %.
@@ -50,7 +51,7 @@ def plot_replacement_rates(tables: Mapping[str, pd.DataFrame], path: Path | str)
 
 
 def _by_frequency(tables: Mapping[str, pd.DataFrame], elements: Iterable[str]) -> list[str]:
-    """Symbols by the number of parents that hold them, commonest first; ties by atomic number."""
+    """Return symbols by the number of parents that hold them, commonest first; ties by atomic number."""
     parents = pd.concat([table[["parent", "species_before"]] for table in tables.values()]).drop_duplicates("parent")
     counts = Counter(int(z) for species in parents["species_before"] for z in set(species))
     return sorted(elements, key=lambda name: (-counts[number_of(name)], number_of(name)))

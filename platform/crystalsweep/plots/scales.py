@@ -59,11 +59,11 @@ class Ruler:
             self._zero = float(ends[0] - max(0.5, 0.15 * (ends[1] - ends[0])))
 
     def at(self, values: Iterable[Any]) -> NDArray[np.float64]:
-        """(n,) places of (n,) values; NaN where a value is missing."""
+        """Return (n,) places of (n,) values; NaN where a value is missing."""
         return np.array([self._place(value) for value in values], dtype=np.float64)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Places and labels."""
+        """Return places and labels."""
         if not self.numeric:
             return [(float(place), name) for name, place in self._names.items()]
         places = sorted((self._place(value), three_digits(value)) for value in self._labelled())
@@ -93,12 +93,12 @@ class Ruler:
 
 
 def three_digits(value: float) -> str:
-    """The number to three digits, with an exponent only where it is very large or small: `1000`, not `1e+03`."""
+    """Return the number to three digits, with an exponent only where it is very large or small: `1000`, not `1e+03`."""
     return f"{float(f'{value:.3g}'):g}"
 
 
 def set_ticks(axis: Axes, *, x: Ruler | None = None, y: Ruler | None = None) -> None:
-    """The rulers' ticks on an axis whose data are the rulers' places."""
+    """Set the rulers' ticks on an axis whose data are the rulers' places."""
     if x:
         axis.set_xticks(*zip(*x.ticks(), strict=True))
     if y:

@@ -14,7 +14,8 @@ from crystalsweep.plots.style import PALETTE, error_bars, legend_below, panels, 
 
 
 def plot_seeds(trainings: pd.DataFrame, objective: Scale, path: Path | str) -> Path:
-    """Per setting each seed with its 95 % interval over crystals, and beside them mean ± standard deviation over seeds.
+    """Plot, per setting, each seed with its 95 % interval over crystals, and beside them mean ± standard deviation
+    over seeds.
 
     Args:
         trainings: Columns trial (a name of the setting), seed, value, low, high; a row per complete training.

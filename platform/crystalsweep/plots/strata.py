@@ -33,7 +33,7 @@ Tables = Mapping[str, pd.DataFrame]
 
 
 def plot_strata(tables: Tables, path: Path | str, by: str = "n_atoms") -> Path:
-    """Compositional similarity, structural similarity and number of crystals over the bins of a stratum.
+    """Plot compositional similarity, structural similarity and number of crystals over the bins of a stratum.
 
     All mask types and noise levels of the tables together; choose their rows first for one condition, as the paper does
     (sigma_noise 0.2). Means of fewer than `FEWEST` crystals are left out, and bins and elements without any mean.
@@ -64,7 +64,8 @@ def plot_strata(tables: Tables, path: Path | str, by: str = "n_atoms") -> Path:
 
 
 def _bins(tables: Tables, strata: Tables, models: Sequence[str], by: str) -> tuple[list[str], int]:
-    """Bins to draw, in order, and how many have crystals: those with enough for a mean, of elements the first ones."""
+    """Return bins to draw, in order, and how many have crystals: those with enough for a mean, of elements the first
+    ones."""
     order = binned(pd.concat([tables[name] for name in models], ignore_index=True), by).cat.categories
     rows = pd.concat([strata[name][strata[name]["metric"] == _DRAWN[0]] for name in models])
     enough, present = set(rows.loc[rows["n"] >= FEWEST, "bin"]), set(rows.loc[rows["n"] > 0, "bin"])
@@ -75,7 +76,7 @@ def _bins(tables: Tables, strata: Tables, models: Sequence[str], by: str) -> tup
 
 
 def _of(strata: pd.DataFrame, metric: str, bins: Sequence[str]) -> pd.DataFrame:
-    """One row per bin; those of too few crystals have n but no mean."""
+    """Return one row per bin; those of too few crystals have n but no mean."""
     rows = strata[strata["metric"] == metric].set_index("bin").reindex(list(bins)).reset_index()
     rows["n"] = rows["n"].fillna(0).astype(int)
     rows.loc[rows["n"] < FEWEST, ["mean", "low", "high"]] = np.nan
@@ -99,7 +100,8 @@ def _places(rows: pd.DataFrame, index: int, models: Sequence[str]) -> NDArray[np
 
 
 def _numbers(axis: Axes, strata: Tables, bins: Sequence[str]) -> None:
-    """Grey: crystals of a bin; coloured: those restored by a model, which the structural similarity is over."""
+    """Write numbers; grey: crystals of a bin; coloured: those restored by a model, which the structural similarity is
+    over."""
     models = list(strata)
     total = np.max([_of(strata[name], _DRAWN[0], bins)["n"] for name in models], axis=0)
     axis.bar(range(len(bins)), total, width=0.85, color="0.88", zorder=1)
@@ -117,7 +119,7 @@ def _numbers(axis: Axes, strata: Tables, bins: Sequence[str]) -> None:
 
 
 def _width(bins: Sequence[str]) -> float:
-    """Inches that leave room for the longest label."""
+    """Return inches that leave room for the longest label."""
     return min(max(6.0, max(0.4, 0.1 * max(map(len, bins))) * len(bins) + 1.0), 13.0)
 
 

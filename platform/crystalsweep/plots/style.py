@@ -38,7 +38,8 @@ DPI = 150
 
 
 def panels(n: int, *, columns: int = 2, width: float = 5.2, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """A figure with n panels in rows of `columns`; sizes in inches per panel. No global pyplot state is touched."""
+    """Make a figure with n panels in rows of `columns`; sizes in inches per panel. No global pyplot state is
+    touched."""
     columns = min(n, columns)
     rows = -(-n // columns)
     figure = Figure(figsize=(width * columns, height * rows + 0.9), dpi=DPI, layout="constrained")
@@ -53,7 +54,7 @@ def panels(n: int, *, columns: int = 2, width: float = 5.2, height: float = 3.6)
 
 
 def grid(rows: int, columns: int, *, width: float, heights: Sequence[float]) -> tuple[Figure, list[list[Axes]]]:
-    """Rows of panels (their heights and the panels' width in inches) that share x in a column and y in a row."""
+    """Make rows of panels (their heights and the panels' width in inches) that share x in a column and y in a row."""
     figure = Figure(figsize=(width * columns + 0.5, sum(heights) + 1.0), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, sharex="col", sharey="row", squeeze=False, height_ratios=list(heights))
@@ -63,7 +64,7 @@ def grid(rows: int, columns: int, *, width: float, heights: Sequence[float]) -> 
 
 
 def models_of(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """The rows that are models; the names of `DASHES` are references.
+    """Return the rows that are models; the names of `DASHES` are references.
 
     Raises:
         ValueError: There is no model, or one without a row.
@@ -77,12 +78,12 @@ def models_of(tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def aside(index: int, n: int, room: float = 0.7) -> float:
-    """Sideways shift of the index-th of n things that stand at one x, `room` wide altogether."""
+    """Return sideways shift of the index-th of n things that stand at one x, `room` wide altogether."""
     return room * (index - (n - 1) / 2) / max(n, 1)
 
 
 def points(axis: Axes, x: NDArray[np.float64], rows: pd.DataFrame, index: int, label: str, small: int = 0) -> None:
-    """Means with error bars (columns mean, low, high, n) in the index-th colour and marker.
+    """Draw means with error bars (columns mean, low, high, n) in the index-th colour and marker.
 
     A mean without an interval (one parent crystal) is an open marker; n is printed beside a mean of fewer than `small`.
     """
@@ -107,13 +108,14 @@ def _dress(axis: Axes) -> None:
 
 
 def describe(axis: Axes, title: str, definition: str) -> None:
-    """Title of a panel and, below it in small print, what it shows."""
+    """Write the title of a panel and, below it in small print, what it shows."""
     axis.set_title(title, fontsize=11, loc="left", pad=20)
     axis.text(0, 1.02, definition, transform=axis.transAxes, fontsize=7.5, color="0.35")
 
 
 def references(axis: Axes, levels: Mapping[str, pd.Series], low: float, high: float) -> None:
-    """Grey dashed lines over the noise levels (or across, for a single value), and a y range that shows the results.
+    """Draw grey dashed lines over the noise levels (or across, for a single value), and a y range that shows the
+    results.
 
     Args:
         axis: Where to draw.
@@ -140,12 +142,12 @@ def references(axis: Axes, levels: Mapping[str, pd.Series], low: float, high: fl
 
 
 def error_bars(rows: pd.DataFrame) -> NDArray[np.float64]:
-    """(2, n) lengths below and above the columns mean, low, high; zero where one parent left no interval."""
+    """Return (2, n) lengths below and above the columns mean, low, high; zero where one parent left no interval."""
     return np.nan_to_num(np.stack([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])).clip(min=0)
 
 
 def legend_below(figure: Figure, columns: int = 4) -> None:
-    """One legend for the figure, from what its panels show, each label once."""
+    """Draw one legend for the figure, from what its panels show, each label once."""
     unique: dict[str, Any] = {}
     for axis in figure.axes:
         handles, labels = axis.get_legend_handles_labels()

@@ -20,7 +20,7 @@ _DECADES = 30.0
 
 
 def plot_training(history: pd.DataFrame, path: Path | str, *, units: Mapping[str, str] | None = None) -> Path:
-    """One panel per loss or metric column over the epochs, one line per trial.
+    """Plot one panel per loss or metric column over the epochs, one line per trial.
 
     Args:
         history: Columns trial (optional), epoch, and one numeric column per loss or metric; NaN where not logged.

@@ -23,7 +23,7 @@ _TITLES = {metric.name: (metric.title, metric.definition) for metric in METRICS}
 
 
 def plot_trials(trials: pd.DataFrame, path: Path | str) -> Path:
-    """Panels in two columns, one per metric: x = w_W (symlog), colour = sigma_noise, 95 % error bars.
+    """Plot panels in two columns, one per metric: x = w_W (symlog), colour = sigma_noise, 95 % error bars.
 
     Trials with w_W = 0 are open markers; their interval is the shaded band at their sigma.
 
@@ -70,7 +70,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, drawn: pd.DataFrame) -> None:
 
 
 def _points(axis: Axes, rows: pd.DataFrame, side: float, smallest: float, label: str, style: dict[str, Any]) -> None:
-    """Means with error bars, set aside by sigma and by repetition so that they do not cover each other."""
+    """Draw means with error bars, set aside by sigma and by repetition so that they do not cover each other."""
     if rows.empty:
         return
     weight = rows["w_wasserstein"].to_numpy(dtype=float)
@@ -82,7 +82,7 @@ def _points(axis: Axes, rows: pd.DataFrame, side: float, smallest: float, label:
 
 
 def _smallest(weights: pd.Series) -> float:
-    """The least positive weight, where the axis turns from linear to logarithmic; 1 if there is none."""
+    """Return the least positive weight, where the axis turns from linear to logarithmic; 1 if there is none."""
     positive = weights[weights > 0]
     return float(positive.min()) if len(positive) else 1.0
 

@@ -39,20 +39,21 @@ class ConflictError(ValueError):
 
 
 def registered(tracker: Tracker, model: str) -> RegisteredModel | None:
-    """The registered model; None where there is none. Searched for: a server with accounts forbids what is absent."""
+    """Return the registered model; None where there is none. Searched for: a server with accounts forbids what is
+    absent."""
     found = tracker.client.search_registered_models(f"name = '{model}'", max_results=1)
     return found[0] if found else None
 
 
 def holder_of(tracker: Tracker, model: str, alias: str) -> ModelVersion | None:
-    """The version that has the alias; None where none has, or no such model is registered."""
+    """Return the version that has the alias; None where none has, or no such model is registered."""
     found = registered(tracker, model)
     version = found.aliases.get(alias) if found else None
     return None if version is None else tracker.client.get_model_version(model, str(version))
 
 
 def ensure_registered(tracker: Tracker, model: str) -> None:
-    """The registered model, made if absent."""
+    """Make the registered model if it is absent."""
     try:
         tracker.client.create_registered_model(model)
     except MlflowException as error:
@@ -93,12 +94,12 @@ def move(
 
 
 def replaced_by(version: ModelVersion, alias: str) -> str | None:
-    """The version that had the alias before this one; None where none had it, or where it is not noted."""
+    """Return the version that had the alias before this one; None where none had it, or where it is not noted."""
     return version.tags.get(f"{REPLACED}.{alias}") or None
 
 
 def claimant() -> str:
-    """Who asks: user, host and process, and a number that no other request has."""
+    """Return who asks: user, host and process, and a number that no other request has."""
     return f"{user()} {socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
 
 
@@ -136,7 +137,7 @@ def _take(tracker: Tracker, model: str, who: str) -> str:
 
 
 def _created(tracker: Tracker, name: str, who: str) -> bool:
-    """Whether the lease is ours now; False where its holder is dead. `ConflictError` where the holder lives."""
+    """Return whether the lease is ours now; False where its holder is dead. `ConflictError` where the holder lives."""
     try:
         tracker.client.create_registered_model(name, tags={HOLDER: who})
         return True

@@ -53,7 +53,7 @@ class Entry:
 def begin(
     tracker: Tracker, model: str, alias: str, candidate: str, artifacts: Path, tags: Mapping[str, str] | None = None
 ) -> str:
-    """A run for an attempt, RUNNING; returns its id."""
+    """Return a run for an attempt, RUNNING; returns its id."""
     experiment = tracker.experiment(EXPERIMENT, artifacts)
     own = {
         MODEL: model,
@@ -68,7 +68,7 @@ def begin(
 
 
 def publish(tracker: Tracker, run: str, dossier: Dossier, folder: Path) -> None:
-    """The dossier and its numbers; what became of it comes last, by `conclude`."""
+    """Publish the dossier and its numbers; what became of it comes last, by `conclude`."""
     figures = {
         f"{row.partition(',')[0].replace(' ', '_')}/{metric}": figure.mean
         for row, found in dossier.rows.items()
@@ -86,7 +86,7 @@ def _why(dossier: Dossier) -> dict[str, str]:
 
 
 def earlier(tracker: Tracker, model: str, suite: str, metric: str) -> int:
-    """Attempts of a model on this suite (its sha256) and metric so far."""
+    """Return attempts of a model on this suite (its sha256) and metric so far."""
     experiment = tracker.client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         return 0
@@ -96,7 +96,7 @@ def earlier(tracker: Tracker, model: str, suite: str, metric: str) -> int:
 def conclude(
     tracker: Tracker, run: str, verdict: str, *, version: str | None, note: str, tags: Mapping[str, str] | None = None
 ) -> None:
-    """The end of an attempt, or of what is no attempt but moves an alias."""
+    """Note the end of an attempt, or of what is no attempt but moves an alias."""
     told = {VERDICT: verdict, VERSION: version or "", _NOTE: note, **(tags or {})}
     tracker.tag(run, {name: value for name, value in told.items() if value})
     tracker.finish(run, "FINISHED")
@@ -111,7 +111,7 @@ def try_to_fail(tracker: Tracker, run: str, error: BaseException) -> None:
 
 
 def summary(dossier: Dossier) -> str:
-    """One line, then why."""
+    """Write an attempt as one line, then why."""
     target = f"{dossier.model}@{dossier.alias}"
     first = {
         "promoted": f"Promoted to {target}.",
@@ -122,7 +122,7 @@ def summary(dossier: Dossier) -> str:
 
 
 def history(tracker: Tracker, model: str) -> list[Entry]:
-    """All attempts of a model, the latest first. One whose process is gone is told as interrupted."""
+    """Return all attempts of a model, the latest first. One whose process is gone is told as interrupted."""
     experiment = tracker.client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         return []

@@ -103,7 +103,8 @@ class Dossier(Config):
 
 
 def read_dossier(folder: Path) -> Dossier:
-    """Of a registered version's files. Raises `ValueError` where there is none, or it is of another format."""
+    """Read the dossier among a registered version's files. Raises `ValueError` where there is none, or it is of
+    another format."""
     file = folder / FOLDER / FILE
     if not file.exists():
         raise ValueError(f"{folder} has no dossier: it was not registered by `crystalsweep promote`")

@@ -132,6 +132,6 @@ def _record(folder: Path, file: Path) -> Record:
 
 
 def _already_there(tracker: Tracker, model: str, seal: str) -> str | None:
-    """The version with these files."""
+    """Return the version with these files."""
     found = tracker.client.search_model_versions(f"name = '{model}'")
     return next((str(each.version) for each in found if each.tags.get(SEAL) == seal), None)

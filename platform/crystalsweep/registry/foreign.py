@@ -32,7 +32,7 @@ _ACTIVE = {"script", "iframe", "object", "embed", "base", "form", "link"}
 
 
 def require_harmless(folder: Path) -> None:
-    """Raises `ValueError`, naming the file, where a version holds what no promotion writes."""
+    """Raise `ValueError`, naming the file, where a version holds what no promotion writes."""
     for name in plain_files(folder):
         if not any(fnmatchcase(name, pattern) for pattern in ALLOWED):
             raise ValueError(f"{name!r} is no file of a promoted version; nothing of this archive is registered")
@@ -65,7 +65,7 @@ class _Passive(HTMLParser):
         self._name = name
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Every element as it opens."""
+        """Look at every element as it opens."""
         for key, value in attrs:
             address = (value or "").strip().lower() if key in ("href", "src", "action", "srcdoc") else ""
             if key.startswith("on") or address.startswith(("javascript:", "data:text", "vbscript:")):

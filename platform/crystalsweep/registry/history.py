@@ -11,7 +11,7 @@ from crystalsweep.tracking.tracker import Tracker
 
 
 def holders(tracker: Tracker, model: str) -> dict[str, str]:
-    """Version by alias; empty where no such model is registered."""
+    """Return version by alias; empty where no such model is registered."""
     found = registered(tracker, model)
     return {alias: str(version) for alias, version in sorted(found.aliases.items())} if found else {}
 

@@ -23,12 +23,12 @@ TITLES = {name: metric.title for name, metric in JUDGED.items()}
 
 
 def write_page(dossier: Dossier, frame: pd.DataFrame, path: Path) -> None:
-    """`frame` holds the verdicts of the gain."""
+    """Write the dossier's page; `frame` holds the verdicts of the gain."""
     path.write_text(_rendered("dossier.html.j2", dossier, picture=_picture(frame)), encoding="utf-8")
 
 
 def write_card(dossier: Dossier, folder: Path) -> None:
-    """`MODEL_CARD.md`, as registries show it."""
+    """Write `MODEL_CARD.md`, as registries show it."""
     (folder / CARD).write_text(_rendered("model_card.md.j2", dossier), encoding="utf-8")
 
 
@@ -56,7 +56,7 @@ def _cell(figure: Figure | None) -> str:
 
 
 def _picture(frame: pd.DataFrame) -> str:
-    """PNG as base64; empty where nothing was compared."""
+    """Return PNG as base64; empty where nothing was compared."""
     if frame.empty or frame["p"].isna().all():
         return ""
     with TemporaryDirectory() as scratch:

@@ -144,7 +144,7 @@ def _not_given(tracker: Tracker, request: PromotionRequest, version: str, error:
 def judge(
     request: PromotionRequest, found: Location, champion: Location | None, earlier: int, say: Say
 ) -> tuple[Dossier, Path]:
-    """The dossier, and the folder with it and all other files of the version to be.
+    """Return the dossier, and the folder with it and all other files of the version to be.
 
     `earlier` attempts were made on this suite and metric.
     """
@@ -232,7 +232,7 @@ def judge(
 
 
 def evaluate_on(suite: Suite, checkpoint: Path, out: Path, request: PromotionRequest) -> Outcome:
-    """The suite's figures of a checkpoint, on the CPU."""
+    """Return the suite's figures of a checkpoint, on the CPU."""
     _, outcome, _ = evaluate_checkpoint(
         str(checkpoint),
         suite.source,
@@ -265,7 +265,7 @@ class _Present:
 
 
 def _present(tracker: Tracker, request: PromotionRequest, weights: str) -> _Present:
-    """Raises `ValueError` where the champion is of these weights."""
+    """Return what the registry has. Raises `ValueError` where the champion is of these weights."""
     held = holder_of(tracker, request.model, request.alias)
     holder = None if held is None else str(held.version)
     if holder_of(tracker, request.model, "champion") is None:
@@ -280,7 +280,7 @@ def _present(tracker: Tracker, request: PromotionRequest, weights: str) -> _Pres
 
 
 def _evaluation_of(champion: Location, request: PromotionRequest, say: Say) -> tuple[Path, bool]:
-    """The champion's evaluation on the suite, and whether it had to be made now."""
+    """Return the champion's evaluation on the suite, and whether it had to be made now."""
     try:
         require_sealed(champion.root)
         dossier = read_dossier(champion.root)
@@ -340,7 +340,7 @@ def _register(
 
 
 def _folder(request: PromotionRequest) -> Path:
-    """A new one for the version's files."""
+    """Return a new one for the version's files."""
     now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     folder = request.storage / "promotions" / f"{request.model}-{now}"
     folder.mkdir(parents=True)

@@ -93,7 +93,7 @@ def _files(tracker: Tracker | None, found: Location) -> Gate:
 
 
 def _claims(dossier: Dossier, found: Location) -> Gate:
-    """What the dossier says of weights, suite, lineage and figures, against the files it speaks of."""
+    """Return what the dossier says of weights, suite, lineage and figures, against the files it speaks of."""
     outcome = read_outcome(found.root / FOLDER / EVALUATION)
     info = read_info(found.folder)
     with (found.folder / "generator.safetensors").open("rb") as stream:
@@ -113,7 +113,7 @@ def _claims(dossier: Dossier, found: Location) -> Gate:
 
 
 def _as_before(dossier: Dossier, now: Gate) -> Gate:
-    """What passed then must pass now; what was forced may fail again."""
+    """Return what passed then must pass now; what was forced may fail again."""
     then = next((gate for gate in dossier.gates if gate.name == now.name), None)
     failed_before = {check.title for check in then.checks if not check.passed} if then else set()
     checks = [

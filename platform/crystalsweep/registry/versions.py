@@ -41,7 +41,7 @@ def register(
     run: str | None,
     tags: Mapping[str, str],
 ) -> str:
-    """A new version of the sealed files in `folder`, without an alias; returns its number.
+    """Return a new version of the sealed files in `folder`, without an alias; returns its number.
 
     The files are sent first, read back and compared; only then is there a version.
 
@@ -80,7 +80,7 @@ def register(
 
 
 def is_known(tracker: Tracker, run: str | None) -> bool:
-    """Whether the server has that run."""
+    """Return whether the server has that run."""
     if run is None:
         return False
     try:

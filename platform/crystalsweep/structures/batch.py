@@ -37,12 +37,12 @@ class CrystalBatch:
         return len(self.counts)
 
     def to(self, device: torch.device | str) -> CrystalBatch:
-        """The batch on another device."""
+        """Return the batch on another device."""
         tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "crystals"}
         return CrystalBatch(**tensors, crystals=self.crystals)
 
     def part(self, first: int, last: int) -> CrystalBatch:
-        """Crystals `first` to `last`, without the latter."""
+        """Return crystals `first` to `last`, without the latter."""
         atoms = self.atoms(first, last)
         return CrystalBatch(
             species=self.species[atoms],
@@ -56,18 +56,18 @@ class CrystalBatch:
         )
 
     def atoms(self, first: int, last: int) -> slice:
-        """Where the atoms of crystals `first` to `last` are."""
+        """Return where the atoms of crystals `first` to `last` are."""
         start = int(self.counts[:first].sum())
         return slice(start, start + int(self.counts[first:last].sum()))
 
 
 def is_stable(crystal: Crystal) -> bool:
-    """On the convex hull: e_above_hull ≤ 0 eV/atom. False where the label is absent."""
+    """Return whether a crystal is on the convex hull: e_above_hull ≤ 0 eV/atom. False where the label is absent."""
     return crystal.labels.get("e_above_hull", np.inf) <= 0.0
 
 
 def collate(crystals: Sequence[Crystal]) -> CrystalBatch:
-    """One batch from crystals, in order. Raises `ValueError` when there are none."""
+    """Return one batch from crystals, in order. Raises `ValueError` when there are none."""
     if not crystals:
         raise ValueError("cannot make a batch of no crystals")
     counts = torch.tensor([len(c) for c in crystals])
@@ -84,18 +84,18 @@ def collate(crystals: Sequence[Crystal]) -> CrystalBatch:
 
 
 def to_fractional(cart: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
-    """(n, 3) fractional coordinates f = x L⁻¹ of Cartesian ones."""
+    """Return (n, 3) fractional coordinates f = x L⁻¹ of Cartesian ones."""
     return torch.einsum("ni,nij->nj", cart, torch.linalg.inv(lattice)[crystal])
 
 
 def wrap(cart: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
-    """(n, 3) positions moved into the cell by whole lattice vectors; the gradient passes unchanged."""
+    """Return (n, 3) positions moved into the cell by whole lattice vectors; the gradient passes unchanged."""
     shift = torch.floor(to_fractional(cart.detach(), lattice, crystal))
     return cart - torch.einsum("ni,nij->nj", shift, lattice[crystal])
 
 
 def uncollate(cart: Tensor, species: Tensor, batch: CrystalBatch, ids: Sequence[str]) -> list[Crystal]:
-    """Crystals of `batch` with these (n, 3) positions and (n,) species, in order."""
+    """Return crystals of `batch` with these (n, 3) positions and (n,) species, in order."""
     frac = to_fractional(cart.detach().double(), batch.lattice.double(), batch.crystal).cpu().numpy()
     bounds = np.cumsum(batch.counts.cpu().numpy())[:-1]
     parts = zip(

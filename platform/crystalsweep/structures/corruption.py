@@ -33,25 +33,25 @@ class Corrupted:
     """(n, 3) P, Å."""
 
     def to(self, device: torch.device | str) -> Corrupted:
-        """The corrupted batch on another device."""
+        """Return the corrupted batch on another device."""
         return Corrupted(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def part(self, first: int, last: int) -> Corrupted:
-        """Crystals `first` to `last`, without the latter."""
+        """Return crystals `first` to `last`, without the latter."""
         atoms = self.pristine.atoms(first, last)
         tensors = {f.name: getattr(self, f.name)[atoms] for f in fields(self) if f.name != "pristine"}
         return Corrupted(pristine=self.pristine.part(first, last), **tensors)
 
 
 def corrupt(batch: CrystalBatch, config: CorruptionConfig, generator: torch.Generator) -> Corrupted:
-    """`batch` with one mask type and one noise level drawn per crystal."""
+    """Return `batch` with one mask type and one noise level drawn per crystal."""
     masked = draw_mask(batch, config.mask_types, generator)
     sigma_noise = draw_sigma_noise(config.sigma_noise, len(batch), generator)
     return apply(batch, masked, draw_noise(batch, sigma_noise, config.center_noise, generator))
 
 
 def apply(batch: CrystalBatch, masked: Tensor, noise: Tensor) -> Corrupted:
-    """`batch` with these (n,) atoms masked and this (n, 3) noise, Å, added."""
+    """Return `batch` with these (n,) atoms masked and this (n, 3) noise, Å, added."""
     return Corrupted(
         pristine=batch,
         species=batch.species.masked_fill(masked, MASK),
@@ -62,7 +62,7 @@ def apply(batch: CrystalBatch, masked: Tensor, noise: Tensor) -> Corrupted:
 
 
 def draw_mask(batch: CrystalBatch, mask_types: dict[str, float], generator: torch.Generator) -> Tensor:
-    """(n,) bool; a mask type is drawn per crystal with the given weights, in whatever order these are given."""
+    """Return (n,) bool; a mask type is drawn per crystal with the given weights, in whatever order these are given."""
     names = sorted(mask_types, key=lambda name: mask_fraction(name) or 0.0)
     weights = torch.tensor([mask_types[name] for name in names])
     drawn = torch.multinomial(weights, len(batch), replacement=True, generator=generator)
@@ -71,13 +71,13 @@ def draw_mask(batch: CrystalBatch, mask_types: dict[str, float], generator: torc
 
 
 def mask_of_type(batch: CrystalBatch, mask_type: str, generator: torch.Generator) -> Tensor:
-    """(n,) bool; every crystal masked by the same mask type."""
+    """Return (n,) bool; every crystal masked by the same mask type."""
     fraction = mask_fraction(mask_type)
     return species_mask(batch, generator) if fraction is None else random_mask(batch, fraction, generator)
 
 
 def random_mask(batch: CrystalBatch, fraction: float, generator: torch.Generator) -> Tensor:
-    """(n,) bool: exactly ceil(fraction · N) distinct atoms of each crystal, uniformly (β, γ)."""
+    """Return (n,) bool: exactly ceil(fraction · N) distinct atoms of each crystal, uniformly (β, γ)."""
     shuffled = torch.randperm(len(batch.species), generator=generator)
     order = shuffled[torch.argsort(batch.crystal[shuffled], stable=True)]
     rank = torch.empty_like(order)
@@ -88,7 +88,7 @@ def random_mask(batch: CrystalBatch, fraction: float, generator: torch.Generator
 
 
 def species_mask(batch: CrystalBatch, generator: torch.Generator) -> Tensor:
-    """(n,) bool: every atom of one species of each crystal, uniform over its distinct species (α)."""
+    """Return (n,) bool: every atom of one species of each crystal, uniform over its distinct species (α)."""
     pairs, pair_of_atom = torch.unique(torch.stack([batch.crystal, batch.species]), dim=1, return_inverse=True)
     keys = torch.rand(pairs.shape[1], generator=generator, dtype=torch.float64)
     highest = scatter(keys, pairs[0], dim_size=len(batch), reduce="max")
@@ -96,7 +96,7 @@ def species_mask(batch: CrystalBatch, generator: torch.Generator) -> Tensor:
 
 
 def draw_sigma_noise(sigma_noise: float | tuple[float, ...] | Range, size: int, generator: torch.Generator) -> Tensor:
-    """(size,) noise levels in units of min_edge, one per crystal."""
+    """Return (size,) noise levels in units of min_edge, one per crystal."""
     if isinstance(sigma_noise, Range):
         return sigma_noise.low + (sigma_noise.high - sigma_noise.low) * torch.rand(size, generator=generator)
     levels = torch.tensor(sigma_noise if isinstance(sigma_noise, tuple) else (sigma_noise,), dtype=torch.float32)
@@ -104,7 +104,8 @@ def draw_sigma_noise(sigma_noise: float | tuple[float, ...] | Range, size: int, 
 
 
 def draw_noise(batch: CrystalBatch, sigma_noise: Tensor, center: bool, generator: torch.Generator) -> Tensor:
-    """(n, 3) P ~ N(0, σ² I), Å, with σ = sigma_noise · min_edge per crystal; zero mean per crystal where `center`."""
+    """Return (n, 3) P ~ N(0, σ² I), Å, with σ = sigma_noise · min_edge per crystal; zero mean per crystal where
+    `center`."""
     sigma = (sigma_noise * batch.min_edge)[batch.crystal]
     noise = torch.randn(len(batch.species), 3, generator=generator) * sigma[:, None]
     if center:

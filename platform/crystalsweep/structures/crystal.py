@@ -41,7 +41,7 @@ class Crystal:
 
     @classmethod
     def of(cls, id: str, species: ArrayLike, lattice: ArrayLike, frac: ArrayLike, **labels: float) -> Crystal:  # noqa: A002
-        """A crystal from anything array-like; coordinates are wrapped into the cell, NaN labels dropped."""
+        """Return a crystal from anything array-like; coordinates are wrapped into the cell, NaN labels dropped."""
         wrapped = np.asarray(frac, dtype=np.float64).reshape(-1, 3) % 1.0
         return cls(
             id=id,

@@ -37,11 +37,12 @@ class Graph:
         return len(self.lattice)
 
     def to(self, device: torch.device | str) -> Graph:
-        """The graph on another device."""
+        """Return the graph on another device."""
         return Graph(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def with_an_edge(self) -> Graph:
-        """The graph itself, or where nobody has neighbours, with an edge of length 0 from the first atom to itself.
+        """Return the graph itself, or where nobody has neighbours, with an edge of length 0 from the first atom to
+        itself.
 
         For networks whose weights would otherwise have no gradient, for which other workers wait.
         """
@@ -51,14 +52,14 @@ class Graph:
         return replace(self, src=itself, dst=itself, offset=self.offset.new_zeros(1, 3))
 
     def edge_vectors(self) -> Tensor:
-        """(E, 3) from centre to neighbour, Å; float32 and differentiable in `cart`, also under autocast."""
+        """Return (E, 3) from centre to neighbour, Å; float32 and differentiable in `cart`, also under autocast."""
         with torch.autocast(self.cart.device.type, enabled=False):
             shift = torch.einsum("ei,eij->ej", self.offset, self.lattice[self.crystal[self.dst]])
             return self.cart[self.src] + shift - self.cart[self.dst]
 
 
 def build_graph(cart: Tensor, lattice: Tensor, counts: Tensor, cutoff: float, max_neighbours: int) -> Graph:
-    """Neighbours within `cutoff` (Å), per atom up to the `max_neighbours`-th with its whole shell.
+    """Return neighbours within `cutoff` (Å), per atom up to the `max_neighbours`-th with its whole shell.
 
     The search runs in float64 on the CPU; which edges exist carries no gradient, their vectors do.
     Raises `ValueError` when a position is not finite.
@@ -75,7 +76,8 @@ def build_graph(cart: Tensor, lattice: Tensor, counts: Tensor, cutoff: float, ma
 
 
 def pristine_graph(batch: CrystalBatch, cutoff: float, max_neighbours: int) -> Graph:
-    """The same of a batch whose positions are its crystals', for each of which neighbours are searched for once."""
+    """Return the same of a batch whose positions are its crystals', for each of which neighbours are searched for
+    once."""
     found = [neighbours_of(crystal, cutoff, max_neighbours) for crystal in batch.crystals]
     return _joined(batch.cart, batch.lattice, batch.counts, found)
 

@@ -30,8 +30,11 @@ class NeighbourList(NamedTuple):
 
 
 def neighbour_list(lattice: NDArray[np.float64], frac: NDArray[np.float64], cutoff: float) -> NeighbourList:
-    """Every pair within `cutoff` (Å) under periodic boundary conditions, own images included, an atom itself not."""
-    from pymatgen.optimization.neighbors import find_points_in_spheres  # a tenth of a second, where many only read crystals
+    """Return every pair within `cutoff` (Å) under periodic boundary conditions, own images included, an atom itself
+    not."""
+    from pymatgen.optimization.neighbors import (
+        find_points_in_spheres,
+    )  # a tenth of a second, where many only read crystals
 
     cart = np.ascontiguousarray(frac @ lattice)
     dst, src, offset, distance = find_points_in_spheres(
@@ -42,7 +45,7 @@ def neighbour_list(lattice: NDArray[np.float64], frac: NDArray[np.float64], cuto
 
 
 def nearest(neighbours: NeighbourList, max_neighbours: int, tolerance: float = 0.01) -> NeighbourList:
-    """Per centre, the pairs up to its `max_neighbours`-th distance plus `tolerance` (Å).
+    """Keep, per centre, the pairs up to its `max_neighbours`-th distance plus `tolerance` (Å).
 
     Whole shells are kept: symmetric crystals have exact ties, and cutting one would make the graph depend on atom
     order.
@@ -56,7 +59,7 @@ def nearest(neighbours: NeighbourList, max_neighbours: int, tolerance: float = 0
 
 
 def shortest_distance(lattice: NDArray[np.float64], frac: NDArray[np.float64]) -> float:
-    """`min_edge`: shortest periodic interatomic distance, own images included, Å. Zero for coinciding atoms."""
+    """Return `min_edge`: shortest periodic interatomic distance, own images included, Å. Zero for coinciding atoms."""
     image = float(np.linalg.norm(lattice, axis=1).min())  # an atom always sees its own image this far away
     radius = min(4.0, image)
     while True:

@@ -57,18 +57,18 @@ def connect_cluster() -> None:
 
 
 def on_a_worker(resources: Resources, function: Callable[..., T], *arguments: object) -> T:
-    """What `function` returns in a process of the cluster that has what one of a trial's workers has."""
+    """Return what `function` returns in a process of the cluster that has what one of a trial's workers has."""
     task = ray.remote(_call).options(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker)
     found: T = ray.get(task.remote(function, *arguments))
     return found
 
 
 def _call(function: Callable[..., T], *arguments: object) -> T:
-    """Ray takes plain functions only."""
+    """Call a function: Ray takes plain functions only."""
     return function(*arguments)
 
 
 def cluster_nodes() -> tuple[Node, ...]:
-    """Nodes that are alive."""
+    """Return nodes that are alive."""
     there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return tuple(Node(cpus=has.get("CPU", 0.0), gpus=has.get("GPU", 0.0)) for has in there)

@@ -17,7 +17,7 @@ _FILES = (INFO, TABLE, "generator.safetensors")
 
 
 def draw_crystals(session: SweepSession, outcome: TrainingOutcome, chunks: Sequence[Chunk], name: str) -> Path | None:
-    """The gallery's folder, in the sweep's; None where there is nothing to show, or it failed, which is said.
+    """Return the gallery's folder, in the sweep's; None where there is nothing to show, or it failed, which is said.
 
     The report does not depend on it, so that whatever goes wrong here costs the pictures only.
 

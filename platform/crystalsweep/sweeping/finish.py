@@ -76,7 +76,7 @@ def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: b
 
 
 def _publish(session: SweepSession, told: Report, references: Mapping[str, pd.DataFrame]) -> None:
-    """Files into the sweep's folder and to the parent run, with what the references score and the conclusion."""
+    """Write files into the sweep's folder and to the parent run, with what the references score and the conclusion."""
     folder, outbox, parent = session.folder, session.outbox, session.record.name
     (folder / "results.txt").write_text(f"{told.text}\n")
     told.numbers.to_csv(folder / "results.csv", index=False)
@@ -95,7 +95,8 @@ def _publish(session: SweepSession, told: Report, references: Mapping[str, pd.Da
 def _publish_trials(
     session: SweepSession, finished: FinishedSweep, told: Report, chunks: Sequence[Chunk], named: Mapping[str, str]
 ) -> None:
-    """Each complete training's plots, crystals, conditions and conclusion, to its own run; `named` are runs by key."""
+    """Send each complete training's plots, crystals, conditions and conclusion, to its own run; `named` are runs by
+    key."""
     outbox, folder = session.outbox, session.folder
     for trial in told.trials:
         key, outcome = trial.outcome.key, trial.outcome
@@ -114,7 +115,7 @@ def _publish_trials(
 
 
 def conclusion_of(outcome: TrainingOutcome, told: Report, objective: Objective) -> str:
-    """A complete training in a line: its objective, and how it did beside its control arm."""
+    """Return a complete training in a line: its objective, and how it did beside its control arm."""
     parts = [f"{objective.title} {interval(*measured(outcome, objective))}"]
     verdict = told.verdicts.get(outcome.number, "control arm" if outcome.control else "")
     parts += [verdict] if verdict else []
@@ -146,7 +147,7 @@ def _say(session: SweepSession, told: Report, costs: Mapping[str, tuple[float, f
 
 
 def runs_of(session: SweepSession) -> dict[str, Run]:
-    """MLflow's run of each training, by key; none where MLflow is away."""
+    """Return MLflow's run of each training, by key; none where MLflow is away."""
     experiment = session.experiments[session.spec.name]
     with suppress(MlflowException):
         runs = session.tracker.tagged(experiment, {PARENT: session.record.parent})
@@ -174,7 +175,7 @@ def _outcome(session: SweepSession, ended: TrainingEnd, runs: Mapping[str, str])
 
 
 def _costs(session: SweepSession, used: Usage) -> dict[str, tuple[float, float]]:
-    """What was forecast, and what came."""
+    """Return what was forecast, and what came."""
     forecast = session.record.forecast
     actual = {
         "minutes": session.record.seconds / 60,

@@ -47,7 +47,7 @@ class SweepRecord:
 
 
 def state_folder(storage: str) -> Path:
-    """Where the state of sweeps lies that a database or a report needs as local files.
+    """Return where the state of sweeps lies that a database or a report needs as local files.
 
     It is the storage itself, unless that is an object store.
     """
@@ -55,7 +55,7 @@ def state_folder(storage: str) -> Path:
 
 
 def new_name(sweep: str) -> str:
-    """A sweep's name, by the time."""
+    """Return a sweep's name, by the time."""
     return f"{sweep}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
@@ -69,7 +69,7 @@ def write_sweep(folder: Path, record: SweepRecord) -> None:
 
 
 def read_sweep(folder: Path) -> SweepRecord:
-    """The record. Raises `ValueError` where `folder` is no sweep's."""
+    """Return the record. Raises `ValueError` where `folder` is no sweep's."""
     try:
         content: dict[str, Any] = json.loads((folder / SWEEP_FILE).read_text())
     except FileNotFoundError:
@@ -83,7 +83,8 @@ def read_sweep(folder: Path) -> SweepRecord:
 
 
 def find_sweep(storage: str, sweep: str, name: str) -> Path:
-    """Folder of the sweep `name`, or of the `latest` of this sweep file. Raises `ValueError` naming those there."""
+    """Return folder of the sweep `name`, or of the `latest` of this sweep file. Raises `ValueError` naming those
+    there."""
     sweeps = state_folder(storage) / "sweeps"
     there = sorted((folder.parent for folder in sweeps.glob(f"{sweep}-*/{SWEEP_FILE}")), key=lambda folder: folder.name)
     if name == "latest" and there:
@@ -102,14 +103,15 @@ def write_history(folder: Path, key: str, rows: Sequence[Mapping[str, float]]) -
 
 
 def read_history(folder: Path, key: str) -> list[dict[str, float]]:
-    """The epochs of a training that is over; none of others."""
+    """Return the epochs of a training that is over; none of others."""
     path = folder / HISTORIES / f"{key}.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @contextmanager
 def locked(folder: Path, wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """No other process of this host works on this folder meanwhile; the lock goes with the process, however it ends.
+    """Keep other processes of this host from working on this folder meanwhile; the lock goes with the process, however
+    it ends.
 
     Where another one does, this one waits, which it says to `wait`, or raises `ValueError` without it.
     """
@@ -126,7 +128,7 @@ def locked(folder: Path, wait: Callable[[str], None] | None = None) -> Iterator[
 
 
 def moved(request: SweepRequest, storage: str) -> SweepRequest:
-    """The request of a sweep that was found in `storage`, which may be another folder than the one it began in.
+    """Return the request of a sweep that was found in `storage`, which may be another folder than the one it began in.
 
     Raises `ValueError` where one of the two is an object store and not the other.
     """
@@ -140,5 +142,5 @@ def moved(request: SweepRequest, storage: str) -> SweepRequest:
 
 
 def allowed(request: SweepRequest, given: Mapping[str, Any]) -> SweepRequest:
-    """A saved request with the options that were given anew, all of them `FREE`."""
+    """Return a saved request with the options that were given anew, all of them `FREE`."""
     return SweepRequest(**{**vars(request), **given})

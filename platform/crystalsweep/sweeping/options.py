@@ -29,7 +29,7 @@ class Size(click.ParamType):
     name = "SIZE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Bytes of the text."""
+        """Return the bytes that the text names."""
         if isinstance(value, int):
             return value
         from crystalsweep.networks.cost import parse_bytes  # imports torch

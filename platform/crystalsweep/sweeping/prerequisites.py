@@ -48,24 +48,24 @@ class Single:
         self.reason = ""
 
     def next(self) -> Training | None:
-        """The training, once."""
+        """Return the training, once."""
         return self._left.pop() if self._left else None
 
     def progress(self, key: str, seconds: float, settings: Mapping[str, object] | None = None) -> None:
-        """Its checkpoints hold all else there is to know."""
+        """Note the seconds; its checkpoints hold all else there is to know."""
         del key, settings
         self._note(seconds)
 
     def end(
         self, key: str, state: TrainingState, reason: str, history: Sequence[Mapping[str, float]], seconds: float
     ) -> None:
-        """How it ended."""
+        """Note how it ended."""
         del key, history
         self.state, self.reason = state, reason
         self._note(seconds)
 
     def made(self, key: str, storage: str, run: str) -> Prerequisite:
-        """What it left. Raises `RuntimeError` with the reason when it did not get to its end."""
+        """Return what it left. Raises `RuntimeError` with the reason when it did not get to its end."""
         if self.state != "complete":
             raise RuntimeError(f"{self.stage} {self.state}: {self.reason}")
         store = CheckpointStore(child(home(storage, key), self.stage))
@@ -81,18 +81,18 @@ def prerequisite_key(stage: str, config: StageConfig, data: DataSet, inputs: Map
 
 
 def home(storage: str, key: str) -> str:
-    """Address below which the checkpoints of a prerequisite are kept."""
+    """Return address below which the checkpoints of a prerequisite are kept."""
     return child(child(storage, "prerequisites"), key[:16])
 
 
 def kept(known: Prerequisite, storage: str) -> Prerequisite | None:
-    """The same, where it is now if `storage` was moved; None where it is gone."""
+    """Return the same, where it is now if `storage` was moved; None where it is gone."""
     store = CheckpointStore(child(home(storage, known.key), known.stage))
     return None if store.latest() is None else replace(known, checkpoint=shared(store))
 
 
 def find_prerequisite(tracker: Tracker, experiment: str, stage: str, key: str, storage: str) -> Prerequisite | None:
-    """The prerequisite with this key that has finished in MLflow; its checkpoint comes from there if it must.
+    """Return the prerequisite with this key that has finished in MLflow; its checkpoint comes from there if it must.
 
     One process at a time may do this with a key.
     """
@@ -110,7 +110,7 @@ def find_prerequisite(tracker: Tracker, experiment: str, stage: str, key: str, s
 
 
 def shared(store: CheckpointStore) -> str:
-    """How all nodes reach the last checkpoint."""
+    """Return how all nodes reach the last checkpoint."""
     latest = store.latest()
     assert latest is not None
     return store.address if "://" in store.address else str(store.fetch(latest))

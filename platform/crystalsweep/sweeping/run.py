@@ -143,7 +143,7 @@ def _prepare_and_go(
 
 
 def _require_usable(stages: Mapping[str, StageConfig], crystals: DataSet) -> None:
-    """Every stage needs crystals to train and validate on, the classifier labels: better told now than by a worker."""
+    """Require crystals to train and validate on, for the classifier labels: better told now than by a worker."""
     for part in PARTS[:2]:
         for stage in stages:
             _require_labels(stage_spec(stage), crystals.part(part), part)
@@ -161,7 +161,7 @@ def _require_labels(stage: StageSpec, crystals: Sequence[Crystal], part: str) ->
 
 
 def _require_same(record: SweepRecord, crystals: DataSet, screen: Display) -> None:
-    """A sweep goes on with its own data only; other code is said, and recorded on the runs it makes."""
+    """Require a sweep's own data to go on; other code is said, and recorded on the runs it makes."""
     if (record.data_sha256, record.split_sha256) != (crystals.data_sha256, crystals.split_sha256):
         raise ValueError(f"{record.request.data} is not the data that {record.name} began with; start a new sweep")
     if record.code_sha256 != code_sha256():
@@ -223,7 +223,7 @@ def _go(plan: Plan, record: SweepRecord, folder: Path, crystals: DataSet, screen
 
 @contextmanager
 def _closing(session: SweepSession) -> Iterator[None]:
-    """Whatever happens, the folder and MLflow say how the sweep ended, and no run of this process stays running."""
+    """See to it that folder and MLflow say how the sweep ended, and that no run of this process stays running."""
     record, status, reason, patience = session.record, "FAILED", "", PATIENCE_AT_STOP
     record.status = "stopped"
     try:
@@ -255,7 +255,7 @@ def _closing(session: SweepSession) -> Iterator[None]:
 
 
 def _try_to_write(session: SweepSession) -> None:
-    """`sweep.json`, for the last time; a full disk has been told already."""
+    """Write `sweep.json` for the last time; a full disk has been told already."""
     try:
         write_sweep(session.folder, session.record)
     except OSError as error:
@@ -263,7 +263,7 @@ def _try_to_write(session: SweepSession) -> None:
 
 
 def _last_line(error: Exception) -> str:
-    """What an error says; of a traceback that Ray or Tune wraps, its end."""
+    """Return what an error says; of a traceback that Ray or Tune wraps, its end."""
     if isinstance(error, RayError | TuneError | StorageInternalError):
         lines = [line.strip() for line in f"{error.__cause__ or error}".splitlines() if line.strip()]
         return lines[-1] if lines else type(error).__name__
@@ -280,7 +280,7 @@ def _bury_the_dead(tracker: Tracker, experiment: str) -> None:
 
 @contextmanager
 def _stopping_cleanly() -> Iterator[None]:
-    """SIGTERM, which Slurm and `ray job stop` send, ends a sweep as Ctrl-C does.
+    """Let SIGTERM, which Slurm and `ray job stop` send, end a sweep as Ctrl-C does.
 
     Also where SIGINT itself is ignored, as in what a script starts with `&`.
     """
@@ -298,7 +298,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _title(plan: Plan, name: str) -> str:
-    """The parent run for people: `gan_noise demo painn, 8 trainings, 20261123-102707`."""
+    """Return the parent run for people: `gan_noise demo painn, 8 trainings, 20261123-102707`."""
     began = name.removeprefix(f"{plan.spec.name}-")
     return f"{plan.spec.name} {plan.request.preset} {_backbones(plan)}, {plan.trainings} trainings, {began}"
 
@@ -308,19 +308,19 @@ def _backbones(plan: Plan) -> str:
 
 
 def _parameters(plan: Plan) -> dict[str, str]:
-    """What all trials share, and what was asked."""
+    """Return what all trials share, and what was asked."""
     return _asked(plan.request, free=False) | plan.parameters()
 
 
 def _asked(request: SweepRequest, *, free: bool) -> dict[str, str]:
-    """What was asked: that which a resumed sweep can be asked anew, or the rest."""
+    """Return what was asked: that which a resumed sweep can be asked anew, or the rest."""
     asked = {name: str(value) for name, value in request.as_json().items() if value not in (None, (), {})}
     asked |= {"storage": shown_address(request.storage), "tracking_uri": without_password(request.tracking_uri)}
     return {f"sweep.{name}": value for name, value in asked.items() if (name in FREE) == free}
 
 
 def _source(spec: SweepSpec) -> dict[str, str]:
-    """What MLflow's UI shows as a run's source, user and commit."""
+    """Return what MLflow's UI shows as a run's source, user and commit."""
     commit = {"mlflow.source.git.commit": git_revision()[0]}
     return {
         "mlflow.source.name": f"sweeps/{spec.name}.py",

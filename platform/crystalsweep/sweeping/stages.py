@@ -130,7 +130,7 @@ def _sweep(session: SweepSession) -> None:
 
 
 def _remember(session: SweepSession, ledger: Ledger, watch: Watch) -> None:
-    """What earlier sessions trained; MLflow is sent what it lacks of that."""
+    """Take in what earlier sessions trained; MLflow is sent what it lacks of that."""
     runs = runs_of(session)
     for known in ledger.ended():
         key = known.training.key
@@ -143,7 +143,7 @@ def _remember(session: SweepSession, ledger: Ledger, watch: Watch) -> None:
 
 
 def _forget_lost(session: SweepSession) -> None:
-    """Prerequisites that an earlier session began with are kept, wherever the storage is now.
+    """Keep prerequisites that an earlier session began with, wherever the storage is now.
 
     What is gone, and what was made from it, is found or made again.
     """
@@ -159,7 +159,7 @@ def _forget_lost(session: SweepSession) -> None:
 
 
 def _keys(session: SweepSession) -> dict[str, str]:
-    """By what it leaves, the key of every prerequisite."""
+    """Return the key of every prerequisite, by what it leaves."""
     keys: dict[str, str] = {}
     for stage, config in session.plan.prerequisites.items():
         known = session.record.prerequisites.get(left_by(stage))
@@ -168,7 +168,7 @@ def _keys(session: SweepSession) -> dict[str, str]:
 
 
 def _need_no_training(session: SweepSession, keys: Mapping[str, str]) -> list[str]:
-    """Prerequisites that others have made; what this sweep has made itself is part of what it costs."""
+    """Return prerequisites that others have made; what this sweep has made itself is part of what it costs."""
     if session.record.prerequisites_used["cpu_hours"]:
         return []
     tracker, experiment, there = session.tracker, session.experiments.get(EXPERIMENT, ""), session.record.prerequisites
@@ -180,7 +180,8 @@ def _need_no_training(session: SweepSession, keys: Mapping[str, str]) -> list[st
 
 
 def _forecast(session: SweepSession, found: Sequence[str]) -> Forecast:
-    """From steps timed where trials will run: here, unless they have GPUs, which this process has none of."""
+    """Make the forecast from steps timed where trials will run: here, unless they have GPUs, which this process has
+    none of."""
     forecast = partial(session.plan.forecast, found=found)
     if not session.plan.gpus_per_worker:
         return forecast(session.crystals)

@@ -48,7 +48,7 @@ def stands_in_for(plan: Plan) -> str | None:
 
 
 def look_up(plan: Plan, crystals: DataSet, say: Say, downloads: Path | None = None) -> Start | None:
-    """What `--start-from` names; None where the sweep pre-trains, which by default is told with the reason.
+    """Return what `--start-from` names; None where the sweep pre-trains, which by default is told with the reason.
 
     It is downloaded below `downloads`, by default where the storage keeps such things.
     Raises `ValueError` where what was named is not there, or does not fit.
@@ -82,7 +82,7 @@ def _unfit(
     *,
     named: bool,
 ) -> str:
-    """Why a checkpoint cannot stand in for pre-training; whoever names one may train it on other crystals."""
+    """Return why a checkpoint cannot stand in for pre-training; whoever names one may train it on other crystals."""
     info = read_info(checkpoint)
     if not (checkpoint / WEIGHTS).exists():
         return f"it is of stage {info.stage} and has no generator"
@@ -99,7 +99,7 @@ def _unfit(
 
 
 def adopt(start: Start, storage: str, say: Say) -> Prerequisite:
-    """The same as a prerequisite, where all nodes reach it."""
+    """Return the same as a prerequisite, where all nodes reach it."""
     weights = (start.found.folder / WEIGHTS).read_bytes()
     key = hashlib.sha256(b"start\n" + weights).hexdigest()
     store = CheckpointStore(child(home(storage, key), start.stage))

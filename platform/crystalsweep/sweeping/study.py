@@ -92,7 +92,8 @@ class Ledger:
             self.study.enqueue_trial(known, user_attrs=attributes)
 
     def next(self, *, control: bool | None = None) -> Training | None:
-        """A training that this process has not begun: one that an earlier process left unfinished, else a new one.
+        """Return a training that this process has not begun: one that an earlier process left unfinished, else a new
+        one.
 
         With `control`, only control arms, or only others.
         """
@@ -128,7 +129,7 @@ class Ledger:
     def end(
         self, key: str, state: TrainingState, reason: str, history: Sequence[Mapping[str, float]], seconds: float
     ) -> None:
-        """A training is over; with its last seed, its trial is. A stopped one stays open, to be resumed."""
+        """Note that a training is over; with its last seed, its trial is. A stopped one stays open, to be resumed."""
         if state == "stopped":
             self._update(key, {"seconds": seconds})
             self._issued.discard(key)
@@ -138,7 +139,7 @@ class Ledger:
         self._tell_if_over(self._trial(parse_training_key(key)[0]))
 
     def ended(self) -> list[TrainingEnd]:
-        """All trainings that are over, and as `stopped` those that are begun."""
+        """Return all trainings that are over, and as `stopped` those that are begun."""
         found = []
         for trial in self.study.get_trials(deepcopy=False):
             for seed in range(self._seeds):
@@ -152,7 +153,7 @@ class Ledger:
         return found
 
     def importances(self) -> dict[str, float]:
-        """Importance of each parameter for the first objective (fANOVA); empty where too few trials tell."""
+        """Return importance of each parameter for the first objective (fANOVA); empty where too few trials tell."""
         complete = self._trials(TrialState.COMPLETE)
         known = [
             p.key for p in self.parameters if len({t.params.get(p.key) for t in complete if p.key in t.params}) > 1
@@ -190,7 +191,7 @@ class Ledger:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _values(self, row: Mapping[str, float]) -> list[float]:
-        """The objectives; what no crystal defines, as similarity where none was restored, counts as worst."""
+        """Return the objectives; what no crystal defines, as similarity where none was restored, counts as worst."""
         found = [(objective, float(row.get(objective.metric, math.nan))) for objective in self.objectives]
         return [
             objective.undefined if math.isnan(value) and objective.undefined is not None else value
@@ -198,7 +199,7 @@ class Ledger:
         ]
 
     def _settings(self, trial: Trial) -> dict[str, Any]:
-        """The settings of an asked trial; what it was not enqueued with, the sampler proposes."""
+        """Return the settings of an asked trial; what it was not enqueued with, the sampler proposes."""
         fixed = trial.user_attrs.get(SETTINGS)
         if fixed is None:
             fixed = {parameter.key: parameter.suggest(trial) for parameter in self.parameters}
@@ -256,7 +257,7 @@ def _last(curve: Mapping[str, list[float]]) -> list[float]:
 
 
 def _means(curves: Sequence[Mapping[str, list[float]]]) -> dict[int, float]:
-    """Mean of the first value over all curves that have a step, by step."""
+    """Return mean of the first value over all curves that have a step, by step."""
     steps = sorted({int(step) for curve in curves for step in curve})
     found = {step: [curve[str(step)][0] for curve in curves if str(step) in curve] for step in steps}
     return {step: sum(values) / len(values) for step, values in found.items()}

@@ -88,7 +88,7 @@ class Issue(Searcher):
         self._take, self._begun = take, begun
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Settings of a training, under `key` its name."""
+        """Return settings of a training, under `key` its name."""
         training = self._take()
         if training is None:
             return Searcher.FINISHED
@@ -96,21 +96,21 @@ class Issue(Searcher):
         return _config(training)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The ledger hears of it from the watch."""
+        """Do nothing: the ledger hears of it from the watch."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is on disk already."""
+        """Do nothing: the study is on disk already."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: a resumed sweep reads the study."""
+        """Do nothing: a resumed sweep reads the study."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing of the ledger, whose database stays with this process."""
+        """Pickle nothing of the ledger, whose database stays with this process."""
         return {}
 
 
 def _expected(watch: Watch, take: Callable[[], Training | None]) -> Callable[[], Training | None]:
-    """`take`, of which the watch hears first."""
+    """Return `take`, of which the watch hears first."""
 
     def next_one() -> Training | None:
         training = None if watch.halted else take()
@@ -128,7 +128,7 @@ def _search(
     max_concurrent: int,
     planned: int,
 ) -> tuple[Any, int, dict[str, Any]]:
-    """What proposes trials to Tune, how many, and with which keys.
+    """Return what proposes trials to Tune, how many, and with which keys.
 
     A population is known from the start and shares the resources by turns; other trials come one by one.
     """
@@ -172,7 +172,7 @@ def _scheduler(schedule: Schedule, watch: Watch) -> TrialScheduler | None:
 def _recall(
     halving: ASHAScheduler, objective: Objective, trial: str, history: Mapping[int, Mapping[str, float]]
 ) -> None:
-    """What a training had at each rung that it reached in an earlier session: it is not judged there again."""
+    """Recall what a training had at each rung that it reached in an earlier session: it is not judged there again."""
     for milestone, recorded in halving._brackets[0]._rungs:
         value = history.get(int(milestone), {}).get(objective.metric)
         if value is not None:
@@ -180,7 +180,8 @@ def _recall(
 
 
 def _distribution(parameter: Parameter) -> Any:
-    """What population-based training draws from anew, a quarter of the times; else it multiplies by 0.8 or 1.2."""
+    """Return what population-based training draws from anew, a quarter of the times; else it multiplies by 0.8 or
+    1.2."""
     if parameter.low is None or parameter.high is None:
         return list(parameter.values)  # PBT then goes to a neighbour, where it would multiply a drawn number
     if parameter.integer:
@@ -190,7 +191,7 @@ def _distribution(parameter: Parameter) -> Any:
 
 
 def _within(parameters: Sequence[Parameter], config: dict[str, Any]) -> dict[str, Any]:
-    """Mutated settings, kept in the parameters' ranges."""
+    """Return mutated settings, kept in the parameters' ranges."""
     bounded = dict(config)
     for p in parameters:
         if p.mutable and p.low is not None and p.high is not None and p.key in config:
@@ -207,7 +208,7 @@ def _name(trial: Trial) -> str:
 
 
 def _tune_folder(assignment: Assignment, local: Path) -> tuple[FileSystem, str]:
-    """Where Tune keeps what it wants to keep; only a population's pointers must be seen by all nodes."""
+    """Return where Tune keeps what it wants to keep; only a population's pointers must be seen by all nodes."""
     if assignment.mutating and "://" in assignment.job.checkpoints:
         filesystem, path = FileSystem.from_uri(assignment.job.checkpoints)
         return filesystem, f"{path}/tune"

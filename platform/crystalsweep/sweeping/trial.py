@@ -52,7 +52,7 @@ class Assignment:
 
 
 def resources_of(resources: Resources) -> dict[str, float]:
-    """What Tune reserves for a trial."""
+    """Return what Tune reserves for a trial."""
     if resources.workers > 1:
         return DRIVER_RESOURCES
     gpu = {"gpu": resources.gpus_per_worker} if resources.gpus_per_worker else {}
@@ -84,7 +84,7 @@ def run_trial(config: dict[str, Any], *, assignment: Assignment) -> None:
 
 
 def job_of(assignment: Assignment, key: str, settings: Mapping[str, Any], refusal: str) -> Job:
-    """The job of one training."""
+    """Return the job of one training."""
     job = assignment.job
     config = configured(job.stage, job.config, settings, assignment.choices)
     config = config.model_copy(update={"seed": config.seed + parse_training_key(key)[1]})
@@ -111,7 +111,7 @@ class _Reported:
 
 
 def _take_over(key: str, job: Job, all_checkpoints: str) -> None:
-    """Where the scheduler gave this trial another's state, copy that checkpoint, with the mutated settings.
+    """Copy another trial's checkpoint, with the mutated settings, where the scheduler gave this one its state.
 
     Else the trial's own goes on under the settings in hand, which are mutated too if it was killed after a take-over.
     """
@@ -129,7 +129,7 @@ def _take_over(key: str, job: Job, all_checkpoints: str) -> None:
 
 
 def _pointer() -> dict[str, Any] | None:
-    """Key and epoch of the checkpoint that Tune wants this trial to start from."""
+    """Return key and epoch of the checkpoint that Tune wants this trial to start from."""
     given = tune.get_checkpoint()
     if given is None:
         return None
@@ -139,7 +139,7 @@ def _pointer() -> dict[str, Any] | None:
 
 
 def _fit_nested(job: Job, assignment: Assignment, key: str, refusal: Path) -> None:
-    """Several workers on Ray Train; each attempt is a run of its own, as checkpoints are not Ray Train's."""
+    """Train with several workers on Ray Train; each attempt is a run of its own, as checkpoints are not Ray Train's."""
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address  # with two clusters on a host, this one
     ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")  # to what frees the workers of a dead trial, in a process of its own
     attempt = f"{key}-{os.getpid()}-{os.urandom(3).hex()}"

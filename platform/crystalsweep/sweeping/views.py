@@ -29,7 +29,7 @@ def save_view(session: SweepSession, told: Report) -> str:
 
 
 def view(session: SweepSession, told: Report) -> SavedView:
-    """What the view of a finished sweep shows."""
+    """Return what the view of a finished sweep shows."""
     record, objectives = session.record, session.objectives
     headline = list(dict.fromkeys([*(o.metric for o in objectives), SCORE, *(f"val/{m.name}" for m in METRICS)]))
     varied = [key for parameter in session.plan.space.parameters for key in _logged(session, parameter.key)]
@@ -57,10 +57,11 @@ def view(session: SweepSession, told: Report) -> SavedView:
 
 
 def _logged(session: SweepSession, key: str) -> list[str]:
-    """Parameters of runs that a setting is logged as; a choice by name as that of its network."""
+    """Return parameters of runs that a setting is logged as; a choice by name as that of its network."""
     return ["backbone.name"] if key == "backbone" and key in session.plan.space.choices else [key]
 
 
 def _folded(logged: Set[str]) -> list[str]:
-    """Sections that the UI makes by itself: what stands before the last `/` of metrics, and those without one."""
+    """Return sections that the UI makes by itself: what stands before the last `/` of metrics, and those without
+    one."""
     return [*sorted({name.rpartition("/")[0] for name in logged if "/" in name}), "Model metrics"]

@@ -23,7 +23,8 @@ _AT = 0
 
 
 def as_images(pictures: Iterable[Path], step: int, folder: Path) -> Path:
-    """Copies and thumbnails of PNG files below `folder`, which is made and returned; their stems are the keys."""
+    """Return copies and thumbnails of PNG files below `folder`, which is made and returned; their stems are the
+    keys."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ class KeyedRun:
         return self.id
 
     def log(self, metrics: Iterable[Metric]) -> None:
-        """Metrics of any steps, in one request where they are at most 1000, without those that MLflow has."""
+        """Log metrics of any steps, in one request where they are at most 1000, without those that MLflow has."""
         fresh = self._without_known(metrics)
         self.tracker.log_points(self.opened, list(fresh.values()))
         for name, step in fresh:
@@ -99,7 +99,7 @@ class KeyedRun:
                 say(self.key, why, f'run "{self.key}": {why}')
 
     def _without_known(self, metrics: Iterable[Metric]) -> dict[tuple[str, int], Metric]:
-        """Metrics by name and step that MLflow lacks; of two of the same name and step the first."""
+        """Return metrics by name and step that MLflow lacks; of two of the same name and step the first."""
         fresh: dict[tuple[str, int], Metric] = {}
         for metric in metrics:
             if metric.step <= self._last.get(metric.key, metric.step - 1):

@@ -45,7 +45,7 @@ class _Write:
         return self.send is None
 
     def points(self) -> list[Metric]:
-        """The metrics as MLflow takes them; made by the writer's thread, since it takes longer than queueing."""
+        """Return the metrics as MLflow takes them; made by the writer's thread, since it takes longer than queueing."""
         return points(self.metrics, self.step, self.at)
 
 
@@ -127,7 +127,8 @@ class Outbox:
         self._put(key, "attach", send=lambda run: run.attach(experiment, parent))
 
     def log(self, key: str, metrics: Mapping[str, float], step: int) -> None:
-        """Metrics of one step, with the time of this call; a metric that the run already has at this step is left out.
+        """Log metrics of one step, with the time of this call; a metric that the run already has at this step is left
+        out.
 
         Raises:
             KeyError: neither `start` nor `attach` was called for this key.
@@ -141,17 +142,17 @@ class Outbox:
         self._put(key, f"tags {', '.join(kept)}", send=lambda run: run.tracker.tag(run.opened, kept))
 
     def upload(self, key: str, path: Path, folder: str | None = None) -> None:
-        """A file or the contents of a folder, which must stay as it is until it is written: `flush` tells."""
+        """Upload a file or the contents of a folder, which must stay as it is until it is written: `flush` tells."""
         what = f"files {path.name}"
         self._put(key, what, send=lambda run: run.tracker.upload(run.opened, path, folder), is_upload=True)
 
     def finish(self, key: str, status: str, reason: str = "") -> None:
-        """FINISHED, FAILED or KILLED, at the time of this call."""
+        """End a run as FINISHED, FAILED or KILLED, at the time of this call."""
         at = now_ms()
         self._put(key, f"status {status}", send=lambda run: run.tracker.finish(run.opened, status, reason, at))
 
     def run_id(self, key: str, timeout: float | None = None) -> str:
-        """MLflow's id of the run, once it is open; waits for that, `timeout` seconds at most.
+        """Return MLflow's id of the run, once it is open; waits for that, `timeout` seconds at most.
 
         Raises:
             TimeoutError: It is not open yet.
@@ -234,7 +235,8 @@ class Outbox:
                     self._changed.wait_for(lambda: self._closed, pause)
 
     def _next(self) -> tuple[str, Sequence[_Write]] | None:
-        """The oldest write, and where it is a log the logs of its run that follow; they stay queued. None: closed."""
+        """Return the oldest write, and where it is a log the logs of its run that follow; they stay queued. None:
+        closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._queues or self._closed)
             if self._closed:
@@ -287,7 +289,7 @@ class Outbox:
             self._changed.notify_all()
 
     def _gives_up(self, is_upload: bool, answers: bool) -> bool:
-        """Whether such a write failed for long enough at a server that answers."""
+        """Return whether such a write failed for long enough at a server that answers."""
         if not (answers and self._tracker.reads()):
             self._fails_since.clear()
             return False
@@ -327,7 +329,7 @@ class Outbox:
 
 
 def _summary(writes: Sequence[_Write]) -> list[str]:
-    """What is in a queue, logs in one phrase."""
+    """Return what is in a queue, logs in one phrase."""
     steps = [write.step for write in writes if write.is_log]
     logs = [f"metrics of {len(steps)} steps, {min(steps)} to {max(steps)}"] if steps else []
     return logs + [write.what for write in writes if not write.is_log]

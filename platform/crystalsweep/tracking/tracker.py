@@ -48,12 +48,13 @@ Item = TypeVar("Item")
 
 
 def now_ms() -> int:
-    """MLflow's clock: milliseconds since 1970."""
+    """Return MLflow's clock: milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether a write failed since the server or its database cannot take writes now: the same write may pass later.
+    """Return whether a write failed since the server or its database cannot take writes now: the same write may pass
+    later.
 
     No connection, a timeout, HTTP 429 or 5xx, a locked database. MLflow gives what its own retries end with as
     INTERNAL_ERROR, which its table calls 500.
@@ -64,7 +65,7 @@ def is_away(error: BaseException) -> bool:
 
 
 def root_reason(error: BaseException) -> str:
-    """What lies under an error, in a line: `[Errno 111] Connection refused`, `database is locked`."""
+    """Return what lies under an error, in a line: `[Errno 111] Connection refused`, `database is locked`."""
     *_, deepest = _with_causes(error)
     lines = str(deepest).strip().splitlines()
     return (lines[0] if lines else type(deepest).__name__)[:300]
@@ -78,12 +79,13 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def default_tracking_uri(storage: Path) -> str:
-    """MLFLOW_TRACKING_URI if set, else a SQLite file in `storage` (absolute: Ray changes the working directory)."""
+    """Return MLFLOW_TRACKING_URI if set, else a SQLite file in `storage` (absolute: Ray changes the working
+    directory)."""
     return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(storage)
 
 
 def sqlite_uri(storage: Path) -> str:
-    """The SQLite store in `storage`."""
+    """Return the SQLite store in `storage`."""
     return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
 
 
@@ -104,7 +106,7 @@ class Tracker:
         return self._client
 
     def experiment(self, name: str, artifacts: Path | None = None) -> str:
-        """Id of the experiment, made if absent; a SQLite store keeps its artifacts in the folder `artifacts`."""
+        """Return id of the experiment, made if absent; a SQLite store keeps its artifacts in the folder `artifacts`."""
         found = self._client.get_experiment_by_name(name)
         if found:
             return str(found.experiment_id)
@@ -133,7 +135,7 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         at: int | None = None,
     ) -> str:
-        """A new run, begun `at` (ms since 1970) or now; returns its id."""
+        """Return a new run, begun `at` (ms since 1970) or now; returns its id."""
         linked = {PARENT: parent} if parent else {}
         run = self._client.create_run(
             experiment, run_name=name, start_time=at, tags={KIND: kind, **linked, **(tags or {})}
@@ -142,23 +144,25 @@ class Tracker:
         return str(run.info.run_id)
 
     def reopen(self, run: Run, tags: Mapping[str, str] | None = None) -> None:
-        """RUNNING again, with these tags, and without the reason of an earlier end."""
+        """Make a run RUNNING again, with these tags, and without the reason of an earlier end."""
         self._client.update_run(run.info.run_id, status="RUNNING")
         if REASON in run.data.tags:
             self._client.delete_tag(run.info.run_id, REASON)
         self.tag(run.info.run_id, tags or {})
 
     def parameters(self, run: str, params: Mapping[str, str]) -> None:
-        """Parameters, each cut at 6000 characters; MLflow refuses to change one that is there."""
+        """Log parameters, each cut at 6000 characters; MLflow refuses to change one that is there."""
         for part in _parts(params.items(), _PARAMS_PER_BATCH):
             self._client.log_batch(run, params=[Param(name, stored(value)) for name, value in part])
 
     def log(self, run: str, metrics: Mapping[str, float], step: int, at: int | None = None) -> None:
-        """Metrics of one step, measured `at` (ms since 1970) or now; NaN is kept: an undefined number is a result."""
+        """Log metrics of one step, measured `at` (ms since 1970) or now; NaN is kept: an undefined number is a
+        result."""
         self.log_points(run, points(metrics, step, at))
 
     def log_points(self, run: str, metrics: Sequence[Metric]) -> None:
-        """Metrics of any steps. The same points twice are stored once by every database, though not by file stores."""
+        """Log metrics of any steps. The same points twice are stored once by every database, though not by file
+        stores."""
         for part in _parts(metrics, METRICS_PER_BATCH):
             self._client.log_batch(run, metrics=part)
 
@@ -168,28 +172,29 @@ class Tracker:
             self._client.log_batch(run, tags=[RunTag(name, stored(value)) for name, value in part])
 
     def upload(self, run: str, path: Path, folder: str | None = None) -> None:
-        """A file or the contents of a folder, under the artifact folder `folder`."""
+        """Upload a file or the contents of a folder, under the artifact folder `folder`."""
         send = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         send(run, str(path), folder)
 
     def download(self, run: str, folder: str, into: Path) -> Path:
-        """An artifact folder of a run, copied below `into`."""
+        """Return an artifact folder of a run, copied below `into`."""
         into.mkdir(parents=True, exist_ok=True)
         return Path(self._client.download_artifacts(run, folder, str(into)))
 
     def registered(self, name: str, *, alias: str | None = None, version: str | None = None) -> ModelVersion:
-        """A version in the registry, by its alias or else its number; MLflow's error where there is none."""
+        """Return a version in the registry, by its alias or else its number; MLflow's error where there is none."""
         if alias:
             return self._client.get_model_version_by_alias(name, alias)
         return self._client.get_model_version(name, version)
 
     def download_registered(self, version: ModelVersion, into: Path) -> Path:
-        """The files of a registered version, in the existing folder `into`."""
+        """Return the files of a registered version, in the existing folder `into`."""
         uri = f"models:/{version.name}/{version.version}"
         return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into), tracking_uri=self.uri))
 
     def finish(self, run: str, status: str, reason: str = "", at: int | None = None) -> None:
-        """FINISHED, FAILED or KILLED `at` (ms since 1970) or now, with the reason as a tag where there is one."""
+        """End a run as FINISHED, FAILED or KILLED `at` (ms since 1970) or now, with the reason as a tag where there is
+        one."""
         if reason:
             self.tag(run, {REASON: reason})
         self._client.set_terminated(run, status=status, end_time=at)
@@ -204,7 +209,7 @@ class Tracker:
             self._ask("/health", retries=0)
 
     def reads(self) -> bool:
-        """Whether the database answers: a server may be there without it."""
+        """Return whether the database answers: a server may be there without it."""
         try:
             if self.uri.startswith("http"):  # once more where the failed write broke the connection
                 self._ask("/api/2.0/mlflow/experiments/search", retries=1, max_results=1)
@@ -228,7 +233,7 @@ class Tracker:
             raise MlflowException(f"HTTP {answer.status_code}")  # error_code INTERNAL_ERROR
 
     def tagged(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
-        """All runs that carry these tags, the first one first."""
+        """Return all runs that carry these tags, the first one first."""
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         found: list[Run] = []
         token: str | None = None
@@ -242,24 +247,24 @@ class Tracker:
                 return found
 
     def finished_with(self, experiment: str, tag: str, value: str) -> Run | None:
-        """The latest FINISHED run that carries this tag."""
+        """Return the latest FINISHED run that carries this tag."""
         query = f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'"
         found = self._client.search_runs([experiment], query, max_results=1, order_by=["attributes.end_time DESC"])
         return found[0] if found else None
 
     def running(self, experiment: str, *, tag: tuple[str, str] | None = None) -> list[Run]:
-        """Runs still marked RUNNING, with this tag where one is given."""
+        """Return runs still marked RUNNING, with this tag where one is given."""
         query = "attributes.status = 'RUNNING'" + (f" and tags.`{tag[0]}` = '{tag[1]}'" if tag else "")
         return list(self._client.search_runs([experiment], query))
 
 
 def stored(value: str) -> str:
-    """A parameter's or tag's value as far as MLflow keeps it."""
+    """Return a parameter's or tag's value as far as MLflow keeps it."""
     return value[:_PARAM_LIMIT]
 
 
 def points(metrics: Mapping[str, float], step: int, at: int | None = None) -> list[Metric]:
-    """MLflow's metrics of one step, measured `at` (ms since 1970) or now."""
+    """Return MLflow's metrics of one step, measured `at` (ms since 1970) or now."""
     moment = now_ms() if at is None else at
     return [Metric(name, float(value), moment, step) for name, value in metrics.items()]
 

@@ -51,14 +51,15 @@ class SavedView:
 
 
 def encoded(view: SavedView, at: int) -> str:
-    """The tag's value for a view made `at` (ms since 1970); at most 5000 characters for MLflow, hence deflated."""
+    """Return the tag's value for a view made `at` (ms since 1970); at most 5000 characters for MLflow, hence
+    deflated."""
     state = json.dumps(_state(view), separators=(",", ":")).encode()
     packed = base64.b64encode(zlib.compress(state, 9)).decode()
     return json.dumps({"name": view.name, "createdAt": at, "updatedAt": at, "state": f"deflate;{packed}"})
 
 
 def link(address: str, experiment: str, key: str) -> str:
-    """Where a browser opens the view; `address` of the UI, or empty for a link within it."""
+    """Return where a browser opens the view; `address` of the UI, or empty for a link within it."""
     at = f"{address}/" if address else ""
     return f"{at}#/experiments/{experiment}/runs?viewStateShareKey={key}&compareRunsMode=CHART"
 

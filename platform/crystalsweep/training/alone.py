@@ -24,5 +24,5 @@ def fit_alone(job: Job, gpu: bool, on_report: Callable[[dict[str, float], bool],
 
 @lru_cache(maxsize=1)
 def _data(source: str) -> DataSet:
-    """The data of the jobs that share this process."""
+    """Return the data of the jobs that share this process."""
     return load_data(source)

@@ -42,12 +42,12 @@ class RaySession(Session):
         self._run = StoredRun(store) if self.rank == 0 else None
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """On the worker's device, in DistributedDataParallel when there is more than one worker."""
+        """Put the model on the worker's device, in DistributedDataParallel when there is more than one worker."""
         wrapped: nn.Module = prepare_model(model)
         return wrapped
 
     def resume_from(self) -> Path | None:
-        """The store's latest checkpoint, as rank 0 sees it."""
+        """Return the store's latest checkpoint, as rank 0 sees it."""
         latest = self._store.latest() if self._run else None
         epoch = torch.tensor([latest or 0], device=self.device)
         if self.world_size > 1:
@@ -55,11 +55,11 @@ class RaySession(Session):
         return self._store.fetch(int(epoch)) if epoch else None
 
     def history(self) -> list[dict[str, float]]:
-        """All epochs up to that checkpoint, on rank 0."""
+        """Return all epochs up to that checkpoint, on rank 0."""
         return self._run.history if self._run else []
 
     def steps(self, batches: Iterable[T], total: int, epoch: int) -> Iterator[T]:
-        """As they come; the driver shows progress per epoch."""
+        """Yield the batches as they come; the driver shows progress per epoch."""
         del total, epoch
         return iter(batches)
 
@@ -80,13 +80,13 @@ class EpochRecorder(UserCallback):
         self._folder = folder
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
-        """An epoch of rank 0."""
+        """Record an epoch of rank 0."""
         del run_context, checkpoint
         record_epoch(self._folder, {name: value for name, value in metrics[0].items() if name != LAST})
 
 
 def train_loop(job: dict[str, Any]) -> None:
-    """Runs on every worker."""
+    """Train a job, on every worker."""
     if job["refusal"] and Path(job["refusal"]).exists():
         return  # on every rank, so that none waits for another; the driver raises what the file says
     try:
@@ -99,7 +99,8 @@ def train_loop(job: dict[str, Any]) -> None:
 
 
 def _refuse(refusal: Path, reason: str) -> None:
-    """An empty file where a full disk has no room for more; none where it is read-only, as restarts will find too."""
+    """Write why the job is refused: an empty file where a full disk has no room for more; none where it is read-only,
+    as restarts will find too."""
     with suppress(OSError):
         refusal.write_text(reason)
 
@@ -115,7 +116,7 @@ def _fit(job: dict[str, Any]) -> None:
 def trainer(
     job: Job, *, resources: Resources, name: str, storage: Path, callbacks: list[UserCallback] | None = None
 ) -> TorchTrainer:
-    """A Ray Train run of `job`, which goes on from its store's latest checkpoint.
+    """Return A Ray Train run of `job`, which goes on from its store's latest checkpoint.
 
     Ray Train's own small files go to the folder `storage`/`name`, which all nodes share.
     """
@@ -141,7 +142,7 @@ def trainer(
 
 @contextmanager
 def explaining(refusal: Path) -> Iterator[None]:
-    """What workers refused for good becomes one `ValueError`; a storage's failure begins with `STORAGE`."""
+    """Turn what workers refused for good into one `ValueError`; a storage's failure begins with `STORAGE`."""
     try:
         yield
     except Exception as error:
@@ -156,7 +157,7 @@ def explaining(refusal: Path) -> Iterator[None]:
 
 
 def reason_of(refusal: Path) -> str:
-    """What a refusal says; empty where there is none."""
+    """Return what a refusal says; empty where there is none."""
     if not refusal.exists():
         return ""
     return refusal.read_text() or f"{STORAGE} no space left in {refusal.parent}; free some space there, then resume"

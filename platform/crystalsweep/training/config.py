@@ -46,7 +46,7 @@ class StageConfig(Config):
         return self.batch_size if isinstance(self.batch_size, int) else min(self.batch_size.values())
 
     def batch_size_at(self, epoch: int) -> int:
-        """Crystals per step in this epoch, counted from 0."""
+        """Return crystals per step in this epoch, counted from 0."""
         if isinstance(self.batch_size, int):
             return self.batch_size
         begun = [first for first in self.batch_size if first <= epoch]

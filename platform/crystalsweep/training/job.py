@@ -48,7 +48,7 @@ class Job:
     """File in shared storage for an error that a restart would only repeat; none is written where this is empty."""
 
     def store(self) -> CheckpointStore:
-        """The run's checkpoints."""
+        """Return the run's checkpoints."""
         return CheckpointStore(
             self.checkpoints,
             metric=self.metric or None,
@@ -73,12 +73,12 @@ class Resources:
         return self.gpus_per_worker > 0
 
     def of_a_worker(self) -> dict[str, float]:
-        """In Ray's names."""
+        """Return what a worker takes, in Ray's names."""
         return {"CPU": self.cpus_per_worker, **({"GPU": self.gpus_per_worker} if self.use_gpu else {})}
 
 
 def job_for(stage: str, config: StageConfig, source: str, inputs: Mapping[str, Path | str] | None = None) -> Job:
-    """The job of training a stage with the code of this process."""
+    """Return the job of training a stage with the code of this process."""
     named = {name: str(path) for name, path in (inputs or {}).items()}
     return Job(
         stage=stage,
@@ -97,7 +97,7 @@ def prepare(job: Job) -> None:
 
 
 def require_code(job: Job) -> None:
-    """Raises `ValueError` where this process runs other code than the one that made the job."""
+    """Raise `ValueError` where this process runs other code than the one that made the job."""
     if code_sha256(job.package) != job.code_sha256:
         raise ValueError(
             f"this worker runs other code ({__file__}) than the process that started the run: submit with "
@@ -106,13 +106,15 @@ def require_code(job: Job) -> None:
 
 
 def local_inputs(job: Job) -> dict[str, Path]:
-    """Folders of the checkpoints that a job starts from; of an object store's address the latest one, downloaded."""
+    """Return folders of the checkpoints that a job starts from; of an object store's address the latest one,
+    downloaded."""
     return {name: _local(address) for name, address in job.inputs.items()}
 
 
 @lru_cache(maxsize=8)
 def _local(address: str) -> Path:
-    """One download for all jobs of this process; what they start from is finished and stays as it is."""
+    """Return a checkpoint's folder: one download for all jobs of this process; what they start from is finished and
+    stays as it is."""
     if "://" not in address:
         return Path(address)
     store = CheckpointStore(address)

@@ -41,11 +41,11 @@ class LocalSession(Session):
         folder.mkdir(parents=True, exist_ok=True)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model, moved to the device."""
+        """Return the model, moved to the device."""
         return model.to(self.device)
 
     def resume_from(self) -> Path | None:
-        """The folder's last whole checkpoint, when resuming."""
+        """Return the folder's last whole checkpoint, when resuming."""
         checkpoint = self.folder / "checkpoint"
         if not checkpoint.exists() and (self.folder / "previous").exists():  # killed between the two renames
             (self.folder / "previous").rename(checkpoint)
@@ -59,15 +59,15 @@ class LocalSession(Session):
         return checkpoint
 
     def history(self) -> list[dict[str, float]]:
-        """The folder's record."""
+        """Return the folder's record."""
         return recorded(self.folder) if self._resume else []
 
     def steps(self, batches: Iterable[T], total: int, epoch: int) -> Iterator[T]:
-        """A bar per epoch on stderr."""
+        """Yield the batches, with a bar per epoch on stderr."""
         return iter(tqdm(batches, total=total, desc=f"epoch {epoch + 1}", leave=False, disable=not self._progress))
 
     def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint, last: bool) -> None:
-        """Checkpoint first, then the metrics line, so that a metrics line always has its checkpoint."""
+        """Write the checkpoint first, then the metrics line, so that a metrics line always has its checkpoint."""
         del last
         fresh = self.folder / "incomplete"
         shutil.rmtree(fresh, ignore_errors=True)

@@ -66,7 +66,7 @@ def _time_is_over(stage: Stage, seconds: float) -> bool:
 
 
 def _require_finite(stage: Stage, metrics: Metrics, epoch: int) -> None:
-    """Every step's loss is checked as it comes; this checks what the epoch's last update made of the weights."""
+    """Check what the epoch's last update made of the weights; every step's loss is checked as it comes."""
     bad = [name for name, model in stage.models.items() if not all(p.isfinite().all() for p in model.parameters())]
     if bad or not math.isfinite(metrics.get("val/loss", 0.0)) or metrics.get("val/failed") == 1.0:
         what = f"weights of the {bad[0]}" if bad else "outputs on the validation split"
@@ -76,7 +76,7 @@ def _require_finite(stage: Stage, metrics: Metrics, epoch: int) -> None:
 
 
 def epoch_batches(stage: Stage, session: Session, epoch: int) -> list[list[Crystal]]:
-    """This rank's crystals of every step of an epoch; the order depends on seed and epoch alone."""
+    """Return this rank's crystals of every step of an epoch; the order depends on seed and epoch alone."""
     size = stage.config.batch_size_at(epoch)
     if size < session.world_size:
         raise ValueError(f"batch_size {size} leaves some of {session.world_size} workers without a crystal")
@@ -171,7 +171,8 @@ def _resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
 
 
 def _load_all_but_rates(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Learning rates stay those of the config in hand, which may not be that of the checkpoint's training."""
+    """Load an optimizer's state; learning rates stay those of the config in hand, which may not be that of the
+    checkpoint's training."""
     rates = [(group["initial_lr"], group["lr"]) for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, (initial, rate) in zip(optimizer.param_groups, rates, strict=True):
@@ -179,7 +180,7 @@ def _load_all_but_rates(optimizer: torch.optim.Optimizer, state: dict[str, Any])
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted path."""
+    """Return values by dotted path."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -191,5 +192,5 @@ def _data(described: CheckpointInfo | DataSet) -> tuple[str, str]:
 
 
 def step_stream(stage: Stage, purpose: str, epoch: int, step: int) -> torch.Generator:
-    """Random stream of one step on one rank."""
+    """Return the random stream of one step on one rank."""
     return stream(stage.config.seed, purpose, epoch, step, stage.session.rank)

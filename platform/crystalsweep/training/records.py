@@ -39,13 +39,13 @@ def mend(folder: Path, history: list[dict[str, float]]) -> None:
 
 
 def recorded(folder: Path) -> list[dict[str, float]]:
-    """All epochs of a run folder, metrics and timing together."""
+    """Return all epochs of a run folder, metrics and timing together."""
     rows = [{row["epoch"]: row for row in _rows(folder / name)} for name in (METRICS_FILE, TIMING_FILE)]
     return [{**rows[1].get(epoch, {}), **rows[0][epoch]} for epoch in sorted(rows[0])]
 
 
 def epoch_line(metrics: dict[str, float]) -> str:
-    """One epoch for a person: losses, the headline metrics, speed."""
+    """Write one epoch for a person: losses, the headline metrics, speed."""
     shown = [name for name in metrics if name.startswith("loss")] + [name for name in _SHOWN if name in metrics]
     parts = [f"{name.removeprefix('val/')} {metrics[name]:.3f}" for name in shown]
     return f"epoch {int(metrics['epoch'])}: {'  '.join(parts)}  ({metrics['time/structures_per_s']:.0f} structures/s)"

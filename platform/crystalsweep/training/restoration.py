@@ -42,7 +42,8 @@ class RestorationValidation:
         self._table: pd.DataFrame | None = None
 
     def run(self) -> Metrics:
-        """All metrics with 95 % intervals over all conditions; the mean of the four headline ones is `val/score`.
+        """Return all metrics with 95 % intervals over all conditions; the mean of the four headline ones is
+        `val/score`.
 
         Also the share of new compositions, and the structural validity at the highest test noise.
         """
@@ -56,13 +57,13 @@ class RestorationValidation:
         return list(evaluation_chunks(self._crystals, self._config))
 
     def write(self, folder: Path) -> None:
-        """The table of the last run, as Parquet."""
+        """Write the table of the last run, as Parquet."""
         if self._table is not None:
             self._table.to_parquet(folder / TABLE, index=False)
 
 
 def _what_sweeps_ask(table: pd.DataFrame) -> Metrics:
-    """Novelty, and structural validity at the highest test noise, with intervals."""
+    """Return novelty, and structural validity at the highest test noise, with intervals."""
     noisiest = table[table["sigma_noise"] == table["sigma_noise"].max()]
     structural = [metric for metric in METRICS if metric.name == "structural_validity"]
     novelty = headline(table.assign(novel_vs_input=novel_composition(table)), metrics=[NOVELTY])
@@ -70,7 +71,7 @@ def _what_sweeps_ask(table: pd.DataFrame) -> Metrics:
 
 
 def novel_composition(table: pd.DataFrame) -> pd.Series:
-    """(n,) what `metrics.novel_vs_input` gives, from scores alone: valid both ways, and of another composition.
+    """Return (n,) what `metrics.novel_vs_input` gives, from scores alone: valid both ways, and of another composition.
 
     No species are needed: restored crystals have as many atoms as their parents, so that the reduced composition is the
     parent's only where the composition is.
@@ -85,16 +86,16 @@ class RestorationStage(Stage):
     validation: RestorationValidation
 
     def validate(self) -> Metrics:
-        """Restoration of the validation crystals."""
+        """Measure the restoration of the validation crystals."""
         return self.validation.run()
 
     def write_extra(self, folder: Path) -> None:
-        """The per-structure table of the last validation."""
+        """Write the per-structure table of the last validation."""
         self.validation.write(folder)
 
 
 def restoration_report(checkpoint: Path, source: str) -> str:
-    """The table of a checkpoint's last validation beside ceiling, identity and most common species."""
+    """Return the table of a checkpoint's last validation beside ceiling, identity and most common species."""
     info, data = read_info(checkpoint), load_data(source)
     config = config_from(info.stage, info.config)
     assert isinstance(config, RestorationConfig)

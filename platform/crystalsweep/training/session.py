@@ -23,23 +23,24 @@ class Session(Protocol):
     device: torch.device
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model on this session's device, averaging gradients over workers; the model itself when there is one."""
+        """Return the model on this session's device, averaging gradients over workers; the model itself when there is
+        one."""
         ...
 
     def resume_from(self) -> Path | None:
-        """Checkpoint of this same run to continue from."""
+        """Return checkpoint of this same run to continue from."""
         ...
 
     def history(self) -> list[dict[str, float]]:
-        """What was reported of the epochs up to that checkpoint; on rank 0, others may give none."""
+        """Return what was reported of the epochs up to that checkpoint; on rank 0, others may give none."""
         ...
 
     def steps(self, batches: Iterable[T], total: int, epoch: int) -> Iterator[T]:
-        """`batches`, shown as progress where somebody watches."""
+        """Yield `batches`, shown as progress where somebody watches."""
         ...
 
     def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint, last: bool) -> None:
-        """Once per epoch on every rank: metrics of rank 0 and its checkpoint, and whether the run ends with it.
+        """Report once per epoch on every rank: metrics of rank 0 and its checkpoint, and whether the run ends with it.
 
         Names under `time/` are wall-clock.
         """

@@ -46,22 +46,22 @@ class Stage(ABC):
 
     @abstractmethod
     def validate(self) -> Metrics:
-        """Metrics on the validation split; called on rank 0."""
+        """Measure the validation split; called on rank 0."""
 
     def write_extra(self, folder: Path) -> None:  # noqa: B027  most stages have nothing to add
-        """Further files for the checkpoint."""
+        """Write further files for the checkpoint."""
 
 
 def adam(
     parameters: Iterable[nn.Parameter], learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)
 ) -> torch.optim.Adam:
-    """Adam that remembers its first learning rate, which a schedule scales."""
+    """Make an Adam that remembers its first learning rate, which a schedule scales."""
     group = {"params": list(parameters), "initial_lr": learning_rate}
     return torch.optim.Adam([group], lr=learning_rate, betas=betas, fused=True)  # one pass over the weights
 
 
 def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: bool, split: str) -> list[Crystal]:
-    """The crystals of a split that a stage uses. Raises `ValueError` when none are left, naming the filter."""
+    """Return the crystals of a split that a stage uses. Raises `ValueError` when none are left, naming the filter."""
     chosen = [c for c in crystals if config.max_atoms is None or len(c) <= config.max_atoms]
     if not chosen:
         raise ValueError(f"none of the {len(crystals)} {split} crystals has at most max_atoms={config.max_atoms} atoms")
@@ -81,7 +81,7 @@ def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: boo
 
 
 def average_degree(crystals: Sequence[Crystal], config: StageConfig, sample: int = 512) -> float:
-    """Edges per atom over a sample of the training crystals; scales the backbone's messages."""
+    """Return edges per atom over a sample of the training crystals; scales the backbone's messages."""
     picks = np.random.default_rng(config.seed).permutation(len(crystals))[:sample]
     batch = collate([crystals[i] for i in sorted(picks)])
     graph = pristine_graph_of(batch, config.backbone)

@@ -33,7 +33,7 @@ class StoredRun:
         """Metrics and timing of all epochs so far."""
 
     def resume_from(self) -> Path | None:
-        """The latest complete checkpoint."""
+        """Return the latest complete checkpoint."""
         epoch = self._store.latest()
         return None if epoch is None else self._store.fetch(epoch)
 
@@ -71,19 +71,19 @@ class StoredSession(Session):
         self._on_report = on_report
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model, moved to the device."""
+        """Return the model, moved to the device."""
         return model.to(self.device)
 
     def resume_from(self) -> Path | None:
-        """The store's latest checkpoint."""
+        """Return the store's latest checkpoint."""
         return self.run.resume_from()
 
     def history(self) -> list[dict[str, float]]:
-        """All epochs up to that checkpoint."""
+        """Return all epochs up to that checkpoint."""
         return self.run.history
 
     def steps(self, batches: Iterable[T], total: int, epoch: int) -> Iterator[T]:
-        """As they come."""
+        """Yield the batches as they come."""
         del total, epoch
         return iter(batches)
 
@@ -97,7 +97,7 @@ class StoredSession(Session):
 
 @contextmanager
 def _local_disk() -> Iterator[None]:
-    """What each writer of a checkpoint says of a full disk becomes a `StorageError`."""
+    """Turn what each writer of a checkpoint says of a full disk into a `StorageError`."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:

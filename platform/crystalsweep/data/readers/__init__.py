@@ -17,7 +17,7 @@ READERS: tuple[Reader, ...] = (ParquetReader(), CsvCifReader(), ExtxyzReader(), 
 
 
 def reader_for(path: Path) -> Reader:
-    """The reader of an existing path; `DataError` if there is nothing there or no reader knows it."""
+    """Return the reader of an existing path; `DataError` if there is nothing there or no reader knows it."""
     if not path.exists():
         raise DataError(f"{path}: no such file or directory; check the path, or use 'bundled' for the bundled data")
     for reader in READERS:

@@ -38,21 +38,21 @@ class Reader(ABC):
 
     @abstractmethod
     def recognises(self, path: Path) -> bool:
-        """Whether an existing path looks like this form."""
+        """Return whether an existing path looks like this form."""
 
     @abstractmethod
     def count(self, path: Path) -> int | None:
-        """Rows to come where that is cheap to know, for a progress bar."""
+        """Return rows to come where that is cheap to know, for a progress bar."""
 
     @abstractmethod
     def rows(self, path: Path) -> Iterator[Row]:
-        """Every row in order; raises `DataError` if the file as a whole is not of this form."""
+        """Yield every row in order; raises `DataError` if the file as a whole is not of this form."""
 
 
 def admit(
     row_id: str, species: ArrayLike, lattice: ArrayLike, frac: ArrayLike, labels: Mapping[str, float]
 ) -> Crystal | Problem:
-    """The crystal, if the structure passes every check. NaN labels are dropped."""
+    """Return the crystal, if the structure passes every check. NaN labels are dropped."""
     raw = RawStructure(
         species=np.asarray(species, dtype=np.int64).reshape(-1),
         lattice=_reshaped(lattice, 9),
@@ -65,7 +65,7 @@ def admit(
 
 
 def _reshaped(values: ArrayLike, size: int | None) -> np.ndarray:
-    """(…, 3) where the number of values allows, else flat for `shape_mismatch` to report."""
+    """Return the values as (…, 3) where the number of values allows, else flat for `shape_mismatch` to report."""
     array = np.asarray(values, dtype=np.float64)
     fits = array.size % 3 == 0 if size is None else array.size == size
     return array.reshape(-1, 3) if fits else array.reshape(-1)

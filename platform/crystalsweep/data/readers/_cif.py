@@ -36,7 +36,7 @@ KNOWN_ERRORS = {
 
 
 def crystal_from_cif(text: str, row_id: str, labels: Mapping[str, float]) -> Crystal | Problem:
-    """The crystal of a CIF with one structure. Oxidation states are dropped, cells are kept as they are."""
+    """Return the crystal of a CIF with one structure. Oxidation states are dropped, cells are kept as they are."""
     if not text.strip():
         return Problem(UNPARSABLE, "it is empty", "give the text of a CIF")
     parsed = _parse(text)
@@ -50,7 +50,7 @@ def crystal_from_cif(text: str, row_id: str, labels: Mapping[str, float]) -> Cry
 
 
 def _parse(text: str) -> Structure | Problem:
-    """An ordered structure. pymatgen raises nearly any exception on a broken CIF; each is this row's problem."""
+    """Return an ordered structure. pymatgen raises nearly any exception on a broken CIF; each is this row's problem."""
     from crystalsweep.data.readers._cif_limits import TooLargeError, bounded_parser, too_large
 
     with warnings.catch_warnings(record=True):
@@ -73,7 +73,7 @@ def _reasons(parser: CifParser | None) -> list[str]:
 
 
 def _why_unparsable(error: Exception, reasons: list[str]) -> Problem:
-    """pymatgen's own words, on one line."""
+    """Return pymatgen's own words, on one line."""
     words = reasons[0].partition("\n")[2] if reasons else f"{type(error).__name__}: {error}"
     for phrase, problem in KNOWN_ERRORS.items():
         if phrase in words:
@@ -82,7 +82,8 @@ def _why_unparsable(error: Exception, reasons: list[str]) -> Problem:
 
 
 def _misread_symbols(parser: CifParser) -> Problem | None:
-    """pymatgen leaves out a site whose symbol is `?`, and reads `Vac` as vanadium; either would be another crystal.
+    """Report symbols that would be lost: pymatgen leaves out a site whose symbol is `?`, and reads `Vac` as vanadium;
+    either would be another crystal.
 
     Labels follow no rule, so where they stand in for symbols pymatgen's reading of their first letters is trusted.
     """

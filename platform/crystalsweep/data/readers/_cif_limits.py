@@ -58,11 +58,11 @@ class BoundedParser(CifParser):
     """pymatgen's parser, which stops where sites times operations become too many."""
 
     def get_symops(self, data: CifBlock) -> Any:
-        """As pymatgen's. Raises `TooLargeError`."""
+        """Return what pymatgen's does. Raises `TooLargeError`."""
         return self._bounded(data, super().get_symops(data))
 
     def get_magsymops(self, data: CifBlock) -> Any:
-        """As pymatgen's. Raises `TooLargeError`."""
+        """Return what pymatgen's does. Raises `TooLargeError`."""
         return self._bounded(data, super().get_magsymops(data))
 
     def _bounded(self, data: CifBlock, operations: list[Any]) -> list[Any]:
@@ -73,7 +73,7 @@ class BoundedParser(CifParser):
 
 
 def bounded_parser(text: str) -> BoundedParser:
-    """The parser of a CIF that is within all limits.
+    """Return the parser of a CIF that is within all limits.
 
     Raises `TooLargeError` naming the limit, `ValueError` for a magnetic setting that would be computed with, and
     whatever pymatgen does.
@@ -94,17 +94,18 @@ def bounded_parser(text: str) -> BoundedParser:
 
 
 def too_large(error: TooLargeError) -> Problem:
-    """The row's problem."""
+    """Return the row's problem."""
     return Problem(TOO_LARGE, str(error), _REDUCE)
 
 
 def too_many_characters(count: int) -> Problem | None:
-    """Whether a CIF of this many bytes or characters is refused unread."""
+    """Return whether a CIF of this many bytes or characters is refused unread."""
     return too_large(TooLargeError(_exceeded(f"{count:,} bytes", MAX_CHARACTERS))) if count > MAX_CHARACTERS else None
 
 
 def _plain(text: str) -> str:
-    """Without blank lines and what is not ASCII, which pymatgen leaves out too, though in quadratic time."""
+    """Return the text without blank lines and what is not ASCII, which pymatgen leaves out too, though in quadratic
+    time."""
     lines = [line for line in text.encode("ascii", "ignore").decode().splitlines() if line.strip()]
     work = sum(len(line) * (line.count("'") + line.count('"')) for line in lines)
     if work > _QUOTED_WORK:

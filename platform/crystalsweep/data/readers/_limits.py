@@ -29,7 +29,8 @@ TOO_LARGE = "too large"
 
 
 def size_problem(raw: RawStructure) -> Problem | None:
-    """More atoms, a denser or a more skewed cell than can be searched. What else is wrong is left to other checks."""
+    """Report more atoms, a denser or a more skewed cell than can be searched. What else is wrong is left to other
+    checks."""
     atoms = max(len(raw.species), raw.frac.size // 3)
     if atoms > MAX_ATOMS:
         return Problem(TOO_LARGE, f"{atoms:,} atoms, at most {MAX_ATOMS:,} are read", "give a smaller cell")

@@ -18,15 +18,15 @@ class CifDirectoryReader(Reader):
     form = "a directory of .cif files or one .cif file"
 
     def recognises(self, path: Path) -> bool:
-        """Every directory, so that one without CIFs gets an error that says so."""
+        """Return every directory, so that one without CIFs gets an error that says so."""
         return path.is_dir() or path.suffix.lower() == ".cif"
 
     def count(self, path: Path) -> int:
-        """Number of files."""
+        """Return the number of files."""
         return len(_files(path))
 
     def rows(self, path: Path) -> Iterator[Row]:
-        """One row per file; `DataError` for a directory without CIFs."""
+        """Yield one row per file; `DataError` for a directory without CIFs."""
         files = _files(path)
         if not files:
             raise DataError(f"{path}: no .cif files in this directory; give the directory that holds them")

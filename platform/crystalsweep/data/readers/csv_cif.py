@@ -30,14 +30,14 @@ class CsvCifReader(Reader):
     form = "a .csv file with a column 'cif'"
 
     def recognises(self, path: Path) -> bool:
-        """By suffix."""
+        """Tell by the suffix whether a file is of this form."""
         return path.is_file() and path.suffix.lower() == ".csv"
 
     def count(self, path: Path) -> None:
-        """Unknown: CIFs hold line breaks."""
+        """Return None: the number of rows is unknown, for CIFs hold line breaks."""
 
     def rows(self, path: Path) -> Iterator[Row]:
-        """One row per record; `DataError` if there is no column `cif`."""
+        """Yield one row per record; `DataError` if there is no column `cif`."""
         columns, records = _records(path)
         id_column = next((name for name in ID_COLUMNS if name in columns), None)
         labels = [name for name in columns if name not in ("cif", *ID_COLUMNS) and _is_label(name, records)]
@@ -76,7 +76,7 @@ def _outcome(record: Record, row_id: str, labels: list[str]) -> Crystal | Proble
 
 
 def _number(cell: str | None) -> float | None:
-    """NaN where the cell is empty, None where it is no number."""
+    """Return NaN where the cell is empty, None where it is no number."""
     if cell is None or cell.strip().lower() in MISSING:
         return float("nan")
     try:
@@ -86,7 +86,8 @@ def _number(cell: str | None) -> float | None:
 
 
 def _is_label(name: str, records: list[Record]) -> bool:
-    """At least half of the filled cells are numbers: one typing error does not cost the others their label."""
+    """Return whether at least half of the filled cells are numbers: one typing error does not cost the others their
+    label."""
     if not name or name.startswith("Unnamed:"):
         return False
     values = [_number(record[name]) for record in records]

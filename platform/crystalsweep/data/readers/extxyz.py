@@ -37,14 +37,14 @@ class ExtxyzReader(Reader):
     form = "an .extxyz or .xyz file with lattices"
 
     def recognises(self, path: Path) -> bool:
-        """By suffix."""
+        """Tell by the suffix whether a file is of this form."""
         return path.is_file() and path.suffix.lower() in (".extxyz", ".xyz")
 
     def count(self, path: Path) -> None:
-        """Unknown before reading."""
+        """Return None: the number of frames is unknown before reading."""
 
     def rows(self, path: Path) -> Iterator[Row]:
-        """One row per frame; `DataError` for a file without any."""
+        """Yield one row per frame; `DataError` for a file without any."""
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         if not any(line.strip() for line in lines):
             raise DataError(f"{path}: no frames in this file; export it again")
@@ -59,7 +59,8 @@ class ExtxyzReader(Reader):
 
 
 def _frames(lines: list[str]) -> Iterator[Frame]:
-    """After a broken frame, reading goes on at the next line that holds only a number: no line of atoms does."""
+    """Yield frames; after a broken one, reading goes on at the next line that holds only a number: no line of atoms
+    does."""
     start = 0
     while start < len(lines):
         if not lines[start].strip():
@@ -80,7 +81,7 @@ def _frames(lines: list[str]) -> Iterator[Frame]:
 
 
 def _info(comment: str) -> dict[str, str]:
-    """`key=value` pairs of the comment line, quotes removed."""
+    """Return `key=value` pairs of the comment line, quotes removed."""
     return {key.strip('"'): value.strip('"') for key, value in _PAIR.findall(comment)}
 
 
@@ -102,7 +103,7 @@ def _outcome(row_id: str, info: dict[str, str], lines: list[str]) -> Crystal | P
 
 
 def _columns(properties: str) -> dict[str, slice]:
-    """Which cells of a line hold which property, e.g. `species:S:1:pos:R:3`."""
+    """Return which cells of a line hold which property, e.g. `species:S:1:pos:R:3`."""
     fields = iter(properties.split(":"))
     columns: dict[str, slice] = {}
     start = 0
@@ -113,14 +114,14 @@ def _columns(properties: str) -> dict[str, slice]:
 
 
 def _atoms(lines: list[str], columns: dict[str, slice]) -> tuple[list[str], NDArray[np.float64]]:
-    """Symbols and (N, 3) Cartesian coordinates, Å."""
+    """Return symbols and (N, 3) Cartesian coordinates, Å."""
     cells = [line.split() for line in lines]
     symbols = [cell[columns["species"].start] for cell in cells]
     return symbols, np.array([cell[columns["pos"]] for cell in cells], dtype=np.float64).reshape(-1, 3)
 
 
 def _fractional(cart: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
-    """f = x L⁻¹; NaN for a singular lattice, whose own check comes first."""
+    """Return f = x L⁻¹; NaN for a singular lattice, whose own check comes first."""
     try:
         return np.asarray(np.linalg.solve(lattice.T, cart.T).T, dtype=np.float64)
     except np.linalg.LinAlgError:

@@ -29,16 +29,16 @@ class ParquetReader(Reader):
     form = "a .parquet file with columns atomic_numbers, lattice and frac_coords"
 
     def recognises(self, path: Path) -> bool:
-        """By suffix."""
+        """Tell by the suffix whether a file is of this form."""
         return path.is_file() and path.suffix.lower() == ".parquet"
 
     def count(self, path: Path) -> int:
-        """From the file's footer."""
+        """Return the number of rows from the file's footer."""
         with _opened(path) as file:
             return int(file.metadata.num_rows)
 
     def rows(self, path: Path) -> Iterator[Row]:
-        """One row per crystal; `DataError` if a structure column is missing."""
+        """Yield one row per crystal; `DataError` if a structure column is missing."""
         with _opened(path) as file:
             schema = file.schema_arrow
             _require_columns(path, schema)
@@ -98,7 +98,7 @@ def _outcome(record: dict[str, object], row_id: str, labels: list[str]) -> Cryst
 
 
 def _flat(values: object) -> np.ndarray:
-    """Lists of numbers, or lists of lists of numbers."""
+    """Return lists of numbers, or lists of lists of numbers."""
     array = np.asarray(values)
     if array.dtype == object:
         array = np.concatenate([np.asarray(part) for part in array]) if len(array) else array

@@ -28,12 +28,12 @@ class Features:
     """(n, 3, width) rotate and reflect with the crystal."""
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Scalars, then vectors."""
+        """Yield scalars, then vectors."""
         return iter((self.scalars, self.vectors))
 
 
 def norm(vectors: Tensor) -> Tensor:
-    """(n, width) lengths of (n, 3, width) vectors, with a finite gradient at zero."""
+    """Return (n, width) lengths of (n, 3, width) vectors, with a finite gradient at zero."""
     return (vectors.square().sum(dim=1) + 1e-8).sqrt()
 
 
@@ -47,7 +47,7 @@ class ScalarHead(nn.Module):
         )
 
     def forward(self, features: Features) -> Tensor:
-        """(n, outputs)."""
+        """Return (n, outputs) invariants."""
         logits: Tensor = self.layers(torch.cat([features.scalars, norm(features.vectors)], dim=-1))
         return logits
 
@@ -61,7 +61,7 @@ class VectorHead(nn.Module):
         self.sum = nn.Linear(width, 1, bias=False)
 
     def forward(self, features: Features) -> Tensor:
-        """(n, 3)."""
+        """Return (n, 3) vectors."""
         vector: Tensor = self.sum(features.vectors * self.gate(features.scalars)[:, None])
         return vector.squeeze(-1)
 
@@ -80,22 +80,23 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, species: Tensor, graph: Graph) -> Features:
-        """Features of the atoms of `graph`.
+        """Return features of the atoms of `graph`.
 
         `species` is (n, 119) rows of weights over mask token and elements: one-hot, or probabilities through which a
         gradient flows. Implementations must be differentiable in it and in the graph's positions.
         """
 
     def scalar_head(self, outputs: int) -> nn.Module:
-        """From this backbone's features to (n, outputs) invariants."""
+        """Make the head from this backbone's features to (n, outputs) invariants."""
         return ScalarHead(self.config.width, outputs)
 
     def vector_head(self) -> nn.Module:
-        """From this backbone's features to (n, 3) vectors."""
+        """Make the head from this backbone's features to (n, 3) vectors."""
         return VectorHead(self.config.width)
 
     def run(self, block: Callable[..., T], *arguments: Any) -> T:
-        """`block(*arguments)`, compiled, and with its activations recomputed in the backward pass, where asked for."""
+        """Return `block(*arguments)`, compiled, and with its activations recomputed in the backward pass, where asked
+        for."""
         if self.config.compile:
             if block not in self._compiled:
                 self._compiled[block] = compiled(block)
@@ -109,6 +110,6 @@ class Backbone(nn.Module, ABC):
         return {**self.__dict__, "_compiled": {}}  # those are over this network's blocks, not over a copy's
 
     def autocast(self) -> torch.autocast:
-        """The precision that the config asks for, to run this backbone and its heads in."""
+        """Return the precision that the config asks for, to run this backbone and its heads in."""
         device = self.average_degree.device.type
         return torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bf16")

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def compiled(block: Callable[..., T]) -> Callable[..., T]:
-    """`block`, compiled for tensors of any size when it is first called.
+    """Return `block`, compiled for tensors of any size when it is first called.
 
     Compilation may fail, for want of a C++ compiler or of an operation it knows: then the block runs uncompiled from
     then on. What is compiled in the backward pass is not caught. A compiled block has no gradient of its gradient.

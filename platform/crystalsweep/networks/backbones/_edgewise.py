@@ -21,7 +21,7 @@ CACHE = 1 << 18
 
 
 def into_frames(x: Tensor, into: Tensor, src: Tensor, dst: Tensor) -> Tensor:
-    """(E, M, 2C) coefficients of both ends of each edge in its frame, from (n, L, C) and (E, M, L).
+    """Return (E, M, 2C) coefficients of both ends of each edge in its frame, from (n, L, C) and (E, M, L).
 
     Turned in the frames' precision, also under autocast; returned in that of the matrix products to come.
     """
@@ -33,7 +33,7 @@ def into_frames(x: Tensor, into: Tensor, src: Tensor, dst: Tensor) -> Tensor:
 
 
 def sum_out_of_frames(message: Tensor, weight: Tensor, out: Tensor, dst: Tensor, atoms: int) -> Tensor:
-    """(n, L, C) sums of weighted messages over the edges of each atom, turned out of their frames.
+    """Return (n, L, C) sums of weighted messages over the edges of each atom, turned out of their frames.
 
     `message` is (E, M, C), `weight` (E, heads) for equal shares of the channels, `out` (E, L, M).
     """
@@ -44,7 +44,8 @@ def sum_out_of_frames(message: Tensor, weight: Tensor, out: Tensor, dst: Tensor,
 
 
 def sphere_silu(scalars: Tensor, x: Tensor, to_grid: Tensor, from_grid: Tensor) -> Tensor:
-    """(b, M, C): SiLU of (b, C) scalars, and of the function on the sphere that (b, M, C) coefficients stand for.
+    """Return (b, M, C): SiLU of (b, C) scalars, and of the function on the sphere that (b, M, C) coefficients stand
+    for.
 
     `to_grid` is (R, M) and `from_grid` (M − 1, R): the function's own mean is replaced by the scalars.
     """
@@ -87,7 +88,7 @@ def _silu_slope(x: Tensor) -> Tensor:
 
 
 def _matmul_dtype(x: Tensor) -> torch.dtype:
-    """The dtype of the network's matrix products: autocast's where it is on."""
+    """Return the dtype of the network's matrix products: autocast's where it is on."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
@@ -166,7 +167,7 @@ class _SumOutOfFrames(Function):
 
 
 def _back(message: Tensor, weight: Tensor, out: Tensor, received: Tensor, for_out: bool) -> tuple[Any, ...]:
-    """Gradients to message, weight and frame, from what each edge's atom received."""
+    """Return gradients to message, weight and frame, from what each edge's atom received."""
     whole = message.to(out.dtype)
     turned = torch.bmm(out.transpose(1, 2), received)
     on_weight = (turned * whole).unflatten(2, (weight.shape[1], -1)).sum(dim=(1, 3))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def wigner_matrices(vectors: Tensor, lmax: int, tables: WignerDataModule, *, rolled: bool) -> tuple[Tensor, Tensor]:
-    """(E, L, L) Wigner matrices that turn (E, 3) edge vectors, Å, onto +y, and back.
+    """Return (E, L, L) Wigner matrices that turn (E, 3) edge vectors, Å, onto +y, and back.
 
     The roll about the edge is random where `rolled`, as in training, and else 0: one input then has one output.
     """

@@ -9,7 +9,8 @@ from crystalsweep.networks.backbones._base import Backbone
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
-    """An initialised backbone; weights come from torch's global random state. Imports its module and no other's."""
+    """Return an initialised backbone; weights come from torch's global random state. Imports its module and no
+    other's."""
     module, _, name = type(config).implementation.partition(":")
     backbone: Backbone = getattr(import_module(module), name)(config)
     return backbone

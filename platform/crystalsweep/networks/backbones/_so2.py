@@ -29,7 +29,7 @@ class RealConvolution(nn.Module):
             self.fc.weight.copy_(complex_one.fc.weight[: complex_one.out_channels_half])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(E, 2, K) real and imaginary inputs to two (E, L, C) outputs."""
+        """Map (E, 2, K) real and imaginary inputs to two (E, L, C) outputs."""
         real, imaginary = self.fc(x).unflatten(-1, (-1, self.m_output_channels)).unbind(1)
         return real, imaginary
 
@@ -43,7 +43,7 @@ class GaussConvolution(nn.Module):
         self.fc = complex_one.fc
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(E, 2, K) real and imaginary inputs to two (E, L, C) outputs."""
+        """Map (E, 2, K) real and imaginary inputs to two (E, L, C) outputs."""
         a, b = self.fc.weight.chunk(2)
         real, imaginary = x.unbind(1)
         shared = functional.linear(real + imaginary, a)

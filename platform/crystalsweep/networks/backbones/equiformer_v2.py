@@ -93,7 +93,7 @@ class Frames(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """(E, M, L) into and (E, L, M) out of the frames of (E, 3) edge vectors, Å."""
+        """Return (E, M, L) into and (E, L, M) out of the frames of (E, 3) edge vectors, Å."""
         with torch.autocast(vectors.device.type, enabled=False):
             length = vectors.square().sum(dim=-1, keepdim=True)
             vectors = torch.where(length > 1e-12, vectors, vectors.new_tensor([0.0, 1.0, 0.0]))  # coinciding atoms
@@ -115,13 +115,13 @@ class SphereActivation(nn.Module):
         self.register_buffer("from_grid", from_grid, persistent=False)
 
     def forward(self, scalars: Tensor, x: Tensor) -> Tensor:
-        """(b, C) scalars and (b, M, C) coefficients to (b, M, C)."""
+        """Map (b, C) scalars and (b, M, C) coefficients to (b, M, C)."""
         return sphere_silu(scalars, x, self.to_grid, self.from_grid)
 
 
 @cache
 def _grid(lmax: int, mmax: int, by_order: bool) -> tuple[Tensor, Tensor]:
-    """(R, M) onto the grid of R points and (M − 1, R) back, without the mean."""
+    """Return (R, M) matrices onto the grid of R points and (M − 1, R) back, without the mean."""
     grid = SO3_Grid(lmax, mmax, normalization="component")
     to_grid, from_grid = (matrix.flatten(0, 1) for matrix in (grid.to_grid_mat, grid.from_grid_mat))
     if by_order:
@@ -134,7 +134,7 @@ class DegreeLinear(SO3_Linear):
     """A linear map per degree; fairchem's weights, without its copy of them for every order."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, L, C) to (n, L, C')."""
+        """Map (n, L, C) to (n, L, C')."""
         parts = x.split([2 * degree + 1 for degree in range(self.lmax + 1)], dim=1)
         mapped = [functional.linear(part, weight) for part, weight in zip(parts, self.weight, strict=True)]
         return torch.cat([mapped[0] + self.bias, *mapped[1:]], dim=1)
@@ -149,7 +149,8 @@ class EdgeRadial(nn.Module):
         self.target_embedding = nn.Embedding(N_SPECIES, config.edge_channels)
 
     def radial(self, network: RadialMLP, edges: Edges) -> Tensor:
-        """(E, …) outputs of an MLP over [distance, source, target]; species go through its first layer per atom."""
+        """Return (E, …) outputs of an MLP over [distance, source, target]; species go through its first layer per
+        atom."""
         first, rest = network.net[0], network.net[1:]
         width = edges.distance.shape[1], self.source_embedding.embedding_dim, self.target_embedding.embedding_dim
         by_distance, by_source, by_target = first.weight.split(width, dim=1)
@@ -159,7 +160,7 @@ class EdgeRadial(nn.Module):
         return cast(Tensor, rest(hidden + source.index_select(0, edges.src) + target.index_select(0, edges.dst)))
 
     def layers(self, config: EquiformerV2Config) -> list[int]:
-        """Widths of such an MLP up to its last hidden layer."""
+        """Return the widths of such an MLP up to its last hidden layer."""
         return [config.radial_functions + 2 * config.edge_channels, config.edge_channels, config.edge_channels]
 
 
@@ -172,7 +173,7 @@ class EdgeDegreeEmbedding(EdgeRadial):
         self.rad_func = RadialMLP([*self.layers(config), (config.lmax + 1) * config.width])
 
     def forward(self, edges: Edges) -> Tensor:
-        """(n, L, C), to be divided by the average degree; orders m = 0 come first in a frame."""
+        """Return (n, L, C) embeddings, to be divided by the average degree; orders m = 0 come first in a frame."""
         axial = self.radial(self.rad_func, edges).unflatten(1, (self.degrees, -1))
         whole = edges.distance.new_ones(len(axial), 1)
         return sum_out_of_frames(axial, whole, edges.out_of_frame[:, :, : self.degrees], edges.dst, len(edges.species))
@@ -205,7 +206,7 @@ class GraphAttention(EdgeRadial):
         self.proj = DegreeLinear(heads * c.value_channels, outputs, c.lmax)
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
-        """(n, L, C) to (n, L, outputs)."""
+        """Map (n, L, C) to (n, L, outputs)."""
         pair = into_frames(x, edges.into_frame, edges.src, edges.dst)
         pair, scalars = self.so2_conv_1(pair, self.radial(self.so2_conv_1.rad_func, edges))
         alpha, gate = scalars.split([self.alpha_size, scalars.shape[1] - self.alpha_size], dim=1)
@@ -215,7 +216,7 @@ class GraphAttention(EdgeRadial):
         return cast(Tensor, self.proj(received))
 
     def _attention(self, alpha: Tensor, edges: Edges) -> Tensor:
-        """(E, heads) weights that sum to 1 over the edges of each atom."""
+        """Return (E, heads) weights that sum to 1 over the edges of each atom."""
         hidden = self.alpha_act(self.alpha_norm(alpha.unflatten(1, self.alpha_dot.shape)))
         logits = (hidden * self.alpha_dot).sum(dim=-1).to(edges.distance.dtype)
         return cast(Tensor, self.alpha_dropout(softmax(logits, edges.dst, num_nodes=len(edges.species))))
@@ -232,7 +233,7 @@ class FeedForward(nn.Module):
         self.so3_linear_2 = DegreeLinear(config.feed_forward, outputs, config.lmax)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, L, C) to (n, L, outputs)."""
+        """Map (n, L, C) to (n, L, outputs)."""
         return cast(Tensor, self.so3_linear_2(self.s2_act(self.gating_linear(x[:, 0]), self.so3_linear_1(x))))
 
 
@@ -244,7 +245,7 @@ class DropPath(nn.Module):
         self.share = share
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
-        """(n, L, C), with the crystals that keep the branch scaled up for those that do not."""
+        """Return the (n, L, C) features, with the crystals that keep the branch scaled up for those that do not."""
         if not self.training or not self.share:
             return x
         kept = x.new_empty(edges.crystals, 1, 1).bernoulli_(1 - self.share) / (1 - self.share)
@@ -263,7 +264,7 @@ class Block(nn.Module):
         self.ffn = FeedForward(config, config.width)
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
-        """(n, L, C) to the same."""
+        """Map (n, L, C) to the same."""
         x = x + self.drop_path(self.ga(self.norm_1(x), edges), edges)
         return x + self.drop_path(self.ffn(self.norm_2(x)), edges)
 
@@ -284,7 +285,7 @@ class EquiformerV2(Backbone):
         initialise(self)
 
     def forward(self, species: Tensor, graph: Graph) -> SphericalFeatures:
-        """See `Backbone.forward`."""
+        """Return the features that `Backbone.forward` describes."""
         edges = self._edges(species, graph)
         x = self.edge_degree_embedding(edges) / self.average_degree
         x = torch.cat([x[:, :1] + (species @ self.sphere_embedding.weight)[:, None], x[:, 1:]], dim=1)
@@ -310,11 +311,11 @@ class EquiformerV2(Backbone):
         )
 
     def scalar_head(self, outputs: int) -> nn.Module:
-        """The released `output_block`, where the config asks for it."""
+        """Return the released `output_block`, where the config asks for it."""
         return ReleasedScalarHead(self.config, outputs) if self._released else super().scalar_head(outputs)
 
     def vector_head(self) -> nn.Module:
-        """The released `force_block`, where the config asks for it."""
+        """Return the released `force_block`, where the config asks for it."""
         return ReleasedVectorHead(self.config) if self._released else super().vector_head()
 
     @property
@@ -331,7 +332,7 @@ class ReleasedScalarHead(nn.Module):
         initialise(self)
 
     def forward(self, features: SphericalFeatures) -> Tensor:
-        """(n, outputs)."""
+        """Return (n, outputs) invariants."""
         return cast(Tensor, self.output_block(features.coefficients)[:, 0])
 
 
@@ -344,12 +345,12 @@ class ReleasedVectorHead(nn.Module):
         initialise(self)
 
     def forward(self, features: SphericalFeatures) -> Tensor:
-        """(n, 3)."""
+        """Return (n, 3) vectors."""
         return cast(Tensor, self.force_block(features.coefficients, features.edges)[:, 1:4, 0])
 
 
 def initialise(network: nn.Module) -> None:
-    """Weights as fairchem-core 1.10 draws them: normal with variance 1 / fan-in, uniform in radial functions."""
+    """Draw weights as fairchem-core 1.10 draws them: normal with variance 1 / fan-in, uniform in radial functions."""
     radial = {each for module in network.modules() if isinstance(module, RadialMLP) for each in module.modules()}
     for module in network.modules():
         if isinstance(module, nn.Linear | SO3_Linear):

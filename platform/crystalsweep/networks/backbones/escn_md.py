@@ -38,7 +38,7 @@ class Batch(dict[str, Any]):
     """What fairchem reads of a batch of crystals."""
 
     def get(self, key: str, default: Any = None) -> Any:
-        """As `dict.get`, with `default` also by name."""
+        """Return what `dict.get` does, with `default` also by name."""
         return super().get(key, default)
 
 
@@ -52,14 +52,14 @@ class Float32Frames(ExecutionBackend):
     def prepare_wigner(
         wigner: Tensor, wigner_inv: Tensor, mappingReduced: CoefficientMapping, coefficient_index: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """(E, M, L) and (E, L, M) matrices, ordered by m and without those beyond mmax."""
+        """Return (E, M, L) and (E, L, M) matrices, ordered by m and without those beyond mmax."""
         with torch.autocast(wigner.device.type, enabled=False):
             into, back = ExecutionBackend.prepare_wigner(wigner, wigner_inv, mappingReduced, coefficient_index)
         return into, back
 
     @staticmethod
     def node_to_edge_wigner_permute(x_full: Tensor, edge_index: Tensor, wigner: Tensor) -> Tensor:
-        """(E, M, 2C) features of both ends in the edge's frame."""
+        """Return (E, M, 2C) features of both ends in the edge's frame."""
         with torch.autocast(wigner.device.type, enabled=False):
             turned: Tensor = ExecutionBackend.node_to_edge_wigner_permute(x_full.to(wigner.dtype), edge_index, wigner)
         return turned
@@ -68,7 +68,7 @@ class Float32Frames(ExecutionBackend):
     def permute_wigner_inv_edge_to_node(
         x_message: Tensor, wigner_inv: Tensor, scatter_target: Tensor, num_nodes: int
     ) -> Tensor:
-        """(n, L, C) sums of the (E, M, C) messages, turned back."""
+        """Return (n, L, C) sums of the (E, M, C) messages, turned back."""
         with torch.autocast(wigner_inv.device.type, enabled=False):
             summed: Tensor = ExecutionBackend.permute_wigner_inv_edge_to_node(
                 x_message.to(wigner_inv.dtype), wigner_inv, scatter_target, num_nodes
@@ -85,7 +85,7 @@ class Float32Frames(ExecutionBackend):
         sphere_channels: int,
         rescale_factor: float,
     ) -> Tensor:
-        """(n, L, C) features plus the sums of (E, m0 · C) radial functions along the edges."""
+        """Return (n, L, C) features plus the sums of (E, m0 · C) radial functions along the edges."""
         with torch.autocast(wigner_inv.device.type, enabled=False):
             embedded: Tensor = ExecutionBackend.edge_degree_scatter(
                 x,
@@ -103,7 +103,7 @@ class Network(eSCNMDBackbone):
     """fairchem's network over a `Graph`."""
 
     def _generate_graph(self, data: Batch) -> dict[str, Tensor]:
-        """Edges with vectors that carry the gradient.
+        """Return edges with vectors that carry the gradient.
 
         An edge without direction is put beyond the cutoff, where envelope and gradient are exactly 0. So is the edge of
         an atom to itself that stands in where nobody has neighbours, for fairchem needs one.
@@ -120,7 +120,7 @@ class Network(eSCNMDBackbone):
         }
 
     def _get_rotmat_and_wigner(self, edge_distance_vecs: Tensor) -> tuple[Tensor, Tensor]:
-        """Wigner matrices of the edges, never in bfloat16.
+        """Return Wigner matrices of the edges, never in bfloat16.
 
         fairchem rolls each frame about its edge by a random angle. Only where the `s2` activation samples fewer orders
         than degrees does it show, so in evaluation it is 0: one input then has one output.
@@ -165,7 +165,8 @@ class EscnMd(Backbone):
             logger.warning("escn_md is not compiled: its blocks run as they are")
 
     def forward(self, species: Tensor, graph: Graph) -> Features:
-        """See `Backbone.forward`; every atom has its own row of the three tables of species."""
+        """Return the features that `Backbone.forward` describes; every atom has its own row of the three tables of
+        species."""
         rows = {f"{name}.weight": species @ getattr(self.network, name).weight for name in TABLES}
         batch = Batch(
             graph=graph,

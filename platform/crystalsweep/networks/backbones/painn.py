@@ -30,7 +30,7 @@ class BesselBasis(nn.Module):
         self.register_buffer("frequencies", math.pi * torch.arange(1, functions + 1).float(), persistent=False)
 
     def forward(self, distance: Tensor) -> tuple[Tensor, Tensor]:
-        """(E, K) basis and (E, 1) envelope of (E,) distances, Å."""
+        """Return (E, K) basis and (E, 1) envelope of (E,) distances, Å."""
         x = (distance / self.cutoff)[:, None]
         basis = math.sqrt(2 / self.cutoff) * torch.sin(self.frequencies * x) / distance[:, None]
         envelope = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8
@@ -47,7 +47,7 @@ class Message(nn.Module):
         self.filter = nn.Linear(functions, 3 * width)
 
     def forward(self, x: Features, graph: Graph, basis: Tensor, envelope: Tensor, unit: Tensor) -> Features:
-        """Sums over each atom's neighbours."""
+        """Return sums over each atom's neighbours."""
         content = self.content(self.norm(x.scalars))[graph.src]
         scalar, gate, direction = (content * self.filter(basis) * envelope).chunk(3, dim=-1)
         vector = x.vectors[graph.src] * gate[:, None] + unit[:, :, None] * direction[:, None]
@@ -66,7 +66,7 @@ class Update(nn.Module):
         )
 
     def forward(self, x: Features) -> Features:
-        """What is added to each atom's features."""
+        """Return what is added to each atom's features."""
         left, right = self.mix(x.vectors).chunk(2, dim=-1)
         length = norm(right)
         scalar, product, gate = self.content(torch.cat([x.scalars, length], dim=-1)).chunk(3, dim=-1)
@@ -86,7 +86,8 @@ class PaiNN(Backbone):
         self.updates = nn.ModuleList(Update(width) for _ in range(config.layers))
 
     def forward(self, species: Tensor, graph: Graph) -> Features:
-        """See `Backbone.forward`; an atom without neighbours keeps its embedding and zero vectors."""
+        """Return the features that `Backbone.forward` describes; an atom without neighbours keeps its embedding and
+        zero vectors."""
         edge = graph.edge_vectors()
         distance = (edge.square().sum(dim=-1) + 1e-12).sqrt()  # finite for coinciding atoms
         basis, envelope = self.radial(distance)

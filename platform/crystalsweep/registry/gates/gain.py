@@ -29,7 +29,7 @@ BASELINES = ("most common", "substitution", "identity")
 
 
 def judged(name: str) -> Metric:
-    """A metric by name. Raises `ValueError` where there is none, naming the nearest."""
+    """Return a metric by name. Raises `ValueError` where there is none, naming the nearest."""
     if name not in JUDGED:
         raise ValueError(f"unknown metric {name!r}: {suggestion(name, JUDGED)}")
     return JUDGED[name]
@@ -38,7 +38,7 @@ def judged(name: str) -> Metric:
 def gain(
     candidate: pd.DataFrame, champion: pd.DataFrame, metric: Metric, guarded: Sequence[Metric], *, holder: str
 ) -> tuple[Gate, pd.DataFrame]:
-    """The gate, and its verdicts (candidate minus champion, as `metrics.verdicts` gives them).
+    """Return the gate, and its verdicts (candidate minus champion, as `metrics.verdicts` gives them).
 
     Args:
         candidate: Rows of the suite, with scores.
@@ -77,7 +77,7 @@ def gain(
 def gain_over_baselines(
     candidate: pd.DataFrame, baselines: dict[str, pd.DataFrame], metric: Metric
 ) -> tuple[Gate, pd.DataFrame]:
-    """The gate where there is no champion yet: better than the best of what learned nothing."""
+    """Return the gate where there is no champion yet: better than the best of what learned nothing."""
     usable = {name: table for name, table in baselines.items() if name in BASELINES and available([metric], table)}
     if not usable:
         check = Check(title=metric.title, passed=False, says="no baseline has this metric; choose another --metric")

@@ -44,7 +44,7 @@ class Leak:
 
 
 def leakage(trainings: Sequence[Ancestor], unknown: Sequence[str], judged_by: Sequence[Crystal]) -> Gate:
-    """The gate.
+    """Return the gate.
 
     Args:
         trainings: Every training of the model's lineage whose data is at hand.
@@ -74,7 +74,7 @@ def _check(title: str, train: Sequence[Crystal], held_out: Sequence[Crystal]) ->
 
 
 def leaks(train: Iterable[Crystal], held_out: Sequence[Crystal], told: str = "") -> Iterable[Leak]:
-    """Held-out crystals that are among the training crystals, each once, with what gave it away."""
+    """Return held-out crystals that are among the training crystals, each once, with what gave it away."""
     ids: set[str] = set()
     by_composition: defaultdict[str, list[Comparable]] = defaultdict(list)
     for crystal in train:
@@ -88,7 +88,7 @@ def leaks(train: Iterable[Crystal], held_out: Sequence[Crystal], told: str = "")
 
 
 def _alike(known: Sequence[Comparable], new: Comparable) -> Iterable[Leak]:
-    """The first training crystal that is the same."""
+    """Return the first training crystal that is the same."""
     tolerances = MetricConfig().duplicate
     scorable = [other for other in known if not unscorable(other.crystal)]
     for how, same in (("structure", fits), ("supercell", _repeats)):
@@ -99,7 +99,8 @@ def _alike(known: Sequence[Comparable], new: Comparable) -> Iterable[Leak]:
 
 
 def _repeats(a: Comparable, b: Comparable, tolerances: MatcherTolerances) -> bool:
-    """Whether one reduced cell, repeated, is the other: a distorted supercell does not reduce to its primitive cell."""
+    """Return whether one reduced cell, repeated, is the other: a distorted supercell does not reduce to its primitive
+    cell."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     if a.reduced is None or b.reduced is None or too_large(a.crystal) or too_large(b.crystal):
@@ -115,7 +116,8 @@ def _repeats(a: Comparable, b: Comparable, tolerances: MatcherTolerances) -> boo
 
 
 def trainings_of(lineage: Sequence[Mapping[str, str]], sources: Sequence[str]) -> tuple[list[Ancestor], list[str]]:
-    """The trainings of a lineage (`checkpoint.lineage`), with their crystals, and what is not known of the others.
+    """Return the trainings of a lineage (`checkpoint.lineage`), with their crystals, and what is not known of the
+    others.
 
     Args:
         lineage: Stage and fingerprints of each training.

@@ -58,7 +58,7 @@ class _Atoms:
 
 
 def physics(generator: Generator) -> Gate:
-    """Equivariance, one-atom cells, and NaCl restored from noise and from a mask."""
+    """Check equivariance, one-atom cells, and NaCl restored from noise and from a mask."""
     return Gate(
         name="physics",
         title="Physics",
@@ -68,7 +68,7 @@ def physics(generator: Generator) -> Gate:
 
 @torch.no_grad()
 def _predict(generator: Generator, atoms: _Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(n, 118) probabilities and (n, 3) predicted displacements, Å."""
+    """Return (n, 118) probabilities and (n, 3) predicted displacements, Å."""
     cart, lattice = (torch.from_numpy(values).float() for values in (atoms.cart, atoms.lattice[None]))
     graph = graph_of(cart, lattice, torch.tensor([len(atoms.species)]), generator.backbone.config)
     found = generator(one_hot(torch.from_numpy(atoms.species)), graph)
@@ -82,14 +82,14 @@ def _masked(crystal: Crystal, *sites: int) -> _Atoms:
 
 
 def _rotation() -> NDArray[np.float64]:
-    """A seeded proper rotation."""
+    """Return a seeded proper rotation."""
     q, r = np.linalg.qr(np.random.default_rng(SEED).normal(size=(3, 3)))
     q = q * np.sign(np.diag(r))
     return np.asarray(q * np.sign(np.linalg.det(q)))
 
 
 def _motions(generator: Generator) -> list[Check]:
-    """The same crystal, told otherwise."""
+    """Return the same crystal, told otherwise."""
     start = _masked(DISTORTED, 1)
     n, rotation = len(start.species), _rotation()
     order = np.random.default_rng(SEED).permutation(n)
@@ -129,7 +129,7 @@ def _unchanged(title: str, probabilities: NDArray[np.float64], lengths: NDArray[
 
 
 def _one_atom(generator: Generator) -> Check:
-    """Symmetry leaves a lone atom where it is; its species must be told all the same."""
+    """Check a lone atom: symmetry leaves a lone atom where it is; its species must be told all the same."""
     longest, finite = 0.0, True
     for crystal in ONE_ATOM:
         for atoms in (_masked(crystal), _masked(crystal, 0)):
@@ -147,7 +147,7 @@ def _one_atom(generator: Generator) -> Check:
 
 @torch.no_grad()
 def _rock_salt(generator: Generator, site: int | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of `NACL_DRAWS` displaced cells with one masked site: distance left over distance put in, (draws,), and the
+    """Restore `NACL_DRAWS` displaced cells with one masked site: distance left over distance put in, (draws,), and the
     most likely element of every site, (draws, 8)."""
     batch = collate([ROCK_SALT] * NACL_DRAWS)
     noise = draw_noise(batch, torch.full((NACL_DRAWS,), NACL_SIGMA), True, stream(SEED, "rock salt"))

@@ -12,7 +12,7 @@ TOLERANCE = 1e-6
 
 
 def reproducibility(first: Outcome, second: Outcome, command: str, *, tolerance: float = TOLERANCE) -> Gate:
-    """The gate: every mean and bound of the evaluation, of both runs."""
+    """Return the gate: every mean and bound of the evaluation, of both runs."""
     worst, where, n = _greatest_difference(first, second)
     same_lock = first.metrics_lock == second.metrics_lock
     says = f"{n:,} figures, " + ("all the same" if not worst else f"the greatest difference is {worst:.2g} ({where})")
@@ -33,7 +33,7 @@ def reproducibility(first: Outcome, second: Outcome, command: str, *, tolerance:
 
 
 def _greatest_difference(first: Outcome, second: Outcome) -> tuple[float, str, int]:
-    """Infinite where one has a figure that the other lacks."""
+    """Return the greatest difference; infinite where one has a figure that the other lacks."""
     a, b = dict(_figures(first)), dict(_figures(second))
     worst, where = 0.0, ""
     for name in sorted(a.keys() | b.keys()):

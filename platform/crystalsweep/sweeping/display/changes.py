@@ -13,7 +13,7 @@ class Changes:
         self._statuses: dict[str, Status] = {}
 
     def since(self, picture: Snapshot) -> list[TrainingRow]:
-        """Rows that are new or whose status is another than before; of a stage's first picture, all."""
+        """Return rows that are new or whose status is another than before; of a stage's first picture, all."""
         if picture.stage != self._stage:
             self._stage, self._statuses = picture.stage, {}
         changed = [row for row in picture.rows if self._statuses.get(row.key) != row.status]
@@ -21,7 +21,8 @@ class Changes:
         return changed
 
     def ended(self, picture: Snapshot) -> list[TrainingRow]:
-        """Rows that failed or were cut since the last picture; of a stage's first, none: a resumed sweep told them."""
+        """Return rows that failed or were cut since the last picture; of a stage's first, none: a resumed sweep told
+        them."""
         first = picture.stage != self._stage
         changed = self.since(picture)
         return [] if first else [row for row in changed if row.status in ("failed", "pruned")]
@@ -48,6 +49,6 @@ class Finishes:
             self._since += len(over)
 
     def hourly(self, picture: Snapshot) -> float:
-        """Trainings that ended per hour since the first picture; 0 before the first did."""
+        """Return trainings that ended per hour since the first picture; 0 before the first did."""
         spent = picture.elapsed - (self._began or 0.0)
         return 3600 * self._since / spent if spent > 0 else 0.0

@@ -18,22 +18,23 @@ class Display(Protocol):
     """Where a sweep tells how it goes. Any thread may call it; output that cannot be written never stops the sweep."""
 
     def show(self, picture: Snapshot) -> None:
-        """The sweep as it is now; as often as the caller likes, what is drawn is throttled.
+        """Show the sweep as it is now; as often as the caller likes, what is drawn is throttled.
 
         Trainings that failed or were cut since the last picture are named at once.
         """
 
     def epoch(self, row: TrainingRow) -> None:
-        """A training reported an epoch."""
+        """Tell that a training reported an epoch."""
 
     def say(self, line: str, *, error: bool = False) -> None:
-        """A line, or several, for the user: above the table while there is one, on stderr if it is an error."""
+        """Say a line, or several, for the user: above the table while there is one, on stderr if it is an error."""
 
     def settle(self) -> None:
         """Let the table stand as it is: what is said next goes below it, and the next picture draws a new one."""
 
     def result(self, content: dict[str, Any]) -> None:
-        """What came out, by name: paths, best run, costs. Values: numbers, text, paths, lists or mappings of them."""
+        """Tell what came out, by name: paths, best run, costs. Values: numbers, text, paths, lists or mappings of
+        them."""
 
     def close(self) -> None:
         """Give the terminal back; once is enough."""
@@ -46,7 +47,8 @@ class Display(Protocol):
 
 
 def display(*, json: bool) -> Display:
-    """JSON lines on stdout if asked for, else a live table if stdout is a terminal that can redraw, else plain lines.
+    """Return JSON lines on stdout if asked for, else a live table if stdout is a terminal that can redraw, else plain
+    lines.
 
     With `json` nothing but these lines reaches stdout until it is closed: what others print goes to stderr.
     """

@@ -21,7 +21,7 @@ from crystalsweep.sweeping.display.text import unescaped
 
 
 def as_json(value: Any) -> Any:
-    """The value in JSON's own types: what is not finite is None, numpy's scalars are numbers, paths are text."""
+    """Return the value in JSON's own types: what is not finite is None, numpy's scalars are numbers, paths are text."""
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -55,7 +55,7 @@ class JsonLines:
         self._redirect()
 
     def show(self, picture: Snapshot) -> None:
-        """A `state` event, if something changed or it is time to."""
+        """Write a `state` event, if something changed or it is time to."""
         with self._lock:
             changed = self._changes.since(picture)
             self._last, self._stale = picture, True
@@ -63,22 +63,22 @@ class JsonLines:
                 self._tell(picture, changed)
 
     def epoch(self, row: TrainingRow) -> None:
-        """An `epoch` event: the row."""
+        """Write an `epoch` event: the row."""
         self._write("epoch", as_json(row))
 
     def say(self, line: str, *, error: bool = False) -> None:
-        """A `message` event, and the line on stderr."""
+        """Write a `message` event, and the line on stderr."""
         self._write("message", {"text": line, "error": error})
         LastingStream(sys.stderr).line(line)
 
     def settle(self) -> None:
-        """A last `state` event, if there is one to tell."""
+        """Write a last `state` event, if there is one to tell."""
         with self._lock:
             if self._last and self._stale:
                 self._tell(self._last, [])
 
     def result(self, content: dict[str, Any]) -> None:
-        """A `result` event: the content."""
+        """Write a `result` event: the content."""
         self.settle()
         self._write("result", content)
 

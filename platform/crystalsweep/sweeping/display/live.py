@@ -62,10 +62,10 @@ class LiveTable:
             self._start()
 
     def epoch(self, row: TrainingRow) -> None:
-        """Nothing: the next picture has it."""
+        """Do nothing: the next snapshot has it."""
 
     def say(self, line: str, *, error: bool = False) -> None:
-        """The line, with its colours; an error also on stderr if that is not this terminal."""
+        """Write the line, with its colours; an error also on stderr if that is not this terminal."""
         if error and not sys.stderr.isatty():
             LastingStream(sys.stderr).line(line)
         self._above(line, "red" if error else "")
@@ -83,7 +83,7 @@ class LiveTable:
             self._live = None
 
     def result(self, content: dict[str, Any]) -> None:
-        """Names and values, below the table."""
+        """Write names and values below the table."""
         self.settle()
         self.say(listed(content))
 

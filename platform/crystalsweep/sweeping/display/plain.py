@@ -35,7 +35,8 @@ class PlainLines:
                 self._sum_up(picture)
 
     def epoch(self, row: TrainingRow) -> None:
-        """`  gan 0003-s0 σ=0.1 w_W=1  epoch 2/4  L_species 0.913 L_position 0.204  Score 0.611 [0.590, 0.633]`."""
+        """Write `  gan 0003-s0 σ=0.1 w_W=1  epoch 2/4  L_species 0.913 L_position 0.204  Score 0.611 [0.590,
+        0.633]`."""
         with self._lock:
             stage, objective = (self._picture.stage, self._picture.objective) if self._picture else ("", "")
             way = f"/{row.epochs}" if row.epochs else ""
@@ -46,7 +47,7 @@ class PlainLines:
             self._out.line("  " + "  ".join(part for part in (*parts, rate(row.rate)) if part))
 
     def say(self, line: str, *, error: bool = False) -> None:
-        """The line as it is, without escape codes."""
+        """Write the line as it is, without escape codes."""
         with self._lock:
             (self._err if error else self._out).line(unescaped(line))
 
@@ -57,7 +58,7 @@ class PlainLines:
                 self._sum_up(self._picture)
 
     def result(self, content: dict[str, Any]) -> None:
-        """Names and values."""
+        """Write names and values."""
         self.settle()
         self.say(listed(content))
 

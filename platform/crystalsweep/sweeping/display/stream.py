@@ -23,17 +23,17 @@ class LastingStream(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """Of the stream itself."""
+        """Return the stream's own."""
         return self._stream.encoding or "utf-8"
 
     def write(self, text: str) -> int:
-        """All of the text, or as much as goes; its length."""
+        """Return all of the text, or as much as goes; its length."""
         with self._lasting():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """What a full disk has no room for is tried again at the next flush."""
+        """Flush; what a full disk has no room for is tried again at the next flush."""
         with self._lasting():
             self._stream.flush()
 
@@ -43,11 +43,11 @@ class LastingStream(io.TextIOBase):
         self.flush()
 
     def isatty(self) -> bool:
-        """As the stream itself says."""
+        """Return what the stream itself says."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """Of the stream itself."""
+        """Return the stream's own."""
         return self._stream.fileno()
 
     @contextmanager

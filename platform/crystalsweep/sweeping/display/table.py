@@ -38,7 +38,7 @@ RANKS: Mapping[Status, int] = {"running": 0, "failed": 1, "complete": 3, "pruned
 
 
 def chosen(picture: Snapshot, room: int, ended: Mapping[str, int]) -> list[TrainingRow]:
-    """The rows that get a line of `room`, in the picture's order.
+    """Return the rows that get a line of `room`, in the picture's order.
 
     Running ones first, then failed, the best, and the newest that ended, which have the greatest number in `ended`.
     """
@@ -55,7 +55,8 @@ def chosen(picture: Snapshot, room: int, ended: Mapping[str, int]) -> list[Train
 
 
 def bar(share: float, width: int, *, ascii_only: bool = False) -> Text:
-    """A line of `width` characters, filled as far as `share`, 0 to 1; told by its characters, not by colour alone."""
+    """Return a line of `width` characters, filled as far as `share`, 0 to 1; told by its characters, not by colour
+    alone."""
     full, empty = "=-" if ascii_only else "━─"
     filled = min(width, round(share * width))
     return Text.assemble((full * filled, "green" if share >= 1 else "cyan"), (empty * (width - filled), "dim"))
@@ -135,6 +136,6 @@ class Frame:
 
 
 def _fitted(line: Text) -> Text:
-    """The line, cut where the terminal ends."""
+    """Return the line, cut where the terminal ends."""
     line.no_wrap, line.overflow = True, "ellipsis"
     return line

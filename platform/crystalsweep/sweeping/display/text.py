@@ -14,50 +14,50 @@ ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|
 
 
 def unescaped(text: str) -> str:
-    """The text without escape codes."""
+    """Return the text without escape codes."""
     return ESCAPES.sub("", text)
 
 
 def one_line(text: str) -> str:
-    """The text on one line, without escape codes."""
+    """Return the text on one line, without escape codes."""
     return " ".join(unescaped(text).split())
 
 
 def number(value: float | None) -> str:
-    """Three decimals, or three digits of a large one; a dash if there is none."""
+    """Write a value with three decimals, or three digits of a large one; a dash if there is none."""
     if value is None or math.isnan(value):
         return "-"
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.3g}"
 
 
 def interval(row: TrainingRow) -> str:
-    """`[0.590, 0.633]`, or nothing."""
+    """Return `[0.590, 0.633]`, or nothing."""
     if row.low is None or row.high is None or math.isnan(row.low) or math.isnan(row.high):
         return ""
     return f"[{number(row.low)}, {number(row.high)}]"
 
 
 def measured(row: TrainingRow) -> str:
-    """`0.611 [0.590, 0.633]`."""
+    """Return `0.611 [0.590, 0.633]`."""
     return f"{number(row.value)} {interval(row)}".rstrip()
 
 
 def rate(value: float | None) -> str:
-    """`412/s`."""
+    """Return `412/s`."""
     if value is None or not math.isfinite(value):
         return ""
     return f"{value:,.0f}/s" if value >= 10 else f"{value:.2g}/s"
 
 
 def way(row: TrainingRow) -> str:
-    """`2/4`, or `0.31/2 min` if it has a budget of minutes."""
+    """Return `2/4`, or `0.31/2 min` if it has a budget of minutes."""
     if row.budget_minutes is not None:
         return f"{row.minutes:.2f}/{row.budget_minutes:g} min"
     return f"{row.epoch}/{row.epochs}" if row.epochs else str(row.epoch)
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    """Return `42 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -68,7 +68,7 @@ def duration(seconds: float) -> str:
 
 
 def counts(picture: Snapshot) -> str:
-    """`2/8 finished, 4 running, 1 pruned, 1 failed`; what is none but running is left out."""
+    """Return `2/8 finished, 4 running, 1 pruned, 1 failed`; what is none but running is left out."""
     by = picture.counts
     others = (f", {by[status]} {status}" for status in ("pruned", "failed", "stopped") if by[status])
     whole = max(picture.planned, len(picture.rows))
@@ -76,36 +76,36 @@ def counts(picture: Snapshot) -> str:
 
 
 def time_left(picture: Snapshot) -> str:
-    """`about 9 min left`, or why that is not known."""
+    """Return `about 9 min left`, or why that is not known."""
     if picture.left is not None and math.isfinite(picture.left):
         return f"about {duration(max(0.0, picture.left))} left"
     return "time left not known yet" if picture.share > 0 else "starting"
 
 
 def per_hour(trainings: float) -> str:
-    """`12 trainings/h`, or nothing."""
+    """Return `12 trainings/h`, or nothing."""
     return f"{trainings:.0f} trainings/h" if trainings >= 10 else f"{trainings:.1f} trainings/h" if trainings else ""
 
 
 def best(picture: Snapshot) -> str:
-    """`best Score 0.611 [0.590, 0.633] by 0003-s0 σ=0.1 w_W=1`, or nothing."""
+    """Return `best Score 0.611 [0.590, 0.633] by 0003-s0 σ=0.1 w_W=1`, or nothing."""
     row = picture.best
     return "" if row is None else f"best {picture.objective} {measured(row)} by {row.key} {row.shown}".rstrip()
 
 
 def behind(picture: Snapshot) -> str:
-    """`MLflow is 12 behind`, or nothing."""
+    """Return `MLflow is 12 behind`, or nothing."""
     return f"MLflow is {picture.behind} behind" if picture.behind > 0 else ""
 
 
 def ended(row: TrainingRow) -> str:
-    """`0003-s0 σ=0.1 w_W=1 FAILED in epoch 3: NaN loss`, for a training that failed or was cut."""
+    """Return `0003-s0 σ=0.1 w_W=1 FAILED in epoch 3: NaN loss`, for a training that failed or was cut."""
     how = f"FAILED in epoch {row.epoch + 1}" if row.status == "failed" else f"{row.status} after epoch {row.epoch}"
     return f"{row.key} {row.shown} {how}: {one_line(row.note)}".removesuffix(": ")
 
 
 def listed(content: Mapping[str, Any], indent: str = "") -> str:
-    """A `name: value` per line; the items of a list or mapping below its name."""
+    """Return A `name: value` per line; the items of a list or mapping below its name."""
     lines = []
     for name, value in content.items():
         if isinstance(value, Mapping) and value:

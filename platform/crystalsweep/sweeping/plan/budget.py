@@ -25,7 +25,7 @@ class Usage:
     bytes: int = 0
 
     def plus(self, seconds: float, resources: Resources) -> Usage:
-        """With a training of these resources held for so long."""
+        """Return the usage with a training that held these resources for so many seconds."""
         hours = resources.workers * seconds / 3600
         return Usage(
             cpu_hours=self.cpu_hours + hours * resources.cpus_per_worker,
@@ -35,7 +35,7 @@ class Usage:
 
 
 def exceeded(used: Usage, caps: Caps) -> str:
-    """The cap that is reached, in words; empty while none is."""
+    """Return the cap that is reached, in words; empty while none is."""
     if caps.cpu_hours is not None and used.cpu_hours >= caps.cpu_hours:
         return f"--max-cpu-hours {caps.cpu_hours:g} is used up ({used.cpu_hours:.3g})"
     if caps.gpu_hours is not None and used.gpu_hours >= caps.gpu_hours:
@@ -46,7 +46,7 @@ def exceeded(used: Usage, caps: Caps) -> str:
 
 
 def told(used: Usage, caps: Caps) -> str:
-    """What is used, beside its cap where there is one."""
+    """Return what is used, beside its cap where there is one."""
     parts = [_part(f"{used.cpu_hours:.3g}", caps.cpu_hours, "CPU-hours")]
     if used.gpu_hours or caps.gpu_hours is not None:
         parts.append(_part(f"{used.gpu_hours:.3g}", caps.gpu_hours, "GPU-hours"))
@@ -55,7 +55,7 @@ def told(used: Usage, caps: Caps) -> str:
 
 
 def readable(size: float) -> str:
-    """Bytes for people: `41 MB`."""
+    """Return bytes for people: `41 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

@@ -41,7 +41,7 @@ class Forecast:
     """Mean over trainings, after what the scheduler cuts; None where a budget of minutes ends them."""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
@@ -76,7 +76,8 @@ def cost(
     workers: int,
     kept: int,
 ) -> Cost:
-    """Of so many trainings that begin one after another as there is room for them, from one that was measured.
+    """Return the cost of so many trainings that begin one after another as there is room for them, from one that was
+    measured.
 
     Args:
         measured: One training, all epochs of it.

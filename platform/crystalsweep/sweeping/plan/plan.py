@@ -31,14 +31,14 @@ _HOW = {"random": "drawn at random", "optuna": "proposed by Optuna (TPE)"}
 
 
 def points(space: SearchSpace, request: SweepRequest) -> list[dict[str, Any]]:
-    """Settings of the trials that are known beforehand: the control arms, and those of a grid."""
+    """Return settings of the trials that are known beforehand: the control arms, and those of a grid."""
     if request.search != "grid":
         return list(space.controls)
     return [*space.controls, *(grid_points(space.parameters) if space.grid is None else space.grid)]
 
 
 def num_samples(space: SearchSpace, request: SweepRequest) -> int:
-    """Trials in all, as asked for or by default."""
+    """Return trials in all, as asked for or by default."""
     known = len(points(space, request))
     return request.num_samples or (known if request.search == "grid" else known + PROPOSED)
 
@@ -138,13 +138,13 @@ class Plan:
         } or {self.stage: self.swept}
 
     def parameters(self) -> dict[str, str]:
-        """What all trials share, before their settings, and the names that they choose from."""
+        """Return what all trials share, before their settings, and the names that they choose from."""
         choices = self.space.choices
         shared = {path: value for path, value in as_parameters(self.swept).items() if not self._is_chosen(path)}
         return shared | {key: ", ".join(names) for key, names in choices.items()}
 
     def forecast(self, data: DataSet, *, found: Collection[str] = ()) -> Forecast:
-        """The expected cost, from steps, validations and checkpoints made on this machine.
+        """Return the expected cost, from steps, validations and checkpoints made on this machine.
 
         Control arms come first where a scheduler cuts or changes the others. `found` are prerequisites, by stage, that
         need no training.
@@ -176,11 +176,12 @@ class Plan:
         )
 
     def together(self, config: StageConfig) -> int:
-        """Workers that train a prerequisite: those of all trials, unless its batches are too small for so many."""
+        """Return workers that train a prerequisite: those of all trials, unless its batches are too small for so
+        many."""
         return min(self.request.workers_per_trial * self.at_once, config.least_batch_size)
 
     def describe(self, forecast: Forecast) -> str:
-        """The plan for a person: trials, configs, resources, expected cost."""
+        """Return the plan for a person: trials, configs, resources, expected cost."""
         request = self.request
         seeds = f"\neach with {request.seeds} seeds: {self.trainings} trainings" if request.seeds > 1 else ""
         more = f"\n…and {self.proposed} {_HOW[request.search]}" if self.proposed else ""
@@ -196,7 +197,7 @@ class Plan:
         )
 
     def _trials(self) -> str:
-        """A row per trial that is known beforehand, numbered from 1, control arms first."""
+        """Return a row per trial that is known beforehand, numbered from 1, control arms first."""
         known = {parameter.key: parameter for parameter in self.space.parameters}
         rows = []
         for number, point in enumerate(self.points, start=1):
@@ -226,7 +227,7 @@ class Plan:
         return rehearse(stage, config, data, workers=workers, cpus=self.request.cpus_per_worker, gpu=gpu)
 
     def _configs(self) -> Iterator[tuple[str, str]]:
-        """Settings of every stage, and apart from them what is chosen by name."""
+        """Yield settings of every stage, and apart from them what is chosen by name."""
         for stage, config in self.prerequisites.items():
             yield stage, _settings(leaves(config))
         yield self.stage, _settings(leaf for leaf in leaves(self.swept) if not self._is_chosen(leaf.path))
@@ -235,13 +236,13 @@ class Plan:
                 yield f"{self.stage} {name}", _settings(leaf for leaf in leaves(config) if self._is_chosen(leaf.path))
 
     def _is_chosen(self, path: str) -> bool:
-        """Whether a setting is among those that a name stands for."""
+        """Return whether a setting is among those that a name stands for."""
         keys = {key for names in self.space.choices.values() for meant in names.values() for key in meant}
         return any(path == key or path.startswith(f"{key}.") for key in keys)
 
 
 def _mean(measured: list[Rehearsal]) -> Rehearsal:
-    """The mean over what trials choose from."""
+    """Return the mean over what trials choose from."""
     budgets = [one.budget for one in measured if one.budget is not None]
     return Rehearsal(
         epochs=tuple(fmean(column) for column in zip(*(one.epochs for one in measured), strict=True)),

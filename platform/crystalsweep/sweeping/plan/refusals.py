@@ -9,7 +9,7 @@ from crystalsweep.sweeping.space.spec import SearchSpace
 
 
 def require_sound(request: SweepRequest, space: SearchSpace) -> None:
-    """Raises `ValueError` naming the option and the remedy."""
+    """Raise `ValueError` naming the option and the remedy."""
     objectives(request.objectives)
     _require_trials(request, space)
     _require_schedulable(request, space)
@@ -17,7 +17,7 @@ def require_sound(request: SweepRequest, space: SearchSpace) -> None:
 
 
 def require_patience(epoch_minutes: float | None, timeout: float) -> None:
-    """Raises `ValueError` where an epoch takes longer than a training may be silent, in minutes."""
+    """Raise `ValueError` where an epoch takes longer than a training may be silent, in minutes."""
     if epoch_minutes is not None and epoch_minutes > timeout:
         raise ValueError(
             f"an epoch takes about {epoch_minutes:.3g} min here, and --timeout {timeout:g} gives up a training that "
@@ -26,7 +26,7 @@ def require_patience(epoch_minutes: float | None, timeout: float) -> None:
 
 
 def require_caps(request: SweepRequest, gpus_per_worker: float) -> None:
-    """Raises `ValueError` for a cap that could not stop anything."""
+    """Raise `ValueError` for a cap that could not stop anything."""
     if request.max_gpu_hours is not None and not gpus_per_worker:
         raise ValueError("--max-gpu-hours: no trial takes a GPU here, so it caps nothing; give --max-cpu-hours")
 

@@ -43,7 +43,7 @@ class Rehearsal:
     """Bytes of one."""
 
     def seconds(self, epochs: int) -> float:
-        """Of a training that ends after so many epochs."""
+        """Return the seconds of a training that ends after so many epochs."""
         return self.budget if self.budget is not None else sum(self.epochs[:epochs])
 
 
@@ -83,7 +83,7 @@ def rehearse(
 
 
 def _training_seconds(built: Stage, session: Any, epoch: int) -> float:
-    """Of an epoch's steps, from the median of each kind."""
+    """Return the seconds of an epoch's steps, from the median of each kind."""
     batches = epoch_batches(built, session, epoch)
 
     def step(number: int, batch: int) -> None:
@@ -100,7 +100,7 @@ def _training_seconds(built: Stage, session: Any, epoch: int) -> float:
 
 
 def _checkpoint(built: Stage) -> tuple[float, int]:
-    """Seconds to write one, and its bytes."""
+    """Return seconds to write one, and its bytes."""
     info = CheckpointInfo(
         stage=built.name,
         config=built.config.model_dump(mode="json"),
@@ -120,7 +120,7 @@ def _checkpoint(built: Stage) -> tuple[float, int]:
 
 
 def _of_weights(built: Stage) -> int:
-    """Bytes of a checkpoint that was never written: weights, buffers, and Adam's two moments of each weight."""
+    """Return bytes of a checkpoint that was never written: weights, buffers, and Adam's two moments of each weight."""
     models = built.models.values()
     weights = sum(p.numel() * p.element_size() for model in models for p in model.parameters())
     return 3 * weights + sum(b.numel() * b.element_size() for model in models for b in model.buffers())
@@ -128,7 +128,7 @@ def _of_weights(built: Stage) -> int:
 
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """As Ray gives them to a worker."""
+    """Use as many threads as Ray gives a worker."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

@@ -66,11 +66,11 @@ class SweepRequest:
         return sweep.search_space(self.preset, self.settings, **self.own)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> SweepRequest:
-        """From what `as_json` gave."""
+        """Read a request from what `as_json` gave."""
         tuples = {name: tuple(content[name]) for name in ("settings", "objectives")}
         return cls(**{**content, **tuples})

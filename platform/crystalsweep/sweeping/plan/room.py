@@ -20,17 +20,17 @@ class Node:
 
 
 def this_machine() -> tuple[Node, ...]:
-    """The only node, where no cluster has been asked."""
+    """Return the only node, where no cluster has been asked."""
     return (Node(cpus=float(os.cpu_count() or 1), gpus=float(torch.cuda.device_count())),)
 
 
 def trainings_that_fit(nodes: Sequence[Node], resources: Resources) -> int:
-    """Trainings at once; the workers of one may be on several nodes, a worker is on one."""
+    """Return trainings at once; the workers of one may be on several nodes, a worker is on one."""
     return sum(_workers(node, resources) for node in nodes) // resources.workers
 
 
 def require_room(nodes: Sequence[Node], resources: Resources) -> None:
-    """Raises `ValueError` if there is no room for a single training: Tune would wait for ever."""
+    """Raise `ValueError` if there is no room for a single training: Tune would wait for ever."""
     if trainings_that_fit(nodes, resources):
         return
     cpus, gpus = max(node.cpus for node in nodes), max(node.gpus for node in nodes)

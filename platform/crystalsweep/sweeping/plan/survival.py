@@ -21,13 +21,14 @@ class Asha(NamedTuple):
 
 
 def asha(epochs: int) -> Asha:
-    """Settings for trainings of so many epochs: three or four rungs, so that even short ones are worth cutting."""
+    """Return settings for trainings of so many epochs: three or four rungs, so that even short ones are worth
+    cutting."""
     reduction = 2 if epochs < 9 else 3
     return Asha(grace=max(1, epochs // reduction**2), reduction=reduction)
 
 
 def rungs(epochs: int) -> list[int]:
-    """Epochs after which ASHA decides; nothing is decided at the last."""
+    """Return epochs after which ASHA decides; nothing is decided at the last."""
     grace, reduction = asha(epochs)
     found = []
     while grace < epochs:
@@ -37,7 +38,7 @@ def rungs(epochs: int) -> list[int]:
 
 
 def survivors(trainings: float, reduction: int) -> float:
-    """Of trainings that reach a rung one after another, in no order of merit, how many go on.
+    """Return how many trainings go on of those that reach a rung one after another, in no order of merit.
 
     The n-th has to reach the (1 - 1/reduction) quantile of the n - 1 before it; the first always does. Early ones have
     it easier, so that more go on than 1/reduction.
@@ -48,12 +49,13 @@ def survivors(trainings: float, reduction: int) -> float:
 
 
 def _chance(before: int, reduction: int) -> float:
-    """That one more reaches the quantile of so many before it, which is interpolated between two of them."""
+    """Return how likely one more reaches the quantile of so many before it, which is interpolated between two of
+    them."""
     return 1.0 if before == 0 else (before - (1 - 1 / reduction) * (before - 1)) / (before + 1)
 
 
 def lasting(trainings: int, epochs: int, *, scheduler: str) -> list[tuple[int, float]]:
-    """How many trainings are expected to end after how many epochs, longest first."""
+    """Return how many trainings are expected to end after how many epochs, longest first."""
     if scheduler != "asha" or trainings == 0:
         return [(epochs, float(trainings))]
     reduction, reached = asha(epochs).reduction, [float(trainings)]
@@ -64,7 +66,7 @@ def lasting(trainings: int, epochs: int, *, scheduler: str) -> list[tuple[int, f
 
 
 def whole(lasting: list[tuple[int, float]]) -> list[int]:
-    """The same as epochs of single trainings, longest first: as many as there are, rounded so that sums stay."""
+    """Return the same as epochs of single trainings, longest first: as many as there are, rounded so that sums stay."""
     found: list[int] = []
     total = 0.0
     for epochs, count in lasting:
@@ -74,7 +76,7 @@ def whole(lasting: list[tuple[int, float]]) -> list[int]:
 
 
 def makespan(seconds: list[float], lanes: int, first: float, later: float) -> float:
-    """Seconds until all are done, each begun in the order given as soon as one of `lanes` is free.
+    """Return seconds until all are done, each begun in the order given as soon as one of `lanes` is free.
 
     Args:
         seconds: Of each training.

@@ -33,7 +33,7 @@ _COSTS = ("epochs", "structures/s", "parameters", "minutes (training)", "MLflow 
 
 
 def report(finished: FinishedSweep) -> Report:
-    """The report, trainings by backbone in the order asked for, and seed."""
+    """Return the report, trainings by backbone in the order asked for, and seed."""
     order = list(dict.fromkeys(backbone(outcome) for outcome in finished.outcomes))
     found = [_trial(outcome, finished.structures) for outcome in finished.done]
     trials = sorted(found, key=lambda trial: (order.index(backbone(trial.outcome)), trial.outcome.seed))
@@ -64,7 +64,7 @@ def backbone(outcome: TrainingOutcome) -> str:
 
 
 def _trial(outcome: TrainingOutcome, structures: int) -> ReportedTraining:
-    """A training and its costs: minutes of its epochs, those spent on training, and speed over the latter."""
+    """Return a training and its costs: minutes of its epochs, those spent on training, and speed over the latter."""
     assert outcome.checkpoint
     training = sum(structures / epoch["time/structures_per_s"] for epoch in outcome.history)
     facts = {
@@ -77,7 +77,7 @@ def _trial(outcome: TrainingOutcome, structures: int) -> ReportedTraining:
 
 
 def parameters(checkpoint: Path) -> int:
-    """Parameters of a checkpoint's generator, from its config."""
+    """Return parameters of a checkpoint's generator, from its config."""
     return _parameters(json.dumps(read_info(checkpoint).config["backbone"], sort_keys=True))
 
 
@@ -89,7 +89,8 @@ def _parameters(config: str) -> int:
 
 
 def results_table(trials: Sequence[ReportedTraining], references: Mapping[str, pd.DataFrame]) -> Table:
-    """A row per training, per backbone with several seeds, and per reference: metrics with 95 % intervals, costs."""
+    """Return a row per training, per backbone with several seeds, and per reference: metrics with 95 % intervals,
+    costs."""
     rows: list[Row] = []
     for name, group in _by_backbone(trials).items():
         rows += [Row(cells=[name, str(t.outcome.seed), *cells(t.table), *_costs(t)]) for t in group]
@@ -108,7 +109,7 @@ def results_table(trials: Sequence[ReportedTraining], references: Mapping[str, p
 
 
 def _costs(trial: ReportedTraining) -> list[str]:
-    """Cells of the table, as `_COSTS` has them."""
+    """Return cells of the table, as `_COSTS` has them."""
     facts = trial.facts
     minutes = f"{facts['minutes']:.2f} ({facts['training_minutes']:.2f})"
     speed, size = f"{facts['structures_per_s']:.0f}", f"{facts['parameters']:.0f}"
@@ -116,7 +117,7 @@ def _costs(trial: ReportedTraining) -> list[str]:
 
 
 def versus_table(trials: Sequence[ReportedTraining]) -> tuple[Table | None, list[str]]:
-    """Each backbone minus each one before it, paired by corrupted crystal and seed, and what of it is resolved.
+    """Compare each backbone minus each one before it, paired by corrupted crystal and seed, and what of it is resolved.
 
     Nothing for one backbone.
     """
@@ -151,7 +152,7 @@ def _by_backbone(trials: Sequence[ReportedTraining]) -> dict[str, list[ReportedT
 
 
 def _pooled(trials: Sequence[ReportedTraining]) -> pd.DataFrame:
-    """The tables of all seeds, told apart by the column `seed`."""
+    """Return the tables of all seeds, told apart by the column `seed`."""
     return pd.concat([trial.table.assign(seed=trial.outcome.seed) for trial in trials], ignore_index=True)
 
 
@@ -164,7 +165,7 @@ def _budget(trials: Sequence[ReportedTraining], references: Mapping[str, pd.Data
 
 
 def _epochs(trial: ReportedTraining) -> pd.DataFrame:
-    """A training's epochs, as `plot_budget` takes them."""
+    """Return a training's epochs, as `plot_budget` takes them."""
     rows = pd.DataFrame(trial.outcome.history)
     columns: dict[str, Any] = {
         "minutes": rows["time/epoch_s"].cumsum() / 60,
@@ -175,6 +176,6 @@ def _epochs(trial: ReportedTraining) -> pd.DataFrame:
 
 
 def _score(table: pd.DataFrame) -> float:
-    """What `val/score` would be for a reference."""
+    """Return what `val/score` would be for a reference."""
     intervals = headline(table).values()
     return sum(interval.mean if interval.n else 0.0 for interval in intervals) / len(intervals)

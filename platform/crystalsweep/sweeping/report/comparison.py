@@ -37,13 +37,13 @@ class Comparison:
         return n_comparisons(self.frame)
 
     def of(self, pairs: Sequence[Pair]) -> pd.DataFrame:
-        """The rows of these pairs that could be compared."""
+        """Return the rows of these pairs that could be compared."""
         wanted = set(pairs)
         chosen = [(a, b) in wanted for a, b in zip(self.frame["a"], self.frame["b"], strict=True)]
         return self.frame[pd.Series(chosen, index=self.frame.index, dtype=bool) & self.frame["p"].notna()]
 
     def table(self, title: str, cells: Mapping[Pair, Sequence[str]], heads: Sequence[str], note: str = "") -> Table:
-        """A row per pair and metric, resolved ones highlighted.
+        """Return a row per pair and metric, resolved ones highlighted.
 
         Args:
             title: Of the table.
@@ -65,7 +65,7 @@ class Comparison:
 
 
 def compare(tables: Mapping[str, pd.DataFrame], pairs: Sequence[Pair], keys: Sequence[str] = SEEDED) -> Comparison:
-    """Verdicts on a minus b of every pair in every metric of a row, corrected together.
+    """Return verdicts on a minus b of every pair in every metric of a row, corrected together.
 
     Args:
         tables: Per-structure tables by name.
@@ -78,12 +78,12 @@ def compare(tables: Mapping[str, pd.DataFrame], pairs: Sequence[Pair], keys: Seq
 
 
 def _shared(a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str]) -> int:
-    """Parent crystals of the rows whose keys both tables hold: none where the trainings of a seed failed."""
+    """Return parent crystals of the rows whose keys both tables hold: none where the trainings of a seed failed."""
     return a[list(keys)].merge(b[list(keys)], on=list(keys))["parent"].nunique()
 
 
 def _verdict(row: Mapping[Hashable, Any]) -> list[str]:
-    """Metric, difference with its interval, corrected p and verdict."""
+    """Return metric, difference with its interval, corrected p and verdict."""
     title = _TITLES[row["metric"]]
     if pd.isna(row["p"]):
         return [title, "one crystal: no interval" if row["n"] else "n = 0", "", ""]
@@ -92,5 +92,5 @@ def _verdict(row: Mapping[Hashable, Any]) -> list[str]:
 
 
 def metric_title(name: str) -> str:
-    """Of a metric that is compared."""
+    """Return the title of a metric that is compared."""
     return _TITLES[name]

@@ -47,7 +47,8 @@ class Counterpart:
 
 
 def counterparts(outcomes: Sequence[TrainingOutcome], parameters: Sequence[Parameter]) -> list[Counterpart]:
-    """For each trial that is no control and each kind of control, the nearest control, by number of the trial."""
+    """Return, for each trial that is no control and each kind of control, the nearest control, by number of the
+    trial."""
     first = {outcome.number: outcome for outcome in reversed(outcomes)}
     shared = [parameter for parameter in parameters if not parameter.key.startswith(_OFF)]
     places = {parameter.title: _places(parameter, first) for parameter in shared}
@@ -68,7 +69,7 @@ def counterparts(outcomes: Sequence[TrainingOutcome], parameters: Sequence[Param
 def without_repetition(
     pairs: Sequence[Counterpart], tables: Mapping[int, pd.DataFrame]
 ) -> tuple[list[Counterpart], bool]:
-    """The counterparts less those whose control restored the same crystals as another control of that trial.
+    """Return the counterparts less those whose control restored the same crystals as another control of that trial.
 
     The second value says whether any was left out.
     """
@@ -81,7 +82,7 @@ def without_repetition(
 
 
 def adversary_weight(outcome: TrainingOutcome) -> float:
-    """The w_W that reaches the generator: 0 also where the adversary is cut off."""
+    """Return the w_W that reaches the generator: 0 also where the adversary is cut off."""
     return 0.0 if setting(outcome, CARRIER) == "none" else float(setting(outcome, W) or 0.0)
 
 
@@ -90,7 +91,7 @@ def _kind(control: TrainingOutcome) -> str:
 
 
 def _places(parameter: Parameter, first: Mapping[int, TrainingOutcome]) -> dict[int, float]:
-    """By number of the trial, where its value stands between 0 and 1 of the sweep's range; names one apart."""
+    """Return, by number of the trial, where its value stands between 0 and 1 of the sweep's range; names one apart."""
     values = [setting(outcome, parameter.key) for outcome in first.values()]
     ruler = Ruler(values, log=parameter.log)
     at = ruler.at(values)
@@ -100,7 +101,7 @@ def _places(parameter: Parameter, first: Mapping[int, TrainingOutcome]) -> dict[
 
 
 def _same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
-    """Whether both tables hold the same rows with the same scores."""
+    """Return whether both tables hold the same rows with the same scores."""
     columns, keys = [column for column in _SCORED if column in a and column in b], [*KEYS, "seed"]
     left, right = (table.sort_values(keys)[[*keys, *columns]].reset_index(drop=True) for table in (a, b))
     return left.equals(right)

@@ -39,12 +39,12 @@ class Gallery:
         self.pictures.append(Picture.of(path, f"{title}.", caption))
 
     def leave_out(self, title: str, reason: str) -> None:
-        """A figure that is not there."""
+        """Leave out a figure that is not there."""
         self.pictures.append(Picture(title=f"{title}.", caption=f"Not drawn. {reason}", data=""))
 
 
 def draw_sweep(gallery: Gallery, finished: FinishedSweep, trainings: pd.DataFrame, trials: pd.DataFrame) -> None:
-    """All figures that every sweep has, as far as there is something to draw."""
+    """Draw all figures that every sweep has, as far as there is something to draw."""
     parameters = [parameter_scale(parameter) for parameter in finished.parameters]
     objectives = [objective_scale(objective) for objective in finished.objectives]
     first = objectives[0]
@@ -108,7 +108,7 @@ def _draw_importance(gallery: Gallery, ranked: Mapping[str, float], first: Scale
 
 
 def _short(finished: FinishedSweep, trainings: pd.DataFrame) -> pd.Series:
-    """By training, what an axis calls its trial."""
+    """Return, by training, what an axis calls its trial."""
     return trainings["number"].astype(str).map(short_names(finished))
 
 
@@ -134,6 +134,6 @@ def _draw_contour(
 
 
 def _varied(trials: pd.DataFrame, scale: Scale) -> bool:
-    """Whether a parameter has two or more different numbers."""
+    """Return whether a parameter has two or more different numbers."""
     numbers = pd.to_numeric(trials[scale.column], errors="coerce") if len(trials) else pd.Series(dtype=float)
     return bool(numbers.notna().any() and numbers.nunique() > 1)

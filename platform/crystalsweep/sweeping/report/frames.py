@@ -26,31 +26,32 @@ _SAME_SCORE = 1e-6
 
 
 def setting(outcome: TrainingOutcome, key: str) -> Any:
-    """A setting that a training was given, else that of its config, else None."""
+    """Return a setting that a training was given, else that of its config, else None."""
     if key in outcome.settings:
         return outcome.settings[key]
     return value_at(read_info(outcome.checkpoint).config, key) if outcome.checkpoint else None
 
 
 def shown(parameter: Parameter, value: Any) -> Any:
-    """A value in the parameter's unit: a number where it is one."""
+    """Return a value in the parameter's unit: a number where it is one."""
     return value / parameter.unit if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def parameter_scale(parameter: Parameter) -> Scale:
-    """The axis of a parameter; its column is its key."""
+    """Return the axis of a parameter; its column is its key."""
     paper = shown(parameter, parameter.paper)
     number = float(paper) if isinstance(paper, int | float) and not isinstance(paper, bool) else None
     return Scale(column=parameter.key, title=parameter.title, log=parameter.log, paper=number)
 
 
 def objective_scale(objective: Objective) -> Scale:
-    """The axis of an objective; its column is its name."""
+    """Return the axis of an objective; its column is its name."""
     return Scale(column=objective.name, title=objective.title, direction=objective.direction)
 
 
 def names(finished: FinishedSweep) -> dict[str, str]:
-    """By key of a training, its trial's settings as text; told apart by number where two trials have the same."""
+    """Return, by key of a training, its trial's settings as text; told apart by number where two trials have the
+    same."""
     order = {parameter.key: i for i, parameter in enumerate(finished.parameters)}
     texts = {}
     for outcome in finished.outcomes:
@@ -64,12 +65,13 @@ def names(finished: FinishedSweep) -> dict[str, str]:
 
 
 def numbered(finished: FinishedSweep) -> bool:
-    """Whether trials have too many settings to be called by them, and are called by their number."""
+    """Return whether trials have too many settings to be called by them, and are called by their number."""
     return len(finished.parameters) > 2
 
 
 def short_names(finished: FinishedSweep) -> dict[str, str]:
-    """By number of a trial, as text, what a sentence calls it: its settings, or its number where these are many."""
+    """Return, by number of a trial, as text, what a sentence calls it: its settings, or its number where these are
+    many."""
     called, many = names(finished), numbered(finished)
     return {
         str(outcome.number): f"trial {outcome.number}" if many else called[outcome.key] for outcome in finished.outcomes
@@ -77,7 +79,8 @@ def short_names(finished: FinishedSweep) -> dict[str, str]:
 
 
 def training_names(finished: FinishedSweep) -> dict[str, str]:
-    """By key of a training, what a legend calls it: its trial's short name, and its seed where there are several."""
+    """Return, by key of a training, what a legend calls it: its trial's short name, and its seed where there are
+    several."""
     called, several = short_names(finished), len(finished.seeds) > 1
     return {
         outcome.key: f"{called[str(outcome.number)]}{f' seed {outcome.seed}' if several else ''}"
@@ -86,7 +89,7 @@ def training_names(finished: FinishedSweep) -> dict[str, str]:
 
 
 def measured(outcome: TrainingOutcome, objective: Objective) -> tuple[float, float, float]:
-    """The objective after the last epoch and its 95 % interval over crystals; NaN where there is none."""
+    """Return the objective after the last epoch and its 95 % interval over crystals; NaN where there is none."""
     value, low, high = (
         outcome.metrics.get(f"{objective.metric}{part}", float("nan")) for part in ("", "/low", "/high")
     )
@@ -98,7 +101,7 @@ def measured(outcome: TrainingOutcome, objective: Objective) -> tuple[float, flo
 
 
 def training_frame(finished: FinishedSweep) -> pd.DataFrame:
-    """A row per training.
+    """Return a row per training.
 
     Columns: key, number, seed, trial (settings as text), state, control, reason, run, epochs, minutes; parameters by
     key; objectives by name, with `/low` and `/high`.
@@ -125,7 +128,7 @@ def training_frame(finished: FinishedSweep) -> pd.DataFrame:
 
 
 def trial_frame(finished: FinishedSweep, trainings: pd.DataFrame) -> pd.DataFrame:
-    """A row per trial: number, trial, state, control, parameters by key, mean objectives over its seeds by name.
+    """Return a row per trial: number, trial, state, control, parameters by key, mean objectives over its seeds by name.
 
     A trial is complete when all of its trainings are.
     """
@@ -141,7 +144,7 @@ def trial_frame(finished: FinishedSweep, trainings: pd.DataFrame) -> pd.DataFram
 
 
 def epoch_frame(finished: FinishedSweep, columns: Sequence[str]) -> pd.DataFrame:
-    """A row per training and epoch, as `plot_curves` takes them; its `value` is the first objective's last."""
+    """Return a row per training and epoch, as `plot_curves` takes them; its `value` is the first objective's last."""
     called, first = training_names(finished), finished.objectives[0].metric
     rows = [
         {
@@ -159,7 +162,7 @@ def epoch_frame(finished: FinishedSweep, columns: Sequence[str]) -> pd.DataFrame
 
 
 def pooled(outcomes: Sequence[TrainingOutcome]) -> dict[int, pd.DataFrame]:
-    """By number of the trial, the tables of its complete trainings, told apart by the column `seed`."""
+    """Return, by number of the trial, the tables of its complete trainings, told apart by the column `seed`."""
     found: dict[int, list[pd.DataFrame]] = {}
     for outcome in outcomes:
         found.setdefault(outcome.number, []).append(outcome.table.assign(seed=outcome.seed))
@@ -167,7 +170,8 @@ def pooled(outcomes: Sequence[TrainingOutcome]) -> dict[int, pd.DataFrame]:
 
 
 def best_of(finished: FinishedSweep, trainings: pd.DataFrame) -> TrainingOutcome | None:
-    """The best seed of the trial whose mean of the first objective is best, among complete trials where there are any.
+    """Return the best seed of the trial whose mean of the first objective is best, among complete trials where there
+    are any.
 
     None where no training is complete.
     """

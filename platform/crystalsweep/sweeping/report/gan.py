@@ -65,7 +65,7 @@ _LINES = 21
 
 
 def report(finished: FinishedSweep) -> Report:
-    """The report of any sweep over the GAN stage."""
+    """Return the report of any sweep over the GAN stage."""
     trials = evaluated(finished)
     compared = _compared(finished)
     table, words = _told(finished, compared)
@@ -82,7 +82,8 @@ def report(finished: FinishedSweep) -> Report:
 
 
 def adversary(finished: FinishedSweep) -> tuple[Table | None, list[str]]:
-    """Each complete trial minus its control arms, paired by corrupted crystal and seed, as a table and in words.
+    """Compare each complete trial minus its control arms, paired by corrupted crystal and seed, as a table and in
+    words.
 
     Without a complete control arm there is no table.
     """
@@ -107,7 +108,7 @@ def _compared(finished: FinishedSweep) -> _Compared:
 
 
 def _verdicts(compared: _Compared) -> dict[int, str]:
-    """By number of the trial, what its comparisons with control arms came to, in a phrase."""
+    """Return, by number of the trial, what its comparisons with control arms came to, in a phrase."""
     phrases: dict[int, list[str]] = {}
     for each in compared.pairs:
         counts = compared.comparison.of([_pair(each)])["verdict"].value_counts()
@@ -148,14 +149,14 @@ def _adversary_table(finished: FinishedSweep, pairs: Sequence[Counterpart], comp
 def _cells(
     each: Counterpart, columns: Mapping[str, Column], first: Mapping[int, TrainingOutcome], *, several: bool
 ) -> list[str]:
-    """What the rows of a counterpart begin with."""
+    """Return what the rows of a counterpart begin with."""
     unlike = f", other {', '.join(each.differs)}" if each.differs else ""
     control = [f"{each.kind}{unlike}"] if several else []
     return [*(cell(first[each.trial]) for cell in columns.values()), *control]
 
 
 def _judged(finished: FinishedSweep, pairs: Sequence[Counterpart], comparison: Comparison) -> list[str]:
-    """Verdicts of exact counterparts by kind of control; those of mere neighbours apart."""
+    """Return verdicts of exact counterparts by kind of control; those of mere neighbours apart."""
     called = short_names(finished)
     epochs = {outcome.number: outcome.metrics.get("epoch") for outcome in finished.done}
     seeds = f", pooled over {len(finished.seeds)} seeds" if len(finished.seeds) > 1 else ", one seed each"
@@ -188,7 +189,7 @@ def _pooling(finished: FinishedSweep) -> str:
 
 
 def _draw(finished: FinishedSweep, trials: Sequence[ReportedTraining], gallery: Gallery) -> None:
-    """Metrics over w_W where nothing but it and the noise is varied, all curves, and the balance of G and D."""
+    """Draw metrics over w_W where nothing but it and the noise is varied, all curves, and the balance of G and D."""
     if {parameter.key for parameter in finished.parameters} <= {SIGMA, W}:
         gallery.add(
             "trials",
@@ -220,7 +221,7 @@ def _draw(finished: FinishedSweep, trials: Sequence[ReportedTraining], gallery: 
 
 
 def _metrics(finished: FinishedSweep, trials: Sequence[ReportedTraining]) -> pd.DataFrame:
-    """A row per training or reference and headline metric, as `plot_trials` takes them."""
+    """Return a row per training or reference and headline metric, as `plot_trials` takes them."""
     rows: list[dict[str, object]] = []
     for trial in trials:
         sigma, w = setting(trial.outcome, SIGMA), adversary_weight(trial.outcome)

@@ -22,7 +22,7 @@ def render(
     pictures: Sequence[Picture],
     trainings: pd.DataFrame,
 ) -> str:
-    """The page's HTML: sentences, tables, figures, costs, and every training however it ended."""
+    """Return the page's HTML: sentences, tables, figures, costs, and every training however it ended."""
     sections = [
         Section(title="Results", tables=list(tables)),
         Section(title="Figures", figures=list(pictures)),

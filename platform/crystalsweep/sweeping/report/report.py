@@ -17,7 +17,7 @@ from crystalsweep.tracking.tracker import sqlite_uri
 
 
 def history(trial: ReportedTraining, columns: Sequence[str]) -> pd.DataFrame:
-    """A training's epochs, as `plot_training` takes them; NaN where a metric was not logged."""
+    """Return a training's epochs, as `plot_training` takes them; NaN where a metric was not logged."""
     rows = [{name: row.get(name, float("nan")) for name in columns} for row in trial.outcome.history]
     return pd.DataFrame(rows, columns=list(columns)).assign(trial=trial.name)
 
@@ -25,7 +25,8 @@ def history(trial: ReportedTraining, columns: Sequence[str]) -> pd.DataFrame:
 def draw_trial(
     trial: ReportedTraining, columns: Sequence[str], references: Mapping[str, pd.DataFrame], folder: Path
 ) -> list[Path]:
-    """One training's plots: metrics over test noise and mask type beside the references' tables, and its epochs."""
+    """Draw one training's plots: metrics over test noise and mask type beside the references' tables, and its
+    epochs."""
     tables = {trial.name: trial.table, **references}
     return [
         plot_validity(tables, folder / "validity.png"),
@@ -35,7 +36,7 @@ def draw_trial(
 
 
 def tidy(trials: Sequence[ReportedTraining], summaries: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """All numbers of the trainings and references, a row per mask type, test sigma and metric."""
+    """Return all numbers of the trainings and references, a row per mask type, test sigma and metric."""
     parts = [
         trial.outcome.summary.assign(
             trial=trial.outcome.key,
@@ -51,7 +52,7 @@ def tidy(trials: Sequence[ReportedTraining], summaries: Mapping[str, pd.DataFram
 
 
 def next_commands(sweep: str, best: TrainingOutcome, tracking_uri: str, storage: Path | str) -> str:
-    """The commands to type next; the sweep as it was asked for, unless it was resumed.
+    """Return the commands to type next; the sweep as it was asked for, unless it was resumed.
 
     `storage` may be an `s3://` address.
     """
@@ -69,7 +70,7 @@ def next_commands(sweep: str, best: TrainingOutcome, tracking_uri: str, storage:
 
 
 def _command(name: str) -> str:
-    """The command as this shell finds it: by name with the environment activated, else by path."""
+    """Return the command as this shell finds it: by name with the environment activated, else by path."""
     if shutil.which(name):
         return name
     path = Path(sys.executable).parent / name

@@ -28,7 +28,8 @@ WIDTH = 110
 
 
 def setting_columns(finished: FinishedSweep) -> dict[str, Column]:
-    """What trials differ by, by column title: number where they go by it, parameters, what only control arms set."""
+    """Return what trials differ by, by column title: number where they go by it, parameters, what only control arms
+    set."""
     number: dict[str, Column] = {"trial": lambda outcome: str(outcome.number)} if numbered(finished) else {}
     columns = number | {parameter.title: _parameter_cell(parameter) for parameter in finished.parameters}
     known = {parameter.key for parameter in finished.parameters}
@@ -56,7 +57,7 @@ def ordered(finished: FinishedSweep) -> list[TrainingOutcome]:
 def results_table(
     finished: FinishedSweep, trials: Sequence[ReportedTraining], extra: Mapping[str, Column], *, note: str = ""
 ) -> Table:
-    """Settings, metrics with 95 % intervals, what `extra` gives by column title, and the MLflow run.
+    """Return settings, metrics with 95 % intervals, what `extra` gives by column title, and the MLflow run.
 
     With several seeds, a row for all of them together follows those of each trial.
     """
@@ -82,7 +83,7 @@ def results_table(
 
 
 def as_text(table: Table, *, whole: bool = False) -> str:
-    """A table for a terminal; of a long comparison, unless `whole`, the highlighted rows: the resolved ones."""
+    """Return a table for a terminal; of a long comparison, unless `whole`, the highlighted rows: the resolved ones."""
     rows, left = table.rows, ""
     if len(rows) > _MANY and not whole:
         rows = [row for row in rows if row.highlighted]
@@ -92,7 +93,7 @@ def as_text(table: Table, *, whole: bool = False) -> str:
 
 
 def as_sentences(words: Sequence[str]) -> str:
-    """Sentences for a terminal, each with a dash, wrapped."""
+    """Return sentences for a terminal, each with a dash, wrapped."""
     lines = [line for each in words for line in wrap(each, WIDTH, initial_indent="- ", subsequent_indent="  ")]
     return "\n".join(["In words", *lines])
 
@@ -118,7 +119,7 @@ def _setting_cell(key: str) -> Column:
 
 
 def _sortable(value: Any, parameter: Parameter) -> tuple[int, float, str]:
-    """Numbers by size, names in the order of the grid, what is missing last."""
+    """Return numbers by size, names in the order of the grid, what is missing last."""
     if value in parameter.values and not isinstance(value, int | float):
         return (0, float(parameter.values.index(value)), "")
     number = shown(parameter, value)

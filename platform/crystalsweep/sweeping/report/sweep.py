@@ -48,7 +48,7 @@ def tell(
     draw: Callable[[Gallery], None] | None = None,
     against_best: bool = True,
 ) -> Report:
-    """The report of a finished sweep; writes its plots and its page into `finished.folder`.
+    """Return the report of a finished sweep; writes its plots and its page into `finished.folder`.
 
     Args:
         finished: The sweep.
@@ -95,7 +95,7 @@ def tell(
 
 
 def _against_best(finished: FinishedSweep, best: TrainingOutcome) -> tuple[list[Table], list[str]]:
-    """The best trial minus every other complete one, pooled over seeds."""
+    """Return the best trial minus every other complete one, pooled over seeds."""
     tables = {str(number): table for number, table in pooled(finished.done).items()}
     chosen = str(best.number)
     pairs: list[Pair] = [(chosen, other) for other in tables if other != chosen]

@@ -23,7 +23,7 @@ _HISTORY = ("epoch", "loss", "loss/species", "loss/position", SCORE)
 
 
 def report(finished: FinishedSweep) -> Report:
-    """The report of a sweep that varies w_pos, over the seeds it has."""
+    """Return the report of a sweep that varies w_pos, over the seeds it has."""
     trials, losses = evaluated(finished), final_losses(finished)
     table = results_table(
         finished,
@@ -48,7 +48,7 @@ def report(finished: FinishedSweep) -> Report:
 
 
 def final_losses(finished: FinishedSweep) -> pd.DataFrame:
-    """A row per complete training: `reconstruction.w_pos` as shown, seed, species, position."""
+    """Return a row per complete training: `reconstruction.w_pos` as shown, seed, species, position."""
     parameter = _varied(finished)
     rows = [
         {
@@ -63,7 +63,8 @@ def final_losses(finished: FinishedSweep) -> pd.DataFrame:
 
 
 def position_plateau(losses: pd.DataFrame) -> float | None:
-    """w_pos from which the mean L_position over seeds falls no more, as `plots.position_weight.plateau` has it."""
+    """Return w_pos from which the mean L_position over seeds falls no more, as `plots.position_weight.plateau` has
+    it."""
     means = losses.groupby(W_POS)["position"].mean().sort_index().dropna()
     return plateau(means.index.tolist(), means.tolist())
 
@@ -90,7 +91,7 @@ def _plateau_sentence(finished: FinishedSweep, losses: pd.DataFrame, found: floa
 
 
 def _species_sentence(finished: FinishedSweep, losses: pd.DataFrame) -> list[str]:
-    """Where L_species is least, and what it is at either end."""
+    """Say where L_species is least, and what it is at either end."""
     means = losses.groupby(W_POS)["species"].mean().sort_index().dropna()
     if len(means) < 2:
         return []

@@ -23,7 +23,7 @@ COSTS = {"minutes": "wall-clock minutes", "cpu_hours": "CPU-hours", "gpu_hours":
 
 
 def best_sentence(best: TrainingOutcome | None, finished: FinishedSweep, trainings: pd.DataFrame) -> str:
-    """The best trial and its interval."""
+    """Return the best trial and its interval."""
     objective = finished.objectives[0]
     if best is None:
         return f"No training completed, so there is no best trial by {_title(objective)}."
@@ -41,7 +41,7 @@ def best_sentence(best: TrainingOutcome | None, finished: FinishedSweep, trainin
 
 
 def importance_sentence(finished: FinishedSweep, complete: int) -> str:
-    """What mattered, by importance."""
+    """Return what mattered, by importance."""
     objective = _title(finished.objectives[0])
     titles = {parameter.key: parameter.title for parameter in finished.parameters}
     ranked = sorted(finished.importances.items(), key=lambda item: -item[1])
@@ -57,7 +57,7 @@ def importance_sentence(finished: FinishedSweep, complete: int) -> str:
 def best_against_others(
     comparison: Comparison, best: str, pairs: Sequence[Pair], called: Mapping[str, str], seeds: int
 ) -> list[str]:
-    """What is resolved between the best trial and each other, and what is not."""
+    """Return what is resolved between the best trial and each other, and what is not."""
     better, worse, neither = [], [], []
     for pair in pairs:
         found = set(comparison.of([pair])["verdict"])
@@ -80,7 +80,7 @@ def best_against_others(
 
 
 def adversary_sentences(frame: pd.DataFrame, kind: str, n: int, called: Mapping[str, str], how: str) -> list[str]:
-    """Whether the adversary beat one kind of control.
+    """Return whether the adversary beat one kind of control.
 
     Args:
         frame: Verdicts of trials (a) minus their controls of this kind (b).
@@ -106,7 +106,7 @@ def adversary_sentences(frame: pd.DataFrame, kind: str, n: int, called: Mapping[
 
 
 def front_sentence(finished: FinishedSweep, trials: pd.DataFrame) -> str:
-    """Which trials are on the front of several objectives; empty for one."""
+    """Tell which trials are on the front of several objectives; empty for one."""
     if len(finished.objectives) < 2 or trials.empty:
         return ""
     done = trials[trials["state"] == "complete"]
@@ -121,7 +121,7 @@ def front_sentence(finished: FinishedSweep, trials: pd.DataFrame) -> str:
 
 
 def seeds_sentence(finished: FinishedSweep, trainings: pd.DataFrame) -> str:
-    """How far seeds lie apart, beside the interval of one."""
+    """Return how far seeds lie apart, beside the interval of one."""
     objective = finished.objectives[0]
     done = trainings[trainings["state"] == "complete"].dropna(subset=[objective.name])
     groups = done.groupby("number")[objective.name]
@@ -138,7 +138,7 @@ def seeds_sentence(finished: FinishedSweep, trainings: pd.DataFrame) -> str:
 
 
 def ends_sentence(finished: FinishedSweep) -> str:
-    """How many trainings completed, were cut, failed or stopped, and why."""
+    """Return how many trainings completed, were cut, failed or stopped, and why."""
     outcomes = finished.outcomes
     complete = sum(outcome.state == "complete" for outcome in outcomes)
     parts = [f"{complete} of {_count(len(outcomes), 'training')} completed"]
@@ -154,7 +154,7 @@ def ends_sentence(finished: FinishedSweep) -> str:
 
 
 def costs_sentence(costs: Mapping[str, tuple[float, float]], *, whole: bool = True) -> str:
-    """Forecast against actual, and whether within a factor of two, if the `whole` sweep was run."""
+    """Tell forecast against actual, and whether within a factor of two, if the `whole` sweep was run."""
     known = {name: pair for name, pair in costs.items() if any(pair)}
     if not known:
         return "What it cost was not measured."
@@ -171,12 +171,12 @@ def costs_sentence(costs: Mapping[str, tuple[float, float]], *, whole: bool = Tr
 
 
 def within_two(forecast: float, actual: float) -> bool:
-    """Whether the two differ by at most a factor of two."""
+    """Return whether the two differ by at most a factor of two."""
     return forecast > 0 and 0.5 <= actual / forecast <= 2
 
 
 def amount(name: str, value: float) -> str:
-    """A cost with its unit where the name does not say it."""
+    """Return a cost with its unit where the name does not say it."""
     if name != "bytes":
         return f"{value:.3g}"
     power = next((power for power in (9, 6, 3) if value >= 10**power), 0)
@@ -184,7 +184,7 @@ def amount(name: str, value: float) -> str:
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """A value with its interval, where it has one."""
+    """Return a value with its interval, where it has one."""
     if pd.isna(value):
         return "without a value"
     return f"{value:.3f}" if pd.isna(low) or pd.isna(high) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
@@ -195,7 +195,7 @@ def _ratio(forecast: float, actual: float) -> str:
 
 
 def _where(rows: pd.DataFrame, called: Mapping[str, str]) -> str:
-    """Metrics with the trials they are resolved for."""
+    """Return metrics with the trials they are resolved for."""
     parts = [
         f"{metric_title(str(metric)).lower()} ({_list([called[name] for name in group['a']])})"
         for metric, group in rows.groupby("metric", sort=False)

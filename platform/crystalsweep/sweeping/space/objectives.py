@@ -54,7 +54,7 @@ OBJECTIVES = {
 
 
 def objectives(names: tuple[str, ...]) -> tuple[Objective, ...]:
-    """The objectives of these names. Raises `ValueError` naming the nearest for an unknown one."""
+    """Return the objectives of these names. Raises `ValueError` naming the nearest for an unknown one."""
     for name in names:
         if name not in OBJECTIVES:
             raise ValueError(f"there is no objective {name!r}; {suggestion(name, OBJECTIVES)}")

@@ -42,13 +42,13 @@ class Parameter:
         return all(isinstance(value, int) and not isinstance(value, bool) for value in self.values)
 
     def contains(self, value: Any) -> bool:
-        """Whether a search can propose this value; control arms such as w_W = 0 need not be among them."""
+        """Return whether a search can propose this value; control arms such as w_W = 0 need not be among them."""
         if self.low is None or self.high is None:
             return value in self.values
         return bool(self.low <= value <= self.high)
 
     def suggest(self, trial: optuna.Trial) -> Any:
-        """A value that the study's sampler proposes, or the one that the trial was enqueued with."""
+        """Return a value that the study's sampler proposes, or the one that the trial was enqueued with."""
         if self.low is None or self.high is None:
             return trial.suggest_categorical(self.key, self.values)
         if self.integer:
@@ -56,11 +56,11 @@ class Parameter:
         return trial.suggest_float(self.key, self.low, self.high, log=self.log)
 
     def shown(self, value: Any) -> str:
-        """The value as tables and names have it."""
+        """Return the value as tables and names have it."""
         return three_digits(value / self.unit) if isinstance(value, int | float) else str(value)
 
     def named(self, value: Any) -> str:
-        """The value in the name of a run, as `σ=0.2` or `10:1`."""
+        """Return the value in the name of a run, as `σ=0.2` or `10:1`."""
         return (self.brief or f"{self.title}={{}}").format(self.shown(value))
 
 
@@ -72,13 +72,14 @@ def always_named(named: Mapping[str, str]) -> tuple[Parameter, ...]:
 
 
 def grid_points(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
-    """All combinations of the parameters' values, the first parameter varying slowest."""
+    """Return all combinations of the parameters' values, the first parameter varying slowest."""
     keys = [parameter.key for parameter in parameters]
     return [dict(zip(keys, values, strict=True)) for values in product(*(p.values for p in parameters))]
 
 
 def label(parameters: Sequence[Parameter], settings: Mapping[str, Any]) -> str:
-    """A trial's settings for a person, as `σ_noise=0.2 w_W=0.1`; settings that are no parameter by their last name."""
+    """Return a trial's settings for a person, as `σ_noise=0.2 w_W=0.1`; settings that are no parameter by their last
+    name."""
     titles = {parameter.key: parameter for parameter in parameters}
     parts = []
     for key, value in settings.items():
@@ -89,7 +90,7 @@ def label(parameters: Sequence[Parameter], settings: Mapping[str, Any]) -> str:
 
 
 def run_name(parameters: Sequence[Parameter], settings: Mapping[str, Any]) -> str:
-    """A trial's settings in the name of a run, as `σ=0.2 w_W=0.1 10:1`."""
+    """Return a trial's settings in the name of a run, as `σ=0.2 w_W=0.1 10:1`."""
     known = {parameter.key: parameter for parameter in parameters}
     return " ".join(
         known[key].named(value) if key in known else f"{key.rpartition('.')[2]}={value}"

@@ -15,7 +15,7 @@ Choices = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def configured(stage: str, base: dict[str, Any], settings: Mapping[str, Any], choices: Choices) -> StageConfig:
-    """The base config with a trial's settings, keyed by dotted path or unambiguous last name."""
+    """Return the base config with a trial's settings, keyed by dotted path or unambiguous last name."""
     meant: dict[str, Any] = {}
     for key, value in settings.items():
         meant |= choices[key][value] if key in choices else {key: value}

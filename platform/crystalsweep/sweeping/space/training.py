@@ -25,11 +25,11 @@ class Training:
 
 
 def training_key(number: int, seed: int) -> str:
-    """Key of a study's trial with a seed."""
+    """Return key of a study's trial with a seed."""
     return f"{number:04d}-s{seed}"
 
 
 def parse_training_key(key: str) -> tuple[int, int]:
-    """Number and seed; (0, 0) for a prerequisite."""
+    """Return number and seed; (0, 0) for a prerequisite."""
     found = re.fullmatch(r"(\d+)-s(\d+)", key)
     return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,1 @@
+"""What HTML pages and texts of reports have in common: one base template, one way to write a figure."""
