@@ -105,6 +105,6 @@ def test_a_prerequisite_is_another_when_anything_it_depends_on_is(
         prerequisite_key("pretrain", config, data, {"generator": given}),
         prerequisite_key("pretrain", config, data, {"generator": replace(given, key="0")}),
     }
-    monkeypatch.setattr(prerequisites, "code_sha256", lambda: "changed")
+    monkeypatch.setattr(prerequisites, "training_sha256", lambda package: f"{package} changed")
     others.add(prerequisite_key("pretrain", config, data, {}))
     assert len(others | {key}) == 8

@@ -13,8 +13,9 @@ from click.testing import Result
 
 from crystalsweep.config import override
 from crystalsweep.data import write
-from crystalsweep.evaluation.driver import Machine, evaluate_structures
+from crystalsweep.evaluation.driver import evaluate_structures
 from crystalsweep.evaluation.outcome import Outcome, read_outcome
+from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.submitted import Submission, Submitted
@@ -204,11 +205,13 @@ def test_bad_requests_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("asked", ["protocol.max_crystals=5", "max_atoms=5", "stable_only=true"])
-def test_a_file_is_scored_whole(data: dict[str, Path], tmp_path: Path, asked: str) -> None:
-    settings, file = override(EvaluationSettings(), [asked]), data["test"]
-    with pytest.raises(ValueError, match=f"{asked.partition('=')[0]} go with --checkpoint"):
-        evaluate_structures(file, str(file), None, settings, tmp_path / "out", machine=Machine(workers=1))
+@pytest.mark.parametrize("setting", ["protocol.max_crystals=5", "max_atoms=5", "stable_only=true"])
+def test_a_file_is_scored_whole(data: dict[str, Path], tmp_path: Path, setting: str) -> None:
+    settings, file = override(EvaluationSettings(), [setting]), data["test"]
+    out, machine = tmp_path / "out", Machine(workers=1)
+    asked = EvaluationRequest(structures=file, reference=str(file), settings=settings, out=out, machine=machine)
+    with pytest.raises(ValueError, match=f"{setting.partition('=')[0]} go with --checkpoint"):
+        evaluate_structures(asked)
     assert not (tmp_path / "out").exists()
 
 

@@ -14,8 +14,8 @@ import pytest
 from crystalsweep.artifacts.archive import pack, unpack
 from crystalsweep.artifacts.seal import SEAL, require_sealed, seal
 from crystalsweep.config import override
+from crystalsweep.evaluation.freezing import freeze
 from crystalsweep.evaluation.settings import EvaluationSettings
-from crystalsweep.evaluation.suite import freeze
 from crystalsweep.inference.locate import locate
 from crystalsweep.registry.aliases import holder_of
 from crystalsweep.registry.exchange import RECORD, Record

@@ -11,8 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from crystalsweep.config import override
+from crystalsweep.evaluation.freezing import freeze
 from crystalsweep.evaluation.settings import EvaluationSettings
-from crystalsweep.evaluation.suite import freeze
 from crystalsweep.networks.checkpoint import load_generator
 from crystalsweep.tracking.tracker import sqlite_uri
 from tests.ray.conftest import ROOT, Starter, query

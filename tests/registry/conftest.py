@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from crystalsweep.config import override
-from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint
+from crystalsweep.evaluation.driver import evaluate_checkpoint
+from crystalsweep.evaluation.freezing import freeze
 from crystalsweep.evaluation.outcome import Outcome
+from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.settings import EvaluationSettings
-from crystalsweep.evaluation.suite import Suite, freeze
+from crystalsweep.evaluation.suite import Suite
 
 GENERATORS = Path(__file__).parents[1] / "fixtures" / "generators"
 
@@ -53,15 +55,7 @@ def suite_file(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outcome(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """The good generator's evaluation on the suite."""
     folder = tmp_path_factory.mktemp("evaluation")
-    _, found, _ = evaluate_checkpoint(
-        str(GENERATORS / "control"),
-        suite.source,
-        suite.part,
-        None,
-        suite.settings,
-        folder / "out",
-        machine=Machine(workers=1, device="cpu"),
-        tracker=None,
-        storage=folder,
-    )
+    machine = Machine(workers=1, device="cpu")
+    asked = EvaluationRequest.of_suite(suite, str(GENERATORS / "control"), out=folder / "out", machine=machine)
+    _, found, _ = evaluate_checkpoint(asked, None, folder)
     return found

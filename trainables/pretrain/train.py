@@ -11,6 +11,7 @@ from crystalsweep.data import DataSet
 from crystalsweep.losses import reconstruction_loss
 from crystalsweep.networks.checkpoint import PUBLISHED
 from crystalsweep.networks.models import Generator, graph_of, one_hot
+from crystalsweep.networks.pretrained import load_pretrained
 from crystalsweep.structures.batch import CrystalBatch
 from crystalsweep.structures.corruption import corrupt
 from crystalsweep.training.loop import step_stream
@@ -34,8 +35,6 @@ class Pretrain(RestorationStage):
         generator = Generator(config.backbone)
         generator.backbone.average_degree.fill_(average_degree(self.train, config))
         if published:
-            from crystalsweep.networks.pretrained import load_pretrained  # imports all of fairchem-core
-
             self.dropped = load_pretrained(generator.backbone, published)
             self.ancestry = [{"stage": PUBLISHED, "file": published.name}]
         self.generator = session.wrap(generator)

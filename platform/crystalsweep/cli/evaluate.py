@@ -11,13 +11,13 @@ import click
 from crystalsweep.artifacts.places import default_storage
 from crystalsweep.cli.store import store_options, told_in_a_line
 from crystalsweep.config import leaves, override
+from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.settings import EvaluationSettings
-from crystalsweep.evaluation.suite import find_suite
+from crystalsweep.evaluation.suite import Suite, find_suite
 from crystalsweep.metrics.settings import PRESETS
 
 if TYPE_CHECKING:
     from crystalsweep.evaluation.outcome import Outcome
-    from crystalsweep.tracking.tracker import Tracker
 
 EVALUATE_EXAMPLES = """\b
 Examples:
@@ -110,104 +110,56 @@ def evaluate(
         }
         asked = [*(f"{key}={value}" for key, value in given.items() if value is not None), *settings]
         config = override(EvaluationSettings(), asked)
-        if suite:
-            if asked or source or part or reference or structures is not None:
-                raise ValueError("--suite is frozen: it goes with --checkpoint, without other data or settings")
-            frozen = find_suite(suite)
-            frozen.require_same_crystals()
-            config, source, part = frozen.settings, frozen.source, frozen.part
+        if suite and (asked or source or part or reference or structures is not None):
+            raise ValueError("--suite is frozen: it goes with --checkpoint, without other data or settings")
         if list_settings:
-            for leaf in leaves(config):
+            for leaf in leaves(find_suite(suite).settings if suite else config):
                 click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
             return
-        if (checkpoint is None) == (structures is None):
-            raise ValueError("give either --checkpoint REF or --structures PATH")
-        if structures is not None and reference is None:
-            raise ValueError("--structures needs --reference: crystals to be new against (and the originals, by id)")
-        filtered = config.max_atoms or config.stable_only or config.protocol.max_crystals
-        if structures is not None and (source or part or filtered):
-            raise ValueError(
-                "--data, --part, --max-crystals, --max-atoms and stable_only go with --checkpoint; --structures are "
-                "scored all, against --reference and --originals"
+        machine = Machine(workers=workers, device=device)
+        if suite and checkpoint:
+            frozen = find_suite(suite)
+            request = EvaluationRequest.of_suite(frozen, checkpoint, out=out, name=name, machine=machine)
+        else:
+            frozen = None
+            request = EvaluationRequest(
+                checkpoint=checkpoint,
+                structures=structures,
+                source=source,
+                part=part,
+                reference=reference,
+                originals=originals,
+                settings=config,
+                out=out,
+                name=name,
+                machine=machine,
             )
-        if checkpoint is not None and originals:
-            raise ValueError("--originals goes with --structures")
-        _evaluate(
-            checkpoint=checkpoint,
-            structures=structures,
-            source=source or "bundled",
-            part=part,
-            reference=reference,
-            originals=originals,
-            config=config,
-            out=out,
-            name=name,
-            workers=workers,
-            device=device,
-            tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
-            storage=storage or default_storage(),
-        )
+        request.require_sound()
+        _evaluate(request, frozen, tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"), storage or default_storage())
 
 
-def _evaluate(
-    *,
-    checkpoint: str | None,
-    structures: Path | None,
-    source: str,
-    part: str | None,
-    reference: str | None,
-    originals: str | None,
-    config: EvaluationSettings,
-    out: Path | None,
-    name: str | None,
-    workers: int | None,
-    device: str | None,
-    tracking_uri: str | None,
-    storage: Path,
-) -> None:
-    from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint, evaluate_structures
-    from crystalsweep.evaluation.inputs import normalised
+def _evaluate(request: EvaluationRequest, suite: Suite | None, tracking_uri: str | None, storage: Path) -> None:
+    """Evaluate, show the headline, and log it where a server was named or the checkpoint has a run."""
+    from crystalsweep.evaluation.driver import evaluate_checkpoint, evaluate_structures
+    from crystalsweep.evaluation.freezing import require_same_crystals
     from crystalsweep.evaluation.models import allowed_name
     from crystalsweep.evaluation.publishing import connect, log_evaluation
+    from crystalsweep.tracking.tracker import open_tracker
 
-    if name or structures:
-        allowed_name(name or (structures.stem if structures else ""))
-    tracker = connect(tracking_uri) if tracking_uri else _tracker(None, storage)
-    machine, run = Machine(workers=workers, device=device), None
-    if checkpoint is not None:
-        folder, outcome, model = evaluate_checkpoint(
-            checkpoint,
-            source,
-            part,
-            reference,
-            config,
-            out,
-            machine=machine,
-            tracker=tracker,
-            storage=storage,
-            name=name,
-        )
-        run = model.run
+    if suite:
+        require_same_crystals(suite)
+    if request.name or request.structures:
+        allowed_name(request.name or (request.structures.stem if request.structures else ""))
+    tracker, run = connect(tracking_uri) if tracking_uri else open_tracker(None, storage), None
+    if request.structures is not None:
+        folder, outcome = evaluate_structures(request)
     else:
-        assert structures is not None
-        assert reference is not None
-        originals = normalised(originals) if originals else None
-        folder, outcome = evaluate_structures(
-            structures, normalised(reference), originals, config, out, machine=machine, name=name
-        )
+        folder, outcome, model = evaluate_checkpoint(request, tracker, storage)
+        run = model.run
     _show(outcome, folder)
     if tracker and (tracking_uri or run):
         logged = log_evaluation(tracker, outcome, folder, run)
         click.echo(f"MLflow run: {logged} in {tracker.uri}")
-
-
-def _tracker(tracking_uri: str | None, storage: Path) -> Tracker | None:
-    """Return the store where run ids and names are looked up; None where there is none yet."""
-    from crystalsweep.tracking.tracker import Tracker, default_tracking_uri
-
-    uri = tracking_uri or default_tracking_uri(storage)
-    local = uri.removeprefix("sqlite:///")
-    return Tracker(uri) if tracking_uri or local == uri or Path(local).exists() else None
 
 
 def _show(outcome: Outcome, folder: Path) -> None:
@@ -243,19 +195,16 @@ def compare(
     Crystals are paired by parent and corruption, parents resampled, p values corrected for the number of comparisons.
     """
     with told_in_a_line():
-        from crystalsweep.evaluation.comparing import compare_evaluations
+        from crystalsweep.evaluation.interface import compare as compare_evaluations
         from crystalsweep.metrics.verdicts import verdict_table
 
-        if len(evaluations) < 2:
-            raise ValueError("give two evaluations or more")
-        store = storage or default_storage()
         frame, notes = compare_evaluations(
-            evaluations,
-            _tracker(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"), store),
-            store / "downloads",
+            *evaluations,
             all_metrics=all_metrics,
             all_pairs=all_pairs,
             preset=preset,
+            tracking_uri=tracking_uri,
+            storage=storage,
         )
         for note in notes:
             click.echo(f"note: {note}", err=True)

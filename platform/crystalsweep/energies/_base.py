@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from crystalsweep.energies.limits import DEFAULT_LIMITS, Limits, compact, unbelievable, unusable
+from crystalsweep.energies.relaxation import relax
 from crystalsweep.structures.crystal import Crystal
 
 FMAX = 0.05
@@ -127,8 +128,6 @@ class EnergyCalculator(ABC):
         return [self._block([crystal])[0] for crystal in crystals]
 
     def _relaxation(self, crystal: Crystal, steps: int, fmax: float) -> Relaxed:
-        from crystalsweep.energies.relaxation import relax
-
         if reason := self._refusal(crystal):
             return Relaxed(None, np.nan, False, reason)
         found, failure = _attempt(lambda: relax(compact(crystal), self._ase(), steps, fmax, self._refusal))

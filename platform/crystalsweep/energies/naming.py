@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from crystalsweep.energies._base import EnergyCalculator
+from crystalsweep.energies.ase_calculator import import_calculator
+from crystalsweep.energies.chgnet import Chgnet
 from crystalsweep.energies.limits import DEFAULT_LIMITS, Limits
+from crystalsweep.energies.uma import load_uma
 
 SPELLINGS = (
     "chgnet (its weights come with the package); uma:FILE or uma:FILE#TASK (a fairchem checkpoint on this machine); "
@@ -21,16 +24,10 @@ def energy_calculator(name: str, *, device: str = "cpu", limits: Limits = DEFAUL
     if name.startswith("uma:") or name == "chgnet":
         _require_device(device)
     if name == "chgnet":
-        from crystalsweep.energies.chgnet import Chgnet
-
         return Chgnet(device=device, limits=limits)
     if name.startswith("uma:"):
-        from crystalsweep.energies.uma import load_uma
-
         return load_uma(name, device=device, limits=limits)
     if ":" in name or "." in name:
-        from crystalsweep.energies.ase_calculator import import_calculator
-
         return import_calculator(name, limits=limits)
     raise ValueError(f"There is no energy calculator {name!r}; write one of: {SPELLINGS}")
 

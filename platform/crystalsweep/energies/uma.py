@@ -12,6 +12,7 @@ from typing import Any
 
 from crystalsweep.energies.ase_calculator import AseCalculator
 from crystalsweep.energies.limits import DEFAULT_LIMITS, Limits
+from crystalsweep.networks.pretrained import unpickled
 
 INORGANIC = "omat"
 """fairchem's name for inorganic crystals among the data sets that UMA was trained on; the default task."""
@@ -56,8 +57,6 @@ def load_uma(name: str, *, device: str = "cpu", limits: Limits = DEFAULT_LIMITS)
 
 
 def _require_trusted(file: Path) -> None:
-    from crystalsweep.networks.pretrained import unpickled
-
     fields = unpickled(file)  # refuses every class that fairchem's own files do not name
     strange = sorted({name for name in _targets(fields) if not name.startswith(_TRUSTED)})
     if strange:

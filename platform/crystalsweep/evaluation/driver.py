@@ -6,25 +6,25 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from crystalsweep.data import DataError, fingerprint, read
 from crystalsweep.evaluation.energy_rows import Energies
-from crystalsweep.evaluation.inputs import Inputs, read_inputs
+from crystalsweep.evaluation.inputs import Inputs, normalised, read_inputs
 from crystalsweep.evaluation.models import REFERENCES, Evaluated, allowed_name, find_model, reference_rows
 from crystalsweep.evaluation.outcome import FILE as METRICS
 from crystalsweep.evaluation.outcome import Outcome, read_outcome
 from crystalsweep.evaluation.protocol import blocks
+from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.results import finish, whole_table_columns
 from crystalsweep.evaluation.run import ROWS, open_folder, run_evaluation
 from crystalsweep.evaluation.scoring import Protocol, crystal_systems, energy_sample
 from crystalsweep.evaluation.settings import EvaluationSettings, versions
-from crystalsweep.evaluation.spread import Task, available_workers
+from crystalsweep.evaluation.spread import Task
 from crystalsweep.evaluation.submitted import Submitted, pair, parts_of
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.structures.crystal import Crystal
@@ -32,53 +32,26 @@ from crystalsweep.tracking.tracker import Tracker
 
 P = TypeVar("P")
 
-FEW = 1000
-"""Crystals below which starting Ray takes longer than it saves."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """Where an evaluation runs."""
-
-    workers: int | None = None
-    """Processes; by default one for few crystals, else one per CPU of the cluster or machine."""
-    device: str | None = None
-    """Of the networks; the GPU if there is one."""
-
-    def for_crystals(self, n: int) -> int:
-        """Return processes for this many crystals."""
-        return self.workers or (1 if n < FEW else available_workers())
-
-    @property
-    def torch_device(self) -> str:
-        """As torch names it."""
-        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-
 
 def evaluate_checkpoint(
-    checkpoint: str,
-    source: str,
-    part: str | None,
-    reference: str | None,
-    settings: EvaluationSettings,
-    out: Path | None,
-    *,
-    machine: Machine,
-    tracker: Tracker | None,
-    storage: Path,
-    name: str | None = None,
+    asked: EvaluationRequest, tracker: Tracker | None, storage: Path
 ) -> tuple[Path, Outcome, Evaluated]:
-    """Return the whole protocol on one model; continues where an earlier start ended. Returns its folder too."""
-    chosen = allowed_name(name) if name else None
-    inputs = read_inputs(source, part, reference, settings)
-    model = find_model(checkpoint, tracker, storage / "downloads", inputs.counts())
+    """Return the folder and figures of the whole protocol on one model, and the model; goes on where it was left.
+
+    Run ids and registered names are looked up in `tracker`, and what it gives is kept in `storage`.
+    """
+    assert asked.checkpoint is not None
+    settings, machine = asked.settings, asked.machine
+    chosen = allowed_name(asked.name) if asked.name else None
+    inputs = read_inputs(asked.source or "bundled", asked.part, asked.reference, settings)
+    model = find_model(asked.checkpoint, tracker, storage / "downloads", inputs.counts())
     if model.info:
         inputs = inputs.for_model(model.info.data_sha256)
     model = replace(model, name=chosen or model.name)
     energies = _energies(settings, inputs, machine)
     parts = blocks(inputs.parents, settings.protocol)
     request = _request("checkpoint", model.name, _model_record(model), inputs.record(), settings)
-    folder = out or Path("evaluations") / f"{model.name.replace(' ', '-')}-{_short(request)}"
+    folder = asked.out or Path("evaluations") / f"{model.name.replace(' ', '-')}-{_short(request)}"
     evaluated = list({case.parent.id: case.parent for each in parts for case in each.cases}.values())
 
     counts = inputs.counts()
@@ -100,22 +73,17 @@ def evaluate_checkpoint(
     return folder, _carry_out(folder, request, settings, task, parts, sizes, evaluated, energies, machine), model
 
 
-def evaluate_structures(
-    structures: Path,
-    reference: str,
-    originals: str | None,
-    settings: EvaluationSettings,
-    out: Path | None,
-    *,
-    machine: Machine,
-    name: str | None = None,
-) -> tuple[Path, Outcome]:
-    """Return scores of crystals from a file; every row of it is a row of the result, readable or not.
+def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Outcome]:
+    """Return the folder and scores of crystals from a file; every row of it is a row of the result, readable or not.
 
     Raises:
         DataError: Something cannot be read, or holds no crystal.
         ValueError: The settings choose parents, which a file has none of.
     """
+    structures, settings, machine = asked.structures, asked.settings, asked.machine
+    assert structures is not None
+    assert asked.reference is not None
+    reference, originals = normalised(asked.reference), normalised(asked.originals) if asked.originals else None
     filters = {
         "max_atoms": settings.max_atoms is not None,
         "protocol.max_crystals": settings.protocol.max_crystals is not None,
@@ -139,9 +107,9 @@ def evaluate_structures(
         "unreadable": len(reading.rejects),
         "originals": originals or reference,
     }
-    title = allowed_name(name or structures.stem)
+    title = allowed_name(asked.name or structures.stem)
     request = _request("structures", title, {"structures": str(structures)}, data, settings)
-    folder = out or Path("evaluations") / f"{title}-{_short(request)}"
+    folder = asked.out or Path("evaluations") / f"{title}-{_short(request)}"
     truth = [each.original for each in submissions if each.original] or inputs.reference
     distinct = list({crystal.id: crystal for crystal in truth}.values())
     generator = np.random.default_rng(settings.protocol.seed)

@@ -13,6 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import pandas as pd
 
+from crystalsweep.provenance import code_sha256
+
 P = TypeVar("P")
 P_contra = TypeVar("P_contra", contravariant=True)
 
@@ -57,8 +59,6 @@ class Worker(Generic[P]):
     def _fetched(self, task: Sequence[Any]) -> Task[P]:
         import ray
 
-        from crystalsweep.provenance import code_sha256
-
         if code_sha256() != self._code:
             raise RuntimeError(
                 f"this worker runs other code ({__file__}) than the process that started the evaluation: "
@@ -83,8 +83,6 @@ def on_ray(task: Task[P], parts: Mapping[int, P], workers: int, *, gpu: bool) ->
     with the worker's traceback as a note.
     """
     import ray
-
-    from crystalsweep.provenance import code_sha256
 
     address = os.environ.get("RAY_ADDRESS", "local")
     cpus = workers if address == "local" else None  # as many as asked for, or the rest would wait for ever

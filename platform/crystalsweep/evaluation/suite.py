@@ -32,17 +32,6 @@ class Suite(Config):
         """Return what identifies the suite; where its data lies does not count."""
         return self.model_copy(update={"source": "", "name": ""}).fingerprint()
 
-    def require_same_crystals(self) -> None:
-        """Raise `ValueError` where the source no longer holds the crystals that the suite was frozen with."""
-        from crystalsweep.evaluation.inputs import read_inputs
-
-        found = read_inputs(self.source, self.part, None, self.settings).data_sha256
-        if found != self.parents_sha256:
-            raise ValueError(
-                f"suite {self.name}: {self.source} ({self.part}) holds other crystals than it was frozen with "
-                f"({found[:12]}, not {self.parents_sha256[:12]}); restore that file, or freeze a suite of another name"
-            )
-
 
 def shipped() -> list[str]:
     """Return names of the suites that come with the library."""
@@ -60,13 +49,3 @@ def find_suite(name: str) -> Suite:
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{file} is no suite: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-
-
-def freeze(name: str, source: str, part: Literal["train", "val", "test", "all"], settings: EvaluationSettings) -> Suite:
-    """Return a suite over the crystals that `source` holds now."""
-    from crystalsweep.data import absolute_source
-    from crystalsweep.evaluation.inputs import read_inputs
-
-    source = absolute_source(source)
-    found = read_inputs(source, part, None, settings).data_sha256
-    return Suite(name=name, source=source, part=part, parents_sha256=found, settings=settings)

@@ -12,16 +12,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from crystalsweep.artifacts.addresses import without_password
 from crystalsweep.artifacts.archive import plain_files, unpack
 from crystalsweep.artifacts.atomic import is_abandoned, partial_name
 from crystalsweep.artifacts.places import checkpoint_folder, default_storage
 from crystalsweep.artifacts.seal import SEAL, require_sealed
-
-if TYPE_CHECKING:
-    from crystalsweep.tracking.tracker import Tracker
+from crystalsweep.tracking.tracker import Tracker, open_tracker
 
 UNDERSTOOD = (
     "a run or checkpoint folder, the checkpoint.json or a .safetensors file in one, a .zip that "
@@ -75,11 +72,7 @@ def tracker_for(reference: str, tracking_uri: str | None, storage: Path | None) 
     """
     if is_local(reference):
         return None
-    from crystalsweep.tracking.tracker import Tracker, default_tracking_uri
-
-    uri = tracking_uri or default_tracking_uri(storage or default_storage())
-    file = uri.removeprefix("sqlite:///")
-    return Tracker(uri) if file == uri or Path(file).exists() else None
+    return open_tracker(tracking_uri, storage or default_storage())
 
 
 def locate(reference: str, tracker: Tracker | None, downloads: Path) -> Location:

@@ -99,6 +99,10 @@ class EquiformerV2Config(SphericalConfig):
     """common: the small heads of every backbone; released: a feed-forward and an attention block, as the paper's."""
 
 
+ESCN_MD_TABLES = ("sphere_embedding", "source_embedding", "target_embedding")
+"""fairchem's embeddings of species in eSCN-MD: of an atom, of an edge's neighbour and of its centre."""
+
+
 class EscnMdConfig(SphericalConfig):
     """eSCN-MD, the network of eSEN and UMA, as fairchem-core has it (doi:10.48550/arXiv.2502.12147)."""
 

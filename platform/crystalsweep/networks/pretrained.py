@@ -14,16 +14,13 @@ from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
-from fairchem.core.models.uma.escn_md import eSCNMDBackbone
-from fairchem.core.models.uma.escn_moe import eSCNMDMoeBackbone
 from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from crystalsweep.networks.architectures import EscnMdConfig
+from crystalsweep.networks.architectures import ESCN_MD_TABLES, EscnMdConfig
 from crystalsweep.networks.backbones import Backbone
-from crystalsweep.networks.backbones.escn_md import TABLES
 
 SETTINGS = {
     "sphere_channels": "width",
@@ -129,7 +126,7 @@ def load_pretrained(backbone: Backbone, path: Path) -> list[str]:
 
 
 def _is_table(name: str) -> bool:
-    return name in {f"network.{table}.weight" for table in TABLES}
+    return name in {f"network.{table}.weight" for table in ESCN_MD_TABLES}
 
 
 def _config(settings: dict[str, Any], path: Path) -> EscnMdConfig:
@@ -143,6 +140,9 @@ def _config(settings: dict[str, Any], path: Path) -> EscnMdConfig:
 
 def _settings(model: Any, path: Path) -> dict[str, Any]:
     """Return all settings of the backbone, with fairchem's defaults for those that the file leaves out."""
+    from fairchem.core.models.uma.escn_md import eSCNMDBackbone
+    from fairchem.core.models.uma.escn_moe import eSCNMDMoeBackbone
+
     given = dict(model["backbone"]) if isinstance(model, dict) and isinstance(model.get("backbone"), dict) else {}
     kind = str(given.pop("model", None))
     if not re.search(r"(eSCNMD(Moe)?Backbone|^escnmd(_moe)?_backbone)$", kind):

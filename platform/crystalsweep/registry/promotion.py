@@ -17,10 +17,12 @@ from mlflow.exceptions import MlflowException
 
 from crystalsweep.artifacts.addresses import without_password
 from crystalsweep.artifacts.seal import require_sealed, seal
-from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint
+from crystalsweep.evaluation.driver import evaluate_checkpoint
+from crystalsweep.evaluation.freezing import require_same_crystals
 from crystalsweep.evaluation.inputs import read_inputs
 from crystalsweep.evaluation.outcome import FILE as METRICS_FILE
 from crystalsweep.evaluation.outcome import Figure, Outcome, read_outcome
+from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import metrics_lock, versions
 from crystalsweep.evaluation.suite import Suite
@@ -92,7 +94,7 @@ def promote(tracker: Tracker, request: PromotionRequest, say: Say, *, dry: bool 
         MlflowException: The server does not answer; the alias is where it was.
     """
     _ = [judged(name) for name in (request.metric, *request.guarded)]
-    request.suite.require_same_crystals()
+    require_same_crystals(request.suite)
     found = locate(request.reference, tracker, request.storage / "downloads")
     if not (found.folder / "generator.safetensors").exists():
         raise ValueError(f"{request.reference} is of stage {read_info(found.folder).stage} and has no generator")
@@ -233,18 +235,9 @@ def judge(
 
 def evaluate_on(suite: Suite, checkpoint: Path, out: Path, request: PromotionRequest) -> Outcome:
     """Return the suite's figures of a checkpoint, on the CPU."""
-    _, outcome, _ = evaluate_checkpoint(
-        str(checkpoint),
-        suite.source,
-        suite.part,
-        None,
-        suite.settings,
-        out,
-        machine=Machine(workers=request.workers, device="cpu"),
-        tracker=None,
-        storage=request.storage,
-        name=CANDIDATE,
-    )
+    machine = Machine(workers=request.workers, device="cpu")
+    asked = EvaluationRequest.of_suite(suite, str(checkpoint), out=out, name=CANDIDATE, machine=machine)
+    _, outcome, _ = evaluate_checkpoint(asked, None, request.storage)
     return outcome
 
 

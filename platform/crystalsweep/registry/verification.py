@@ -9,9 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from crystalsweep.artifacts.seal import SEAL, require_sealed
-from crystalsweep.evaluation.driver import Machine, evaluate_checkpoint
+from crystalsweep.evaluation.driver import evaluate_checkpoint
+from crystalsweep.evaluation.freezing import require_same_crystals
 from crystalsweep.evaluation.inputs import read_inputs
 from crystalsweep.evaluation.outcome import read_outcome
+from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.inference.locate import Location, locate
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
 from crystalsweep.registry.dossier import EVALUATION, FOLDER, Dossier, read_dossier
@@ -72,7 +74,7 @@ def _verified(
     say("leakage")
     recorded = [source for source in dossier.trained_on if all(Path(part).exists() for part in source.split(","))]
     trainings, unknown = trainings_of(lineage([found.folder]), (*recorded, *trained_on))
-    dossier.suite.require_same_crystals()
+    require_same_crystals(dossier.suite)
     parents = read_inputs(dossier.suite.source, dossier.suite.part, None, dossier.suite.settings).parents
     gates.append(_as_before(dossier, leakage(trainings, unknown, parents)))
     say(f"suite {dossier.suite.name}")
@@ -128,16 +130,7 @@ def _as_before(dossier: Dossier, now: Gate) -> Gate:
 def _figures(dossier: Dossier, found: Location, workers: int | None) -> Gate:
     first = read_outcome(found.root / FOLDER / EVALUATION)
     with TemporaryDirectory() as scratch:
-        _, second, _ = evaluate_checkpoint(
-            str(found.folder),
-            dossier.suite.source,
-            dossier.suite.part,
-            None,
-            dossier.suite.settings,
-            Path(scratch) / "again",
-            machine=Machine(workers=workers, device="cpu"),
-            tracker=None,
-            storage=Path(scratch),
-            name=CANDIDATE,
-        )
+        again, machine = Path(scratch) / "again", Machine(workers=workers, device="cpu")
+        asked = EvaluationRequest.of_suite(dossier.suite, str(found.folder), out=again, name=CANDIDATE, machine=machine)
+        _, second, _ = evaluate_checkpoint(asked, None, Path(scratch))
     return reproducibility(first, second, dossier.command, tolerance=TOLERANCE)

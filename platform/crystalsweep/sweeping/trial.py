@@ -24,6 +24,7 @@ from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.sweeping.space.settings import Choices, configured
 from crystalsweep.sweeping.space.training import parse_training_key
 from crystalsweep.training.alone import fit_alone
+from crystalsweep.training.catalogue import declared_by
 from crystalsweep.training.cluster import explaining, reason_of, trainer
 from crystalsweep.training.job import LAST, STORAGE, Job, Resources
 
@@ -61,6 +62,7 @@ def resources_of(resources: Resources) -> dict[str, float]:
 
 def run_trial(config: dict[str, Any], *, assignment: Assignment) -> None:
     """Train with a trial's settings, from its last checkpoint if it has one."""
+    declared_by(assignment.job.package)  # makes the stage known to this process
     key = tune.get_context().get_trial_name()
     settings = {name: value for name, value in config.items() if name != TRAINING_KEY}
     refusal = Path(assignment.folder) / "refusals" / key

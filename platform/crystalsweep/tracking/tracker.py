@@ -12,23 +12,14 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # after 0, 2, 4, 8 and 16 s: half a minute, not four
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+from crystalsweep.tracking import private
 
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # logs the traceback of what it raises too
-
-import mlflow
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+    from mlflow.entities.model_registry import ModelVersion
 
 PARENT = "mlflow.parentRunId"
 KIND = "crystalsweep.kind"
@@ -59,6 +50,8 @@ def is_away(error: BaseException) -> bool:
     No connection, a timeout, HTTP 429 or 5xx, a locked database. MLflow gives what its own retries end with as
     INTERNAL_ERROR, which its table calls 500.
     """
+    from mlflow.exceptions import MlflowException
+
     if isinstance(error, MlflowException):
         return error.get_http_status_code() in _PASSING and error.error_code != "INVALID_STATE"
     return any(isinstance(each, (ConnectionError, TimeoutError)) for each in _with_causes(error))
@@ -89,13 +82,23 @@ def sqlite_uri(storage: Path) -> str:
     return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
 
 
+def open_tracker(tracking_uri: str | None, storage: Path) -> Tracker | None:
+    """Return the store at an address, else the default one; None where that is a local one that is not there yet."""
+    uri = tracking_uri or default_tracking_uri(storage)
+    file = uri.removeprefix("sqlite:///")
+    return Tracker(uri) if tracking_uri or file == uri or Path(file).exists() else None
+
+
 class Tracker:
     """A tracking server or SQLite file. Picklable: only the address travels."""
 
     def __init__(self, uri: str) -> None:
+        import mlflow  # takes seconds, which whoever only reads a folder need not wait
+
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # logs tracebacks of what it raises too
         self.uri = uri
         mlflow.set_tracking_uri(uri)  # the registry reads the global address, not the client's
-        self._client = MlflowClient(uri)
+        self._mlflow, self._client = mlflow, mlflow.MlflowClient(uri)
 
     def __reduce__(self) -> tuple[type[Tracker], tuple[str]]:
         return Tracker, (self.uri,)
@@ -113,7 +116,7 @@ class Tracker:
         location = artifacts.resolve().as_uri() if artifacts and self.uri.startswith("sqlite:") else None
         try:
             return str(self._client.create_experiment(name, artifact_location=location, tags=_MODEL_TRAINING))
-        except MlflowException:  # another process was first
+        except self._mlflow.MlflowException:  # another process was first
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 raise
@@ -153,7 +156,9 @@ class Tracker:
     def parameters(self, run: str, params: Mapping[str, str]) -> None:
         """Log parameters, each cut at 6000 characters; MLflow refuses to change one that is there."""
         for part in _parts(params.items(), _PARAMS_PER_BATCH):
-            self._client.log_batch(run, params=[Param(name, stored(value)) for name, value in part])
+            self._client.log_batch(
+                run, params=[self._mlflow.entities.Param(name, stored(value)) for name, value in part]
+            )
 
     def log(self, run: str, metrics: Mapping[str, float], step: int, at: int | None = None) -> None:
         """Log metrics of one step, measured `at` (ms since 1970) or now; NaN is kept: an undefined number is a
@@ -169,7 +174,9 @@ class Tracker:
     def tag(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
         for part in _parts(tags.items(), _PARAMS_PER_BATCH):
-            self._client.log_batch(run, tags=[RunTag(name, stored(value)) for name, value in part])
+            self._client.log_batch(
+                run, tags=[self._mlflow.entities.RunTag(name, stored(value)) for name, value in part]
+            )
 
     def upload(self, run: str, path: Path, folder: str | None = None) -> None:
         """Upload a file or the contents of a folder, under the artifact folder `folder`."""
@@ -190,7 +197,7 @@ class Tracker:
     def download_registered(self, version: ModelVersion, into: Path) -> Path:
         """Return the files of a registered version, in the existing folder `into`."""
         uri = f"models:/{version.name}/{version.version}"
-        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into), tracking_uri=self.uri))
+        return Path(self._mlflow.artifacts.download_artifacts(uri, dst_path=str(into), tracking_uri=self.uri))
 
     def finish(self, run: str, status: str, reason: str = "", at: int | None = None) -> None:
         """End a run as FINISHED, FAILED or KILLED `at` (ms since 1970) or now, with the reason as a tag where there is
@@ -220,17 +227,9 @@ class Tracker:
         return True
 
     def _ask(self, path: str, *, retries: int, **params: int) -> None:
-        answer = http_request(
-            get_default_host_creds(self.uri),
-            path,
-            "GET",
-            params=params,
-            max_retries=retries,
-            timeout=_ANSWER_TIMEOUT_S,
-            raise_on_status=False,
-        )
-        if answer.status_code in _PASSING:
-            raise MlflowException(f"HTTP {answer.status_code}")  # error_code INTERNAL_ERROR
+        status = private.get(self.uri, path, retries=retries, timeout=_ANSWER_TIMEOUT_S, params=params)
+        if status in _PASSING:
+            raise self._mlflow.MlflowException(f"HTTP {status}")  # error_code INTERNAL_ERROR
 
     def tagged(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
         """Return all runs that carry these tags, the first one first."""
@@ -265,6 +264,8 @@ def stored(value: str) -> str:
 
 def points(metrics: Mapping[str, float], step: int, at: int | None = None) -> list[Metric]:
     """Return MLflow's metrics of one step, measured `at` (ms since 1970) or now."""
+    from mlflow.entities import Metric
+
     moment = now_ms() if at is None else at
     return [Metric(name, float(value), moment, step) for name, value in metrics.items()]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from crystalsweep.data.checks import Problem, implicit_hydrogens, partial_occupancy, unknown_symbols
 from crystalsweep.data.elements import atomic_number
 from crystalsweep.data.readers._base import admit
+from crystalsweep.data.readers._cif_limits import TooLargeError, bounded_parser, too_large
 from crystalsweep.structures.crystal import Crystal
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ def crystal_from_cif(text: str, row_id: str, labels: Mapping[str, float]) -> Cry
 
 def _parse(text: str) -> Structure | Problem:
     """Return an ordered structure. pymatgen raises nearly any exception on a broken CIF; each is this row's problem."""
-    from crystalsweep.data.readers._cif_limits import TooLargeError, bounded_parser, too_large
-
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
         try:

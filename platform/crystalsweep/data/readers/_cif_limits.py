@@ -8,12 +8,14 @@ reading of magnetic settings evaluates powers; texts that reach those are refuse
 from __future__ import annotations
 
 import re
-from typing import Any
-
-from pymatgen.io.cif import CifBlock, CifFile, CifParser
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.readers._limits import MAX_ATOMS, TOO_LARGE
+
+if TYPE_CHECKING:
+    from pymatgen.io.cif import CifBlock, CifParser
 
 MAX_CHARACTERS = 4 << 20
 """Of one CIF."""
@@ -54,30 +56,39 @@ class TooLargeError(Exception):
     """A limit that a CIF exceeds, in words; no `ValueError`, since pymatgen turns those into warnings."""
 
 
-class BoundedParser(CifParser):
-    """pymatgen's parser, which stops where sites times operations become too many."""
+@lru_cache(maxsize=1)
+def _parser() -> type[CifParser]:
+    """Make the class of pymatgen's parser that stops where sites times operations become too many."""
+    from pymatgen.io.cif import CifParser
 
-    def get_symops(self, data: CifBlock) -> Any:
-        """Return what pymatgen's does. Raises `TooLargeError`."""
-        return self._bounded(data, super().get_symops(data))
+    class BoundedParser(CifParser):
+        """Counts sites times operations while it reads."""
 
-    def get_magsymops(self, data: CifBlock) -> Any:
-        """Return what pymatgen's does. Raises `TooLargeError`."""
-        return self._bounded(data, super().get_magsymops(data))
+        def get_symops(self, data: CifBlock) -> Any:
+            """Return what pymatgen's does. Raises `TooLargeError`."""
+            return self._bounded(data, super().get_symops(data))
 
-    def _bounded(self, data: CifBlock, operations: list[Any]) -> list[Any]:
-        self._atoms = getattr(self, "_atoms", 0) + len(operations) * len(data.data.get(_SITES[0], ()))
-        if self._atoms > MAX_ATOMS:
-            _stop(f"{self._atoms:,} sites × symmetry operations", MAX_ATOMS)
-        return operations
+        def get_magsymops(self, data: CifBlock) -> Any:
+            """Return what pymatgen's does. Raises `TooLargeError`."""
+            return self._bounded(data, super().get_magsymops(data))
+
+        def _bounded(self, data: CifBlock, operations: list[Any]) -> list[Any]:
+            self._atoms = getattr(self, "_atoms", 0) + len(operations) * len(data.data.get(_SITES[0], ()))
+            if self._atoms > MAX_ATOMS:
+                _stop(f"{self._atoms:,} sites × symmetry operations", MAX_ATOMS)
+            return operations
+
+    return BoundedParser
 
 
-def bounded_parser(text: str) -> BoundedParser:
+def bounded_parser(text: str) -> CifParser:
     """Return the parser of a CIF that is within all limits.
 
     Raises `TooLargeError` naming the limit, `ValueError` for a magnetic setting that would be computed with, and
     whatever pymatgen does.
     """
+    from pymatgen.io.cif import CifFile
+
     if len(text) > MAX_CHARACTERS:
         _stop(f"{len(text):,} characters", MAX_CHARACTERS)
     plain = _plain(text)
@@ -90,7 +101,7 @@ def bounded_parser(text: str) -> BoundedParser:
         _stop(f"{sites:,} rows of sites", MAX_SITES)
     for block in blocks:
         _require_sane_symmetry(block.data)
-    return BoundedParser.from_str(plain)
+    return _parser().from_str(plain)
 
 
 def too_large(error: TooLargeError) -> Problem:

@@ -9,6 +9,7 @@ from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import Reader, Row
 from crystalsweep.data.readers._cif import crystal_from_cif
+from crystalsweep.data.readers._cif_limits import too_many_characters
 from crystalsweep.structures.crystal import Crystal
 
 
@@ -35,8 +36,6 @@ class CifDirectoryReader(Reader):
 
 
 def _outcome(file: Path) -> Crystal | Problem:
-    from crystalsweep.data.readers._cif_limits import too_many_characters
-
     if problem := too_many_characters(file.stat().st_size):
         return problem
     return crystal_from_cif(file.read_text(encoding="utf-8", errors="replace"), file.stem, {})

@@ -18,7 +18,7 @@ from fairchem.core.models.uma.nn.execution_backends import ExecutionBackend
 from torch import Tensor
 from torch.func import functional_call
 
-from crystalsweep.networks.architectures import EscnMdConfig
+from crystalsweep.networks.architectures import ESCN_MD_TABLES, EscnMdConfig
 from crystalsweep.networks.backbones._base import Backbone, Features
 from crystalsweep.networks.backbones._frames import wigner_matrices
 from crystalsweep.networks.backbones._so2 import RealConvolution, exchange
@@ -27,9 +27,6 @@ from crystalsweep.structures.graph import Graph
 
 SHORTEST = 1e-4
 """Å; a shorter edge has no direction that float32 positions could tell."""
-
-TABLES = ("sphere_embedding", "source_embedding", "target_embedding")
-"""fairchem's embeddings of species: of an atom, of an edge's neighbour and of its centre."""
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +164,7 @@ class EscnMd(Backbone):
     def forward(self, species: Tensor, graph: Graph) -> Features:
         """Return the features that `Backbone.forward` describes; every atom has its own row of the three tables of
         species."""
-        rows = {f"{name}.weight": species @ getattr(self.network, name).weight for name in TABLES}
+        rows = {f"{name}.weight": species @ getattr(self.network, name).weight for name in ESCN_MD_TABLES}
         batch = Batch(
             graph=graph,
             pos=graph.cart,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from crystalsweep.data import load_data
 from crystalsweep.metrics.duplicates import MATCHER_ERRORS, Comparable, fits, too_large, unscorable
 from crystalsweep.metrics.settings import MatcherTolerances, MetricConfig
 from crystalsweep.networks.checkpoint import PUBLISHED, UNKNOWN
@@ -123,8 +124,6 @@ def trainings_of(lineage: Sequence[Mapping[str, str]], sources: Sequence[str]) -
         lineage: Stage and fingerprints of each training.
         sources: Data sets that may be what they were trained on; the bundled one is always looked at.
     """
-    from crystalsweep.data import load_data
-
     known = {}
     for source in dict.fromkeys((*sources, "bundled")):
         data = load_data(source)

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from crystalsweep.sweeping.display.json_lines import JsonLines
+from crystalsweep.sweeping.display.live import LiveTable
 from crystalsweep.sweeping.display.plain import PlainLines
 from crystalsweep.sweeping.display.snapshot import Snapshot, Status, TrainingRow
 
@@ -55,7 +56,5 @@ def display(*, json: bool) -> Display:
     if json:
         return JsonLines()
     if sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown"):
-        from crystalsweep.sweeping.display.live import LiveTable
-
         return LiveTable()
     return PlainLines()
