@@ -28,9 +28,9 @@ from tabulate import tabulate
 from crystalsweep.data import load_bundled, read
 from crystalsweep.metrics import score_table
 from crystalsweep.metrics.charge_balance import charge_balanced
-from crystalsweep.metrics.settings import PRESETS
+from crystalsweep.metrics.settings import METRIC_PRESETS
 from crystalsweep.metrics.similarity import all_aligned, all_displacements, all_mean_distances
-from crystalsweep.metrics.validity import HEAVIEST, all_structurally_valid
+from crystalsweep.metrics.validity import LAST_IN_SMACT, all_structurally_valid
 from crystalsweep.structures.batch import collate, uncollate
 from crystalsweep.structures.corruption import apply, draw_noise, mask_of_type
 from crystalsweep.structures.crystal import Crystal
@@ -42,7 +42,7 @@ CONDITIONS = tuple(itertools.product(MASK_TYPES, SIGMA_NOISE))
 BATCH = 455
 """Crystals corrupted together; one batch per condition is scored at a time."""
 
-RULES = PRESETS["cdvae2022"]
+RULES = METRIC_PRESETS["cdvae2022"]
 T = TypeVar("T")
 
 
@@ -209,11 +209,11 @@ def composition_cases(crystals: Sequence[Crystal], limit: int, cap: int) -> list
     formulas = sorted({crystal.reduced_formula for crystal in crystals})
     chosen = np.random.default_rng(0).permutation(len(formulas))[:limit]
     pairs = [[tuple(map(int, pair.split(":"))) for pair in formulas[k].split()] for k in chosen]
-    symbols = smact.ordered_elements(1, HEAVIEST)
+    symbols = smact.ordered_elements(1, LAST_IN_SMACT)
     known = [
         Case(tuple(symbols[z - 1] for z, _ in pair), [z for z, _ in pair], [count for _, count in pair])
         for pair in pairs
-        if pair[-1][0] <= HEAVIEST
+        if pair[-1][0] <= LAST_IN_SMACT
     ]
     states = {
         symbol: len(element.oxidation_states_smact14 or []) for symbol, element in smact.element_dictionary().items()
@@ -222,7 +222,7 @@ def composition_cases(crystals: Sequence[Crystal], limit: int, cap: int) -> list
     print(
         f"{len(formulas)} distinct compositions, {len(pairs)} taken; left out on both sides: {len(pairs) - len(known)}"
     )
-    print(f"beyond Z = {HEAVIEST} and {len(known) - len(within)} with more than {cap} combinations of states")
+    print(f"beyond Z = {LAST_IN_SMACT} and {len(known) - len(within)} with more than {cap} combinations of states")
     return within
 
 

@@ -13,7 +13,7 @@ from pymatgen.io.cif import CifWriter
 
 from crystalsweep.data import load_bundled, read
 from crystalsweep.data.checks import Problem
-from crystalsweep.data.partial_cif import MAX_BYTES, partial_from_cif
+from crystalsweep.data.partial_cif import MAX_CIF_BYTES, partial_from_cif
 from crystalsweep.data.writing import cif_text
 from crystalsweep.evaluation.protocol import restore
 from crystalsweep.inference.completion import ALL_MASKED, NONE_MASKED, complete, refusal
@@ -131,7 +131,7 @@ def test_dummies_of_pymatgen_with_and_without_symmetry(crystals: list[Crystal]) 
             f"{HEAD}{SYMBOLS.rstrip()}\n_atom_site_occupancy\nNa1 Na 0 0 0 1\nX1 X 0.5 0.5 0.5 0.5\n",
             "partial occupancy",
         ),
-        (f"{HEAD}{SYMBOLS}Na1 Na 0 0 0\nX1 X 0.5 0.5 0.5\n#{'x' * MAX_BYTES}", "CIF too long"),
+        (f"{HEAD}{SYMBOLS}Na1 Na 0 0 0\nX1 X 0.5 0.5 0.5\n#{'x' * MAX_CIF_BYTES}", "CIF too long"),
     ],
 )
 def test_refusals(text: str, reason: str) -> None:

@@ -23,7 +23,7 @@ from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.leaderboard.measures import all_pairs, interval
 from crystalsweep.metrics import METRICS, SECONDARY, SHOWN, flat, headline, ranking_score
 from crystalsweep.metrics.pairing import KEYS
-from crystalsweep.metrics.summary import SCORE
+from crystalsweep.metrics.summary import ROW_SCORE
 from crystalsweep.tracking.tracker import Tracker
 
 NO_SERVER = {"MLFLOW_TRACKING_URI": None}
@@ -317,17 +317,17 @@ def test_a_run_whose_table_is_lost_or_of_other_crystals_is_left_out(store: Store
 def test_one_parent_is_no_ground_for_a_verdict(references: dict[str, pd.DataFrame]) -> None:
     first = references["ceiling"]["parent"].iloc[0]
     tables = {name: [table[table["parent"] == first]] for name, table in references.items()}
-    assert all_pairs(SCORE, tables).empty
-    assert np.isnan(interval(SCORE, tables["ceiling"]).low)
+    assert all_pairs(ROW_SCORE, tables).empty
+    assert np.isnan(interval(ROW_SCORE, tables["ceiling"]).low)
 
 
 def test_rows_in_another_order_pair_alike(references: dict[str, pd.DataFrame]) -> None:
     a, b = restoring(0.6, 1, references), restoring(0.3, 2, references)
-    straight = all_pairs(SCORE, {"a": [a], "b": [b]})
-    shuffled = all_pairs(SCORE, {"a": [a], "b": [b.sample(frac=1, random_state=0)]})
+    straight = all_pairs(ROW_SCORE, {"a": [a], "b": [b]})
+    shuffled = all_pairs(ROW_SCORE, {"a": [a], "b": [b.sample(frac=1, random_state=0)]})
     pd.testing.assert_frame_equal(straight, shuffled)
     merged = a.merge(b, on=list(KEYS), suffixes=("", "_b"))
-    expected = SCORE.values(a).mean() - SCORE.values(b).mean()
+    expected = ROW_SCORE.values(a).mean() - ROW_SCORE.values(b).mean()
     assert len(merged) == straight["n"].iloc[0]
     assert straight["difference"].iloc[0] == pytest.approx(-expected)
 

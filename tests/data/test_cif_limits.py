@@ -72,7 +72,7 @@ def outcome_of(text: str) -> Crystal | Problem:
         assert all(isinstance(part, str) for part in outcome)
         assert len(outcome.detail) < 1000
     else:
-        assert 0 < len(outcome) <= _limits.MAX_ATOMS
+        assert 0 < len(outcome) <= _limits.MAX_ATOMS_READ
         assert ((outcome.species >= 1) & (outcome.species <= 118)).all()
         assert np.isfinite(outcome.lattice).all()
         assert np.isfinite(outcome.frac).all()

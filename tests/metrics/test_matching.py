@@ -10,7 +10,7 @@ import pytest
 
 from crystalsweep.data import load_bundled
 from crystalsweep.metrics.duplicates import matcher, structure, unscorable
-from crystalsweep.metrics.matching import COLUMNS, match, match_columns
+from crystalsweep.metrics.matching import MATCH_COLUMNS, match, match_columns
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.metrics.settings import MetricConfig
 from crystalsweep.structures.crystal import Crystal
@@ -191,7 +191,7 @@ def test_columns_of_a_batch() -> None:
     generated = [first, noisy(second, 0.02), replace(third, frac=np.full_like(third.frac, np.nan)), salt]
     reference = Reference([replace(second, id="leaked"), third])
     table = match_columns(originals, generated, SETTINGS, reference)
-    assert tuple(table) == COLUMNS
+    assert tuple(table) == MATCH_COLUMNS
     assert table["matched"].tolist() == [True, True, False, True]
     assert table["rmsd"].isna().tolist() == [False, False, True, False]
     assert table["match_failure"].tolist() == ["", "", "non-finite coordinates or lattice", ""]
@@ -207,7 +207,7 @@ def test_novelty_is_unknown_without_a_reference() -> None:
 
 def test_no_rows_keep_their_types() -> None:
     table = match_columns([], [], SETTINGS, None)
-    assert tuple(table) == COLUMNS
+    assert tuple(table) == MATCH_COLUMNS
     assert table["matched"].dtype == bool
     assert table["rmsd"].dtype == float
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from crystalsweep.metrics.baselines import ground_truth, identity, most_common_species
-from crystalsweep.metrics.scoring import COLUMNS, Row, score, score_table
+from crystalsweep.metrics.scoring import SCORE_COLUMNS, ScoreRow, score, score_table
 from crystalsweep.metrics.settings import CompositionRules, MetricConfig, StructureRules
 from crystalsweep.metrics.summary import METRICS, SECONDARY, headline
 from crystalsweep.structures.crystal import MASK, Crystal
@@ -38,7 +38,7 @@ def random_case(n: int = 6, seed: int = 0) -> tuple[Crystal, Crystal, Crystal]:
     return original, moved(original, noise, masked), answer
 
 
-def same(a: Row, b: Row, but: tuple[str, ...] = ()) -> None:
+def same(a: ScoreRow, b: ScoreRow, but: tuple[str, ...] = ()) -> None:
     assert a.keys() == b.keys()
     for name in a.keys() - set(but):
         assert a[name] == pytest.approx(b[name], nan_ok=True, abs=1e-9) if name != "failure" else a[name] == b[name], (
@@ -63,7 +63,7 @@ def test_two_atoms_by_hand() -> None:
 
 
 def test_rows_have_the_columns_of_a_table() -> None:
-    assert set(score(SALT, CORRUPTED, SALT)) == set(COLUMNS)
+    assert set(score(SALT, CORRUPTED, SALT)) == set(SCORE_COLUMNS)
 
 
 def test_perfect_output_scores_one() -> None:
@@ -144,7 +144,7 @@ def test_one_atom_cell_is_undefined_when_aligned_and_counted() -> None:
 )
 def test_bad_output_gives_a_failure_row(bad: Crystal, reason: str) -> None:
     row = score(SALT, CORRUPTED, bad)
-    assert set(row) == set(COLUMNS)
+    assert set(row) == set(SCORE_COLUMNS)
     assert row["failure"] == reason
     assert not any(row[name] for name in ("structural_validity", "compositional_validity", "compositional_similarity"))
     assert np.isnan(row["structural_similarity"])
@@ -170,7 +170,7 @@ def table_of(generated: Crystal, n: int = 8) -> pd.DataFrame:
 
 def test_table_keeps_keys_and_order() -> None:
     table = table_of(SALT)
-    assert list(table.columns) == ["parent", "mask_type", "sigma_noise", "draw", *COLUMNS]
+    assert list(table.columns) == ["parent", "mask_type", "sigma_noise", "draw", *SCORE_COLUMNS]
     assert len(table) == 8
     assert table["structural_validity"].dtype == bool
 
@@ -228,7 +228,7 @@ def test_rows_of_a_table_are_those_scored_one_by_one(given_composition: bool) ->
     keys = pd.DataFrame({"parent": [case[0].id for case in cases]})
     table = score_table(*zip(*cases, strict=True), keys, given_composition=given_composition)
     for case, (_, values) in zip(cases, table.iterrows(), strict=True):
-        same(score(*case, given_composition=given_composition), values[list(COLUMNS)].to_dict())
+        same(score(*case, given_composition=given_composition), values[list(SCORE_COLUMNS)].to_dict())
     assert table["failure"].astype(bool).sum() == 3
 
 
@@ -259,6 +259,6 @@ def test_settings_are_honoured() -> None:
 
 def test_a_table_of_nothing_keeps_its_columns() -> None:
     table = score_table([], [], [], pd.DataFrame({"parent": []}))
-    assert list(table.columns) == ["parent", *COLUMNS]
+    assert list(table.columns) == ["parent", *SCORE_COLUMNS]
     assert len(table) == 0
     assert table["structural_validity"].dtype == bool

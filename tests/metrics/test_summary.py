@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystalsweep.metrics.scoring import COLUMNS
+from crystalsweep.metrics.scoring import SCORE_COLUMNS
 from crystalsweep.metrics.summary import (
     EXTENDED,
     METRICS,
     SECONDARY,
     available,
-    compare,
     energetic,
     flat,
     headline,
+    metric_difference,
     ranking_score,
     summarise,
 )
@@ -55,7 +55,7 @@ def table(n_parents: int = 12, similarity: float = 0.5, masked_correct: int = 1)
 
 
 def test_this_table_has_the_columns_of_a_real_one() -> None:
-    assert set(COLUMNS) <= set(table().columns)
+    assert set(SCORE_COLUMNS) <= set(table().columns)
 
 
 def test_headline_metrics_in_order() -> None:
@@ -104,21 +104,21 @@ def test_values_by_hand() -> None:
 
 def test_compare_pairs_rows_by_key() -> None:
     better, worse = table(similarity=0.6), table(similarity=0.5).sample(frac=1, random_state=0)
-    difference = compare(better, worse, NAMED["structural_similarity"])
+    difference = metric_difference(better, worse, NAMED["structural_similarity"])
     assert difference.mean == pytest.approx(0.1)
     assert difference.n == 16
     assert difference.low > 0
-    assert compare(better, better, NAMED["compositional_validity"]).mean == 0
+    assert metric_difference(better, better, NAMED["compositional_validity"]).mean == 0
 
 
 def test_compare_of_a_ratio() -> None:
-    difference = compare(table(masked_correct=2), table(masked_correct=1), NAMED["masked_accuracy"])
+    difference = metric_difference(table(masked_correct=2), table(masked_correct=1), NAMED["masked_accuracy"])
     assert difference.mean == pytest.approx(0.5)
 
 
 def test_compare_refuses_repeated_keys() -> None:
     with pytest.raises(ValueError, match="unique"):
-        compare(pd.concat([table(), table()]), table(), METRICS[0])
+        metric_difference(pd.concat([table(), table()]), table(), METRICS[0])
 
 
 def test_flat_names() -> None:

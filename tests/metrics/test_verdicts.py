@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from crystalsweep.metrics.bootstrap import paired_difference
 from crystalsweep.metrics.pairing import other_inputs, same_inputs
 from crystalsweep.metrics.summary import METRICS, Metric
-from crystalsweep.metrics.verdicts import COLUMNS, holm, n_comparisons, verdict_table, verdicts
+from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, holm, n_comparisons, verdict_table, verdicts
 
 Array = NDArray[np.float64]
 
@@ -198,9 +198,9 @@ def test_losing_more_than_half_of_the_rows_is_said() -> None:
 def test_metrics_that_a_table_lacks_are_left_out() -> None:
     frame = verdicts({"a": table(noise(0)), "b": table(noise(1)).drop(columns="y")}, [X, Y])
     assert frame["metric"].tolist() == ["x"]
-    assert tuple(frame.columns) == COLUMNS
+    assert tuple(frame.columns) == VERDICT_COLUMNS
     nothing = verdicts({"a": table(noise(0)), "b": table(noise(1))}, METRICS)
-    assert tuple(nothing.columns) == COLUMNS
+    assert tuple(nothing.columns) == VERDICT_COLUMNS
     assert nothing.empty
     assert "0 comparisons" in verdict_table(nothing)
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from crystalsweep.data.elements import element_symbol
+from crystalsweep.metrics.bootstrap import clustered_median
 from crystalsweep.metrics.distributions import CRYSTAL_SYSTEMS
-from crystalsweep.metrics.resampled import area_over_sigma, clustered_median
 from crystalsweep.metrics.strata import STRATA, strata_table
 from crystalsweep.metrics.summary import METRICS, summarise
 from crystalsweep.plots.distributions import plot_distributions
@@ -285,7 +285,7 @@ def test_extrapolation_shows_means_areas_and_training_noise(
 ) -> None:
     plot_extrapolation(some(tables, "pretrained"), tmp_path / "x.png", trained_at={"pretrained": (0.1, 0.3)})
     for axis, metric in zip(drawn[0].axes, METRICS, strict=True):
-        label = f"pretrained: area {area_over_sigma(metric, tables['pretrained'])}"
+        label = f"pretrained: area {metric.area_over_sigma(tables['pretrained'])}"
         (line,) = [line for line in axis.lines if line.get_label() == label]
         means = summarise(tables["pretrained"], by=("sigma_noise",), metrics=(metric,))
         assert np.asarray(line.get_ydata()) == pytest.approx(means["mean"].to_numpy())

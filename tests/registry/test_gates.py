@@ -13,7 +13,7 @@ from torch import Tensor
 
 from crystalsweep.data import load_bundled
 from crystalsweep.evaluation.outcome import Figure, Outcome
-from crystalsweep.metrics.summary import METRICS, SCORE
+from crystalsweep.metrics.summary import METRICS, ROW_SCORE
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_backbone
 from crystalsweep.networks.models import Generator, Restoration
 from crystalsweep.registry.gates.gain import gain, gain_over_baselines, judged
@@ -188,13 +188,13 @@ def scored(restored: float, seed: int, n: int = 60) -> pd.DataFrame:
 
 def test_gain_needs_a_resolved_difference_and_no_resolved_loss() -> None:
     weak, strong = scored(0.2, 1), scored(0.8, 2)
-    gate, frame = gain(strong, weak, SCORE, METRICS, holder="champion, version 1")
+    gate, frame = gain(strong, weak, ROW_SCORE, METRICS, holder="champion, version 1")
     assert gate.passed, gate.reasons
     assert len(frame) == len(gate.checks)
-    gate, _ = gain(weak, strong, SCORE, METRICS, holder="champion, version 1")
+    gate, _ = gain(weak, strong, ROW_SCORE, METRICS, holder="champion, version 1")
     assert gate.refuses
     assert any("Compositional similarity is not worse: worse" in reason for reason in gate.reasons)
-    gate, _ = gain(strong, strong.copy(), SCORE, METRICS, holder="champion, version 1")
+    gate, _ = gain(strong, strong.copy(), ROW_SCORE, METRICS, holder="champion, version 1")
     assert gate.reasons == ["Gain over champion, version 1: Score is better: " + gate.checks[0].says]
     assert gate.checks[0].says.startswith("not resolved")
 
@@ -208,10 +208,10 @@ def test_a_guarded_loss_refuses_what_gains_elsewhere() -> None:
 
 def test_a_guard_that_the_candidate_leaves_undefined_refuses() -> None:
     weak, strong = scored(0.2, 1).assign(rmsd=0.1), scored(0.8, 2).assign(rmsd=np.nan)
-    gate, _ = gain(strong, weak, SCORE, [judged("rmsd")], holder="champion, version 1")
+    gate, _ = gain(strong, weak, ROW_SCORE, [judged("rmsd")], holder="champion, version 1")
     assert gate.refuses
     assert "not for the candidate" in gate.reasons[0]
-    gate, _ = gain(strong, weak.assign(rmsd=np.nan), SCORE, [judged("rmsd")], holder="champion, version 1")
+    gate, _ = gain(strong, weak.assign(rmsd=np.nan), ROW_SCORE, [judged("rmsd")], holder="champion, version 1")
     assert gate.passed
     assert any("Not measured on this suite: RMSD" in note for note in gate.notes)
 
@@ -226,18 +226,18 @@ def test_each_metric_is_judged_by_itself() -> None:
 
 def test_the_score_does_not_ask_for_positions_where_nothing_was_displaced() -> None:
     lost, kept = (scored(share, 1).assign(structural_similarity=np.nan, noise_aligned=0.0) for share in (0.0, 1.0))
-    assert SCORE.values(kept).notna().all()
-    _, frame = gain(kept, lost, SCORE, [], holder="champion, version 1")
+    assert ROW_SCORE.values(kept).notna().all()
+    _, frame = gain(kept, lost, ROW_SCORE, [], holder="champion, version 1")
     assert frame["n"].tolist() == [60]
     assert frame["difference"].tolist() == pytest.approx([1 / 3])
 
 
 def test_the_first_champion_must_beat_the_best_baseline() -> None:
     baselines = {"identity": scored(0.0, 3), "most common": scored(0.5, 4), "ceiling": scored(1.0, 5)}
-    gate, _ = gain_over_baselines(scored(0.95, 6), baselines, SCORE)
+    gate, _ = gain_over_baselines(scored(0.95, 6), baselines, ROW_SCORE)
     assert gate.passed
     assert "most common" in gate.title
-    gate, _ = gain_over_baselines(scored(0.1, 7), baselines, SCORE)
+    gate, _ = gain_over_baselines(scored(0.1, 7), baselines, ROW_SCORE)
     assert gate.refuses
 
 

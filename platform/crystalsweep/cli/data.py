@@ -63,10 +63,10 @@ def info(path: str, plot: Path | None, rejects: Path | None) -> None:
     atoms spread over the elements (by default to <name>_abundance.png in the current directory).
     """
     from crystalsweep.data.abundance import plot_abundance
-    from crystalsweep.data.summary import summarise
+    from crystalsweep.data.summary import summarise_data
 
     reading = _read(path)
-    click.echo(summarise(reading))
+    click.echo(summarise_data(reading))
     _write_rejects(reading.rejects, rejects)
     if reading.crystals:
         target = plot or Path(f"{Path(path).resolve().stem}_abundance.png")

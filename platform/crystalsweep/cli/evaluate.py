@@ -14,7 +14,7 @@ from crystalsweep.config import leaves, override
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import Suite, find_suite
-from crystalsweep.metrics.settings import PRESETS
+from crystalsweep.metrics.settings import METRIC_PRESETS
 
 if TYPE_CHECKING:
     from crystalsweep.evaluation.outcome import Outcome
@@ -216,7 +216,7 @@ def compare(
 @click.command(epilog=RESCORE_EXAMPLES)
 @click.argument("evaluation", type=click.Path(path_type=Path), metavar="FOLDER")
 @click.option(
-    "--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), help="Settings by name; repeatable."
+    "--preset", "presets", multiple=True, type=click.Choice(list(METRIC_PRESETS)), help="Settings by name; repeatable."
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Settings of your own; needs --name.")
 @click.option("--name", help="What the new columns are called after the @.  [default: the preset's]")
@@ -231,10 +231,10 @@ def rescore(evaluation: Path, presets: tuple[str, ...], settings: tuple[str, ...
         from crystalsweep.evaluation.text import rescored_text
 
         if not presets and not settings:
-            raise ValueError(f"give --preset ({', '.join(PRESETS)}) or --set KEY=VALUE with --name")
+            raise ValueError(f"give --preset ({', '.join(METRIC_PRESETS)}) or --set KEY=VALUE with --name")
         if settings and (len(presets) > 1 or not name):
             raise ValueError("--set changes one preset (or the default) and needs --name for its columns")
-        chosen = {name or preset: override(PRESETS[preset], settings) for preset in (presets or ("default",))}
+        chosen = {name or preset: override(METRIC_PRESETS[preset], settings) for preset in (presets or ("default",))}
         for each, metrics in chosen.items():
             outcome = rescore_folder(evaluation, each, metrics)
         click.echo(rescored_text(outcome, list(chosen)))

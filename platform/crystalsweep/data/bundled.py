@@ -15,7 +15,7 @@ from crystalsweep.structures.crystal import Crystal
 
 BUNDLED = Path(__file__).parent / "bundled"
 CRYSTALS = BUNDLED / "crystals.parquet"
-MANIFEST = BUNDLED / "split.json"
+SPLIT_MANIFEST = BUNDLED / "split.json"
 REPAIR = "install crystalsweep again, or rebuild it with infra/build_bundled.py"
 
 
@@ -23,7 +23,7 @@ def load_bundled(split: Part | None = None) -> list[Crystal]:
     """Return one part of the frozen split, or all crystals, sorted by id. `DataError` if the files were changed."""
     sha256 = hashlib.sha256(_content(CRYSTALS)).hexdigest()
     if sha256 != _manifest()["crystals_sha256"]:
-        raise DataError(f"{CRYSTALS}: its sha256 is not the one in {MANIFEST.name}; {REPAIR}")
+        raise DataError(f"{CRYSTALS}: its sha256 is not the one in {SPLIT_MANIFEST.name}; {REPAIR}")
     crystals = _crystals(CRYSTALS, sha256)
     if split is None:
         return list(crystals)
@@ -38,8 +38,8 @@ def _crystals(path: Path, sha256: str) -> tuple[Crystal, ...]:  # noqa: ARG001 (
 
 def bundled_split() -> Split:
     """Return the frozen 80/10/10 split by composition."""
-    _content(MANIFEST)
-    return Split.from_json(MANIFEST)
+    _content(SPLIT_MANIFEST)
+    return Split.from_json(SPLIT_MANIFEST)
 
 
 def bundled_fingerprint() -> str:
@@ -48,7 +48,7 @@ def bundled_fingerprint() -> str:
 
 
 def _manifest() -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads(_content(MANIFEST))
+    manifest: dict[str, Any] = json.loads(_content(SPLIT_MANIFEST))
     return manifest
 
 

@@ -18,7 +18,7 @@ from crystalsweep.data.elements import atomic_number
 from crystalsweep.data.readers._cif import crystal_from_cif
 from crystalsweep.structures.crystal import MASK, Crystal
 
-MAX_BYTES = 512 << 10
+MAX_CIF_BYTES = 512 << 10
 """Of one CIF: some five thousand sites."""
 
 _STAND_INS = ("Og", "Ts", "Lv", "Mc", "Fl", "Nh", "Cn", "Rg", "Ds", "Mt", "Hs", "Bh")
@@ -47,8 +47,8 @@ def partial_from_cif(text: str, row_id: str) -> Crystal | Problem:
 
     A whole CIF is read too. Sites without `_atom_site_type_symbol` are masked by their labels, as in `X1`.
     """
-    if (size := len(text.encode(errors="replace"))) > MAX_BYTES:
-        return Problem("CIF too long", f"{size:,} bytes", f"give at most {MAX_BYTES:,}")
+    if (size := len(text.encode(errors="replace"))) > MAX_CIF_BYTES:
+        return Problem("CIF too long", f"{size:,} bytes", f"give at most {MAX_CIF_BYTES:,}")
     masked = list(_masked_tokens(text))
     if not masked:
         return crystal_from_cif(text, row_id, {})

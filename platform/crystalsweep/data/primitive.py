@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from crystalsweep.data.errors import DataError
 from crystalsweep.structures.crystal import Crystal
 
-SYMPREC = 0.01
+PRIMITIVE_SYMPREC = 0.01
 """Å; the distance within which two positions count as the same, spglib's usual choice for relaxed crystals."""
 
 NIGGLI_EPS = 1e-5
@@ -24,7 +24,7 @@ DECIMALS = 6
 """Of lattice (Å) and coordinates: what the sources give, and enough for a canonical order."""
 
 
-def primitive_cell(crystal: Crystal, symprec: float = SYMPREC) -> Crystal:
+def primitive_cell(crystal: Crystal, symprec: float = PRIMITIVE_SYMPREC) -> Crystal:
     """Return the standard primitive cell, id and labels kept; labels must be intensive. `DataError` if spglib finds
     none."""
     with warnings.catch_warnings():

@@ -16,7 +16,7 @@ SHOWN_REJECTS = 20
 TOP_ELEMENTS = 10
 
 
-def summarise(reading: Reading) -> str:
+def summarise_data(reading: Reading) -> str:
     """Return counts, cell sizes, elements, labels, stability and rejects."""
     parts = [f"{reading.source}: {reading.n_rows:,} rows = {len(reading.crystals):,} crystals + {_rejects(reading)}"]
     if reading.crystals:

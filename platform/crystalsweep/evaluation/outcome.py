@@ -17,7 +17,15 @@ from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.scoring import KEYS
 from crystalsweep.metrics.settings import MetricConfig
-from crystalsweep.metrics.summary import MATCHING, METRICS, SECONDARY, Metric, available, energetic, ranking_score
+from crystalsweep.metrics.summary import (
+    MATCHING_METRICS,
+    METRICS,
+    SECONDARY,
+    Metric,
+    available,
+    energetic,
+    ranking_score,
+)
 
 FORMAT = 1
 FILE = "metrics.json"
@@ -86,7 +94,7 @@ class Rescored(Config):
 
 def metrics_of(settings: MetricConfig) -> tuple[Metric, ...]:
     """Return every metric that an evaluation can report, under these settings."""
-    return (*METRICS, *SECONDARY, *MATCHING, *energetic(settings.stable_below))
+    return (*METRICS, *SECONDARY, *MATCHING_METRICS, *energetic(settings.stable_below))
 
 
 def figures(table: pd.DataFrame, metrics: Iterable[Metric], *, seed: int = 0) -> dict[str, Figure]:

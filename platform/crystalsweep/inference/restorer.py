@@ -13,7 +13,7 @@ import torch
 
 from crystalsweep.artifacts.places import default_storage
 from crystalsweep.data.checks import Problem
-from crystalsweep.data.partial_cif import MAX_BYTES, partial_from_cif
+from crystalsweep.data.partial_cif import MAX_CIF_BYTES, partial_from_cif
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.completion import MAX_ATOMS, Completion, complete
 from crystalsweep.inference.locate import Location, locate, tracker_for
@@ -119,7 +119,7 @@ def _read(partial: str | Path) -> Crystal:
         file = Path(partial)
         try:
             with file.open("rb") as stream:
-                content = stream.read(MAX_BYTES + 1)
+                content = stream.read(MAX_CIF_BYTES + 1)
         except OSError as error:
             raise ValueError(f"{file}: {error.strerror}; give a CIF file, or the text of a CIF") from error
         where, name, text = str(file), file.stem, content.decode(errors="replace")

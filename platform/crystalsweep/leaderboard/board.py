@@ -19,14 +19,14 @@ from crystalsweep.leaderboard.tables import fetch_outcomes, fetch_references, fe
 from crystalsweep.leaderboard.ties import Rank, letters, ranks, tie_groups
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.strata import STRATA, binned
-from crystalsweep.metrics.summary import METRICS, SCORE, SECONDARY, Metric, available
+from crystalsweep.metrics.summary import METRICS, ROW_SCORE, SECONDARY, Metric, available
 from crystalsweep.metrics.verdicts import n_comparisons
 from crystalsweep.tracking.tracker import Tracker
 
 FEW = 10
 """Parents below which a stratum's mean is marked: its interval means little."""
 
-_BESIDE = (SCORE, *METRICS, *(metric for metric in SECONDARY if metric.name == "masked_accuracy"))
+_BESIDE = (ROW_SCORE, *METRICS, *(metric for metric in SECONDARY if metric.name == "masked_accuracy"))
 """Shown beside the metric that ranks."""
 
 

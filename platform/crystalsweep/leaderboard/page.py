@@ -16,10 +16,10 @@ from crystalsweep.leaderboard.board import FEW, Board, Row
 from crystalsweep.leaderboard.text import headline, reading, seeds, strata_cells, strata_note
 from crystalsweep.leaderboard.ties import letter
 from crystalsweep.metrics.bootstrap import Interval
-from crystalsweep.metrics.summary import EXTENDED, METRICS, SCORE, SECONDARY
+from crystalsweep.metrics.summary import EXTENDED, METRICS, ROW_SCORE, SECONDARY
 from crystalsweep.plots.leaderboard import Drawn, plot_leaderboard
 
-_TITLES = {metric.name: metric.title for metric in (SCORE, *METRICS, *SECONDARY, *EXTENDED)}
+_TITLES = {metric.name: metric.title for metric in (ROW_SCORE, *METRICS, *SECONDARY, *EXTENDED)}
 _COLUMNS = 8
 """Parameters shown at most."""
 _BINS = 40
@@ -32,7 +32,7 @@ def write_page(board: Board, target: Path, tracking_uri: str) -> Path:
     page = template.from_string(files(__package__).joinpath("leaderboard.html.j2").read_text(encoding="utf-8"))
     beside = [name for name in _TITLES if any(name in row.beside for row in board.rows)]
     settings = list(dict.fromkeys(key for row in board.rows for key in row.settings))[:_COLUMNS]
-    definition = SCORE_TEXT if board.metric is SCORE else board.metric.definition
+    definition = SCORE_TEXT if board.metric is ROW_SCORE else board.metric.definition
     text = page.render(
         headline=headline(board),
         lead=f"{definition[0].upper()}{definition[1:]}.",

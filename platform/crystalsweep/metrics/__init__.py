@@ -10,7 +10,7 @@ from crystalsweep.metrics.baselines import Baseline, ground_truth, identity, mos
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference
 from crystalsweep.metrics.matching import Match, match, match_columns
 from crystalsweep.metrics.novelty import Reference, novel_vs_input
-from crystalsweep.metrics.scoring import COLUMNS, KEYS, Row, score, score_table
+from crystalsweep.metrics.scoring import KEYS, SCORE_COLUMNS, ScoreRow, score, score_table
 from crystalsweep.metrics.settings import CompositionRules
 from crystalsweep.metrics.similarity import aligned, displacements, mean_distance, minimum_image
 from crystalsweep.metrics.substitution import substitution
@@ -31,11 +31,11 @@ from crystalsweep.metrics.uniqueness import first_of_kind
 from crystalsweep.metrics.validity import compositionally_valid, structurally_valid
 
 __all__ = [
-    "COLUMNS",
     "EXTENDED",
     "HEADERS",
     "KEYS",
     "METRICS",
+    "SCORE_COLUMNS",
     "SECONDARY",
     "SHOWN",
     "Baseline",
@@ -44,7 +44,7 @@ __all__ = [
     "Match",
     "Metric",
     "Reference",
-    "Row",
+    "ScoreRow",
     "aligned",
     "available",
     "by_condition",

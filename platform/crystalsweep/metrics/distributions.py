@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crystalsweep.metrics.bootstrap import TAILS
 from crystalsweep.metrics.settings import StructureRules
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 
 os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its library would print each failure; here they are values
 
-SYMPREC = 0.1
+GENERATED_SYMPREC = 0.1
 """Å; spglib's tolerance for generated crystals, whose positions carry noise."""
 
 GRAMS_PER_CM3 = 1.66053906660
@@ -30,7 +31,7 @@ GRAMS_PER_CM3 = 1.66053906660
 CRYSTAL_SYSTEMS = ("triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal", "cubic")
 _LAST_GROUP = (2, 15, 74, 142, 167, 194, 230)
 
-MIN_VOLUME = StructureRules().min_volume
+_MIN_VOLUME = StructureRules().min_volume
 """Å³; a smaller cell has no density worth a mean and no symmetry."""
 
 N_FLOORS = 50
@@ -50,7 +51,7 @@ def crystal_system_of(space_group: int) -> str:
 _groups: WeakKeyDictionary[Crystal, dict[float, int]] = WeakKeyDictionary()
 
 
-def space_group_of(crystal: Crystal, symprec: float = SYMPREC) -> int:
+def space_group_of(crystal: Crystal, symprec: float = GENERATED_SYMPREC) -> int:
     """Return spglib's space group 1…230; 0 where there is none to find (NaN, no volume, no atoms, atoms on each other).
 
     Found once per crystal object.
@@ -85,12 +86,12 @@ def density_of(crystal: Crystal) -> float:
 
 
 def _has_cell(crystal: Crystal) -> bool:
-    """Return atoms in a cell whose volume is finite and at least `MIN_VOLUME`."""
+    """Return atoms in a cell whose volume is finite and at least `_MIN_VOLUME`."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(len(crystal) and np.isfinite(crystal.lattice).all() and MIN_VOLUME <= crystal.volume < np.inf)
+        return bool(len(crystal) and np.isfinite(crystal.lattice).all() and _MIN_VOLUME <= crystal.volume < np.inf)
 
 
-def describe_crystals(crystals: Sequence[Crystal], symprec: float = SYMPREC) -> pd.DataFrame:
+def describe_crystals(crystals: Sequence[Crystal], symprec: float = GENERATED_SYMPREC) -> pd.DataFrame:
     """Return density (g/cm³, NaN without one), n_elements, space_group (0 without one), crystal_system; a row per
     crystal."""
     groups = [space_group_of(crystal, symprec) for crystal in crystals]
@@ -104,7 +105,7 @@ def describe_crystals(crystals: Sequence[Crystal], symprec: float = SYMPREC) -> 
     )
 
 
-def reference_frame(crystals: Sequence[Crystal], symprec: float = SYMPREC) -> pd.DataFrame:
+def reference_frame(crystals: Sequence[Crystal], symprec: float = GENERATED_SYMPREC) -> pd.DataFrame:
     """Return crystals as `distances` takes them: parent (each its own), species and what `describe_crystals` says."""
     ids = {"parent": [crystal.id for crystal in crystals], "species": [crystal.species for crystal in crystals]}
     return pd.DataFrame(ids).join(describe_crystals(crystals, symprec))
@@ -125,7 +126,7 @@ def generated_frame(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def distances(
-    generated: pd.DataFrame, reference: pd.DataFrame, *, n_resamples: int = 200, confidence: float = 0.95, seed: int = 0
+    generated: pd.DataFrame, reference: pd.DataFrame, *, n_resamples: int = 200, seed: int = 0
 ) -> pd.DataFrame:
     """Return how far `generated` is from `reference`; a row per quantity that both have, with the columns `DISTANCES`.
 
@@ -142,7 +143,6 @@ def distances(
         generated: `generated_frame` of a table.
         reference: `reference_frame` of crystals.
         n_resamples: Of the interval.
-        confidence: Of the interval.
         seed: Of all resamples.
     """
     rows = []
@@ -150,7 +150,7 @@ def distances(
         if columns in generated and columns in reference:
             sides = [frame[["parent", columns]].dropna() for frame in (generated, reference)]
             if all(side["parent"].nunique() > 1 for side in sides):
-                row = _distance_row(measure, *sides, n_resamples=n_resamples, confidence=confidence, seed=seed)
+                row = _distance_row(measure, *sides, n_resamples=n_resamples, seed=seed)
                 rows.append({"quantity": quantity, "measure": measure, **row})
     return pd.DataFrame(rows, columns=list(DISTANCES))
 
@@ -169,14 +169,14 @@ _Weighted = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 
 def _distance_row(
-    measure: str, a: pd.DataFrame, b: pd.DataFrame, *, n_resamples: int, confidence: float, seed: int
+    measure: str, a: pd.DataFrame, b: pd.DataFrame, *, n_resamples: int, seed: int
 ) -> dict[str, float | int]:
     between = _wasserstein if measure == "Wasserstein" else _jensen_shannon
     distance, (n_a, n_b) = between(a, b), (a["parent"].nunique(), b["parent"].nunique())
     generator = np.random.default_rng(seed)
     point, all_b = distance(np.ones(n_a), np.ones(n_b)), np.ones(n_b)
     drawn = np.array([distance(_drawn(generator, n_a, n_a), all_b) for _ in range(n_resamples)])
-    low, high = point + np.quantile(drawn - drawn.mean(), [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = point + np.quantile(drawn - drawn.mean(), TAILS)
     within = between(b, b)
     floors = [within(_drawn(generator, n_a, n_b), _drawn(generator, n_b, n_b)) for _ in range(N_FLOORS)]
     return {

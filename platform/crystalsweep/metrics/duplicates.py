@@ -49,7 +49,7 @@ def unscorable(crystal: Crystal) -> str:
     return _asked[crystal]
 
 
-def too_large(crystal: Crystal) -> str:
+def too_large_to_match(crystal: Crystal) -> str:
     """Return why a scorable crystal is not given to the matcher, which would take minutes; empty if it is."""
     if len(crystal) > LARGEST:
         return f"{len(crystal)} atoms, more than {LARGEST}"
@@ -137,7 +137,7 @@ def fits(known: Comparable, crystal: Comparable, tolerances: MatcherTolerances) 
     Both must have the same reduced composition. Reduced cells with different numbers of sites never fit, so the matcher
     is not asked. Its answer may depend on which of the two comes first; here it is always the one known before.
     """
-    if too_large(known.crystal) or too_large(crystal.crystal):
+    if too_large_to_match(known.crystal) or too_large_to_match(crystal.crystal):
         return False
     a, b = known.reduced, crystal.reduced
     if a is None or b is None or len(a) != len(b):

@@ -15,7 +15,7 @@ import pandas as pd
 
 from crystalsweep.metrics.novelty import reduced_composition
 from crystalsweep.metrics.pairing import pairing_keys
-from crystalsweep.metrics.summary import METRICS, SECONDARY, available, compare
+from crystalsweep.metrics.summary import METRICS, SECONDARY, available, metric_difference
 
 FEW_DISTINCT = 0.1
 """Distinct crystals per parent below this: a restoration gives at least one for each parent."""
@@ -44,7 +44,7 @@ DENSITIES = (0.1, 25.0)
 IMPLAUSIBLE = 0.01
 """Share of crystals outside of it."""
 
-Check = Callable[[pd.DataFrame, pd.DataFrame | None], Iterator[str]]
+_Check = Callable[[pd.DataFrame, pd.DataFrame | None], Iterator[str]]
 """(table, ceiling) -> warnings."""
 
 
@@ -153,7 +153,7 @@ def _too_valid(table: pd.DataFrame, ceiling: pd.DataFrame | None) -> Iterator[st
         return
     for metric in METRICS[:2]:
         try:
-            excess = compare(table, ceiling, metric, keys=pairing_keys(table, ceiling))
+            excess = metric_difference(table, ceiling, metric, keys=pairing_keys(table, ceiling))
         except ValueError:  # keys repeat: nothing to pair
             continue
         if excess.low > 0:
@@ -173,7 +173,7 @@ def _density(table: pd.DataFrame, _: pd.DataFrame | None) -> Iterator[str]:
         )
 
 
-_CHECKS: tuple[Check, ...] = (
+_CHECKS: tuple[_Check, ...] = (
     _failures,
     _variety,
     _alloys,

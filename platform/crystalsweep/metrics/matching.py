@@ -23,7 +23,7 @@ from crystalsweep.metrics.duplicates import (
     matcher,
     same_lattice,
     structure,
-    too_large,
+    too_large_to_match,
     unscorable,
 )
 from crystalsweep.metrics.novelty import Reference
@@ -34,7 +34,7 @@ from crystalsweep.structures.crystal import Crystal
 IDENTICAL = 1e-4
 """Å; what single precision leaves of a coordinate. Sites this close to their parent's are its sites."""
 
-COLUMNS = ("matched", "rmsd", "match_failure", "novel_vs_reference", "reference_match")
+MATCH_COLUMNS = ("matched", "rmsd", "match_failure", "novel_vs_reference", "reference_match")
 """Of `match_columns`."""
 
 
@@ -61,7 +61,7 @@ def match(original: Crystal, generated: Crystal, tolerances: MatcherTolerances) 
     as_they_stand = _site_by_site(original, generated, tolerances.stol)
     if as_they_stand == 0:
         return Match(True, 0.0, "")
-    reason, searched = too_large(generated) or too_large(original), np.nan
+    reason, searched = too_large_to_match(generated) or too_large_to_match(original), np.nan
     if not reason:
         try:
             found = matcher(tolerances).get_rms_dist(structure(original), structure(generated))
@@ -75,7 +75,7 @@ def match(original: Crystal, generated: Crystal, tolerances: MatcherTolerances) 
 def match_columns(
     originals: Iterable[Crystal], generated: Iterable[Crystal], settings: MetricConfig, reference: Reference | None
 ) -> pd.DataFrame:
-    """Return `COLUMNS` for pairs of crystals, row by row.
+    """Return `MATCH_COLUMNS` for pairs of crystals, row by row.
 
     `match_failure` says why a pair could not be compared. `novel_vs_reference` is 1.0 where the reference does not hold
     the crystal, 0.0 where it does or the crystal is unscorable, NaN without a reference; `reference_match` is the id
@@ -88,8 +88,8 @@ def match_columns(
         (*match(before, after, settings.match), *_novelty(after, settings.duplicate, reference))
         for before, after in zip(originals, generated, strict=True)
     ]
-    dtypes = dict(zip(COLUMNS, (bool, float, object, float, object), strict=True))
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dtypes)
+    dtypes = dict(zip(MATCH_COLUMNS, (bool, float, object, float, object), strict=True))
+    return pd.DataFrame(rows, columns=list(MATCH_COLUMNS)).astype(dtypes)
 
 
 def _novelty(crystal: Crystal, tolerances: MatcherTolerances, reference: Reference | None) -> tuple[float, str]:

@@ -17,9 +17,9 @@ from crystalsweep.metrics.similarity import all_aligned, all_displacements, all_
 from crystalsweep.metrics.validity import all_structurally_valid, compositionally_valid
 from crystalsweep.structures.crystal import MASK, Crystal
 
-Row = dict[str, float | int | bool | str]
+ScoreRow = dict[str, float | int | bool | str]
 
-Column = NDArray[Any]
+_Column = NDArray[Any]
 """(C,) one value per crystal."""
 
 KEYS = ("parent", "mask_type", "sigma_noise", "draw")
@@ -28,7 +28,7 @@ KEYS = ("parent", "mask_type", "sigma_noise", "draw")
 NO_NOISE = 1e-4
 """Å; noise below this is rounding (float32 coordinates reach 1e-5 Å) and a ratio to it means nothing."""
 
-_FAILED: Row = {
+_FAILED: ScoreRow = {
     "structural_validity": False,
     "compositional_validity": False,
     "compositional_similarity": False,
@@ -43,7 +43,7 @@ _FAILED: Row = {
     "paper_eq5_term": 0.0,
 }
 
-COLUMNS = ("n_atoms", "n_masked", *_FAILED, "noise", "noise_aligned", "given_composition", "failure")
+SCORE_COLUMNS = ("n_atoms", "n_masked", *_FAILED, "noise", "noise_aligned", "given_composition", "failure")
 """Columns of a row, in the order of a table."""
 
 _DEFAULT = MetricConfig()
@@ -59,7 +59,7 @@ def score(
     *,
     settings: MetricConfig = _DEFAULT,
     given_composition: bool = False,
-) -> Row:
+) -> ScoreRow:
     """Return scores of one generated crystal.
 
     A generated crystal with non-finite coordinates or another number of atoms gives a row whose `failure` says so:
@@ -113,8 +113,8 @@ def _columns(
     generateds: Sequence[Crystal],
     settings: MetricConfig,
     given_composition: bool,
-) -> dict[str, Column]:
-    """Return every column of `COLUMNS`, in that order."""
+) -> dict[str, _Column]:
+    """Return every column of `SCORE_COLUMNS`, in that order."""
     for original, corrupted in zip(originals, corrupteds, strict=True):
         check_sites(original, corrupted)
     size, counts = len(originals), _counts(originals)
@@ -134,7 +134,7 @@ def _columns(
     scores |= _similarities(scores, *noise, given_composition)
     for name, values in scores.items():
         columns[name][kept] = values
-    return {name: columns[name] for name in COLUMNS}
+    return {name: columns[name] for name in SCORE_COLUMNS}
 
 
 def _failure(original: Crystal, generated: Crystal) -> str:
@@ -148,7 +148,7 @@ def _failure(original: Crystal, generated: Crystal) -> str:
     return ""
 
 
-def _distances(originals: Sequence[Crystal], others: Sequence[Crystal]) -> tuple[Column, Column]:
+def _distances(originals: Sequence[Crystal], others: Sequence[Crystal]) -> tuple[_Column, _Column]:
     """Return mean distances, Å, as they are and aligned."""
     counts = _counts(originals)
     lattices = np.array([crystal.lattice for crystal in originals]).reshape(-1, 3, 3)
@@ -162,7 +162,7 @@ def _compositions(
     corrupteds: Sequence[Crystal],
     generateds: Sequence[Crystal],
     rules: CompositionRules,
-) -> dict[str, Column]:
+) -> dict[str, _Column]:
     """Compute Eq. 4 and its parts: atoms restored where masked and kept where visible; the validity."""
     counts, masked = _counts(originals), _species(corrupteds) == MASK
     true, made = _species(originals), _species(generateds)
@@ -178,7 +178,7 @@ def _compositions(
     }
 
 
-def _balanced(ordered: NDArray[np.int64], counts: NDArray[np.int64], rules: CompositionRules) -> Column:
+def _balanced(ordered: NDArray[np.int64], counts: NDArray[np.int64], rules: CompositionRules) -> _Column:
     """Return the compositional validity from species (M,) that ascend within each crystal; equal crystals are asked
     once."""
     verdicts: dict[bytes, bool] = {}
@@ -193,8 +193,8 @@ def _balanced(ordered: NDArray[np.int64], counts: NDArray[np.int64], rules: Comp
 
 
 def _similarities(
-    scores: dict[str, Column], noise: Column, noise_aligned: Column, given_composition: bool
-) -> dict[str, Column]:
+    scores: dict[str, _Column], noise: _Column, noise_aligned: _Column, given_composition: bool
+) -> dict[str, _Column]:
     """Compute Eq. 5 per crystal, as the paper sums it (δ d / S) and as 1 − d / S where the composition was restored."""
     restored = scores["compositional_similarity"]
     counted = restored | given_composition
@@ -208,7 +208,7 @@ def _similarities(
     }
 
 
-def _ratio(distance: Column, noise: Column) -> Column:
+def _ratio(distance: _Column, noise: _Column) -> _Column:
     defined = noise > NO_NOISE
     return np.where(defined, distance / np.where(defined, noise, 1), np.nan)
 

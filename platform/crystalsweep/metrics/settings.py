@@ -1,6 +1,6 @@
 """How generated crystals are scored: every threshold and switch by name, and presets for the field's conventions.
 
-Imports without torch. The defaults are this project's; `PRESETS` holds what other papers used, for `rescore`.
+Imports without torch. The defaults are this project's; `METRIC_PRESETS` holds what other papers used, for `rescore`.
 Thresholds: CDVAE (doi:10.48550/arXiv.2110.06197), SMACT (doi:10.21105/joss.01361), Liu et al.
 (doi:10.1016/j.isci.2024.110672), MatterGen (doi:10.1038/s41586-025-08628-5).
 """
@@ -66,7 +66,7 @@ class MetricConfig(Config):
 
 DEFAULT_RULES = CompositionRules()
 
-PRESETS: dict[str, MetricConfig] = {
+METRIC_PRESETS: dict[str, MetricConfig] = {
     "default": MetricConfig(),
     "cdvae2022": MetricConfig(
         structure=StructureRules(own_images=False),

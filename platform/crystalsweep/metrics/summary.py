@@ -13,11 +13,20 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from crystalsweep.metrics.bootstrap import Interval, clustered_mean, clustered_ratio, paired_difference, resampled_sums
+from crystalsweep.metrics.bootstrap import (
+    NOTHING,
+    Interval,
+    clustered_area,
+    clustered_mean,
+    clustered_ratio,
+    paired_difference,
+    percentile_interval,
+    resampled_sums,
+)
 from crystalsweep.metrics.scoring import KEYS, NO_NOISE
 from crystalsweep.metrics.settings import MetricConfig
 
-Column = Callable[[pd.DataFrame], pd.Series]
+_Values = Callable[[pd.DataFrame], pd.Series]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +37,9 @@ class Metric:
     title: str
     definition: str
     """With its unit."""
-    values: Column
+    values: _Values
     """(n,) from a table of scores; NaN rows do not count."""
-    weights: Column | None = None
+    weights: _Values | None = None
     """(n,) denominators; the metric is then Σ values / Σ weights."""
     direction: Literal["higher", "lower"] = "higher"
     """Which way is better."""
@@ -42,12 +51,19 @@ class Metric:
             return clustered_mean(values, parents, n_resamples=n_resamples, seed=seed)
         return clustered_ratio(values, self.weights(table), parents, n_resamples=n_resamples, seed=seed)
 
+    def area_over_sigma(self, table: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) -> Interval:
+        """Return the mean height of the metric's curve over sigma_noise; NaN with a gap or fewer than two levels."""
+        values = self.values(table)
+        weights = np.ones(len(table)) if self.weights is None else self.weights(table)
+        at, parents = table["sigma_noise"], table["parent"]
+        return clustered_area(values, weights, at, parents, n_resamples=n_resamples, seed=seed)
 
-def _column(name: str) -> Column:
+
+def _column(name: str) -> _Values:
     return lambda table: table[name].astype(float)
 
 
-def _per_restored(name: str) -> Column:
+def _per_restored(name: str) -> _Values:
     return lambda table: table[name].astype(float).where(_counted(table))
 
 
@@ -134,7 +150,7 @@ SECONDARY = (
 )
 """What explains the headline."""
 
-MATCHING = (
+MATCHING_METRICS = (
     Metric(
         name="match_rate",
         title="Match rate",
@@ -205,7 +221,7 @@ def energetic(stable_below: float = MetricConfig().stable_below) -> tuple[Metric
     return (*metrics, sun)
 
 
-def _at_most(name: str, threshold: float) -> Column:
+def _at_most(name: str, threshold: float) -> _Values:
     def values(table: pd.DataFrame) -> pd.Series:
         stable = (table[name] <= threshold).astype(float).where(table[name].notna())
         return stable.mask(impossible(table), 0.0) if stable.notna().any() else stable
@@ -225,7 +241,7 @@ def impossible(table: pd.DataFrame) -> pd.Series:
     return refused & table["energy_sampled"].astype(bool)
 
 
-EXTENDED = (*MATCHING, *energetic())
+EXTENDED = (*MATCHING_METRICS, *energetic())
 """What an evaluation adds; take what a table has with `available`."""
 
 
@@ -259,7 +275,7 @@ def score_terms(table: pd.DataFrame) -> pd.DataFrame:
     return values
 
 
-SCORE = Metric(
+ROW_SCORE = Metric(
     name="score",
     title="Score",
     definition="mean of four shares that restoring nothing cannot raise (see `ranking_score`), row by row",
@@ -280,23 +296,20 @@ def _defined_terms(table: pd.DataFrame) -> pd.DataFrame:
     return terms
 
 
-def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
+def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) -> Interval:
     """Return one number to rank generators by, 0…1: the mean of the four shares of `score_terms`.
 
     n counts the rows. An empty table gives NaN, one parent NaN bounds.
     """
     if table.empty:
-        return Interval(np.nan, np.nan, np.nan, 0, 0)
+        return NOTHING
     values = score_terms(table)
     per_parent = values.groupby(table["parent"].to_numpy()).agg(["sum", "count"])
     tops, counts = (per_parent.xs(part, axis=1, level=1).to_numpy(float) for part in ("sum", "count"))
     mean = float(_mean_or_zero(tops.sum(axis=0), counts.sum(axis=0)))
-    if len(tops) == 1:
-        return Interval(mean, np.nan, np.nan, len(table), 1)
     drawn = resampled_sums(np.hstack([tops, counts]), n_resamples, seed)
     means = _mean_or_zero(drawn[:, : len(METRICS)], drawn[:, len(METRICS) :])
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(mean, float(low), float(high), len(table), len(tops))
+    return percentile_interval(mean, means, len(table), len(tops))
 
 
 def _mean_or_zero(tops: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -331,7 +344,7 @@ def headline(
     return {metric.name: metric.over(table, n_resamples=n_resamples, seed=seed) for metric in metrics}
 
 
-def compare(
+def metric_difference(
     table: pd.DataFrame, baseline: pd.DataFrame, metric: Metric, *, keys: Sequence[str] = KEYS, seed: int = 0
 ) -> Interval:
     """Return metric of `table` minus that of `baseline` over the rows whose `keys` both hold, paired.

@@ -18,7 +18,7 @@ from crystalsweep.metrics.geometry import Array, Indices, cells_of, minimum_imag
 from crystalsweep.metrics.settings import DEFAULT_RULES, CompositionRules, StructureRules
 from crystalsweep.structures.crystal import MASK, Crystal
 
-HEAVIEST = 103
+LAST_IN_SMACT = 103
 """Lr, the last element SMACT holds data for."""
 
 _STRUCTURE = StructureRules()
@@ -111,7 +111,7 @@ def compositionally_valid(species: NDArray[np.int64], rules: CompositionRules = 
     False for empty crystals, mask tokens and Z > 103, and where SMACT has no data.
     """
     numbers, counts = np.unique(species, return_counts=True)
-    if not len(numbers) or numbers[0] <= MASK or numbers[-1] > HEAVIEST:
+    if not len(numbers) or numbers[0] <= MASK or numbers[-1] > LAST_IN_SMACT:
         return False
     divisor = np.gcd.reduce(counts)
     return _balanced(tuple(numbers.tolist()), tuple((counts // divisor).tolist()), rules)

@@ -27,7 +27,7 @@ from crystalsweep.metrics.summary import EXTENDED, METRICS, SECONDARY, Metric, c
 
 Pairs = Literal["first", "all"] | Sequence[tuple[str, str]]
 
-COLUMNS = (
+VERDICT_COLUMNS = (
     *("metric", "a", "b", "difference", "low", "high", "p", "p_adjusted", "n", "clusters", "verdict", "better_is"),
     "note",
 )
@@ -64,8 +64,9 @@ def verdicts(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return one row per pair of tables and metric, with the columns `COLUMNS`; metrics that a table lacks are left
-    out.
+    """Return one row per pair of tables and metric, with the columns `VERDICT_COLUMNS`.
+
+    Metrics that a table lacks are left out.
 
     The verdict is `better` or `worse` (of a) where the corrected p is below `alpha`, else `not resolved`. Intervals
     cover 1 − alpha and are not corrected. A metric that both tables define for fewer than two parents has p NaN and is
@@ -95,7 +96,7 @@ def verdicts(
         _row(comparison, low, high, p, p_adjusted, alpha)
         for comparison, (low, high, p), p_adjusted in zip(comparisons, tested.tolist(), adjusted.tolist(), strict=True)
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:

@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from crystalsweep.data.elements import atomic_number, element_symbol
+from crystalsweep.metrics.bootstrap import clustered_shares
 from crystalsweep.metrics.distributions import CRYSTAL_SYSTEMS, crystal_system_of
-from crystalsweep.metrics.resampled import clustered_shares
 from crystalsweep.plots.style import (
     DASHES,
     PALETTE,

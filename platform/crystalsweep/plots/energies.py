@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
 
-from crystalsweep.metrics.resampled import clustered_median
+from crystalsweep.metrics.bootstrap import clustered_median
 from crystalsweep.plots.style import MARKERS, PALETTE, REFERENCE, error_bars, models_of, save
 from crystalsweep.plots.style import panels as make_panels
 

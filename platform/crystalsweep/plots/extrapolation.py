@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from crystalsweep.metrics.resampled import area_over_sigma
 from crystalsweep.metrics.summary import METRICS, Metric, summarise
 from crystalsweep.plots.style import (
     DASHES,
@@ -94,7 +93,7 @@ def _line(axis: Axes, rows: pd.DataFrame, shift: float, index: int, label: str) 
 
 def _area(table: pd.DataFrame, metric: Metric, *, interval: bool = True) -> str:
     """Return what the legend adds to a name; nothing where the area is undefined."""
-    area = area_over_sigma(metric, table, n_resamples=1000 if interval else 1)
+    area = metric.area_over_sigma(table, n_resamples=1000 if interval else 1)
     if np.isnan(area.mean):
         return ""
     return f": area {area}" if interval and np.isfinite(area.low) else f": area {area.mean:.3f}"

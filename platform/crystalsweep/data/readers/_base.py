@@ -21,7 +21,7 @@ ID_COLUMNS = ("material_id", "id")
 MISSING_ID = Problem("missing id", "", "fill the id column, or drop the column to have rows numbered")
 
 
-class Row(NamedTuple):
+class SourceRow(NamedTuple):
     """One structure of the source: a crystal, or the reason why not."""
 
     where: str
@@ -45,7 +45,7 @@ class Reader(ABC):
         """Return rows to come where that is cheap to know, for a progress bar."""
 
     @abstractmethod
-    def rows(self, path: Path) -> Iterator[Row]:
+    def rows(self, path: Path) -> Iterator[SourceRow]:
         """Yield every row in order; raises `DataError` if the file as a whole is not of this form."""
 
 

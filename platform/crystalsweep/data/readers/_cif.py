@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from crystalsweep.data.checks import Problem, implicit_hydrogens, partial_occupancy, unknown_symbols
 from crystalsweep.data.elements import atomic_number
 from crystalsweep.data.readers._base import admit
-from crystalsweep.data.readers._cif_limits import TooLargeError, bounded_parser, too_large
+from crystalsweep.data.readers._cif_limits import TooLargeError, bounded_parser, too_large_problem
 from crystalsweep.structures.crystal import Crystal
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _parse(text: str) -> Structure | Problem:
             parser = bounded_parser(text)
             structures = parser.parse_structures(primitive=False)
         except TooLargeError as error:
-            return too_large(error)
+            return too_large_problem(error)
         except Exception as error:
             return _why_unparsable(error, _reasons(locals().get("parser")))
     if len(structures) > 1:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from crystalsweep.data.checks import Problem
-from crystalsweep.data.readers._limits import MAX_ATOMS, TOO_LARGE
+from crystalsweep.data.readers._limits import MAX_ATOMS_READ, TOO_LARGE
 
 if TYPE_CHECKING:
     from pymatgen.io.cif import CifBlock, CifParser
@@ -74,8 +74,8 @@ def _parser() -> type[CifParser]:
 
         def _bounded(self, data: CifBlock, operations: list[Any]) -> list[Any]:
             self._atoms = getattr(self, "_atoms", 0) + len(operations) * len(data.data.get(_SITES[0], ()))
-            if self._atoms > MAX_ATOMS:
-                _stop(f"{self._atoms:,} sites × symmetry operations", MAX_ATOMS)
+            if self._atoms > MAX_ATOMS_READ:
+                _stop(f"{self._atoms:,} sites × symmetry operations", MAX_ATOMS_READ)
             return operations
 
     return BoundedParser
@@ -104,14 +104,16 @@ def bounded_parser(text: str) -> CifParser:
     return _parser().from_str(plain)
 
 
-def too_large(error: TooLargeError) -> Problem:
+def too_large_problem(error: TooLargeError) -> Problem:
     """Return the row's problem."""
     return Problem(TOO_LARGE, str(error), _REDUCE)
 
 
 def too_many_characters(count: int) -> Problem | None:
     """Return whether a CIF of this many bytes or characters is refused unread."""
-    return too_large(TooLargeError(_exceeded(f"{count:,} bytes", MAX_CHARACTERS))) if count > MAX_CHARACTERS else None
+    if count <= MAX_CHARACTERS:
+        return None
+    return too_large_problem(TooLargeError(_exceeded(f"{count:,} bytes", MAX_CHARACTERS)))
 
 
 def _plain(text: str) -> str:

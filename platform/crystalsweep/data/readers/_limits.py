@@ -10,7 +10,7 @@ import numpy as np
 
 from crystalsweep.data.checks import MIN_VOLUME, Problem, RawStructure
 
-MAX_ATOMS = 10_000
+MAX_ATOMS_READ = 10_000
 """Atoms of one crystal."""
 
 MAX_DENSITY = 2.0
@@ -32,8 +32,8 @@ def size_problem(raw: RawStructure) -> Problem | None:
     """Report more atoms, a denser or a more skewed cell than can be searched. What else is wrong is left to other
     checks."""
     atoms = max(len(raw.species), raw.frac.size // 3)
-    if atoms > MAX_ATOMS:
-        return Problem(TOO_LARGE, f"{atoms:,} atoms, at most {MAX_ATOMS:,} are read", "give a smaller cell")
+    if atoms > MAX_ATOMS_READ:
+        return Problem(TOO_LARGE, f"{atoms:,} atoms, at most {MAX_ATOMS_READ:,} are read", "give a smaller cell")
     if raw.lattice.size != 9 or not np.isfinite(raw.lattice).all():
         return None
     with np.errstate(all="ignore"):  # what overflows is refused as too long elsewhere

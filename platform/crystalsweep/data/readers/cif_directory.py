@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import Reader, Row
+from crystalsweep.data.readers._base import Reader, SourceRow
 from crystalsweep.data.readers._cif import crystal_from_cif
 from crystalsweep.data.readers._cif_limits import too_many_characters
 from crystalsweep.structures.crystal import Crystal
@@ -26,13 +26,13 @@ class CifDirectoryReader(Reader):
         """Return the number of files."""
         return len(_files(path))
 
-    def rows(self, path: Path) -> Iterator[Row]:
+    def rows(self, path: Path) -> Iterator[SourceRow]:
         """Yield one row per file; `DataError` for a directory without CIFs."""
         files = _files(path)
         if not files:
             raise DataError(f"{path}: no .cif files in this directory; give the directory that holds them")
         for file in files:
-            yield Row(file.name, file.stem, _outcome(file))
+            yield SourceRow(file.name, file.stem, _outcome(file))
 
 
 def _outcome(file: Path) -> Crystal | Problem:

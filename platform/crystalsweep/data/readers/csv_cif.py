@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Reader, Row
+from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Reader, SourceRow
 from crystalsweep.data.readers._cif import crystal_from_cif
 from crystalsweep.structures.crystal import Crystal
 
@@ -21,7 +21,7 @@ MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>"}
 MAX_CELL = 1 << 30
 """Characters; the csv module's own limit of 131,072 is less than the CIF of a large cell."""
 
-Record = dict[str, str | None]
+_Record = dict[str, str | None]
 
 
 class CsvCifReader(Reader):
@@ -36,17 +36,17 @@ class CsvCifReader(Reader):
     def count(self, path: Path) -> None:
         """Return None: the number of rows is unknown, for CIFs hold line breaks."""
 
-    def rows(self, path: Path) -> Iterator[Row]:
+    def rows(self, path: Path) -> Iterator[SourceRow]:
         """Yield one row per record; `DataError` if there is no column `cif`."""
         columns, records = _records(path)
         id_column = next((name for name in ID_COLUMNS if name in columns), None)
         labels = [name for name in columns if name not in ("cif", *ID_COLUMNS) and _is_label(name, records)]
         for number, record in enumerate(records, start=1):
             row_id = f"{path.stem}-{number}" if id_column is None else (record.get(id_column) or "").strip()
-            yield Row(f"{path.name} row {number}", row_id, _outcome(record, row_id, labels))
+            yield SourceRow(f"{path.name} row {number}", row_id, _outcome(record, row_id, labels))
 
 
-def _records(path: Path) -> tuple[list[str], list[Record]]:
+def _records(path: Path) -> tuple[list[str], list[_Record]]:
     limit = csv.field_size_limit(MAX_CELL)
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
@@ -64,7 +64,7 @@ def _records(path: Path) -> tuple[list[str], list[Record]]:
     return columns, records
 
 
-def _outcome(record: Record, row_id: str, labels: list[str]) -> Crystal | Problem:
+def _outcome(record: _Record, row_id: str, labels: list[str]) -> Crystal | Problem:
     if not row_id:
         return MISSING_ID
     if None in record:
@@ -85,7 +85,7 @@ def _number(cell: str | None) -> float | None:
         return None
 
 
-def _is_label(name: str, records: list[Record]) -> bool:
+def _is_label(name: str, records: list[_Record]) -> bool:
     """Return whether at least half of the filled cells are numbers: one typing error does not cost the others their
     label."""
     if not name or name.startswith("Unnamed:"):

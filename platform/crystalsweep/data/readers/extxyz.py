@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crystalsweep.data.checks import Problem, unknown_symbols
 from crystalsweep.data.elements import atomic_number
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import ID_COLUMNS, Reader, Row, admit
+from crystalsweep.data.readers._base import ID_COLUMNS, Reader, SourceRow, admit
 from crystalsweep.structures.crystal import Crystal
 
 BROKEN = "broken frame"
@@ -27,7 +27,7 @@ RESERVED = {"lattice", "properties", "pbc", *ID_COLUMNS}
 _PAIR = re.compile(r"""("[^"]*"|[^\s="]+)=("[^"]*"|\[[^\]]*\]|\{[^}]*\}|\S+)""")
 _COUNT = re.compile(r"\s*\d+\s*$")
 
-Frame = tuple[str, list[str]] | Problem
+_Frame = tuple[str, list[str]] | Problem
 """Comment line and lines of atoms."""
 
 
@@ -43,7 +43,7 @@ class ExtxyzReader(Reader):
     def count(self, path: Path) -> None:
         """Return None: the number of frames is unknown before reading."""
 
-    def rows(self, path: Path) -> Iterator[Row]:
+    def rows(self, path: Path) -> Iterator[SourceRow]:
         """Yield one row per frame; `DataError` for a file without any."""
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         if not any(line.strip() for line in lines):
@@ -51,14 +51,14 @@ class ExtxyzReader(Reader):
         for number, frame in enumerate(_frames(lines), start=1):
             row_id = f"{path.stem}-{number}"
             if isinstance(frame, Problem):
-                yield Row(f"{path.name} frame {number}", row_id, frame)
+                yield SourceRow(f"{path.name} frame {number}", row_id, frame)
                 continue
             info = _info(frame[0])
             row_id = next((info[name] for name in ID_COLUMNS if name in info), row_id)
-            yield Row(f"{path.name} frame {number}", row_id, _outcome(row_id, info, frame[1]))
+            yield SourceRow(f"{path.name} frame {number}", row_id, _outcome(row_id, info, frame[1]))
 
 
-def _frames(lines: list[str]) -> Iterator[Frame]:
+def _frames(lines: list[str]) -> Iterator[_Frame]:
     """Yield frames; after a broken one, reading goes on at the next line that holds only a number: no line of atoms
     does."""
     start = 0

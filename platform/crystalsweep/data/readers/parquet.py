@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Reader, Row, admit
+from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Reader, SourceRow, admit
 from crystalsweep.structures.crystal import Crystal
 
 STRUCTURE_COLUMNS = ("atomic_numbers", "lattice", "frac_coords")
@@ -37,7 +37,7 @@ class ParquetReader(Reader):
         with _opened(path) as file:
             return int(file.metadata.num_rows)
 
-    def rows(self, path: Path) -> Iterator[Row]:
+    def rows(self, path: Path) -> Iterator[SourceRow]:
         """Yield one row per crystal; `DataError` if a structure column is missing."""
         with _opened(path) as file:
             schema = file.schema_arrow
@@ -50,7 +50,7 @@ class ParquetReader(Reader):
                 for record in _records(batch):
                     number += 1
                     row_id = _row_id(record[id_column]) if id_column else f"{path.stem}-{number}"
-                    yield Row(f"{path.name} row {number}", row_id, _outcome(record, row_id, labels))
+                    yield SourceRow(f"{path.name} row {number}", row_id, _outcome(record, row_id, labels))
 
 
 def _opened(path: Path) -> pq.ParquetFile:

@@ -14,11 +14,15 @@ from typing import Any
 import pandas as pd
 
 from crystalsweep.config import suggestion
-from crystalsweep.metrics.summary import MATCHING, METRICS, SCORE, SECONDARY, Metric, available
+from crystalsweep.metrics.summary import MATCHING_METRICS, METRICS, ROW_SCORE, SECONDARY, Metric, available
 from crystalsweep.metrics.verdicts import verdicts
 from crystalsweep.registry.gates.gate import Check, Gate
 
-JUDGED = {metric.name: metric for metric in (SCORE, *METRICS, *SECONDARY, *MATCHING) if metric.name != "uniqueness"}
+JUDGED = {
+    metric.name: metric
+    for metric in (ROW_SCORE, *METRICS, *SECONDARY, *MATCHING_METRICS)
+    if metric.name != "uniqueness"
+}
 """Metrics that a promotion can be decided by; whether a crystal is unique depends on the others, so it is none."""
 
 GUARDED = (*(metric.name for metric in METRICS), "masked_accuracy", "match_rate")

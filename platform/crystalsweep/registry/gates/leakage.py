@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from crystalsweep.data import load_data
-from crystalsweep.metrics.duplicates import MATCHER_ERRORS, Comparable, fits, too_large, unscorable
+from crystalsweep.metrics.duplicates import MATCHER_ERRORS, Comparable, fits, too_large_to_match, unscorable
 from crystalsweep.metrics.settings import MatcherTolerances, MetricConfig
 from crystalsweep.networks.checkpoint import PUBLISHED, UNKNOWN
 from crystalsweep.registry.gates.gate import Check, Gate, Number
@@ -104,7 +104,7 @@ def _repeats(a: Comparable, b: Comparable, tolerances: MatcherTolerances) -> boo
     cell."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    if a.reduced is None or b.reduced is None or too_large(a.crystal) or too_large(b.crystal):
+    if a.reduced is None or b.reduced is None or too_large_to_match(a.crystal) or too_large_to_match(b.crystal):
         return False
     small, large = sorted((a.reduced, b.reduced), key=len)
     if len(small) == len(large) or len(large) % len(small):

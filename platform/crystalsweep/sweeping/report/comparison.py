@@ -10,7 +10,7 @@ import pandas as pd
 
 from crystalsweep.evaluation.report import Row, Table
 from crystalsweep.metrics import KEYS, SHOWN
-from crystalsweep.metrics.verdicts import COLUMNS, n_comparisons, verdicts
+from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, n_comparisons, verdicts
 
 SEEDED = (*KEYS, "seed")
 """Columns that pair rows: the same corrupted crystal, restored by trainings of the same seed."""
@@ -73,7 +73,9 @@ def compare(tables: Mapping[str, pd.DataFrame], pairs: Sequence[Pair], keys: Seq
         keys: Columns that pair rows.
     """
     compared = [(a, b) for a, b in pairs if _shared(tables[a], tables[b], keys) > 1]
-    frame = verdicts(tables, SHOWN, pairs=compared, keys=keys) if compared else pd.DataFrame(columns=list(COLUMNS))
+    frame = (
+        verdicts(tables, SHOWN, pairs=compared, keys=keys) if compared else pd.DataFrame(columns=list(VERDICT_COLUMNS))
+    )
     return Comparison(frame=frame, alone=[pair for pair in pairs if pair not in compared])
 
 
