@@ -39,16 +39,16 @@ PATIENCE = 30
 
 PRELUDE = """
 import os, subprocess, sys, time
-from crystalsweep.sweeping.display.display import Picture, Row, display
+from crystalsweep.sweeping.display.display import Snapshot, TrainingRow, display
 
 def row(number, status="running", epoch=1, **more):
     value = {} if epoch == 0 else {"value": 0.5 + number / 100, "low": 0.48 + number / 100, "high": 0.52 + number / 100}
     given = {"shown": f"σ=0.{number} w_W=1", "epochs": 4, "losses": "L_species 0.913 L_position 0.204"} | value | more
-    return Row(key=f"{number:04d}-s0", status=status, epoch=epoch, **given)
+    return TrainingRow(key=f"{number:04d}-s0", status=status, epoch=epoch, **given)
 
 def picture(*rows, **more):
     given = {"title": "joint", "stage": "gan", "objective": "Score", "planned": len(rows)} | more
-    return Picture(rows=list(rows), **given)
+    return Snapshot(rows=list(rows), **given)
 """
 TELL = """
 with display(json=False) as shown:

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.cli.leaderboard import leaderboard
 from crystalsweep.data import load_data
 from crystalsweep.evaluation.outcome import FILE, Outcome, figures, metrics_of
 from crystalsweep.evaluation.protocol import evaluate_references
 from crystalsweep.evaluation.publishing import log_evaluation
-from crystalsweep.evaluation.run import REQUEST, write_tables, write_text
+from crystalsweep.evaluation.run import REQUEST, write_tables
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.leaderboard.measures import all_pairs, interval
@@ -364,8 +365,8 @@ def _log_evaluation(
     )
     folder.mkdir()
     write_tables(folder, table, store.references)
-    write_text(folder / REQUEST, json.dumps({"name": name}))
-    write_text(folder / FILE, outcome.model_dump_json())
+    write_whole(folder / REQUEST, json.dumps({"name": name}))
+    write_whole(folder / FILE, outcome.model_dump_json())
     log_evaluation(store.tracker, outcome, folder, run)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, TypedDict
 
-from crystalsweep.artifacts.atomic import partial_name
+from crystalsweep.artifacts.atomic import file_sha256, partial_name
 
 MANIFEST = "MANIFEST.json"
 """Names every other file of an archive; not among the files of the folder."""
@@ -147,7 +147,7 @@ def pack(folder: Path, file: Path) -> str:
                             raise ValueError(f"{folder / path} changed while it was packed; pack again")
                 stream.flush()
                 os.fsync(stream.fileno())
-            digest = _record(partial)["sha256"]
+            digest = file_sha256(partial)
             partial.replace(file)
         finally:
             partial.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""Names of folders that are being written or freed. Each tells which process is at it, and so whether it still is."""
+"""Files and folders that appear at once and whole, and the names that they have until then.
+
+Each such name tells which process is at it, and so whether it still is.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,30 @@ def partial_name(target: str) -> Iterator[str]:
         yield name
     finally:
         _under_way.discard(name)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a file to write beside `path`; at the end of the block it becomes `path` at once, if nothing failed."""
+    with partial_name(path.name) as name:
+        partial = path.with_name(name)
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def target_of(name: str) -> str | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 from pathlib import Path
 
 from crystalsweep.artifacts.archive import check, manifest
+from crystalsweep.artifacts.atomic import file_sha256
 
 FILES = "FILES.json"
 """Sha256 and size of every other file of a version."""
@@ -27,7 +27,7 @@ def seal(folder: Path) -> str:
 
 def seal_of(folder: Path) -> str:
     """Return sha256 of a version's `FILES.json`."""
-    return sha256((folder / FILES).read_bytes()).hexdigest()
+    return file_sha256(folder / FILES)
 
 
 def require_sealed(folder: Path, expected: str | None = None) -> None:

@@ -66,12 +66,12 @@ def leaderboard(
     """
     with told_in_a_line():
         from crystalsweep.evaluation.publishing import connect
-        from crystalsweep.leaderboard.board import build
+        from crystalsweep.leaderboard.board import build_board
         from crystalsweep.leaderboard.text import board_frame, board_json, board_text
 
         where = storage or default_storage()
         uri = _address(tracking_uri, where)
-        board = build(
+        board = build_board(
             connect(uri),
             runs,
             where / "downloads",
@@ -88,9 +88,9 @@ def leaderboard(
         if csv:
             board_frame(board).to_csv(csv, index=False)
         if out:
-            from crystalsweep.leaderboard.page import write_page
+            from crystalsweep.leaderboard.page import write_board_page
 
-            write_page(board, out, uri)
+            write_board_page(board, out, uri)
     for written in (csv, out):
         if written:
             click.echo(f"written: {written}", err=as_json)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.inference.locate import UnknownReferenceError, locate
 from crystalsweep.inference.restorer import Restorer
 from crystalsweep.metrics.baselines import Baseline, ground_truth, identity, most_common_species
@@ -73,7 +73,7 @@ def find_model(reference: str, tracker: Tracker | None, downloads: Path, train_c
         rows = ", ".join(name.replace(" ", "-") for name in REFERENCES)
         raise ValueError(f"{error}, or one of {rows}") from error
     model = Restorer.of(resolved, reference)
-    weights = hashlib.sha256((model.folder / "generator.safetensors").read_bytes()).hexdigest()
+    weights = file_sha256(model.folder / "generator.safetensors")
     return Evaluated(
         name=model.info.stage, restorer=model.generator, info=model.info, run=model.run, weights_sha256=weights
     )

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from crystalsweep.data.abundance import plot_abundance
-from crystalsweep.evaluation.report import Picture
 from crystalsweep.metrics.strata import STRATA
+from crystalsweep.pages.content import Picture
 from crystalsweep.plots.distributions import plot_distributions
 from crystalsweep.plots.energies import plot_energies
 from crystalsweep.plots.extrapolation import plot_extrapolation

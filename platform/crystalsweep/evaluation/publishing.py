@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.config import as_parameters
 from crystalsweep.evaluation.outcome import Outcome
 from crystalsweep.evaluation.run import REQUEST
@@ -56,7 +56,7 @@ def _impatient() -> Iterator[None]:
 
 def log_evaluation(tracker: Tracker, outcome: Outcome, folder: Path, run: str | None) -> str:
     """Log to `run`, or to a new run where there is none; returns its id. What was logged before is not logged again."""
-    request = hashlib.sha256((folder / REQUEST).read_bytes()).hexdigest()[:16]
+    request = file_sha256(folder / REQUEST)[:16]
     if run is None:
         return _log_alone(tracker, outcome, folder, request)
     tags = tracker.client.get_run(run).data.tags

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 
 from crystalsweep.evaluation.outcome import Figure, Outcome, metrics_of
+from crystalsweep.pages.content import Picture, Section, Table, TableRow
+from crystalsweep.pages.render import render
 
-FILE = "report.html"
+REPORT_FILE = "report.html"
 
 HEADLINE = (
     "score",
@@ -40,52 +38,9 @@ NOVELTY = (
 """Columns of the second table."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """Cells are text, or a `Figure` as a dict."""
-
-    cells: list[Any]
-    highlighted: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table of a section."""
-
-    heads: list[str]
-    rows: list[Row]
-    title: str = ""
-    note: str = ""
-    folded: str = ""
-    """Text to click on, where the table is hidden at first."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A plot with its caption."""
-
-    title: str
-    caption: str
-    data: str
-    """PNG in base64; empty where it was not drawn."""
-
-    @classmethod
-    def of(cls, path: Path, title: str, caption: str) -> Picture:
-        """Make a picture from a file."""
-        return cls(title=title, caption=caption, data=base64.b64encode(path.read_bytes()).decode())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A heading and what is below it."""
-
-    title: str
-    text: str = ""
-    tables: list[Table] = field(default_factory=list)
-    figures: list[Picture] = field(default_factory=list)
-
-
-def render(outcome: Outcome, verdicts: pd.DataFrame, pictures: Mapping[str, Sequence[Picture]], folder: Path) -> Path:
+def write_report(
+    outcome: Outcome, verdicts: pd.DataFrame, pictures: Mapping[str, Sequence[Picture]], folder: Path
+) -> Path:
     """Write the page.
 
     Args:
@@ -102,10 +57,9 @@ def render(outcome: Outcome, verdicts: pd.DataFrame, pictures: Mapping[str, Sequ
     if outcome.rescored:
         sections.append(Section(title="Under other settings", tables=[_rescored(outcome)]))
     sections.append(Section(title="All metrics", tables=[_all(outcome), _definitions(outcome)]))
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = template.from_string(files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
     told = outcome.model_dump(mode="json", include={"model", "data", "settings", "versions", "metrics_lock"})
-    text = page.render(
+    text = render(
+        "evaluation/report.html.j2",
         title=f"Evaluation: {outcome.name}",
         lead=_lead(outcome),
         sections=sections,
@@ -114,7 +68,7 @@ def render(outcome: Outcome, verdicts: pd.DataFrame, pictures: Mapping[str, Sequ
         settings=json.dumps(told, indent=2),
         footer="Protocol and figures after Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672.",
     )
-    target = folder / FILE
+    target = folder / REPORT_FILE
     target.write_text(text, encoding="utf-8")
     return target
 
@@ -147,7 +101,7 @@ def _headline(outcome: Outcome, verdicts: pd.DataFrame) -> Section:
     titles = metric_titles(outcome)
     shown = headline_metrics(outcome)
     rows = [
-        Row(
+        TableRow(
             cells=[name, *(_cell(found.get(metric)) for metric in shown)],
             highlighted=name == outcome.name,
         )
@@ -168,7 +122,9 @@ def _novelty(outcome: Outcome, titles: Mapping[str, str]) -> list[Table]:
     if not shown:
         return []
     rows = [
-        Row(cells=[name, *(_cell(found[m]) if m in found else "–" for m in shown)], highlighted=name == outcome.name)
+        TableRow(
+            cells=[name, *(_cell(found[m]) if m in found else "–" for m in shown)], highlighted=name == outcome.name
+        )
         for name, found in outcome.rows.items()
         if any(metric in found for metric in shown)
     ]
@@ -204,13 +160,13 @@ _ROWS = {
 
 
 def _rows_explained(outcome: Outcome) -> Table:
-    rows = [Row(cells=[name, text]) for name, text in _ROWS.items() if any(name in row for row in outcome.rows)]
+    rows = [TableRow(cells=[name, text]) for name, text in _ROWS.items() if any(name in row for row in outcome.rows)]
     return Table(heads=["Row", ""], rows=rows, title="What the rows are")
 
 
 def _verdicts(verdicts: pd.DataFrame, titles: Mapping[str, str]) -> Table:
     rows = [
-        Row(
+        TableRow(
             cells=[
                 titles.get(row["metric"], row["metric"]),
                 f"{row['a']} − {row['b']}",
@@ -244,7 +200,7 @@ def _strata(outcome: Outcome) -> list[Table]:
         bins = list(dict.fromkeys(row["stratum"] for row in rows))
         found = {(row["stratum"], row["metric"]): row for row in rows}
         lines = [
-            Row(cells=[str(each), *(found.get((each, metric), _UNDEFINED) for metric in metrics)]) for each in bins
+            TableRow(cells=[str(each), *(found.get((each, metric), _UNDEFINED) for metric in metrics)]) for each in bins
         ]
         tables.append(Table(folded=f"by {name}: the figures", heads=[name, *metrics], rows=lines))
     return tables
@@ -254,7 +210,7 @@ def _distributions(outcome: Outcome) -> list[Table]:
     if not outcome.distributions:
         return []
     rows = [
-        Row(cells=[name, each["measure"], _of(each), f"{each['floor']:.3f}", f"{each['floor_high']:.3f}"])
+        TableRow(cells=[name, each["measure"], _of(each), f"{each['floor']:.3f}", f"{each['floor_high']:.3f}"])
         for name, each in outcome.distributions.items()
     ]
     note = (
@@ -267,13 +223,13 @@ def _distributions(outcome: Outcome) -> list[Table]:
 def _energy(outcome: Outcome) -> list[Table]:
     if not outcome.energies:
         return []
-    rows = [Row(cells=[name, str(value)]) for name, value in outcome.energies.items()]
+    rows = [TableRow(cells=[name, str(value)]) for name, value in outcome.energies.items()]
     return [Table(heads=["", ""], rows=rows)]
 
 
 def _failures(outcome: Outcome) -> list[Table]:
     rows = [
-        Row(cells=[column, reason, f"{n:,}"])
+        TableRow(cells=[column, reason, f"{n:,}"])
         for column, found in outcome.failures.items()
         for reason, n in found.items()
     ]
@@ -284,14 +240,14 @@ def _replacement(outcome: Outcome) -> list[Table]:
     found = outcome.replacement
     if not found:
         return []
-    rows = [Row(cells=["novel crystals (valid, another composition)", f"{found['novel_crystals']:,}", "", ""])]
+    rows = [TableRow(cells=["novel crystals (valid, another composition)", f"{found['novel_crystals']:,}", "", ""])]
     for by in ("group", "family"):
         if kin := found.get(f"same_{by}"):
             text = f"replacements within one {by} of the periodic table" if by == "group" else "within one family"
-            rows.append(Row(cells=[text, f"{kin['share']:.3f}", f"{kin['expected']:.3f}", f"{kin['p']:.3f}"]))
+            rows.append(TableRow(cells=[text, f"{kin['share']:.3f}", f"{kin['expected']:.3f}", f"{kin['p']:.3f}"]))
     if mined := found.get("mined"):
         rows.append(
-            Row(
+            TableRow(
                 cells=[
                     f"ρ with mined P(A→B), {mined['cells']:,} pairs",
                     f"{mined['rho']:.3f}",
@@ -301,7 +257,7 @@ def _replacement(outcome: Outcome) -> list[Table]:
             )
         )
         specific = [f"{mined['rho_specific']:.3f}", "0", f"{mined['p_specific']:.3f}"]
-        rows.append(Row(cells=["the same without the popularity of B", *specific]))
+        rows.append(TableRow(cells=["the same without the popularity of B", *specific]))
     note = found.get("not_computed", "By chance and p: elements relabelled at random, 999 times.")
     return [Table(heads=["", "value", "by chance", "p"], rows=rows, note=note)]
 
@@ -320,10 +276,10 @@ def _rescored(outcome: Outcome) -> Table:
     rows = []
     for row, found in outcome.rows.items():
         own = [_cell(found.get(metric)) for metric in metrics]
-        rows.append(Row(cells=[row, "as evaluated", *own], highlighted=row == outcome.name))
+        rows.append(TableRow(cells=[row, "as evaluated", *own], highlighted=row == outcome.name))
         for name, each in outcome.rescored.items():
             if row in each.rows:
-                rows.append(Row(cells=["", name, *(_cell(each.rows[row].get(metric)) for metric in metrics)]))
+                rows.append(TableRow(cells=["", name, *(_cell(each.rows[row].get(metric)) for metric in metrics)]))
     note = "The same crystals, scored again by `crystalsweep rescore`; the settings are in metrics.json."
     return Table(heads=["", "settings", *metrics], rows=rows, note=note)
 
@@ -331,14 +287,14 @@ def _rescored(outcome: Outcome) -> Table:
 def _all(outcome: Outcome) -> Table:
     names = list(outcome.rows)
     metrics = list(dict.fromkeys(metric for found in outcome.rows.values() for metric in found))
-    rows = [Row(cells=[metric, *(_cell(outcome.rows[name].get(metric)) for name in names)]) for metric in metrics]
+    rows = [TableRow(cells=[metric, *(_cell(outcome.rows[name].get(metric)) for name in names)]) for metric in metrics]
     return Table(heads=["", *names], rows=rows, folded="every metric of every row")
 
 
 def _definitions(outcome: Outcome) -> Table:
     metrics = metrics_of(outcome.settings.metrics)
-    rows = [Row(cells=["score", SCORE_TEXT, "higher"])]
-    rows += [Row(cells=[metric.name, metric.definition, metric.direction]) for metric in metrics]
+    rows = [TableRow(cells=["score", SCORE_TEXT, "higher"])]
+    rows += [TableRow(cells=[metric.name, metric.definition, metric.direction]) for metric in metrics]
     return Table(heads=["Metric", "Definition", "better"], rows=rows, folded="what each metric means")
 
 

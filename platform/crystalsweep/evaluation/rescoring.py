@@ -11,6 +11,7 @@ from typing import Literal
 import pandas as pd
 from tqdm import tqdm
 
+from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.evaluation.outcome import (
     FILE,
     Figure,
@@ -23,7 +24,7 @@ from crystalsweep.evaluation.outcome import (
     variant,
 )
 from crystalsweep.evaluation.results import BOTH_READINGS, named, present, unique_within_conditions
-from crystalsweep.evaluation.run import read_tables, write_tables, write_text
+from crystalsweep.evaluation.run import read_tables, write_tables
 from crystalsweep.evaluation.scoring import ALL_ATOMS, MODEL, novelty
 from crystalsweep.evaluation.settings import metrics_lock, versions
 from crystalsweep.evaluation.structures import crystals_of
@@ -74,7 +75,7 @@ def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Outcome:
         rows=_rows(outcome, model, references, name, asked),
     )
     outcome = outcome.model_copy(update={"rescored": outcome.rescored | {name: rescored}})
-    write_text(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
+    write_whole(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
     present(folder, outcome, named({MODEL: model} | references, outcome.name), _parents(model))
     return outcome
 

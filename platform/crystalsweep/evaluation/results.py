@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.energies import sun
 from crystalsweep.evaluation.outcome import (
     FILE,
@@ -25,8 +26,8 @@ from crystalsweep.evaluation.outcome import (
     variant,
 )
 from crystalsweep.evaluation.pictures import draw
-from crystalsweep.evaluation.report import render
-from crystalsweep.evaluation.run import write_tables, write_text
+from crystalsweep.evaluation.report import write_report
+from crystalsweep.evaluation.run import write_tables
 from crystalsweep.evaluation.scoring import MODEL
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock, versions
 from crystalsweep.evaluation.spread import Tables
@@ -134,7 +135,7 @@ def finish(
         flags={row: found for row, found in ({"data": _about(data, tables, kind)} | flags(shown)).items() if found},
         failures=reasons(own),
     )
-    write_text(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
+    write_whole(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
     shutil.rmtree(folder / PLOTS, ignore_errors=True)  # of an earlier start
     present(folder, outcome, shown, true_crystals)
     return outcome
@@ -146,7 +147,7 @@ def present(folder: Path, outcome: Outcome, tables: Tables, true_crystals: Seque
     trained_at = outcome.model.get("config", {}).get("corruption", {}).get("sigma_noise")
     known = float(trained_at) if isinstance(trained_at, int | float) else None
     pictures = draw(own, outcome.name, folder / PLOTS, true_crystals, outcome.distributions, known)
-    render(outcome, _verdicts(tables, outcome.name), pictures, folder)
+    write_report(outcome, _verdicts(tables, outcome.name), pictures, folder)
 
 
 def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:

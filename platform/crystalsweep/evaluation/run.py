@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from tqdm import tqdm
 
+from crystalsweep.artifacts.atomic import is_abandoned, whole_file, write_whole
 from crystalsweep.evaluation.spread import Tables, Task, here, on_ray
 
 P = TypeVar("P")
@@ -43,10 +44,10 @@ def open_folder(folder: Path, request: dict[str, Any]) -> None:
                 "remove that folder"
             )
         return
-    if folder.exists() and any(path != _incomplete(file) for path in folder.iterdir()):
+    if folder.exists() and any(not is_abandoned(path) for path in folder.iterdir()):
         raise ValueError(f"{folder} holds other files; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(request, indent=2, sort_keys=True) + "\n")
+    write_whole(file, json.dumps(request, indent=2, sort_keys=True) + "\n")
 
 
 def _differences(found: Any, asked: Any, path: str = "") -> list[str]:
@@ -127,18 +128,6 @@ def read_tables(folder: Path) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write whole or not at all."""
-    incomplete = path.with_suffix(".incomplete")
-    table.to_parquet(incomplete, index=False, compression="zstd")
-    incomplete.replace(path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write whole or not at all."""
-    incomplete = _incomplete(path)
-    incomplete.write_text(text, encoding="utf-8")
-    incomplete.replace(path)
-
-
-def _incomplete(path: Path) -> Path:
-    return path.with_name(path.name + ".incomplete")
+    """Write a table whole or not at all."""
+    with whole_file(path) as partial:
+        table.to_parquet(partial, index=False, compression="zstd")

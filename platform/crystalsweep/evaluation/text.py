@@ -8,12 +8,13 @@ from tabulate import tabulate
 
 from crystalsweep.evaluation.outcome import Figure, Outcome
 from crystalsweep.evaluation.report import headline_metrics, metric_titles
+from crystalsweep.pages.text import with_interval
 
 
 def headline_text(outcome: Outcome) -> str:
     """Return the headline table with its warnings; the report has the rest."""
     titles, shown = metric_titles(outcome), headline_metrics(outcome)
-    rows = [[row, *(cell(found.get(name)) for name in shown)] for row, found in outcome.rows.items()]
+    rows = [[row, *(shown_figure(found.get(name)) for name in shown)] for row, found in outcome.rows.items()]
     lines = [tabulate(rows, headers=["", *(titles[name].lower() for name in shown)], disable_numparse=True)]
     lines += [f"! {row}: {sentence}" for row, found in outcome.flags.items() for sentence in found]
     for column, found in outcome.failures.items():
@@ -30,16 +31,14 @@ def rescored_text(outcome: Outcome, presets: Sequence[str]) -> str:
     for row, found in outcome.rows.items():
         if not any(row in outcome.rescored[preset].rows for preset in presets):
             continue
-        rows.append([row, "as evaluated", *(cell(found.get(name)) for name in metrics)])
+        rows.append([row, "as evaluated", *(shown_figure(found.get(name)) for name in metrics)])
         rows += [
-            ["", preset, *(cell(outcome.rescored[preset].rows.get(row, {}).get(name)) for name in metrics)]
+            ["", preset, *(shown_figure(outcome.rescored[preset].rows.get(row, {}).get(name)) for name in metrics)]
             for preset in presets
         ]
     return tabulate(rows, headers=["", "settings", *metrics], disable_numparse=True)
 
 
-def cell(figure: Figure | None) -> str:
-    """Return mean with its interval."""
-    if figure is None or figure.mean is None:
-        return "n = 0"
-    return f"{figure.mean:.3f}" + (f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None else "")
+def shown_figure(figure: Figure | None) -> str:
+    """Return a figure's mean with its interval, or that nothing defines it."""
+    return with_interval(figure.mean, figure.low, figure.high) if figure else with_interval(None, None, None)

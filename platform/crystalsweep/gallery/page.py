@@ -8,19 +8,21 @@ from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
-
 from crystalsweep.gallery.atoms import EDGES, columns, corners
 from crystalsweep.gallery.captions import heading, result
 from crystalsweep.gallery.specimens import Specimen
+from crystalsweep.pages.render import render
 
 
-def render(specimens: Sequence[Specimen], *, title: str) -> str:
+def gallery_page(specimens: Sequence[Specimen], *, title: str) -> str:
     """Return the page: a row per crystal, in which before, corrupted and after turn together."""
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     shown = [_shown(specimen) for specimen in specimens]
-    return template.from_string(_text("page.html.j2")).render(
-        title=title, specimens=shown, script=_text("3Dmol-min.js"), crystals=_json([each["drawn"] for each in shown])
+    return render(
+        "gallery/page.html.j2",
+        title=title,
+        specimens=shown,
+        script=_text("3Dmol-min.js"),
+        crystals=_json([each["drawn"] for each in shown]),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crystalsweep.gallery.cif import cif_with_masks
-from crystalsweep.gallery.page import render
+from crystalsweep.gallery.page import gallery_page
 from crystalsweep.gallery.picture import draw
 from crystalsweep.gallery.specimens import Specimen
 
@@ -21,7 +21,7 @@ def write_gallery(specimens: Sequence[Specimen], folder: Path, *, title: str) ->
     coordinates are not finite has none.
     """
     (folder / "cif").mkdir(parents=True, exist_ok=True)
-    (folder / PAGE).write_text(render(specimens, title=title), encoding="utf-8")
+    (folder / PAGE).write_text(gallery_page(specimens, title=title), encoding="utf-8")
     draw(specimens, folder / PICTURE, title=title)
     for number, specimen in enumerate(specimens, start=1):
         named = re.sub(r"[^\w.-]+", "_", specimen.before.id)[:80]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from crystalsweep.artifacts.addresses import without_password
 from crystalsweep.artifacts.archive import plain_files, unpack
-from crystalsweep.artifacts.atomic import is_abandoned, partial_name
+from crystalsweep.artifacts.atomic import file_sha256, is_abandoned, partial_name
 from crystalsweep.artifacts.places import checkpoint_folder, default_storage
 from crystalsweep.artifacts.seal import SEAL, require_sealed
 from crystalsweep.tracking.tracker import Tracker, open_tracker
@@ -110,9 +110,7 @@ def locate(reference: str, tracker: Tracker | None, downloads: Path) -> Location
 
 def _of_file(file: Path, downloads: Path) -> Path:
     if file.suffix.lower() == ".zip":
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        name = f"{_folder_name(file.stem)}-{digest[:16]}"
+        name = f"{_folder_name(file.stem)}-{file_sha256(file)[:16]}"
         return _kept(downloads / name, lambda into: unpack(file, into), str(file))
     beside = file.name == "checkpoint.json" or file.suffix == ".safetensors"
     if beside and (file.parent / "checkpoint.json").exists():

@@ -31,7 +31,7 @@ _BESIDE = (ROW_SCORE, *METRICS, *(metric for metric in SECONDARY if metric.name 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class BoardRow:
     """A run, or the runs of one setting."""
 
     name: str
@@ -56,12 +56,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """What `build` found."""
+    """What `build_board` found."""
 
     metric: Metric
     on: On
     where: str
-    rows: Sequence[Row]
+    rows: Sequence[BoardRow]
     groups: Sequence[tuple[int, ...]]
     """Rows of which no two are resolved, by position; the order is that of the letters."""
     references: Mapping[str, Interval]
@@ -86,7 +86,7 @@ class Board:
         return max((row.figure.clusters for row in self.rows), default=0)
 
 
-def build(
+def build_board(
     tracker: Tracker,
     named: Sequence[str],
     downloads: Path,
@@ -128,51 +128,19 @@ def build(
     chosen, others = comparable(entries, like)
     candidates = contenders(chosen, seeds=seeds)
     ordered = _ordered(candidates, measure)
-    tables, lost = fetch_tables(tracker, [entry for each in ordered[:top] for entry in each.entries], downloads)
-    lost |= unlike(tables)
-    shown = [each for each in ordered[:top] if not any(entry.run in lost for entry in each.entries)]
-    left_out += [*others, *(f"{run[:8]}: {why}" for run, why in lost.items())]
-    if not shown:
-        raise ValueError(f"no table of scores could be used: {'; '.join(left_out)}")
-    own = {each.name: [tables[entry.run] for entry in each.entries] for each in shown}
-    if not available([measure], pd.concat([table for each in own.values() for table in each[:1]])):
-        raise ValueError(f"{measure.name} is undefined in every row of these runs")
-    figures = {name: interval(measure, each) for name, each in own.items()}
+    tables, lost = _own_tables(tracker, ordered[:top], downloads)
+    left_out += [*others, *lost]
+    _require_defined(tables, measure, left_out)
+    figures = {name: interval(measure, each) for name, each in tables.items()}
+    shown = [each for each in ordered[:top] if each.name in tables]
     ranked = sorted(shown, key=lambda each: _from_the_best(figures[each.name].mean, measure))
-    verdicts = all_pairs(measure, {each.name: own[each.name] for each in ranked})
-    position = {each.name: i for i, each in enumerate(ranked)}
-    won = _won(verdicts, position)
-    groups = tie_groups(len(ranked), won)
-    known_as, places = aliases(tracker), ranks(len(ranked), won)
-    varied = _varied([entry for each in ranked for entry in each.entries], seeds=seeds)
-    marks = letters(len(ranked), groups)
-    rows = [
-        Row(
-            name=each.name,
-            rank=places[i],
-            letters=marks[i],
-            figure=figures[each.name],
-            beside={
-                other.name: interval(other, own[each.name])
-                for other in available(_BESIDE, own[each.name][0])
-                if other is not measure
-            },
-            runs=[entry.run for entry in each.entries],
-            experiment=each.entries[0].experiment,
-            control=each.entries[0].control,
-            sweep=_sweep_name(each.entries[0], found),
-            aliases=[alias for entry in each.entries for alias in known_as.get(entry.run, [])],
-            settings={key: each.entries[0].params.get(key, "") for key in varied},
-            between_seeds=spread(measure, own[each.name]),
-        )
-        for i, each in enumerate(ranked)
-    ]
+    verdicts = all_pairs(measure, {each.name: tables[each.name] for each in ranked})
+    won = _won(verdicts, {each.name: i for i, each in enumerate(ranked)})
+    groups, known_as = tie_groups(len(ranked), won), aliases(tracker)
+    rows = _rows(ranked, tables, figures, measure, won, groups, known_as, found, seeds=seeds)
     beside = references(measure.name, [*(e for each in ranked for e in each.entries), *chosen], found.sweeps)
-    strata = pd.DataFrame()
-    if by is not None:
-        own_strata = {name: pd.concat(each, ignore_index=True) for name, each in own.items()}
-        known = fetch_references(tracker, ranked[0].entries[0], downloads)
-        strata = _strata(measure, own_strata | {k: v for k, v in known.items() if k in beside}, by)
+    notes = _notes(measure, rows, verdicts, len(candidates), tables, ranked)
+    below = _below(measure, ordered, [each.name for each in ranked], known_as)
     return Board(
         metric=measure,
         on=on,
@@ -183,13 +151,81 @@ def build(
         verdicts=verdicts,
         candidates=len(candidates),
         left_out=left_out,
-        notes=[
-            *_notes(measure, rows, verdicts, len(candidates), own, ranked),
-            *_below(measure, ordered, [each.name for each in ranked], known_as),
-        ],
-        strata=strata,
+        notes=[*notes, *below],
+        strata=_by_stratum(tracker, ranked, tables, set(beside), measure, by, downloads) if by else pd.DataFrame(),
         by=by or "",
     )
+
+
+def _own_tables(
+    tracker: Tracker, top: Sequence[Contender], downloads: Path
+) -> tuple[dict[str, list[pd.DataFrame]], list[str]]:
+    """Return the tables of scores of the best by name, and why some of them cannot be had or paired."""
+    tables, lost = fetch_tables(tracker, [entry for each in top for entry in each.entries], downloads)
+    lost |= unlike(tables)
+    kept = [each for each in top if not any(entry.run in lost for entry in each.entries)]
+    own = {each.name: [tables[entry.run] for entry in each.entries] for each in kept}
+    return own, [f"{run[:8]}: {why}" for run, why in lost.items()]
+
+
+def _require_defined(own: Mapping[str, Sequence[pd.DataFrame]], metric: Metric, left_out: Sequence[str]) -> None:
+    if not own:
+        raise ValueError(f"no table of scores could be used: {'; '.join(left_out)}")
+    if not available([metric], pd.concat([table for each in own.values() for table in each[:1]])):
+        raise ValueError(f"{metric.name} is undefined in every row of these runs")
+
+
+def _rows(
+    ranked: Sequence[Contender],
+    tables: Mapping[str, Sequence[pd.DataFrame]],
+    figures: Mapping[str, Interval],
+    measure: Metric,
+    won: Sequence[tuple[int, int]],
+    groups: Sequence[tuple[int, ...]],
+    known_as: Mapping[str, Sequence[str]],
+    found: Found,
+    *,
+    seeds: bool,
+) -> list[BoardRow]:
+    """Return what is shown of each contender, the best first."""
+    places, marks = ranks(len(ranked), won), letters(len(ranked), groups)
+    varied = _varied([entry for each in ranked for entry in each.entries], seeds=seeds)
+    return [
+        BoardRow(
+            name=each.name,
+            rank=places[i],
+            letters=marks[i],
+            figure=figures[each.name],
+            beside={
+                other.name: interval(other, tables[each.name])
+                for other in available(_BESIDE, tables[each.name][0])
+                if other is not measure
+            },
+            runs=[entry.run for entry in each.entries],
+            experiment=each.entries[0].experiment,
+            control=each.entries[0].control,
+            sweep=_sweep_name(each.entries[0], found),
+            aliases=[alias for entry in each.entries for alias in known_as.get(entry.run, [])],
+            settings={key: each.entries[0].params.get(key, "") for key in varied},
+            between_seeds=spread(measure, tables[each.name]),
+        )
+        for i, each in enumerate(ranked)
+    ]
+
+
+def _by_stratum(
+    tracker: Tracker,
+    ranked: Sequence[Contender],
+    tables: Mapping[str, Sequence[pd.DataFrame]],
+    beside: set[str],
+    measure: Metric,
+    by: str,
+    downloads: Path,
+) -> pd.DataFrame:
+    """Return the means of rows and references in each bin of a stratum."""
+    own = {name: pd.concat(each, ignore_index=True) for name, each in tables.items()}
+    known = fetch_references(tracker, ranked[0].entries[0], downloads)
+    return _strata(measure, own | {name: table for name, table in known.items() if name in beside}, by)
 
 
 def _entries(tracker: Tracker, found: Found, downloads: Path, metric: Metric, on: On) -> tuple[list[Entry], list[str]]:
@@ -261,7 +297,7 @@ def _strata(metric: Metric, tables: Mapping[str, pd.DataFrame], by: str) -> pd.D
 
 def _notes(
     metric: Metric,
-    rows: Sequence[Row],
+    rows: Sequence[BoardRow],
     verdicts: pd.DataFrame,
     candidates: int,
     tables: Mapping[str, Sequence[pd.DataFrame]],

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from crystalsweep.artifacts.addresses import shown_address
-from crystalsweep.evaluation.report import SCORE_TEXT, Picture
-from crystalsweep.leaderboard.board import FEW, Board, Row
+from crystalsweep.evaluation.report import SCORE_TEXT
+from crystalsweep.leaderboard.board import FEW, Board, BoardRow
 from crystalsweep.leaderboard.text import headline, reading, seeds, strata_cells, strata_note
 from crystalsweep.leaderboard.ties import letter
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.summary import EXTENDED, METRICS, ROW_SCORE, SECONDARY
+from crystalsweep.pages.content import Picture
+from crystalsweep.pages.render import render
 from crystalsweep.plots.leaderboard import Drawn, plot_leaderboard
 
 _TITLES = {metric.name: metric.title for metric in (ROW_SCORE, *METRICS, *SECONDARY, *EXTENDED)}
@@ -26,14 +25,13 @@ _BINS = 40
 """Bins of a stratum shown at most."""
 
 
-def write_page(board: Board, target: Path, tracking_uri: str) -> Path:
+def write_board_page(board: Board, target: Path, tracking_uri: str) -> Path:
     """Write the page; runs of a server are links to its UI."""
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = template.from_string(files(__package__).joinpath("leaderboard.html.j2").read_text(encoding="utf-8"))
     beside = [name for name in _TITLES if any(name in row.beside for row in board.rows)]
     settings = list(dict.fromkeys(key for row in board.rows for key in row.settings))[:_COLUMNS]
     definition = SCORE_TEXT if board.metric is ROW_SCORE else board.metric.definition
-    text = page.render(
+    text = render(
+        "leaderboard/leaderboard.html.j2",
         headline=headline(board),
         lead=f"{definition[0].upper()}{definition[1:]}.",
         board=board,
@@ -52,7 +50,7 @@ def write_page(board: Board, target: Path, tracking_uri: str) -> Path:
     return target
 
 
-def _shown(row: Row, tracking_uri: str) -> dict[str, Any]:
+def _shown(row: BoardRow, tracking_uri: str) -> dict[str, Any]:
     server = shown_address(tracking_uri).rstrip("/")
     base = f"{server}/#/experiments/{row.experiment}/runs/" if server.startswith("http") else ""
     return {
@@ -90,7 +88,7 @@ def _picture(board: Board) -> Picture:
         path = plot_leaderboard(
             drawn, board.groups, levels, f"{board.metric.title} ({unit})", Path(scratch) / "leaderboard.png"
         )
-        return Picture.of(path, "", "")
+        return Picture.of(path)
 
 
 def _strata(board: Board) -> dict[str, Any] | None:

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
-from crystalsweep.leaderboard.board import FEW, Board, Row
+from crystalsweep.leaderboard.board import FEW, Board, BoardRow
 from crystalsweep.leaderboard.ties import letter
 from crystalsweep.metrics.bootstrap import Interval
+from crystalsweep.pages.text import with_interval
 
 WIDTH = 120
 """Of sentences on a terminal."""
@@ -45,19 +46,17 @@ def headline(board: Board) -> str:
 
 
 def cell(interval: Interval) -> str:
-    """Return mean with its interval, as far as there is one."""
-    if math.isnan(interval.mean):
-        return "undefined"
-    return f"{interval.mean:.3f}" if math.isnan(interval.low) else str(interval)
+    """Return a mean with its interval, as far as there is one."""
+    return with_interval(interval.mean, interval.low, interval.high, undefined="undefined")
 
 
-def named(row: Row) -> str:
+def named(row: BoardRow) -> str:
     """Return a row's name with what marks it."""
     marks = [*(["control"] if row.control else []), *(f"★ {alias}" for alias in row.aliases)]
     return f"{row.name} ({', '.join(marks)})" if marks else row.name
 
 
-def seeds(row: Row) -> str:
+def seeds(row: BoardRow) -> str:
     """Return `3 seeds ± 0.004`; empty for one run."""
     return f"{len(row.runs)} seeds ± {row.between_seeds:.3f}" if len(row.runs) > 1 else ""
 

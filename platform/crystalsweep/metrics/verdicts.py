@@ -24,6 +24,7 @@ from tabulate import tabulate
 from crystalsweep.metrics.bootstrap import resampled_sums
 from crystalsweep.metrics.pairing import paired_rows
 from crystalsweep.metrics.summary import EXTENDED, METRICS, SECONDARY, Metric, computable
+from crystalsweep.pages.text import with_interval
 
 Pairs = Literal["first", "all"] | Sequence[tuple[str, str]]
 
@@ -134,7 +135,7 @@ def _cells(row: Mapping[Hashable, Any]) -> list[str]:
     if not row["n"]:
         return ["n = 0", "", "", "0", "0"]
     arrow = " ↓" if row["better_is"] == "lower" else ""
-    effect = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]{arrow}"
+    effect = with_interval(row["difference"], row["low"], row["high"], signed=True) + arrow
     return [effect, f"{row['p']:.4f}", f"{row['p_adjusted']:.4f}", f"{row['n']:,}", f"{row['clusters']:,}"]
 
 

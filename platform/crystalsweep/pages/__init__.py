@@ -1,1 +1,1 @@
-"""What HTML pages and texts of reports have in common: one base template, one way to write a figure."""
+"""What pages and texts of reports have in common: one base template, tables and pictures, a mean with its interval."""

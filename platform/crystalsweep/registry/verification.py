@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.artifacts.seal import SEAL, require_sealed
 from crystalsweep.evaluation.driver import evaluate_checkpoint
 from crystalsweep.evaluation.freezing import require_same_crystals
@@ -21,7 +21,7 @@ from crystalsweep.registry.gates.gate import Check, Gate
 from crystalsweep.registry.gates.leakage import leakage, trainings_of
 from crystalsweep.registry.gates.physics import physics
 from crystalsweep.registry.gates.reproducibility import reproducibility
-from crystalsweep.registry.promotion import CANDIDATE
+from crystalsweep.registry.judging import CANDIDATE
 from crystalsweep.tracking.tracker import Tracker
 
 TOLERANCE = 1e-3
@@ -98,8 +98,7 @@ def _claims(dossier: Dossier, found: Location) -> Gate:
     """Return what the dossier says of weights, suite, lineage and figures, against the files it speaks of."""
     outcome = read_outcome(found.root / FOLDER / EVALUATION)
     info = read_info(found.folder)
-    with (found.folder / "generator.safetensors").open("rb") as stream:
-        weights = hashlib.file_digest(stream, "sha256").hexdigest()
+    weights = file_sha256(found.folder / "generator.safetensors")
     told = {name: row for name, row in dossier.rows.items() if not name.startswith("champion,")}
     same = {
         "weights": dossier.candidate.weights_sha256 == outcome.model.get("weights_sha256") == weights,

@@ -13,12 +13,12 @@ from crystalsweep.artifacts.checkpoint_store import INFO, CheckpointStore, child
 from crystalsweep.evaluation.protocol import Chunk, evaluate_references, evaluation_chunks
 from crystalsweep.gallery.writing import PICTURE
 from crystalsweep.metrics import SHOWN, by_condition, flat, headline, ranking_score
+from crystalsweep.pages.text import with_interval
 from crystalsweep.sweeping.crystals import draw_crystals
 from crystalsweep.sweeping.folder import read_history
 from crystalsweep.sweeping.plan.budget import Usage
 from crystalsweep.sweeping.report.frames import measured
 from crystalsweep.sweeping.report.report import draw_trial, next_commands
-from crystalsweep.sweeping.report.words import interval
 from crystalsweep.sweeping.runs import NOTE
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
@@ -116,7 +116,7 @@ def _publish_trials(
 
 def conclusion_of(outcome: TrainingOutcome, told: Report, objective: Objective) -> str:
     """Return a complete training in a line: its objective, and how it did beside its control arm."""
-    parts = [f"{objective.title} {interval(*measured(outcome, objective))}"]
+    parts = [f"{objective.title} {with_interval(*measured(outcome, objective), undefined='without a value')}"]
     verdict = told.verdicts.get(outcome.number, "control arm" if outcome.control else "")
     parts += [verdict] if verdict else []
     best = "Best of its sweep: " if told.best is not None and told.best.key == outcome.key else ""

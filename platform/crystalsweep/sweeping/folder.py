@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from crystalsweep.artifacts.addresses import shown_address
+from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.artifacts.places import default_storage
 from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.tracking.tracker import sqlite_uri
@@ -63,9 +64,7 @@ def write_sweep(folder: Path, record: SweepRecord) -> None:
     """Replace `sweep.json` at once."""
     folder.mkdir(parents=True, exist_ok=True)
     content = asdict(record) | {"request": record.request.as_json()}
-    partial = folder / f"{SWEEP_FILE}.partial"
-    partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-    partial.replace(folder / SWEEP_FILE)
+    write_whole(folder / SWEEP_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def read_sweep(folder: Path) -> SweepRecord:

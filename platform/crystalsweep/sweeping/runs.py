@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 from crystalsweep.config import as_parameters
+from crystalsweep.pages.text import with_interval
 from crystalsweep.sweeping.live import Live
-from crystalsweep.sweeping.report.words import interval
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.trial import Assignment, job_of
 from crystalsweep.tracking.outbox import Outbox
@@ -114,7 +114,7 @@ class TrainingRuns:
         epochs = f"{len(live.history)} epochs" if len(live.history) > 1 else "1 epoch"
         if math.isnan(value):
             return f"complete after {epochs}"
-        return f"{self._objective.title} {interval(value, low, high)} after {epochs}"
+        return f"{self._objective.title} {with_interval(value, low, high)} after {epochs}"
 
     def _key(self, live: Live) -> str:
         return self._prefix + live.training.key

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from crystalsweep.artifacts.atomic import write_whole
+
 METRICS_FILE, TIMING_FILE = "metrics.jsonl", "timing.jsonl"
 
 _FILES = ((TIMING_FILE, True), (METRICS_FILE, False))
@@ -59,6 +61,4 @@ def _write(path: Path, kept: list[dict[str, float]], added: list[dict[str, float
     chosen = [{key: value for key, value in row.items() if key.startswith("time/") == timed} for row in added]
     epochs = [int(row["epoch"]) for row in added]
     rows = [*kept, *({**row, "epoch": epoch} for row, epoch in zip(chosen, epochs, strict=True))]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
-    partial.replace(path)
+    write_whole(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))

@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from crystalsweep.evaluation.report import Row, Table
 from crystalsweep.metrics import HEADERS, cells, footnote, headline
 from crystalsweep.networks.architectures import backbone_config
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.networks.cost import parameters_by_part, weightless
 from crystalsweep.networks.models import Generator
+from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.plots import plot_budget
 from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare
 from crystalsweep.sweeping.report.figures import Gallery
@@ -91,13 +91,13 @@ def _parameters(config: str) -> int:
 def results_table(trials: Sequence[ReportedTraining], references: Mapping[str, pd.DataFrame]) -> Table:
     """Return a row per training, per backbone with several seeds, and per reference: metrics with 95 % intervals,
     costs."""
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for name, group in _by_backbone(trials).items():
-        rows += [Row(cells=[name, str(t.outcome.seed), *cells(t.table), *_costs(t)]) for t in group]
+        rows += [TableRow(cells=[name, str(t.outcome.seed), *cells(t.table), *_costs(t)]) for t in group]
         if len(group) > 1:
             together = [name, f"all {len(group)}", *cells(_pooled(group)), *[""] * len(_COSTS)]
-            rows.append(Row(cells=together, highlighted=True))
-    rows += [Row(cells=[name, "", *cells(table), *[""] * len(_COSTS)]) for name, table in references.items()]
+            rows.append(TableRow(cells=together, highlighted=True))
+    rows += [TableRow(cells=[name, "", *cells(table), *[""] * len(_COSTS)]) for name, table in references.items()]
     minutes = (
         "Minutes: training and validation, without checkpoints; in brackets training alone, of which speed is told."
     )

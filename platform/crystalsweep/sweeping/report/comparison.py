@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from crystalsweep.evaluation.report import Row, Table
 from crystalsweep.metrics import KEYS, SHOWN
 from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, n_comparisons, verdicts
+from crystalsweep.pages.content import Table, TableRow
+from crystalsweep.pages.text import with_interval
 
 SEEDED = (*KEYS, "seed")
 """Columns that pair rows: the same corrupted crystal, restored by trainings of the same seed."""
@@ -52,10 +53,10 @@ class Comparison:
             note: More to say below it.
         """
         rows = [
-            Row(cells=[*cells[row["a"], row["b"]], *_verdict(row)], highlighted=row["verdict"] in RESOLVED)
+            TableRow(cells=[*cells[row["a"], row["b"]], *_verdict(row)], highlighted=row["verdict"] in RESOLVED)
             for row in self.frame.to_dict("records")
         ]
-        rows += [Row(cells=[*cells[pair], "", "too few crystals in common", "", ""]) for pair in self.alone]
+        rows += [TableRow(cells=[*cells[pair], "", "too few crystals in common", "", ""]) for pair in self.alone]
         corrected = (
             f"Verdicts: p, after Holm's correction for {self.n} comparisons, below 0.05. "
             "Intervals: 95 % each, uncorrected."
@@ -89,7 +90,7 @@ def _verdict(row: Mapping[Hashable, Any]) -> list[str]:
     title = _TITLES[row["metric"]]
     if pd.isna(row["p"]):
         return [title, "one crystal: no interval" if row["n"] else "n = 0", "", ""]
-    effect = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    effect = with_interval(row["difference"], row["low"], row["high"], signed=True)
     return [title, effect, f"{row['p_adjusted']:.4f}", row["verdict"]]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from crystalsweep.evaluation.report import Picture
+from crystalsweep.pages.content import Picture
 from crystalsweep.plots.contour import FEWEST, plot_contour
 from crystalsweep.plots.curves import Panel, plot_curves
 from crystalsweep.plots.importance import plot_importance

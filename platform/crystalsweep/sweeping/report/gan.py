@@ -8,8 +8,8 @@ from functools import partial
 
 import pandas as pd
 
-from crystalsweep.evaluation.report import Table
 from crystalsweep.metrics import headline
+from crystalsweep.pages.content import Table
 from crystalsweep.plots import plot_training, plot_trials
 from crystalsweep.plots.curves import Panel, plot_curves
 from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare

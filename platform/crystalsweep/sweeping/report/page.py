@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 
-from crystalsweep.evaluation.report import Picture, Row, Section, Table
-from crystalsweep.sweeping.report.words import COSTS, amount, interval, within_two
+from crystalsweep.pages.content import Picture, Section, Table, TableRow
+from crystalsweep.pages.render import render
+from crystalsweep.pages.text import with_interval
+from crystalsweep.sweeping.report.words import COSTS, amount, within_two
 from crystalsweep.sweeping.space.finished import FinishedSweep
 
 REPORT_FILE = "report.html"
 
 
-def render(
+def sweep_page(
     finished: FinishedSweep,
     words: Sequence[str],
     tables: Sequence[Table],
@@ -29,9 +29,8 @@ def render(
         Section(title="Cost", tables=[_costs(finished)]),
         Section(title="All trainings", tables=[_trainings(finished, trainings)]),
     ]
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
-    return template.from_string(source).render(
+    return render(
+        "sweeping/report/report.html.j2",
         title=f"Sweep: {finished.name}",
         lead=finished.question.strip().partition("\n")[0],
         question=finished.question.strip(),
@@ -44,7 +43,7 @@ def render(
 
 def _costs(finished: FinishedSweep) -> Table:
     rows = [
-        Row(
+        TableRow(
             cells=[
                 COSTS.get(name, name),
                 amount(name, forecast),
@@ -64,13 +63,15 @@ def _costs(finished: FinishedSweep) -> Table:
 def _trainings(finished: FinishedSweep, trainings: pd.DataFrame) -> Table:
     first = finished.objectives[0]
     rows = [
-        Row(
+        TableRow(
             cells=[
                 row["key"],
                 row["trial"],
                 f"{row['state']}{', control' if row['control'] else ''}",
                 f"{row['epochs']:.0f}",
-                interval(row[first.name], row[f"{first.name}/low"], row[f"{first.name}/high"]),
+                with_interval(
+                    *(row[f"{first.name}{part}"] for part in ("", "/low", "/high")), undefined="without a value"
+                ),
                 f"{row['minutes']:.1f}",
                 row["reason"],
                 row["run"],

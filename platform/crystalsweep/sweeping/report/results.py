@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from crystalsweep.evaluation.report import Row, Table
 from crystalsweep.metrics import HEADERS, cells, footnote
+from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.sweeping.report.frames import numbered, setting, shown
 from crystalsweep.sweeping.space.finished import FinishedSweep, ReportedTraining
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
@@ -62,21 +62,21 @@ def results_table(
     With several seeds, a row for all of them together follows those of each trial.
     """
     settings, several = setting_columns(finished), len(finished.seeds) > 1
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for number in dict.fromkeys(trial.outcome.number for trial in trials):
         group = [trial for trial in trials if trial.outcome.number == number]
         for trial in group:
             seed = [str(trial.outcome.seed)] if several else []
             own = [cell(trial.outcome) for cell in extra.values()]
-            rows.append(Row(cells=[*_told(settings, trial), *seed, *cells(trial.table), *own, trial.outcome.run]))
+            rows.append(TableRow(cells=[*_told(settings, trial), *seed, *cells(trial.table), *own, trial.outcome.run]))
         if len(group) > 1:
             together = pd.concat([trial.table for trial in group], ignore_index=True)
             blank = [""] * (len(extra) + 1)
             told = [*_told(settings, group[0]), f"all {len(group)}", *cells(together), *blank]
-            rows.append(Row(cells=told, highlighted=True))
+            rows.append(TableRow(cells=told, highlighted=True))
     for name, table in finished.references.items():
         before, blank = [""] * (len(settings) - 1 + several), [""] * (len(extra) + 1)
-        rows.append(Row(cells=[name, *before, *cells(table), *blank], highlighted=several))
+        rows.append(TableRow(cells=[name, *before, *cells(table), *blank], highlighted=several))
     heads = [*settings, *(["seed"] if several else []), *HEADERS, *extra, "MLflow run"]
     known = footnote(finished.references["ceiling"]) if "ceiling" in finished.references else ""
     return Table(heads=heads, rows=rows, note="\n".join(text for text in (known, note) if text))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from crystalsweep.evaluation.report import Table
 from crystalsweep.metrics import summarise
+from crystalsweep.pages.content import Table
 from crystalsweep.sweeping.report.comparison import Comparison, Pair, compare
 from crystalsweep.sweeping.report.figures import Gallery, draw_sweep
 from crystalsweep.sweeping.report.frames import (
@@ -16,7 +16,7 @@ from crystalsweep.sweeping.report.frames import (
     training_names,
     trial_frame,
 )
-from crystalsweep.sweeping.report.page import REPORT_FILE, render
+from crystalsweep.sweeping.report.page import REPORT_FILE, sweep_page
 from crystalsweep.sweeping.report.report import tidy
 from crystalsweep.sweeping.report.results import as_sentences, as_text, ordered, setting_columns
 from crystalsweep.sweeping.report.words import (
@@ -80,7 +80,7 @@ def tell(
     ]
     sentences = [each for each in said if each]
     page = finished.folder / REPORT_FILE
-    page.write_text(render(finished, sentences, [*tables, *own], gallery.pictures, trainings), encoding="utf-8")
+    page.write_text(sweep_page(finished, sentences, [*tables, *own], gallery.pictures, trainings), encoding="utf-8")
     summaries = {name: summarise(table) for name, table in finished.references.items()}
     return Report(
         trials=trials,

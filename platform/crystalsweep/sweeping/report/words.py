@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from crystalsweep.pages.text import with_interval
 from crystalsweep.plots.pareto import non_dominated
 from crystalsweep.sweeping.report.comparison import Comparison, Pair, metric_title
 from crystalsweep.sweeping.space.finished import FinishedSweep
@@ -30,7 +31,8 @@ def best_sentence(best: TrainingOutcome | None, finished: FinishedSweep, trainin
     row = trainings[trainings["key"] == best.key].to_dict("records")[0]
     group = trainings[(trainings["number"] == best.number) & (trainings["state"] == "complete")]
     arm = ", a control arm" if best.control else ""
-    value = interval(row[objective.name], row[f"{objective.name}/low"], row[f"{objective.name}/high"])
+    found = (row[f"{objective.name}{part}"] for part in ("", "/low", "/high"))
+    value = with_interval(*found, undefined="without a value")
     if len(group) > 1:
         values = group[objective.name]
         value = (
@@ -181,13 +183,6 @@ def amount(name: str, value: float) -> str:
         return f"{value:.3g}"
     power = next((power for power in (9, 6, 3) if value >= 10**power), 0)
     return f"{value / 10**power:.3g} {({9: 'GB', 6: 'MB', 3: 'kB', 0: 'B'})[power]}"
-
-
-def interval(value: float, low: float, high: float) -> str:
-    """Return a value with its interval, where it has one."""
-    if pd.isna(value):
-        return "without a value"
-    return f"{value:.3f}" if pd.isna(low) or pd.isna(high) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _ratio(forecast: float, actual: float) -> str:

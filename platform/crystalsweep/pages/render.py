@@ -1,0 +1,35 @@
+"""Templates to text: every HTML page and model card of the library."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template.
+
+    Args:
+        template: Its path below the library's folder, as `evaluation/report.html.j2`; pages extend
+            `pages/base.html.j2`.
+        **values: What it names; a name that it lacks is an error.
+    """
+    return _environment().get_template(template).render(**values)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
+        loader=FunctionLoader(_source),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
+    )
+
+
+def _source(template: str) -> str:
+    return files("crystalsweep").joinpath(template).read_text(encoding="utf-8")

@@ -1,0 +1,25 @@
+"""A figure as text: a mean with its 95 % interval, as terminals and tables show it."""
+
+from __future__ import annotations
+
+import math
+
+
+def with_interval(
+    mean: float | None, low: float | None, high: float | None, *, signed: bool = False, undefined: str = "n = 0"
+) -> str:
+    """Write `0.611 [0.590, 0.633]`, or signed `+0.032 [+0.007, +0.057]`; without bounds the mean alone.
+
+    Args:
+        mean: The figure; None or NaN where nothing defines it.
+        low: Lower bound; None or NaN where there is no interval.
+        high: Upper bound, likewise.
+        signed: Write the sign of positive numbers too, as of differences.
+        undefined: What stands where there is no mean.
+    """
+    if mean is None or math.isnan(mean):
+        return undefined
+    form = "+.3f" if signed else ".3f"
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return format(mean, form)
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"

@@ -1,0 +1,248 @@
+"""A checkpoint judged: gates, figures on the suite, and the dossier that says so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from crystalsweep.artifacts.atomic import file_sha256
+from crystalsweep.artifacts.seal import require_sealed, seal
+from crystalsweep.evaluation.driver import evaluate_checkpoint
+from crystalsweep.evaluation.inputs import read_inputs
+from crystalsweep.evaluation.outcome import FILE as METRICS_FILE
+from crystalsweep.evaluation.outcome import Figure, Outcome, read_outcome
+from crystalsweep.evaluation.request import EvaluationRequest, Machine
+from crystalsweep.evaluation.run import read_tables
+from crystalsweep.evaluation.settings import metrics_lock, versions
+from crystalsweep.evaluation.suite import Suite
+from crystalsweep.inference.locate import Location
+from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
+from crystalsweep.provenance import environment, user
+from crystalsweep.registry.dossier import EVALUATION, FILE, FOLDER, PAGE, Candidate, Dossier, Holder, read_dossier
+from crystalsweep.registry.gates.gain import gain, gain_over_baselines, judged
+from crystalsweep.registry.gates.gate import Gate
+from crystalsweep.registry.gates.leakage import leakage, trainings_of
+from crystalsweep.registry.gates.physics import physics
+from crystalsweep.registry.gates.reproducibility import reproducibility
+from crystalsweep.registry.page import write_card, write_dossier_page
+from crystalsweep.registry.versions import stage
+
+CANDIDATE = "candidate"
+"""Its row in the suite's evaluation."""
+
+SUITE = "suite.json"
+
+COMMAND = (
+    "crystalsweep evaluate --checkpoint checkpoint --suite dossier/suite.json --name candidate --device cpu --out again"
+)
+"""Run in a version's folder, gives the dossier's figures again."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionRequest:
+    """What is asked of a promotion."""
+
+    reference: str
+    """The checkpoint, as `references.resolve` understands it."""
+    model: str
+    alias: str
+    suite: Suite
+    metric: str
+    guarded: Sequence[str]
+    trained_on: Sequence[str] = ()
+    """Data sets, beside the bundled one, that the lineage may have been trained on."""
+    forced: str = ""
+    """Reason to promote against the gates; empty does not."""
+    workers: int | None = None
+    storage: Path = field(default_factory=Path)
+    """Local folder of downloads and of promotions' files."""
+
+
+def judge(
+    request: PromotionRequest, found: Location, champion: Location | None, earlier: int, say: Say
+) -> tuple[Dossier, Path]:
+    """Return the dossier, and the folder with it and all other files of the version to be.
+
+    Args:
+        request: What is to be promoted, and how it is judged.
+        found: Where the checkpoint lies.
+        champion: Who has the alias; None where nobody has.
+        earlier: Attempts that were made on this suite and metric.
+        say: Told of each step.
+    """
+    folder = new_folder(request)
+    checkpoint = stage(found.folder, folder)
+    generator, ancestry = load_generator(checkpoint), lineage([checkpoint])
+    say("physics: equivariance, one-atom cells, rock salt")
+    gates = [physics(generator), _leakage(request, ancestry, say)]
+    outcome = _evaluate_candidate(request, checkpoint, folder)
+    gained = _gain(request, champion, folder, earlier, say)
+    gates.append(gained.gate)
+    if any(each.refuses for each in gates) and not request.forced:
+        say("reproducibility: not asked, since it is refused already")
+    else:
+        say("reproducibility: the dossier's command, in a process of its own")
+        gates.append(_again(folder, outcome, request.workers))
+    parameters = sum(p.numel() for p in generator.parameters())
+    dossier = Dossier(
+        model=request.model,
+        alias=request.alias,
+        candidate=_candidate(request, found, checkpoint, parameters, ancestry),
+        champion=gained.holder,
+        suite=request.suite,
+        suite_sha256=request.suite.sha256(),
+        metrics_lock=outcome.metrics_lock,
+        metric=request.metric,
+        guarded=list(request.guarded),
+        gates=gates,
+        rows=_own_rows(outcome) | gained.rows,
+        command=COMMAND,
+        trained_on=list(request.trained_on),
+        environment=environment(),
+        decided_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        decided_by=user(),
+        forced=request.forced if any(each.refuses for each in gates) else "",
+    )
+    (folder / FOLDER / FILE).write_text(dossier.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_dossier_page(dossier, gained.verdicts, folder / FOLDER / PAGE)
+    write_card(dossier, folder)
+    seal(folder)
+    return dossier, folder
+
+
+def _leakage(request: PromotionRequest, ancestry: list[dict[str, str]], say: Say) -> Gate:
+    """Ask whether crystals of the suite are among those of any training that led to the checkpoint."""
+    say("leakage: held-out crystals among the training crystals, by id, structure and supercell")
+    trainings, unknown = trainings_of(ancestry, request.trained_on)
+    parents = read_inputs(request.suite.source, request.suite.part, None, request.suite.settings).parents
+    gate = leakage(trainings, unknown, parents)
+    say(f"suite {request.suite.name}: {len(parents):,} crystals at most, restored and scored")
+    return gate
+
+
+def _evaluate_candidate(request: PromotionRequest, checkpoint: Path, folder: Path) -> Outcome:
+    """Evaluate the checkpoint on the suite, which goes into the dossier with its figures."""
+    (folder / FOLDER).mkdir()
+    (folder / FOLDER / SUITE).write_text(request.suite.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return evaluate_on(request.suite, checkpoint, folder / FOLDER / EVALUATION, request)
+
+
+def _own_rows(outcome: Outcome) -> dict[str, dict[str, Figure]]:
+    return {name: figures for name, figures in outcome.rows.items() if not name.endswith(", all atoms")}
+
+
+@dataclass(frozen=True)
+class _Gain:
+    """What the candidate gains over the champion, or over what learned nothing."""
+
+    gate: Gate
+    verdicts: pd.DataFrame
+    holder: Holder | None
+    """The champion; None where there is none."""
+    rows: dict[str, dict[str, Figure]]
+    """Its figures, by its name."""
+
+
+def _gain(request: PromotionRequest, champion: Location | None, folder: Path, earlier: int, say: Say) -> _Gain:
+    """Hold the candidate's tables against the champion's, or where there is none against the baselines."""
+    table, references = read_tables(folder / FOLDER / EVALUATION)
+    holder, rows = None, {}
+    if champion is None:
+        gate, frame = gain_over_baselines(table, references, judged(request.metric))
+    else:
+        name = f"champion, version {champion.version}"
+        theirs, again = _evaluation_of(champion, request, say)
+        rows = {name: _row_of(theirs)}
+        metrics = [judged(each) for each in request.guarded]
+        gate, frame = gain(table, read_tables(theirs)[0], judged(request.metric), metrics, holder=name)
+        holder = Holder(
+            version=str(champion.version),
+            run=champion.run,
+            weights_sha256=file_sha256(champion.folder / "generator.safetensors"),
+            evaluated="again" if again else "by its own dossier",
+        )
+    tried = (
+        f"{earlier} earlier attempts on this suite and metric are on record: who tries often is better once by chance."
+    )
+    gate = gate.model_copy(update={"required": request.alias == "champion", "notes": [*gate.notes, tried]})
+    return _Gain(gate=gate, verdicts=frame, holder=holder, rows=rows)
+
+
+def _candidate(
+    request: PromotionRequest, found: Location, checkpoint: Path, parameters: int, ancestry: list[dict[str, str]]
+) -> Candidate:
+    info = read_info(checkpoint)
+    return Candidate(
+        reference=request.reference,
+        run=found.run,
+        stage=info.stage,
+        epoch=info.epoch,
+        step=info.step,
+        backbone=str(info.config["backbone"]["name"]),
+        parameters=parameters,
+        weights_sha256=file_sha256(checkpoint / "generator.safetensors"),
+        data_sha256=info.data_sha256,
+        split_sha256=info.split_sha256,
+        lineage=ancestry,
+        config=info.config,
+    )
+
+
+def evaluate_on(suite: Suite, checkpoint: Path, out: Path, request: PromotionRequest) -> Outcome:
+    """Return the suite's figures of a checkpoint, on the CPU."""
+    machine = Machine(workers=request.workers, device="cpu")
+    asked = EvaluationRequest.of_suite(suite, str(checkpoint), out=out, name=CANDIDATE, machine=machine)
+    _, outcome, _ = evaluate_checkpoint(asked, None, request.storage)
+    return outcome
+
+
+def _evaluation_of(champion: Location, request: PromotionRequest, say: Say) -> tuple[Path, bool]:
+    """Return the champion's evaluation on the suite, and whether it had to be made now."""
+    try:
+        require_sealed(champion.root)
+        dossier = read_dossier(champion.root)
+    except ValueError:
+        dossier = None
+    lock = metrics_lock(request.suite.settings, versions())
+    if dossier and dossier.suite_sha256 == request.suite.sha256() and dossier.metrics_lock == lock:
+        return champion.root / FOLDER / EVALUATION, False
+    say(f"the champion, version {champion.version}, was measured otherwise: it is evaluated again")
+    out = new_folder(request) / "champion"
+    evaluate_on(request.suite, champion.folder, out, request)
+    return out, True
+
+
+def _row_of(evaluated: Path) -> dict[str, Figure]:
+    outcome = read_outcome(evaluated)
+    return outcome.rows[outcome.name]
+
+
+def _again(folder: Path, first: Outcome, workers: int | None) -> Gate:
+    """Run `COMMAND`."""
+    environ = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    with TemporaryDirectory() as scratch:
+        out = Path(scratch) / "again"
+        arguments = [*COMMAND.split()[1:-1], str(out)] + (["--workers", str(workers)] if workers else [])
+        command = [sys.executable, "-m", "crystalsweep", *arguments]
+        ran = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
+        if ran.returncode or not (out / METRICS_FILE).exists():
+            raise ValueError(f"{COMMAND} failed in {folder}: {' '.join(ran.stderr.split())[-500:]}")
+        return reproducibility(first, read_outcome(out), COMMAND)
+
+
+def new_folder(request: PromotionRequest) -> Path:
+    """Return a new one for the version's files."""
+    now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    folder = request.storage / "promotions" / f"{request.model}-{now}"
+    folder.mkdir(parents=True)
+    return folder
