@@ -93,7 +93,7 @@ def test_changed_files_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name, copy in copies.items():
         shutil.copy(BUNDLED / name, copy)
     monkeypatch.setattr(bundled, "CRYSTALS", copies["crystals.parquet"])
-    monkeypatch.setattr(bundled, "MANIFEST", copies["split.json"])
+    monkeypatch.setattr(bundled, "SPLIT_MANIFEST", copies["split.json"])
     assert len(load_bundled("test")) == 623
     copies["crystals.parquet"].write_bytes(copies["crystals.parquet"].read_bytes() + b"x")
     with pytest.raises(DataError, match="sha256"):
