@@ -119,7 +119,9 @@ def test_every_room_says_what_it_is_for(room: Path) -> None:
     assert 5 <= len(text.splitlines()) <= 30
     named = re.findall(r"`([a-z_/]+\.py)`", text)
     assert named, "it says where to start reading"
-    assert [name for name in named if not (room / name).exists()] == []
+    library = PACKAGES["crystalsweep"]
+    places = (room, library, library.parent, ROOT)
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -174,6 +176,10 @@ VERBS = set((ROOT / "tests" / "verbs.txt").read_text().split())
 """Verbs that docstrings of functions begin with; a new one is added with its first use."""
 
 
+DESCRIBED_ELSEWHERE = {"end", "edge_degree_scatter"}
+"""Methods whose parameters an interface describes: `sweeping.watch.Source`, fairchem's `ExecutionBackend`."""
+
+
 def test_docstrings_begin_with_a_verb() -> None:
     """Of functions and methods; a property's says what it is, and a test's says what is special about it."""
     fragments = [
@@ -192,7 +198,9 @@ def test_public_functions_with_many_parameters_describe_them() -> None:
         f"{relative(path)}:{function.lineno} {function.name}"
         for path in ALL
         for function in functions(path)
+        if "cli" not in path.parts  # a command's parameters are its options, each with its help
         if not function.name.startswith("_") and (text := ast.get_docstring(function))
+        if function.name not in DESCRIBED_ELSEWHERE
         if len(named := _parameters(function)) >= 5
         if "Args:" not in text or any(f"{name}:" not in text for name in named)
     ]

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from crystalsweep.cli.model import PRESETS, model
+from crystalsweep.config import parse_bytes
 from crystalsweep.data import load_bundled
 from crystalsweep.networks.architectures import SIZES, BackboneConfig, PaiNNConfig, size
 from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
@@ -30,7 +31,6 @@ from crystalsweep.networks.cost import (
     largest_batch,
     memory_of_step,
     parameters_by_part,
-    parse_bytes,
     peak_bytes,
     standing_bytes,
     weightless,

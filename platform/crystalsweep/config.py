@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, TypeAdapter, ValidationError
 
 
 class Config(BaseModel):
@@ -27,6 +27,8 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+
+_BYTES = TypeAdapter(ByteSize)
 
 
 class Leaf(NamedTuple):
@@ -108,6 +110,14 @@ def setting_path(config: Config, key: str) -> str:
     near = get_close_matches(key, names, n=1, cutoff=0.4)
     hint = f"; did you mean {names[near[0]]!r}?" if near else f"; known keys: {', '.join(paths)}"
     raise ValueError(f"unknown key {key!r} for {type(config).__name__}{hint}")
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes that a text names: 80000000000 for `80GB`, 1024 for `1KiB`. Raises `ValueError` for others."""
+    try:
+        return int(_BYTES.validate_python(text.strip()))
+    except ValidationError:
+        raise ValueError(f"{text!r} is no amount of memory; write it as in 80GB or 24GiB") from None
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, TypedDict
 
+from crystalsweep.artifacts import private
 from crystalsweep.artifacts.atomic import file_sha256, partial_name
 
 MANIFEST = "MANIFEST.json"
@@ -205,13 +206,13 @@ def _require_small(file: Path, max_files: int) -> None:
         raise ValueError(f"{file} is {_kind(mode)}, not an archive")
     with file.open("rb") as stream:
         try:
-            end = zipfile._EndRecData(stream)  # type: ignore[attr-defined]
+            size = private.index_bytes(stream)
         except _BROKEN:
-            end = None
-    if end is None:
+            size = None
+    if size is None:
         raise ValueError(f"{file} is no zip archive; give a file that `crystalsweep registry export` wrote")
-    if end[5] > _INDEX_ENTRY * (max_files + 1):
-        raise ValueError(f"{file} has an index of {end[5]:,} bytes, too long for {max_files:,} files")
+    if size > _INDEX_ENTRY * (max_files + 1):
+        raise ValueError(f"{file} has an index of {size:,} bytes, too long for {max_files:,} files")
 
 
 def _extract(archive: zipfile.ZipFile, file: Path, folder: Path, max_bytes: int, max_files: int) -> None:

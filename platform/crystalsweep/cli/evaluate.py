@@ -139,7 +139,7 @@ def evaluate(
 
 
 def _evaluate(request: EvaluationRequest, suite: Suite | None, tracking_uri: str | None, storage: Path) -> None:
-    """Evaluate, show the headline, and log it where a server was named or the checkpoint has a run."""
+    """Run the evaluation, show its headline, and log it where a server was named or the checkpoint has a run."""
     from crystalsweep.evaluation.driver import evaluate_checkpoint, evaluate_structures
     from crystalsweep.evaluation.freezing import require_same_crystals
     from crystalsweep.evaluation.models import allowed_name

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from crystalsweep.artifacts.places import checkpoint_folder
 from crystalsweep.cli.store import told_in_a_line
-from crystalsweep.config import leaves, override
+from crystalsweep.config import leaves, override, parse_bytes
 from crystalsweep.networks.architectures import SIZES, BackboneConfig, size
 from crystalsweep.training.catalogue import stage_spec
 
@@ -154,7 +154,7 @@ def _measured(
     import torch
 
     from crystalsweep.data import load_data
-    from crystalsweep.networks.cost import HEADROOM, draw_sample, memory_here, parse_bytes
+    from crystalsweep.networks.cost import HEADROOM, draw_sample, memory_here
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("there is no GPU here; leave --device out or say cpu")

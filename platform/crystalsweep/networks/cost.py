@@ -45,8 +45,6 @@ WORK = {"cpu": 1e10, "cuda": 1e12}
 MOST_MEASURED = 8
 """Crystals of the batch to measure."""
 
-_UNIT = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-
 
 # Parameters
 
@@ -128,7 +126,15 @@ def draw_sample(
     crystals: Sequence[Crystal], config: BackboneConfig, max_atoms: int | None, size: int = 128, seed: int = 0
 ) -> Sample:
     """Return a seeded sample of the crystals with at most `max_atoms` atoms. Raises `ValueError` when there are
-    none."""
+    none.
+
+    Args:
+        crystals: To draw from.
+        config: Its cutoff and neighbours decide the edges that are counted.
+        max_atoms: Leave out crystals with more; None leaves out none.
+        size: Crystals to draw.
+        seed: Of the draw.
+    """
     fitting = [crystal for crystal in crystals if max_atoms is None or len(crystal) <= max_atoms]
     if not fitting:
         raise ValueError(f"none of the {len(crystals)} crystals has at most {max_atoms} atoms")
@@ -271,12 +277,3 @@ def memory_here() -> int:
     meminfo = Path("/proc/meminfo")
     found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text()) if meminfo.exists() else None
     return int(found[1]) * 1024 if found else int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-
-
-def parse_bytes(text: str) -> int:
-    """Return 80000000000 for `80GB`; also kB, MB, TB, and KiB, MiB, GiB, TiB by 1024. Raises `ValueError` for other
-    text."""
-    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?i?)b?\s*", text.lower())
-    if not found or found[2] not in _UNIT:
-        raise ValueError(f"{text!r} is no amount of memory; write it as in 80GB or 24GiB")
-    return int(float(found[1]) * _UNIT[found[2]])

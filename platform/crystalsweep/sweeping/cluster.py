@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import ray
-from ray._private import worker as ray_worker
 
 from crystalsweep.provenance import ROOT
 from crystalsweep.sweeping.plan.room import Node
+from crystalsweep.sweeping.private import silence_raylet
 from crystalsweep.training.job import Resources
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ def connect_cluster() -> None:
     does not reach them. The dashboard is on, since Ray Train frees the workers of a dead trial through its State API.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials' errors are told once, in one line
-    ray_worker._worker_logs_enabled = False  # the raylet's lines, which log_to_driver lets pass
+    silence_raylet()
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own boxes and tables, which the display replaces
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C comes here as KeyboardInterrupt
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a refusal is a result without metrics

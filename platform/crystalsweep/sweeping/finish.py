@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from crystalsweep.artifacts.checkpoint_store import INFO, CheckpointStore, child
 from crystalsweep.evaluation.protocol import Chunk, evaluate_references, evaluation_chunks
-from crystalsweep.gallery.writing import PICTURE
+from crystalsweep.gallery.writing import GALLERY_PICTURE
 from crystalsweep.metrics import SHOWN, by_condition, flat, headline, ranking_score
 from crystalsweep.pages.text import with_interval
 from crystalsweep.sweeping.crystals import draw_crystals
@@ -108,7 +108,7 @@ def _publish_trials(
         crystals = draw_crystals(session, outcome, chunks, named[key])
         if crystals:
             outbox.upload(key, crystals, "crystals")
-        pictures = [plot for plot in plots if plot.stem in IMAGES] + ([crystals / PICTURE] if crystals else [])
+        pictures = [plot for plot in plots if plot.stem in IMAGES] + ([crystals / GALLERY_PICTURE] if crystals else [])
         outbox.upload(key, as_images(pictures, epoch, folder / "images" / key), IMAGE_FOLDER)
         outbox.log(key, by_condition(outcome.summary) | trial.facts, epoch)
         outbox.tag(key, {NOTE: conclusion_of(outcome, told, finished.objectives[0]), **LOGGED_IMAGES})

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from crystalsweep.config import parse_bytes
 from crystalsweep.networks.architectures import SIZES
 from crystalsweep.sweeping.plan.request import CHAMPION, FREE
 from crystalsweep.sweeping.space.objectives import OBJECTIVES
@@ -32,8 +33,6 @@ class Size(click.ParamType):
         """Return the bytes that the text names."""
         if isinstance(value, int):
             return value
-        from crystalsweep.networks.cost import parse_bytes  # imports torch
-
         try:
             size = parse_bytes(value)
         except ValueError:

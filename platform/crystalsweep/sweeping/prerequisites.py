@@ -95,6 +95,13 @@ def find_prerequisite(tracker: Tracker, experiment: str, stage: str, key: str, s
     """Return the prerequisite with this key that has finished in MLflow; its checkpoint comes from there if it must.
 
     One process at a time may do this with a key.
+
+    Args:
+        tracker: The server.
+        experiment: Id of the prerequisites' experiment.
+        stage: That made it.
+        key: Of what decides it (`prerequisite_key`).
+        storage: Where checkpoints are kept.
     """
     found = tracker.finished_with(experiment, PREREQUISITE_KEY, key)
     if not found:

@@ -81,6 +81,14 @@ def run_sweep(
 
     Bad options end in one line; Ctrl-C, SIGTERM, a cap and a failing storage in a state that can be resumed: with exit
     code 130, 130, 0 and 1.
+
+    Args:
+        spec: What the sweep's page says.
+        request: What was asked.
+        given: Options that were typed, which a resumed sweep is asked anew.
+        resume: Name of a sweep to go on with, or `latest`; None begins one.
+        dry_run: Print plan and expected cost, and stop.
+        json: Write a JSON object per line.
     """
     screen, folder = display(json=json), Path()
     try:

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from crystalsweep.config import value_at
 from crystalsweep.sweeping.plan.request import Search
+from crystalsweep.sweeping.private import live_trial
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingState
 from crystalsweep.sweeping.space.parameters import Parameter, always_named, run_name
@@ -240,7 +241,7 @@ class Ledger:
         return self.study.get_trials(deepcopy=False)[number]
 
     def _live(self, trial: FrozenTrial) -> Trial:
-        return Trial(self.study, trial._trial_id)  # the one way to go on with a trial of an earlier process
+        return live_trial(self.study, trial)
 
 
 def _sampler(search: Search, seed: int, num_samples: int) -> BaseSampler:

@@ -17,6 +17,7 @@ from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher
 
 from crystalsweep.sweeping.plan.request import Scheduler
 from crystalsweep.sweeping.plan.survival import asha
+from crystalsweep.sweeping.private import recall_at_rungs
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.parameters import Parameter
 from crystalsweep.sweeping.space.training import Training
@@ -173,10 +174,8 @@ def _recall(
     halving: ASHAScheduler, objective: Objective, trial: str, history: Mapping[int, Mapping[str, float]]
 ) -> None:
     """Recall what a training had at each rung that it reached in an earlier session: it is not judged there again."""
-    for milestone, recorded in halving._brackets[0]._rungs:
-        value = history.get(int(milestone), {}).get(objective.metric)
-        if value is not None:
-            recorded[trial] = value if objective.mode == "max" else -value
+    values = {epoch: row.get(objective.metric) for epoch, row in history.items()}
+    recall_at_rungs(halving, trial, values, greater_is_better=objective.mode == "max")
 
 
 def _distribution(parameter: Parameter) -> Any:

@@ -16,11 +16,11 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointGoneError, CheckpointStore, StorageError, child
 from crystalsweep.networks.checkpoint import read_info
+from crystalsweep.sweeping.private import pass_on_to_train
 from crystalsweep.sweeping.space.settings import Choices, configured
 from crystalsweep.sweeping.space.training import parse_training_key
 from crystalsweep.training.alone import fit_alone
@@ -143,7 +143,7 @@ def _pointer() -> dict[str, Any] | None:
 def _fit_nested(job: Job, assignment: Assignment, key: str, refusal: Path) -> None:
     """Train with several workers on Ray Train; each attempt is a run of its own, as checkpoints are not Ray Train's."""
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address  # with two clusters on a host, this one
-    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")  # to what frees the workers of a dead trial, in a process of its own
+    pass_on_to_train("RAY_ADDRESS")  # to what frees the workers of a dead trial, in a process of its own
     attempt = f"{key}-{os.getpid()}-{os.urandom(3).hex()}"
     storage = Path(assignment.folder) / "train"
     with explaining(refusal):

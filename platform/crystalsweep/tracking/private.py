@@ -35,3 +35,10 @@ def get(uri: str, path: str, *, retries: int, timeout: float, params: Mapping[st
         raise_on_status=False,
     )
     return int(answer.status_code)
+
+
+def is_serving() -> bool:
+    """Return whether this process answers HTTP requests for `mlflow models serve`."""
+    from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
+
+    return bool(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.get())

@@ -138,7 +138,17 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         at: int | None = None,
     ) -> str:
-        """Return a new run, begun `at` (ms since 1970) or now; returns its id."""
+        """Return a new run, begun `at` (ms since 1970) or now; returns its id.
+
+        Args:
+            experiment: Id of the experiment.
+            name: For people.
+            kind: Tag: `sweep`, `trial`, or a stage.
+            parent: Id of the run that it belongs to.
+            params: Parameters.
+            tags: Tags.
+            at: When it began, ms since 1970; now where left out.
+        """
         linked = {PARENT: parent} if parent else {}
         run = self._client.create_run(
             experiment, run_name=name, start_time=at, tags={KIND: kind, **linked, **(tags or {})}

@@ -105,7 +105,7 @@ def ended(row: TrainingRow) -> str:
 
 
 def listed(content: Mapping[str, Any], indent: str = "") -> str:
-    """Return A `name: value` per line; the items of a list or mapping below its name."""
+    """Return a `name: value` per line; the items of a list or mapping below its name."""
     lines = []
     for name, value in content.items():
         if isinstance(value, Mapping) and value:

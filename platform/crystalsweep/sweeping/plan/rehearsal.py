@@ -65,6 +65,14 @@ def rehearse(
     """Time one of `workers` on its share of real batches, with as many threads as it will have CPUs.
 
     With a budget of minutes nothing needs timing: the training ends after the epoch in which that is exceeded.
+
+    Args:
+        stage: Name of the stage.
+        config: What it trains with.
+        data: Its crystals.
+        workers: That share each batch.
+        cpus: Of each.
+        gpu: Whether each has one.
     """
     device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
     session: Any = _Nowhere(workers, device)

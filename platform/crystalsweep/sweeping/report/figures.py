@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from crystalsweep.pages.content import Picture
-from crystalsweep.plots.contour import FEWEST, plot_contour
+from crystalsweep.plots.contour import FEWEST_TRIALS, plot_contour
 from crystalsweep.plots.curves import Panel, plot_curves
 from crystalsweep.plots.importance import plot_importance
 from crystalsweep.plots.objective_history import plot_objective_history
@@ -128,7 +128,7 @@ def _draw_contour(
         "contour",
         lambda path: plot_contour(trials, x, y, objective, path),
         title,
-        f"Points are complete trials; between {FEWEST} or more of them the surface is linear interpolation, "
+        f"Points are complete trials; between {FEWEST_TRIALS} or more of them the surface is linear interpolation, "
         f"not a measurement, and hides their intervals.{star}{others}",
     )
 

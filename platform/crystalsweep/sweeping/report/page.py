@@ -22,7 +22,15 @@ def sweep_page(
     pictures: Sequence[Picture],
     trainings: pd.DataFrame,
 ) -> str:
-    """Return the page's HTML: sentences, tables, figures, costs, and every training however it ended."""
+    """Return the page's HTML: sentences, tables, figures, costs, and every training however it ended.
+
+    Args:
+        finished: The sweep.
+        words: Its sentences.
+        tables: The results first.
+        pictures: Figures in order.
+        trainings: A row per training (`frames.training_frame`).
+    """
     sections = [
         Section(title="Results", tables=list(tables)),
         Section(title="Figures", figures=list(pictures)),

@@ -59,7 +59,15 @@ def importance_sentence(finished: FinishedSweep, complete: int) -> str:
 def best_against_others(
     comparison: Comparison, best: str, pairs: Sequence[Pair], called: Mapping[str, str], seeds: int
 ) -> list[str]:
-    """Return what is resolved between the best trial and each other, and what is not."""
+    """Return what is resolved between the best trial and each other, and what is not.
+
+    Args:
+        comparison: Verdicts of all pairs.
+        best: The best trial's name in them.
+        pairs: The best with each other.
+        called: Trials as text, by name.
+        seeds: Seeds that are pooled.
+    """
     better, worse, neither = [], [], []
     for pair in pairs:
         found = set(comparison.of([pair])["verdict"])
