@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crystalsweep.cli.errors import told_in_a_line
+
 if TYPE_CHECKING:
     from crystalsweep.data.reading import Reading, Reject
     from crystalsweep.structures.crystal import Crystal
@@ -33,14 +35,8 @@ class DataGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; data and file errors become click's own."""
-        from crystalsweep.data.errors import DataError
-
-        try:
+        with told_in_a_line():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            raise
-        except (DataError, OSError) as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
 
 
 @click.group(cls=DataGroup)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from crystalsweep.artifacts.places import default_storage
-from crystalsweep.cli.store import store_options, told_in_a_line
+from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.cli.store import store_options
 from crystalsweep.config import leaves, override
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.settings import EvaluationSettings

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from crystalsweep.artifacts.places import default_storage
-from crystalsweep.cli.store import store_options, told_in_a_line
+from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.cli.store import store_options
 
 EXAMPLES = """\b
 Examples:

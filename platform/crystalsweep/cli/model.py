@@ -10,7 +10,7 @@ import click
 from tabulate import tabulate
 
 from crystalsweep.artifacts.places import checkpoint_folder
-from crystalsweep.cli.store import told_in_a_line
+from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.config import leaves, override, parse_bytes
 from crystalsweep.networks.architectures import SIZES, BackboneConfig, size
 from crystalsweep.training.catalogue import stage_spec

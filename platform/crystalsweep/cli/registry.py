@@ -10,7 +10,8 @@ import click
 from tabulate import tabulate
 
 from crystalsweep.artifacts.places import default_storage
-from crystalsweep.cli.store import store_options, told_in_a_line
+from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.cli.store import store_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from crystalsweep.artifacts.places import checkpoint_folder, default_storage
+from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.config import leaves, override, setting_path
 from crystalsweep.inference.locate import locate as find
 from crystalsweep.inference.locate import tracker_for
@@ -59,10 +60,8 @@ def train() -> None:
 
 def _command(stage: StageSpec) -> click.Command:
     def run(**options: Any) -> None:
-        try:
+        with told_in_a_line():
             _train(stage.name, **options)
-        except (ValueError, OSError, RuntimeError) as error:
-            raise click.ClickException(str(error)) from error
 
     options = [
         click.Option(["--preset"], default="demo", show_default=True, help=f"One of {', '.join(stage.presets)}."),

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from crystalsweep.artifacts.places import default_storage
+from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.sweeping import options
 from crystalsweep.sweeping.options import Option, flag
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
@@ -43,15 +44,13 @@ def sweep_command(
     """
 
     def command(*, resume: str | None, dry_run: bool, json: bool, **given: Any) -> None:
-        try:
+        with told_in_a_line():
             asked = _request(given, resumed=bool(resume))
             typed = _typed(click.get_current_context())
             if resume:
                 _require_free(typed)
             else:
                 _require_sound(sweep, asked)
-        except ValueError as error:
-            raise click.ClickException(str(error)) from error
         from crystalsweep.sweeping.run import run_sweep  # imports Ray and MLflow
 
         run_sweep(sweep, asked, given=typed, resume=resume, dry_run=dry_run, json=json)

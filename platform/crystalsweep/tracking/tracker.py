@@ -83,10 +83,10 @@ def sqlite_uri(storage: Path) -> str:
 
 
 def open_tracker(tracking_uri: str | None, storage: Path) -> Tracker | None:
-    """Return the store at an address, else the default one; None where that is a local one that is not there yet."""
+    """Return the store at an address, else the default one; None where it is a local one that is not there yet."""
     uri = tracking_uri or default_tracking_uri(storage)
     file = uri.removeprefix("sqlite:///")
-    return Tracker(uri) if tracking_uri or file == uri or Path(file).exists() else None
+    return Tracker(uri) if file == uri or Path(file).exists() else None
 
 
 class Tracker:
