@@ -26,7 +26,8 @@ from tabulate import tabulate
 
 from crystalsweep.config import as_parameters
 from crystalsweep.sweeping.space.parameters import always_named, run_name
-from crystalsweep.tracking.tracker import KIND, Tracker, now_ms
+from crystalsweep.tracking.tags import KIND
+from crystalsweep.tracking.tracker import Tracker, now_ms
 from crystalsweep.tracking.view import TAG, SavedView, ViewSection, encoded, link
 from crystalsweep.training.catalogue import preset, stage_spec
 from sweeps.axes import G_STEPS, SIGMA, W

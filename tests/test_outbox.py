@@ -24,7 +24,8 @@ import pytest
 from mlflow.entities import Run
 
 from crystalsweep.tracking.outbox import KEY, Outbox
-from crystalsweep.tracking.tracker import REASON, Tracker, now_ms
+from crystalsweep.tracking.tags import REASON
+from crystalsweep.tracking.tracker import Tracker, now_ms
 
 PATIENCE = 120.0
 

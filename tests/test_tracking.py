@@ -15,7 +15,8 @@ import pytest
 from crystalsweep.data import DataSet, load_data
 from crystalsweep.sweeping import prerequisites
 from crystalsweep.sweeping.prerequisites import Prerequisite, prerequisite_key
-from crystalsweep.sweeping.run import PROCESS, _bury_the_dead
+from crystalsweep.sweeping.run import _bury_the_dead
+from crystalsweep.tracking.tags import PROCESS
 from crystalsweep.tracking.tracker import Tracker, default_tracking_uri
 from crystalsweep.training.catalogue import preset
 

@@ -69,6 +69,14 @@ def move(
     `forward` notes on `version` which one it replaces; giving an alias back does not.
     The alias is written last and at once, so that a process that dies on the way leaves it where it was.
 
+    Args:
+        tracker: The server.
+        model: Name in the registry.
+        alias: As `champion`.
+        version: Who gets it; None takes it away.
+        expected: Who has it now.
+        forward: Whether to note which version this one replaces.
+
     Raises:
         ConflictError: It is elsewhere by now, or another process is moving it; nothing was changed.
         MlflowException: The server failed; the alias is where it was, or already moved.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +12,10 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.artifacts.addresses import without_password
-from crystalsweep.provenance import is_gone, user
+from crystalsweep.provenance import user
 from crystalsweep.registry.dossier import FOLDER, Dossier
-from crystalsweep.tracking.tracker import REASON, Tracker
+from crystalsweep.tracking.tags import NOTE, PROCESS, REASON, is_orphan, this_process
+from crystalsweep.tracking.tracker import Tracker
 
 EXPERIMENT = "promotions"
 KIND = "promotion"
@@ -30,8 +29,6 @@ FORCED = "crystalsweep.forced"
 SUITE = "crystalsweep.suite_sha256"
 METRIC = "crystalsweep.metric"
 CANDIDATE = "crystalsweep.candidate"
-_PROCESS = "crystalsweep.process"
-_NOTE = "mlflow.note.content"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +50,23 @@ class Entry:
 def begin(
     tracker: Tracker, model: str, alias: str, candidate: str, artifacts: Path, tags: Mapping[str, str] | None = None
 ) -> str:
-    """Return a run for an attempt, RUNNING; returns its id."""
+    """Return a run for an attempt, RUNNING; returns its id.
+
+    Args:
+        tracker: The server.
+        model: Name in the registry.
+        alias: That is asked for.
+        candidate: What is to be promoted, as it was named.
+        artifacts: Folder of a local store's artifacts.
+        tags: More tags of the run.
+    """
     experiment = tracker.experiment(EXPERIMENT, artifacts)
     own = {
         MODEL: model,
         ALIAS: alias,
         CANDIDATE: candidate,
         VERDICT: "running",
-        _PROCESS: _process(),
+        PROCESS: this_process(),
         "mlflow.user": user(),
     }
     shown = candidate if len(candidate) < 40 else f"…{candidate[-32:]}"
@@ -96,8 +102,17 @@ def earlier(tracker: Tracker, model: str, suite: str, metric: str) -> int:
 def conclude(
     tracker: Tracker, run: str, verdict: str, *, version: str | None, note: str, tags: Mapping[str, str] | None = None
 ) -> None:
-    """Note the end of an attempt, or of what is no attempt but moves an alias."""
-    told = {VERDICT: verdict, VERSION: version or "", _NOTE: note, **(tags or {})}
+    """Note the end of an attempt, or of what is no attempt but moves an alias.
+
+    Args:
+        tracker: The server.
+        run: The attempt's.
+        verdict: As the dossier has it.
+        version: That was registered; None where none was.
+        note: Description of the run.
+        tags: More tags of the run.
+    """
+    told = {VERDICT: verdict, VERSION: version or "", NOTE: note, **(tags or {})}
     tracker.tag(run, {name: value for name, value in told.items() if value})
     tracker.finish(run, "FINISHED")
 
@@ -106,7 +121,7 @@ def try_to_fail(tracker: Tracker, run: str, error: BaseException) -> None:
     """Note what ended an attempt, if the server still takes it; `history` knows dead processes by themselves."""
     reason = without_password(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
     with suppress(MlflowException):
-        tracker.tag(run, {VERDICT: "interrupted", _NOTE: f"Interrupted: {reason}"})
+        tracker.tag(run, {VERDICT: "interrupted", NOTE: f"Interrupted: {reason}"})
         tracker.finish(run, "FAILED", reason)
 
 
@@ -133,8 +148,7 @@ def history(tracker: Tracker, model: str) -> list[Entry]:
 def _entry(run: Run) -> Entry:
     tags = run.data.tags
     verdict = tags.get(VERDICT, "")
-    host, _, pid = tags.get(_PROCESS, "").rpartition(" ")
-    if verdict == "running" and is_gone(host, pid):
+    if verdict == "running" and is_orphan(tags.get(PROCESS, "")):
         verdict = "interrupted"
     return Entry(
         when=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
@@ -146,7 +160,3 @@ def _entry(run: Run) -> Entry:
         reasons=tags.get(FORCED) or tags.get(REASONS) or tags.get(REASON, ""),
         run=str(run.info.run_id),
     )
-
-
-def _process() -> str:
-    return f"{socket.gethostname()} {os.getpid()}"

@@ -76,6 +76,14 @@ def import_(
 
     The dossier comes along as it is; `verify` says whether it holds here. Files that the server has are not sent again.
 
+    Args:
+        tracker: The server.
+        file: The archive.
+        model: Another name in the registry; empty keeps its own.
+        alias: To give it; empty gives none.
+        replace: Whether to take the alias from a version that has it.
+        storage: Folder of the local store.
+
     Raises:
         ValueError: The archive is damaged or was changed, or holds no version.
         ConflictError: Another version has the alias, and `replace` is not asked for.

@@ -20,6 +20,13 @@ def demote(tracker: Tracker, model: str, alias: str, reason: str, artifacts: Pat
     """Give an alias back to the version that had it before, or to none; returns the version it left and that one.
 
     Raises `ValueError` where no version has it, `ConflictError` where another process moves it.
+
+    Args:
+        tracker: The server.
+        model: Name in the registry.
+        alias: To give back.
+        reason: Why; kept with the run.
+        artifacts: Folder of a local store's artifacts.
     """
     held = holder_of(tracker, model, alias)
     if held is None:

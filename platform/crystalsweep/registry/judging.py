@@ -53,7 +53,7 @@ class PromotionRequest:
     """What is asked of a promotion."""
 
     reference: str
-    """The checkpoint, as `references.resolve` understands it."""
+    """The checkpoint, as `locate` understands it."""
     model: str
     alias: str
     suite: Suite

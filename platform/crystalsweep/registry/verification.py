@@ -53,6 +53,13 @@ def verify(
     """Run a version's gates again. Gains over a champion of then are part of its dossier and are not asked again.
 
     Raises `ValueError` where there is no such version, or it has no dossier.
+
+    Args:
+        tracker: Where names are looked up; None for a file.
+        reference: A registered version, or an exported archive.
+        say: Told of each step.
+        trained_on: Data sets, beside the bundled one, that the lineage may have been trained on.
+        workers: Processes of the evaluation.
     """
     with TemporaryDirectory() as fresh:  # what the registry has now, not what was downloaded once
         return _verified(tracker, locate(reference, tracker, Path(fresh)), say, trained_on=trained_on, workers=workers)

@@ -19,7 +19,6 @@ from crystalsweep.sweeping.folder import read_history
 from crystalsweep.sweeping.plan.budget import Usage
 from crystalsweep.sweeping.report.frames import measured
 from crystalsweep.sweeping.report.report import draw_trial, next_commands
-from crystalsweep.sweeping.runs import NOTE
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.objectives import Objective
@@ -30,7 +29,7 @@ from crystalsweep.tracking.images import FOLDER as IMAGE_FOLDER
 from crystalsweep.tracking.images import TAGS as LOGGED_IMAGES
 from crystalsweep.tracking.images import as_images
 from crystalsweep.tracking.outbox import KEY
-from crystalsweep.tracking.tracker import PARENT
+from crystalsweep.tracking.tags import NOTE, PARENT
 from crystalsweep.tracking.view import link
 from crystalsweep.training.restoration import TABLE
 from crystalsweep.training.stage import select

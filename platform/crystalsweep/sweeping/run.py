@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +23,7 @@ from crystalsweep.artifacts.addresses import shown_address, without_password
 from crystalsweep.data import DataSet, absolute_source, load_data
 from crystalsweep.data.splitting import PARTS
 from crystalsweep.metrics import CompositionRules
-from crystalsweep.provenance import code_sha256, environment, git_revision, is_gone, user
+from crystalsweep.provenance import code_sha256, environment, git_revision, user
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.sweeping.cluster import cluster_nodes, connect_cluster
 from crystalsweep.sweeping.display.display import Display, display
@@ -46,13 +44,13 @@ from crystalsweep.sweeping.plan.refusals import require_caps, require_sound
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
 from crystalsweep.sweeping.plan.room import require_room
 from crystalsweep.sweeping.prerequisites import EXPERIMENT
-from crystalsweep.sweeping.runs import NOTE, STATE
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.spec import SweepSpec
 from crystalsweep.sweeping.stages import PATIENCE, CapReachedError, left_by, run_stages
 from crystalsweep.sweeping.start import STARTED_FROM, adopt, look_up
 from crystalsweep.tracking.outbox import Outbox
+from crystalsweep.tracking.tags import NOTE, PROCESS, STATE, is_orphan, this_process
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.training.catalogue import StageSpec, stage_spec
 from crystalsweep.training.config import StageConfig
@@ -63,9 +61,6 @@ PATIENCE_AT_STOP = 15.0
 
 _STATES = {"FINISHED": "complete", "KILLED": "stopped"}
 """Value of the tag `state` by MLflow's status of a sweep."""
-
-PROCESS = "crystalsweep.process"
-"""Tag: host and pid of the process that owns a sweep."""
 
 
 def run_sweep(
@@ -207,7 +202,7 @@ def _go(plan: Plan, record: SweepRecord, folder: Path, crystals: DataSet, screen
         display=screen,
         experiments=experiments,
         tags=_source(spec)
-        | {PROCESS: _process(os.getpid()), "smact": str(CompositionRules())}
+        | {PROCESS: this_process(), "smact": str(CompositionRules())}
         | environment()
         | {"data_sha256": crystals.data_sha256, "split_sha256": crystals.split_sha256, "data": request.data}
         | {"sweep": record.name, "preset": request.preset}
@@ -258,7 +253,7 @@ def _closing(session: SweepSession) -> Iterator[None]:
             session.display.say(f"not in MLflow: {line}; --resume {record.name} sends it", error=True)
         if not unsent:
             for experiment in session.experiments.values():
-                for left in session.tracker.running(experiment, tag=(PROCESS, _process(os.getpid()))):
+                for left in session.tracker.running(experiment, tag=(PROCESS, this_process())):
                     session.tracker.finish(left.info.run_id, "KILLED", "the sweep was stopped")
 
 
@@ -281,8 +276,7 @@ def _last_line(error: Exception) -> str:
 def _bury_the_dead(tracker: Tracker, experiment: str) -> None:
     """Close runs of this host whose process is gone, as after kill -9."""
     for left in tracker.running(experiment):
-        host, _, pid = left.data.tags.get(PROCESS, "").rpartition(":")
-        if is_gone(host, pid):
+        if is_orphan(left.data.tags.get(PROCESS, "")):
             tracker.finish(left.info.run_id, "KILLED", "its process is gone")
 
 
@@ -335,7 +329,3 @@ def _source(spec: SweepSpec) -> dict[str, str]:
         "mlflow.source.type": "LOCAL",
         "mlflow.user": user(),
     } | commit
-
-
-def _process(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}"

@@ -11,16 +11,11 @@ from crystalsweep.sweeping.live import Live
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.trial import Assignment, job_of
 from crystalsweep.tracking.outbox import Outbox
+from crystalsweep.tracking.tags import NOTE, STATE
 from crystalsweep.training.catalogue import config_from
 
 STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "stopped": "KILLED"}
 """MLflow's status of a training by its state."""
-
-STATE = "state"
-"""Tag: `running`, or how a training ended (`outcome.TrainingState`)."""
-
-NOTE = "mlflow.note.content"
-"""Tag: the description that MLflow's UI shows, in Markdown."""
 
 
 class TrainingRuns:

@@ -10,7 +10,8 @@ from mlflow.exceptions import MlflowException
 from crystalsweep.metrics import METRICS
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.finished import Report
-from crystalsweep.tracking.tracker import KIND, now_ms
+from crystalsweep.tracking.tags import KIND
+from crystalsweep.tracking.tracker import now_ms
 from crystalsweep.tracking.view import TAG, SavedView, ViewSection, encoded
 from crystalsweep.training.restoration import SCORE
 

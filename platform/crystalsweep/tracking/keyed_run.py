@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from mlflow.entities import Metric, Run
 
-from crystalsweep.tracking.tracker import PARENT, Tracker, stored
+from crystalsweep.tracking.tags import PARENT
+from crystalsweep.tracking.tracker import Tracker, stored
 
 KEY = "crystalsweep.key_in_sweep"
 """Tag: what a sweep calls the run, the same after a restart."""

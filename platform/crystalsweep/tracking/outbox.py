@@ -101,7 +101,7 @@ class Outbox:
             key: The caller's name for the run, unique below `parent`; without quotes.
             experiment: MLflow's id of the experiment.
             name: What MLflow's UI shows.
-            kind: See `tracking.KIND`.
+            kind: See `tracker.KIND`.
             parent: MLflow's id of the parent run.
             params: Settings, written once.
             tags: Tags.

@@ -15,20 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from crystalsweep.tracking import private
+from crystalsweep.tracking.tags import KIND, PARENT, REASON
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
     from mlflow.entities.model_registry import ModelVersion
 
-PARENT = "mlflow.parentRunId"
-KIND = "crystalsweep.kind"
-"""Tag: `sweep`, `trial` or the stage of a prerequisite."""
 _PARAM_LIMIT = 6000
 _MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Opens the experiment in the UI's view for training runs, not the one for language models."""
-REASON = "crystalsweep.reason"
-"""Tag: why a run did not finish."""
 METRICS_PER_BATCH = 1000
 """What MLflow takes in one request."""
 _PARAMS_PER_BATCH = 100
