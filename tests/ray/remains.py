@@ -19,7 +19,7 @@ from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.sweeping.space.spec import SweepSpec
 from crystalsweep.sweeping.trial import Assignment, job_of
 from crystalsweep.tracking.outbox import KEY
-from crystalsweep.tracking.tracker import PARENT
+from crystalsweep.tracking.tags import PARENT
 from crystalsweep.training.alone import fit_alone
 from crystalsweep.training.job import Resources, job_for
 

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from crystalsweep.networks.architectures import SIZES
 from crystalsweep.networks.checkpoint import load_generator
 from crystalsweep.sweeping.space.settings import configured
-from crystalsweep.tracking.tracker import PARENT
+from crystalsweep.tracking.tags import PARENT
 from crystalsweep.training.catalogue import PACE
 from sweeps.backbones import BUDGETS, search_space
 from tests.ray.conftest import PATIENCE, ROOT

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from crystalsweep.tracking.tracker import REASON
+from crystalsweep.tracking.tags import REASON
 from tests.ray.conftest import ROOT, Starter, Sweep, end_of, until
 from tests.ray.remains import histories, known, runs, steps, tracking, trials
 from tests.ray.servers import mlflow_server

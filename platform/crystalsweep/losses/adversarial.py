@@ -69,6 +69,13 @@ def gradient_penalty(
     `real` and `fake` are (species weights (n, 119), positions (n, 3) Å) of the same atoms in the same cells, without a
     jump by a lattice vector between them; `mix` is (B,) in [0, 1). The norm runs over a crystal's species weights
     and Å.
+
+    Args:
+        critic: From species weights and positions to (B, 2) logits.
+        real: Species weights and positions of real crystals.
+        fake: Those of generated ones.
+        crystal: (n,) which crystal an atom belongs to.
+        mix: (B,) where between the two, in [0, 1).
     """
     t = mix[crystal][:, None]
     weights, cart = ((t * r + (1 - t) * f).detach().requires_grad_() for r, f in zip(real, fake, strict=True))

@@ -116,9 +116,16 @@ def _fit(job: dict[str, Any]) -> None:
 def trainer(
     job: Job, *, resources: Resources, name: str, storage: Path, callbacks: list[UserCallback] | None = None
 ) -> TorchTrainer:
-    """Return A Ray Train run of `job`, which goes on from its store's latest checkpoint.
+    """Return a Ray Train run of `job`, which goes on from its store's latest checkpoint.
 
     Ray Train's own small files go to the folder `storage`/`name`, which all nodes share.
+
+    Args:
+        job: What workers do.
+        resources: How many, and what each takes.
+        name: Of the run.
+        storage: Folder that all nodes share.
+        callbacks: Of Ray Train's controller.
     """
     assert job.checkpoints, "a job on a cluster says where its checkpoints are kept"
     return TorchTrainer(

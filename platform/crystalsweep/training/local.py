@@ -85,7 +85,15 @@ class LocalSession(Session):
 
 
 def train_here(stage: str, config: StageConfig, source: str, inputs: dict[str, Path], session: LocalSession) -> Path:
-    """Train a stage in this process; returns its last checkpoint."""
+    """Train a stage in this process; returns its last checkpoint.
+
+    Args:
+        stage: Name of the stage.
+        config: Its settings.
+        source: Data set.
+        inputs: Checkpoint folders that it starts from, by what left them.
+        session: Where it reports.
+    """
     built = stage_builder(stage)(config, load_data(source), session, inputs)
     (session.folder / "config.json").write_text(built.config.model_dump_json(indent=2) + "\n")
     fit(built, session)

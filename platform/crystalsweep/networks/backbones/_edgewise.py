@@ -36,6 +36,13 @@ def sum_out_of_frames(message: Tensor, weight: Tensor, out: Tensor, dst: Tensor,
     """Return (n, L, C) sums of weighted messages over the edges of each atom, turned out of their frames.
 
     `message` is (E, M, C), `weight` (E, heads) for equal shares of the channels, `out` (E, L, M).
+
+    Args:
+        message: (E, M, C) messages in the edges' frames.
+        weight: (E, heads), each for an equal share of the channels.
+        out: (E, L, M) matrices out of the frames.
+        dst: (E,) atom that each edge tells.
+        atoms: n.
     """
     with torch.autocast(message.device.type, enabled=False):
         form = _sum_out_of_frames if torch.compiler.is_compiling() else _SumOutOfFrames.apply

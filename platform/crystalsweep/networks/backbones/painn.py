@@ -47,7 +47,15 @@ class Message(nn.Module):
         self.filter = nn.Linear(functions, 3 * width)
 
     def forward(self, x: Features, graph: Graph, basis: Tensor, envelope: Tensor, unit: Tensor) -> Features:
-        """Return sums over each atom's neighbours."""
+        """Return sums over each atom's neighbours.
+
+        Args:
+            x: (n, width) scalars.
+            graph: Edges.
+            basis: (E, radial functions) of the distances.
+            envelope: (E, 1), zero at the cutoff.
+            unit: (E, 3) directions.
+        """
         content = self.content(self.norm(x.scalars))[graph.src]
         scalar, gate, direction = (content * self.filter(basis) * envelope).chunk(3, dim=-1)
         vector = x.vectors[graph.src] * gate[:, None] + unit[:, :, None] * direction[:, None]
