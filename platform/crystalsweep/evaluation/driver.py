@@ -15,7 +15,7 @@ import numpy as np
 from crystalsweep.data import DataError, fingerprint, read
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, normalised, read_inputs
-from crystalsweep.evaluation.models import REFERENCES, Evaluated, allowed_name, find_model, reference_rows
+from crystalsweep.evaluation.models import Evaluated, allowed_name, find_model, reference_rows
 from crystalsweep.evaluation.outcome import FILE as METRICS
 from crystalsweep.evaluation.outcome import Outcome, read_outcome
 from crystalsweep.evaluation.protocol import blocks
@@ -26,6 +26,7 @@ from crystalsweep.evaluation.scoring import Protocol, crystal_systems, energy_sa
 from crystalsweep.evaluation.settings import EvaluationSettings, versions
 from crystalsweep.evaluation.spread import Task
 from crystalsweep.evaluation.submitted import Submitted, pair, parts_of
+from crystalsweep.metrics.baselines import REFERENCES
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.tracking.tracker import Tracker

@@ -9,14 +9,11 @@ from pathlib import Path
 from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.inference.locate import UnknownReferenceError, locate
 from crystalsweep.inference.restorer import Restorer
-from crystalsweep.metrics.baselines import Baseline, ground_truth, identity, most_common_species
+from crystalsweep.metrics.baselines import REFERENCES, Baseline, ground_truth, identity, most_common_species
 from crystalsweep.metrics.substitution import substitution
 from crystalsweep.networks.checkpoint import CheckpointInfo
 from crystalsweep.networks.models import Generator
 from crystalsweep.tracking.tracker import Tracker
-
-REFERENCES = ("ceiling", "identity", "most common", "substitution")
-"""The rows beside every model."""
 
 _ENDINGS = (", all atoms",)
 """Of row names that are made from a model's name (`results.BOTH_READINGS`)."""
@@ -55,7 +52,7 @@ def find_model(reference: str, tracker: Tracker | None, downloads: Path, train_c
     """Return the model that `reference` names.
 
     Args:
-        reference: What `references.resolve` understands; or a reference row such as `ceiling` or `identity`, which is
+        reference: What `locate` understands; or a reference row such as `ceiling` or `identity`, which is
             evaluated as if it were a model.
         tracker: Where run ids and registry names are looked up.
         downloads: Folder for checkpoints from there.

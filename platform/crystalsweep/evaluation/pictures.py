@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from crystalsweep.data.abundance import plot_abundance
 from crystalsweep.metrics.strata import STRATA
+from crystalsweep.metrics.summary import ScoreTables
 from crystalsweep.pages.content import Picture
 from crystalsweep.plots.distributions import plot_distributions
 from crystalsweep.plots.energies import plot_energies
@@ -25,14 +24,12 @@ from crystalsweep.plots.replacement_rates import plot_replacement_rates
 from crystalsweep.plots.strata import plot_strata
 from crystalsweep.structures.crystal import Crystal
 
-Tables = Mapping[str, pd.DataFrame]
-
 _PAPERS = {"n_atoms": " (Fig. 4D)", "masked_element": " (Fig. 4E)"}
 """Strata that the paper draws."""
 
 
-def draw(
-    tables: Tables,
+def draw_pictures(
+    tables: ScoreTables,
     name: str,
     folder: Path,
     true_crystals: Sequence[Crystal],
@@ -42,32 +39,19 @@ def draw(
     """Return every plot that the tables have rows for, as PNG in `folder` and as pictures by section of the report.
 
     A PNG that is there already is taken as it is.
+
+    Args:
+        tables: Rows by name.
+        name: The model among them.
+        folder: Where the PNGs go.
+        true_crystals: Whose elements are counted; may be empty where that plot is there already.
+        distances: Distances between these distributions, as `metrics.distributions` gives them.
+        trained_at: Training noise, marked in the plots.
     """
     folder.mkdir(exist_ok=True)
     own, drawn = tables[name], _Drawn(folder)
     if (own["sigma_noise"] > 0).any():
-        drawn.add(
-            "Validity and similarity",
-            "fig4a_validity",
-            lambda path: plot_validity(tables, path),
-            "Validity (paper, Fig. 4A).",
-            "Columns: what was masked. A model above the ceiling is not better than real crystals, only more uniform.",
-        )
-        drawn.add(
-            "Validity and similarity",
-            "fig4b_similarity",
-            lambda path: plot_similarity(tables, path),
-            "Similarity to the original (Fig. 4B).",
-            "Structural similarity counts crystals with restored species only: 1 is the original, 0 is as far off as "
-            "the input, below 0 farther.",
-        )
-        drawn.add(
-            "Validity and similarity",
-            "extrapolation",
-            lambda path: plot_extrapolation(tables, path, trained_at=trained_at),
-            "Beyond the training noise.",
-            "All mask types together; the number is the area under the curve over the range of sigma.",
-        )
+        _draw_scores(drawn, tables, trained_at)
     drawn.add(
         "Energies",
         "fig4c_energies",
@@ -75,35 +59,51 @@ def draw(
         "Energy relative to the original (Fig. 4C).",
         "Same composition only, from the calculator named in the table above; the paper used DFT.",
     )
+    _draw_strata(drawn, {name: own})
+    if "species_corrupted" in own:
+        _draw_replacement(drawn, {name: own})
+    _draw_distributions(drawn, tables, _distances_by_column(distances, name), true_crystals)
+    return drawn.pictures
+
+
+def _draw_scores(drawn: _Drawn, tables: ScoreTables, trained_at: float | None) -> None:
+    section = "Validity and similarity"
+    drawn.add(
+        section,
+        "fig4a_validity",
+        lambda path: plot_validity(tables, path),
+        "Validity (paper, Fig. 4A).",
+        "Columns: what was masked. A model above the ceiling is not better than real crystals, only more uniform.",
+    )
+    drawn.add(
+        section,
+        "fig4b_similarity",
+        lambda path: plot_similarity(tables, path),
+        "Similarity to the original (Fig. 4B).",
+        "Structural similarity counts crystals with restored species only: 1 is the original, 0 is as far off as "
+        "the input, below 0 farther.",
+    )
+    drawn.add(
+        section,
+        "extrapolation",
+        lambda path: plot_extrapolation(tables, path, trained_at=trained_at),
+        "Beyond the training noise.",
+        "All mask types together; the number is the area under the curve over the range of sigma.",
+    )
+
+
+def _draw_strata(drawn: _Drawn, tables: ScoreTables) -> None:
     for by, stratum in STRATA.items():
         drawn.add(
             "Strata",
             f"fig4de_{by}",
-            partial(plot_strata, {name: own}, by=by),
+            partial(plot_strata, tables, by=by),
             f"{stratum.title}{_PAPERS.get(by, '')}.",
             "Bins with fewer than 10 crystals are not drawn.",
         )
-    if "species_corrupted" in own:
-        _draw_replacement(drawn, {name: own})
-    drawn.add(
-        "Distributions",
-        "distributions",
-        lambda path: plot_distributions(tables, path, _distances_by_column(distances, name)),
-        "The generated crystals as a set.",
-        "Restoring every original exactly would give the true crystals' own distributions.",
-    )
-    if true_crystals or (folder / "fig1a_abundance.png").exists():
-        drawn.add(
-            "Distributions",
-            "fig1a_abundance",
-            lambda path: _abundance(true_crystals, path),
-            "Elements of the evaluated crystals (Fig. 1A).",
-            "Share of atoms by rank, with the power law of the paper.",
-        )
-    return drawn.pictures
 
 
-def _draw_replacement(drawn: _Drawn, tables: Tables) -> None:
+def _draw_replacement(drawn: _Drawn, tables: ScoreTables) -> None:
     (table,) = tables.values()
     section = "Replacement of species"
     drawn.add(
@@ -134,6 +134,27 @@ def _draw_replacement(drawn: _Drawn, tables: Tables) -> None:
         "How often elements are replaced and replace (Fig. S17, Eq. 7).",
         "Ordered by how often they occur.",
     )
+
+
+def _draw_distributions(
+    drawn: _Drawn, tables: ScoreTables, distances: Mapping[str, Mapping[str, float]], crystals: Sequence[Crystal]
+) -> None:
+    section = "Distributions"
+    drawn.add(
+        section,
+        "distributions",
+        lambda path: plot_distributions(tables, path, distances),
+        "The generated crystals as a set.",
+        "Restoring every original exactly would give the true crystals' own distributions.",
+    )
+    if crystals or (drawn.folder / "fig1a_abundance.png").exists():
+        drawn.add(
+            section,
+            "fig1a_abundance",
+            lambda path: _abundance(crystals, path),
+            "Elements of the evaluated crystals (Fig. 1A).",
+            "Share of atoms by rank, with the power law of the paper.",
+        )
 
 
 def _distances_by_column(found: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, dict[str, float]]:

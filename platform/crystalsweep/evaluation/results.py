@@ -25,7 +25,7 @@ from crystalsweep.evaluation.outcome import (
     reasons,
     variant,
 )
-from crystalsweep.evaluation.pictures import draw
+from crystalsweep.evaluation.pictures import draw_pictures
 from crystalsweep.evaluation.report import write_report
 from crystalsweep.evaluation.run import write_tables
 from crystalsweep.evaluation.scoring import MODEL
@@ -146,7 +146,7 @@ def present(folder: Path, outcome: Outcome, tables: Tables, true_crystals: Seque
     own = {row: table for row, table in tables.items() if not row.endswith(BOTH_READINGS)}
     trained_at = outcome.model.get("config", {}).get("corruption", {}).get("sigma_noise")
     known = float(trained_at) if isinstance(trained_at, int | float) else None
-    pictures = draw(own, outcome.name, folder / PLOTS, true_crystals, outcome.distributions, known)
+    pictures = draw_pictures(own, outcome.name, folder / PLOTS, true_crystals, outcome.distributions, known)
     write_report(outcome, _verdicts(tables, outcome.name), pictures, folder)
 
 

@@ -26,7 +26,7 @@ ROWS = "rows"
 STRUCTURES = "structures.parquet"
 """The model's rows, with crystals."""
 
-REFERENCES = "references.parquet"
+REFERENCES_FILE = "references.parquet"
 """Rows of the references, told apart by the column `row`."""
 
 
@@ -111,14 +111,14 @@ def write_tables(folder: Path, model: pd.DataFrame, references: Mapping[str, pd.
     write_parquet(folder / STRUCTURES, model)
     if references:
         named = [table.assign(row=name) for name, table in references.items()]
-        write_parquet(folder / REFERENCES, pd.concat(named, ignore_index=True))
+        write_parquet(folder / REFERENCES_FILE, pd.concat(named, ignore_index=True))
 
 
 def read_tables(folder: Path) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """Return model's table and those of the references. Raises `ValueError` where the folder has none."""
     if not (folder / STRUCTURES).exists():
         raise ValueError(f"{folder} holds no {STRUCTURES}: it is no finished evaluation")
-    model, file = pd.read_parquet(folder / STRUCTURES), folder / REFERENCES
+    model, file = pd.read_parquet(folder / STRUCTURES), folder / REFERENCES_FILE
     if not file.exists():
         return model, {}
     named = pd.read_parquet(file)

@@ -24,7 +24,7 @@ _SHRUNK = 0.55
 _EDGE = {"": "0.25", "right": "#009E73", "wrong": "#D55E00"}
 
 
-def draw(specimens: Sequence[Specimen], path: Path, *, title: str) -> Path:
+def draw_gallery(specimens: Sequence[Specimen], path: Path, *, title: str) -> Path:
     """Write a PNG of before, corrupted and after, and return its path."""
     figure = Figure(figsize=(9.0, 0.6 + 2.9 * len(specimens)), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from crystalsweep.gallery.cif import cif_with_masks
 from crystalsweep.gallery.page import gallery_page
-from crystalsweep.gallery.picture import draw
+from crystalsweep.gallery.picture import draw_gallery
 from crystalsweep.gallery.specimens import Specimen
 
-PAGE, PICTURE = "crystals.html", "crystals.png"
+GALLERY_PAGE, GALLERY_PICTURE = "crystals.html", "crystals.png"
 
 
 def write_gallery(specimens: Sequence[Specimen], folder: Path, *, title: str) -> Path:
@@ -21,8 +21,8 @@ def write_gallery(specimens: Sequence[Specimen], folder: Path, *, title: str) ->
     coordinates are not finite has none.
     """
     (folder / "cif").mkdir(parents=True, exist_ok=True)
-    (folder / PAGE).write_text(gallery_page(specimens, title=title), encoding="utf-8")
-    draw(specimens, folder / PICTURE, title=title)
+    (folder / GALLERY_PAGE).write_text(gallery_page(specimens, title=title), encoding="utf-8")
+    draw_gallery(specimens, folder / GALLERY_PICTURE, title=title)
     for number, specimen in enumerate(specimens, start=1):
         named = re.sub(r"[^\w.-]+", "_", specimen.before.id)[:80]
         parts = {"before": specimen.before, "corrupted": specimen.corrupted, "after": specimen.after}

@@ -8,11 +8,9 @@ import numpy as np
 from mlflow.entities import Run
 
 from crystalsweep.leaderboard.entries import Entry
+from crystalsweep.metrics.baselines import REFERENCES
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.summary import METRICS
-
-NAMES = ("ceiling", "identity", "most common", "substitution")
-"""In the order of every table."""
 
 
 def references(metric: str, entries: Sequence[Entry], sweeps: Mapping[str, Run]) -> dict[str, Interval]:
@@ -24,17 +22,17 @@ def references(metric: str, entries: Sequence[Entry], sweeps: Mapping[str, Run])
     found: dict[str, Interval] = {}
     for entry in entries:
         for name, figures in entry.references.items():
-            if name in NAMES and (figure := figures.get(metric)) is not None:
+            if name in REFERENCES and (figure := figures.get(metric)) is not None:
                 values = (figure.mean, figure.low, figure.high)
                 mean, low, high = (np.nan if value is None else value for value in values)
                 found.setdefault(name, Interval(mean, low, high, figure.n, figure.clusters))
     for sweep in dict.fromkeys(entry.sweep for entry in entries):
         run = sweeps.get(sweep or "")
-        for name in NAMES if run is not None else ():
+        for name in REFERENCES if run is not None else ():
             logged = _logged(metric, name.replace(" ", "_"), run.data.metrics) if run is not None else None
             if logged is not None:
                 found.setdefault(name, logged)
-    return {name: found[name] for name in NAMES if name in found}
+    return {name: found[name] for name in REFERENCES if name in found}
 
 
 def _logged(metric: str, name: str, metrics: Mapping[str, float]) -> Interval | None:

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
 from crystalsweep.evaluation.outcome import FILE, Outcome, read_outcome
-from crystalsweep.evaluation.run import REFERENCES
+from crystalsweep.evaluation.run import REFERENCES_FILE
 from crystalsweep.leaderboard.entries import Entry, cached, evaluations_of
 from crystalsweep.tracking.tracker import Tracker
 
@@ -69,8 +69,8 @@ def fetch_references(tracker: Tracker, entry: Entry, downloads: Path) -> dict[st
     if not entry.references:
         return {}
     folder = entry.table.rpartition("/")[0]
-    file = cached(entry, downloads).parent / REFERENCES
-    files, _ = _fetch(tracker, {0: (entry.run, f"{folder}/{REFERENCES}", file)}, "references")
+    file = cached(entry, downloads).parent / REFERENCES_FILE
+    files, _ = _fetch(tracker, {0: (entry.run, f"{folder}/{REFERENCES_FILE}", file)}, "references")
     if not files:
         return {}
     return {str(name): table.reset_index(drop=True) for name, table in pd.read_parquet(file).groupby("row", sort=False)}

@@ -16,6 +16,9 @@ from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 Baseline = Callable[[Crystal, Crystal], Crystal]
 """(original, corrupted) -> the generated crystal."""
 
+REFERENCES = ("ceiling", "identity", "most common", "substitution")
+"""The reference rows beside every model, in the order of every table."""
+
 
 def ground_truth(original: Crystal, corrupted: Crystal) -> Crystal:  # noqa: ARG001 - the signature of a `Baseline`
     """Return the original: the ceiling. SMACT rejects 8–27 % of real stable crystals, so its validity is not 1."""

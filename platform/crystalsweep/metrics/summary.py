@@ -26,6 +26,9 @@ from crystalsweep.metrics.bootstrap import (
 from crystalsweep.metrics.scoring import KEYS, NO_NOISE
 from crystalsweep.metrics.settings import MetricConfig
 
+ScoreTables = Mapping[str, pd.DataFrame]
+"""Tables of scores, by the name of the model or reference row whose crystals they score."""
+
 _Values = Callable[[pd.DataFrame], pd.Series]
 
 
@@ -326,7 +329,15 @@ def summarise(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Summarise a table in long form: one row per metric and group, with the columns metric, *by, mean, low, high, n,
-    clusters."""
+    clusters.
+
+    Args:
+        table: A scored table.
+        by: Columns to group by.
+        metrics: To summarise.
+        n_resamples: Draws of the parents.
+        seed: Of the draws.
+    """
     groups = table.groupby(list(by), sort=True, observed=True) if by else [((), table)]
     conditions = [(dict(zip(by, key, strict=True)), group) for key, group in groups]
     rows = [
@@ -348,6 +359,13 @@ def metric_difference(
     table: pd.DataFrame, baseline: pd.DataFrame, metric: Metric, *, keys: Sequence[str] = KEYS, seed: int = 0
 ) -> Interval:
     """Return metric of `table` minus that of `baseline` over the rows whose `keys` both hold, paired.
+
+    Args:
+        table: A scored table.
+        baseline: Another, of the same corrupted crystals.
+        metric: To compare by.
+        keys: Columns that tell rows apart.
+        seed: Of the draws.
 
     Raises:
         ValueError: The keys repeat within a table (pandas' `MergeError`, a ValueError).

@@ -13,8 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter
 
-from crystalsweep.plots.style import MARKERS, PALETTE, describe, legend_below, panels, save
-from crystalsweep.plots.style import references as draw_references
+from crystalsweep.plots.style import MARKERS, PALETTE, describe, draw_references, legend_below, panels, save
 
 _FEW = 20
 """Epochs up to which each has its marker."""

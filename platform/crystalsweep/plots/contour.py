@@ -15,11 +15,10 @@ from matplotlib.colors import Normalize
 from matplotlib.tri import Triangulation
 from numpy.typing import NDArray
 
-from crystalsweep.plots.parallel import COLOURS
 from crystalsweep.plots.scales import Ruler, Scale, set_ticks
-from crystalsweep.plots.style import REFERENCE, legend_below, panels, save
+from crystalsweep.plots.style import COLOUR_MAP, REFERENCE, legend_below, panels, save
 
-FEWEST = 6
+FEWEST_TRIALS = 6
 """Distinct points below which no surface is drawn between them."""
 
 
@@ -48,7 +47,7 @@ def plot_contour(trials: pd.DataFrame, x: Scale, y: Scale, objective: Scale, pat
     across = Ruler([*placed[x.column], *(point[0] for point in paper)], log=x.log)
     up = Ruler([*placed[y.column], *(point[1] for point in paper)], log=y.log)
     figure, (axis,) = panels(1, width=7.4, height=5.0)
-    shade = ScalarMappable(Normalize(done[objective.column].min(), done[objective.column].max()), COLOURS)
+    shade = ScalarMappable(Normalize(done[objective.column].min(), done[objective.column].max()), COLOUR_MAP)
     arms = done[~done["control"]]
     surface = _surface(axis, across.at(arms[x.column]), up.at(arms[y.column]), arms[objective.column], shade)
     for rows, marker, label in ((arms, "o", "complete"), (done[done["control"]], "s", "control arm")):
@@ -86,7 +85,7 @@ def _surface(
 ) -> bool:
     """Fill the triangles between distinct points; False where there are too few, or all lie on one line."""
     points = pd.DataFrame({"x": x, "y": y, "value": values.to_numpy()}).groupby(["x", "y"], as_index=False).mean()
-    if len(points) < FEWEST or points["value"].nunique() < 2:
+    if len(points) < FEWEST_TRIALS or points["value"].nunique() < 2:
         return False
     unit = (points[["x", "y"]] - points[["x", "y"]].min()) / np.ptp(points[["x", "y"]].to_numpy(), axis=0).clip(1e-12)
     if np.linalg.matrix_rank(unit - unit.mean(), tol=1e-6) < 2:
@@ -96,7 +95,7 @@ def _surface(
         Triangulation(points["x"], points["y"], triangles),
         points["value"],
         levels=14,
-        cmap=COLOURS,
+        cmap=COLOUR_MAP,
         norm=shade.norm,
         alpha=0.75,
         zorder=1,

@@ -16,8 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from crystalsweep.plots.parallel import COLOURS
-from crystalsweep.plots.style import PALETTE, REFERENCE, describe, legend_below, panels, save
+from crystalsweep.plots.style import COLOUR_MAP, PALETTE, REFERENCE, describe, legend_below, panels, save
 
 NAMED = 8
 """Up to so many trainings each has a colour and a line in the legend."""
@@ -72,7 +71,7 @@ def _named(names: Sequence[str]) -> dict[str, Any]:
 def _shaded(figure: Figure, axes: Sequence[Axes], history: pd.DataFrame, value: str) -> dict[str, Any]:
     """Return colours by value, with their bar."""
     values = history[history["state"] == "complete"].groupby("trial", sort=False)["value"].last()
-    shade = ScalarMappable(Normalize(values.min(), values.max()), colormaps[COLOURS])
+    shade = ScalarMappable(Normalize(values.min(), values.max()), colormaps[COLOUR_MAP])
     figure.colorbar(shade, ax=list(axes), pad=0.01, fraction=0.03).set_label(f"{value} at the end", fontsize=9)
     return {str(name): shade.to_rgba(number) if np.isfinite(number) else REFERENCE for name, number in values.items()}
 

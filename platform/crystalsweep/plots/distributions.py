@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 from crystalsweep.data.elements import atomic_number, element_symbol
 from crystalsweep.metrics.bootstrap import clustered_shares
 from crystalsweep.metrics.distributions import CRYSTAL_SYSTEMS, crystal_system_of
+from crystalsweep.metrics.summary import ScoreTables
 from crystalsweep.plots.style import (
     DASHES,
     PALETTE,
     REFERENCE,
     aside,
     describe,
+    draw_points,
     legend_below,
     models_of,
     panels,
-    points,
     save,
 )
 from crystalsweep.structures.crystal import N_ELEMENTS
@@ -50,8 +51,7 @@ _MOST_NUMBER = 8
 _STEPS = 120
 """Points of a cumulative distribution."""
 
-Tables = Mapping[str, pd.DataFrame]
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +62,13 @@ class _Classes:
     definition: str
     label: str
     share: str
-    names: Callable[[Tables], list[str]]
-    counts: Callable[[pd.DataFrame, Sequence[str]], tuple[Array, Array]]
+    names: Callable[[ScoreTables], list[str]]
+    counts: Callable[[pd.DataFrame, Sequence[str]], tuple[_Array, _Array]]
     """(n, k) crystals or atoms of each class and (n,) of all, from a table and the names."""
 
 
 def plot_distributions(
-    tables: Tables, path: Path | str, distances: Mapping[str, Mapping[str, float]] | None = None
+    tables: ScoreTables, path: Path | str, distances: Mapping[str, Mapping[str, float]] | None = None
 ) -> Path:
     """Plot four panels, models against the true crystals: density, number of elements, crystal system, elements.
 
@@ -118,7 +118,7 @@ def _printed(distances: Mapping[str, float]) -> str:
     return "; distance " + ", ".join(f"{name} {distance:.3g}" for name, distance in distances.items())
 
 
-def _density(axis: Axes, tables: Tables, models: Sequence[str]) -> None:
+def _density(axis: Axes, tables: ScoreTables, models: Sequence[str]) -> None:
     """Draw cumulative distributions with 95 % bands on a common axis up to the 99.5th percentile."""
     values = {name: table["density"].astype(float) for name, table in tables.items()}
     edge = max(float(series.quantile(0.995)) for series in values.values())
@@ -138,14 +138,14 @@ def _density(axis: Axes, tables: Tables, models: Sequence[str]) -> None:
     axis.set_ylabel("share of crystals", fontsize=9)
 
 
-def _shares(axis: Axes, tables: Tables, models: Sequence[str], kind: _Classes) -> None:
+def _shares(axis: Axes, tables: ScoreTables, models: Sequence[str], kind: _Classes) -> None:
     """Draw points with intervals for the models, bars for the true crystals."""
     names = kind.names(tables)
     for name, table in tables.items():
         rows = clustered_shares(*kind.counts(table, names), table["parent"])
         if name in models:
             x = np.arange(len(names), dtype=np.float64) + aside(models.index(name), len(models), 0.6)
-            points(axis, x, rows, models.index(name), name)
+            draw_points(axis, x, rows, models.index(name), name)
         else:
             axis.bar(range(len(names)), rows["mean"], width=0.85, color="0.85", label="ceiling (bars)", zorder=1)
     axis.set_xticks(range(len(names)), names, fontsize=8)
@@ -155,23 +155,23 @@ def _shares(axis: Axes, tables: Tables, models: Sequence[str], kind: _Classes) -
     axis.grid(visible=False, axis="x")
 
 
-def _numbers(tables: Tables) -> list[str]:
+def _numbers(tables: ScoreTables) -> list[str]:
     most = int(max(table["n_elements"].max() for table in tables.values()))
     return [str(n) for n in range(1, min(most, _MOST_NUMBER) + 1)]
 
 
-def _of_number(table: pd.DataFrame, names: Sequence[str]) -> tuple[Array, Array]:
+def _of_number(table: pd.DataFrame, names: Sequence[str]) -> tuple[_Array, _Array]:
     """Return the last class of `_MOST_NUMBER` holds those above."""
     number = table["n_elements"].to_numpy(dtype=float)
     counts = np.minimum(number, _MOST_NUMBER)[:, None] == np.array(names, dtype=float)
     return counts.astype(float), np.isfinite(number).astype(float)
 
 
-def _systems(_: Tables) -> list[str]:
+def _systems(_: ScoreTables) -> list[str]:
     return [*(_SHORT.get(name, name) for name in CRYSTAL_SYSTEMS), NO_SYMMETRY]
 
 
-def _of_system(table: pd.DataFrame, _: Sequence[str]) -> tuple[Array, Array]:
+def _of_system(table: pd.DataFrame, _: Sequence[str]) -> tuple[_Array, _Array]:
     known = table["space_group"].notna().to_numpy()
     groups = table["space_group"].fillna(0).astype(int)
     systems = np.array([crystal_system_of(group) for group in groups])
@@ -180,7 +180,7 @@ def _of_system(table: pd.DataFrame, _: Sequence[str]) -> tuple[Array, Array]:
     return counts.astype(float), known.astype(float)
 
 
-def _elements(tables: Tables) -> list[str]:
+def _elements(tables: ScoreTables) -> list[str]:
     """Return the most frequent ones of the true crystals, or of the first model where these are not there."""
     table = tables.get(CEILING, next(iter(tables.values())))
     totals = _atoms(table).sum(axis=0)
@@ -188,12 +188,12 @@ def _elements(tables: Tables) -> list[str]:
     return [element_symbol(int(z) + 1) for z in order if totals[z] > 0]
 
 
-def _of_element(table: pd.DataFrame, names: Sequence[str]) -> tuple[Array, Array]:
+def _of_element(table: pd.DataFrame, names: Sequence[str]) -> tuple[_Array, _Array]:
     atoms = _atoms(table)
     return atoms[:, [atomic_number(name) - 1 for name in names]], atoms.sum(axis=1)
 
 
-def _atoms(table: pd.DataFrame) -> Array:
+def _atoms(table: pd.DataFrame) -> _Array:
     """Return (n, 118) atoms of each element."""
     rows = [
         np.zeros(0, dtype=int) if species is None else np.asarray(species, int) for species in table["species_after"]

@@ -5,7 +5,6 @@ doi:10.1016/j.isci.2024.110672
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
 
 from crystalsweep.metrics.bootstrap import clustered_median
+from crystalsweep.metrics.summary import ScoreTables
 from crystalsweep.plots.style import MARKERS, PALETTE, REFERENCE, error_bars, models_of, save
 from crystalsweep.plots.style import panels as make_panels
 
-COLUMNS = {"delta_energy": "single point", "delta_energy_relaxed": "relaxed"}
+GEOMETRIES = {"delta_energy": "single point", "delta_energy_relaxed": "relaxed"}
 """Energies by column, in the order of the boxes."""
 
 LINEAR = 0.01
@@ -33,7 +33,7 @@ _SHAPELESS = 10
 """Fewer crystals than this are drawn one by one."""
 
 
-def plot_energies(tables: Mapping[str, pd.DataFrame], path: Path | str) -> Path:
+def plot_energies(tables: ScoreTables, path: Path | str) -> Path:
     """Plot Fig. 4C: ΔE per atom, a panel per sigma_noise, a box per model, relaxed beside single point.
 
     Boxes are quartiles with whiskers from the 5th to the 95th percentile and every crystal beyond as a dot; the marker
@@ -49,7 +49,7 @@ def plot_energies(tables: Mapping[str, pd.DataFrame], path: Path | str) -> Path:
         ValueError: There is no model, or no model has an energy.
     """
     models = models_of(tables)
-    columns = [column for column in COLUMNS if any(_values(tables[name], column).notna().any() for name in models)]
+    columns = [column for column in GEOMETRIES if any(_values(tables[name], column).notna().any() for name in models)]
     if not columns:
         raise ValueError("No model has a relative energy to draw: evaluate with energies first.")
     names = models + [
@@ -79,7 +79,7 @@ def _values(table: pd.DataFrame, column: str) -> pd.Series:
     return table[column].astype(float).replace([np.inf, -np.inf], np.nan)
 
 
-def _panel(axis: Axes, tables: Mapping[str, pd.DataFrame], columns: list[str], models: list[str]) -> None:
+def _panel(axis: Axes, tables: ScoreTables, columns: list[str], models: list[str]) -> None:
     ticks: list[tuple[float, str]] = []
     axis.axhline(0, color=REFERENCE, linewidth=1.2, zorder=1)
     for index, (name, table) in enumerate(tables.items()):
@@ -103,7 +103,7 @@ def _panel(axis: Axes, tables: Mapping[str, pd.DataFrame], columns: list[str], m
 def _count(table: pd.DataFrame, column: str, n: int, *, several: bool) -> str:
     """Return what stands below a box: which energy, the number of crystals in it and of those whose calculation
     failed."""
-    lines = [COLUMNS[column].replace(" ", "\n")] if several else []
+    lines = [GEOMETRIES[column].replace(" ", "\n")] if several else []
     lines.append(f"n = {n:,}")
     if column == "delta_energy" and "energy_failure" in table:
         same = table["compositional_similarity_permuted"].astype(float) == 1

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from crystalsweep.metrics.summary import METRICS, Metric, summarise
+from crystalsweep.metrics.summary import METRICS, Metric, ScoreTables, summarise
 from crystalsweep.plots.style import (
     DASHES,
     MARKERS,
@@ -20,10 +20,10 @@ from crystalsweep.plots.style import (
     REFERENCE,
     aside,
     describe,
+    draw_references,
     error_bars,
     models_of,
     panels,
-    references,
     save,
 )
 
@@ -37,9 +37,7 @@ _APART = 0.02
 _TRAINED = "training noise (vertical)"
 
 
-def plot_extrapolation(
-    tables: Mapping[str, pd.DataFrame], path: Path | str, trained_at: TrainedAt | float | None = None
-) -> Path:
+def plot_extrapolation(tables: ScoreTables, path: Path | str, trained_at: TrainedAt | float | None = None) -> Path:
     """Plot a panel per headline metric: its mean over all mask types against sigma_noise, with 95 % bands.
 
     The legend gives the area under each curve divided by the range of sigma (trapezoidal rule), with its 95 % interval.
@@ -104,7 +102,7 @@ def _levels(axis: Axes, means: Mapping[str, pd.DataFrame], models: Sequence[str]
     known = drawn[np.isfinite(drawn)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     levels = {name: rows.set_index("sigma_noise")["mean"] for name, rows in means.items() if name in DASHES}
-    references(axis, {name: level for name, level in levels.items() if level.notna().any()}, low, high)
+    draw_references(axis, {name: level for name, level in levels.items() if level.notna().any()}, low, high)
 
 
 def _trained(axis: Axes, models: Sequence[str], trained_at: TrainedAt | float | None) -> None:
@@ -121,7 +119,7 @@ def _trained(axis: Axes, models: Sequence[str], trained_at: TrainedAt | float | 
     axis.plot([], [], color=REFERENCE, linewidth=1.5, linestyle=(0, (3, 3)), label=_TRAINED)
 
 
-def _legend(axis: Axes, tables: Mapping[str, pd.DataFrame], metric: Metric) -> None:
+def _legend(axis: Axes, tables: ScoreTables, metric: Metric) -> None:
     """Put the legend below the panel, since the areas are its own."""
     handles, labels = axis.get_legend_handles_labels()
     named = [f"{label}{_area(tables[label], metric, interval=False)}" if label in DASHES else label for label in labels]

@@ -15,13 +15,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from crystalsweep.metrics.summary import METRICS, Metric, summarise
-from crystalsweep.plots.style import PALETTE, aside, grid, legend_below, models_of, points, references, save
+from crystalsweep.metrics.summary import METRICS, Metric, ScoreTables, summarise
+from crystalsweep.plots.style import (
+    PALETTE,
+    aside,
+    draw_points,
+    draw_references,
+    legend_below,
+    models_of,
+    panel_grid,
+    save,
+)
 
 MASKS = {"species": "species (α)", "random15": "random15 (β)", "random30": "random30 (γ)"}
 """The paper's mask types, in its order, with its letters."""
 
-FEW = 30
+NUMBERED_BELOW = 30
 """A mean of fewer crystals has its number printed."""
 
 _ROOM = 0.7
@@ -35,10 +44,8 @@ _SHAPELESS = 10
 
 _NAMED = {metric.name: metric for metric in METRICS}
 
-Tables = Mapping[str, pd.DataFrame]
 
-
-def plot_validity(tables: Tables, path: Path | str) -> Path:
+def plot_validity(tables: ScoreTables, path: Path | str) -> Path:
     """Plot Fig. 4A: structural and compositional validity, a column per mask type, over sigma_noise.
 
     Args:
@@ -51,7 +58,7 @@ def plot_validity(tables: Tables, path: Path | str) -> Path:
     return _plot(tables, path, ("structural_validity", "compositional_validity"), heights=(2.9, 2.9))
 
 
-def plot_similarity(tables: Tables, path: Path | str) -> Path:
+def plot_similarity(tables: ScoreTables, path: Path | str) -> Path:
     """Plot Fig. 4B: compositional and structural similarity, a column per mask type, over sigma_noise.
 
     The structural similarity is a distribution over crystals (violins, from the 1st to the 99th percentile) with its
@@ -60,18 +67,18 @@ def plot_similarity(tables: Tables, path: Path | str) -> Path:
     return _plot(tables, path, ("compositional_similarity", "structural_similarity"), heights=(2.7, 3.5))
 
 
-def mask_order(tables: Tables) -> list[str]:
+def mask_order(tables: ScoreTables) -> list[str]:
     """Mask types in the paper's order (α, β, γ), then the others by name."""
     found = {str(mask) for table in tables.values() for mask in table["mask_type"].unique()}
     return [mask for mask in MASKS if mask in found] + sorted(found - set(MASKS))
 
 
-def _plot(tables: Tables, path: Path | str, names: Sequence[str], heights: Sequence[float]) -> Path:
+def _plot(tables: ScoreTables, path: Path | str, names: Sequence[str], heights: Sequence[float]) -> Path:
     models = models_of(tables)
     shown = {name: tables[name] for name in models}
     masks = mask_order(shown)
     sigmas = sorted({float(sigma) for table in shown.values() for sigma in table["sigma_noise"].unique()})
-    figure, rows = grid(
+    figure, rows = panel_grid(
         len(names), len(masks), width=max(3.4, 0.55 * len(sigmas) + 1, 6.4 - len(masks)), heights=heights
     )
     for axes, name in zip(rows, names, strict=True):
@@ -85,7 +92,9 @@ def _plot(tables: Tables, path: Path | str, names: Sequence[str], heights: Seque
     return save(figure, path)
 
 
-def _row(axes: Sequence[Axes], tables: Tables, metric: Metric, masks: Sequence[str], sigmas: Sequence[float]) -> None:
+def _row(
+    axes: Sequence[Axes], tables: ScoreTables, metric: Metric, masks: Sequence[str], sigmas: Sequence[float]
+) -> None:
     """Draw one metric over the mask types, with one range of y."""
     models = models_of(tables)
     means = {name: _means(tables[name], metric, intervals=name in models) for name in tables}
@@ -98,7 +107,7 @@ def _row(axes: Sequence[Axes], tables: Tables, metric: Metric, masks: Sequence[s
                 rows, places = tables[name][tables[name]["mask_type"] == mask], dict(zip(sigmas, x, strict=True))
                 width, color = 0.9 * _ROOM / len(models), PALETTE[index % len(PALETTE)]
                 extents.append(_violins(axis, rows, metric, places, width, color))
-            points(axis, x, _at(means[name], mask, sigmas), index, name, FEW)
+            draw_points(axis, x, _at(means[name], mask, sigmas), index, name, NUMBERED_BELOW)
     known = np.concatenate([extent.ravel() for extent in extents])
     known = known[np.isfinite(known)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
@@ -106,7 +115,7 @@ def _row(axes: Sequence[Axes], tables: Tables, metric: Metric, masks: Sequence[s
         if not any(_at(means[name], mask, sigmas)["mean"].notna().any() for name in models):
             axis.text(0.5, 0.5, "no value", transform=axis.transAxes, color="0.35", ha="center", fontsize=9)
         levels = {n: _at(means[n], mask, sigmas)["mean"] for n in tables if n not in models}
-        references(axis, {name: level for name, level in levels.items() if level.notna().any()}, low, high)
+        draw_references(axis, {name: level for name, level in levels.items() if level.notna().any()}, low, high)
         ranges.append(axis.get_ylim())
     axes[0].set_ylim(min(bottom for bottom, _ in ranges), max(top for _, top in ranges))
     axes[0].set_ylabel(f"{metric.title}\n{fill(metric.definition, 44)}", fontsize=8.5)

@@ -15,10 +15,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from crystalsweep.plots.scales import Ruler, Scale
-from crystalsweep.plots.style import panels, save
-
-COLOURS = "viridis"
-"""Of values of an objective: told apart with every common colour vision deficiency, and in grey."""
+from crystalsweep.plots.style import COLOUR_MAP, panels, save
 
 _UNFINISHED = "0.6"
 
@@ -46,7 +43,7 @@ def plot_parallel(
     scales = [*parameters, *objectives]
     figure, (axis,) = panels(1, width=max(7.5, 1.75 * len(scales) + 1.5), height=4.2)
     places = np.column_stack([_axis(axis, i, scale, trials[scale.column]) for i, scale in enumerate(scales)])
-    shade = ScalarMappable(_range(complete[first.column]), colormaps[COLOURS])
+    shade = ScalarMappable(_range(complete[first.column]), colormaps[COLOUR_MAP])
     order = np.argsort(trials["state"].eq("complete").to_numpy(), kind="stable")  # complete ones on top
     for row in order:
         trial = trials.iloc[row]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from crystalsweep.plots.style import PALETTE, REFERENCE, panels, save
 
-COLOURS = {"better": PALETTE[2], "worse": PALETTE[1], "not resolved": REFERENCE}
+VERDICT_COLOURS = {"better": PALETTE[2], "worse": PALETTE[1], "not resolved": REFERENCE}
 
 
 def plot_differences(frame: pd.DataFrame, titles: dict[str, str], path: Path) -> None:
@@ -18,7 +18,7 @@ def plot_differences(frame: pd.DataFrame, titles: dict[str, str], path: Path) ->
     rows = frame[frame["p"].notna()].to_dict("records")
     figure, (axis,) = panels(1, width=7.5, height=0.7 + 0.42 * max(len(rows), 1))
     for i, row in enumerate(rows):
-        colour = COLOURS[row["verdict"]]
+        colour = VERDICT_COLOURS[row["verdict"]]
         axis.plot([row["low"], row["high"]], [i, i], color=colour, linewidth=2.2, solid_capstyle="butt")
         filled = colour if row["verdict"] != "not resolved" else "white"
         axis.plot(row["difference"], i, "o", color=colour, markerfacecolor=filled, markersize=7)

@@ -6,7 +6,7 @@ iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 
 from crystalsweep.metrics.families import number_of
 from crystalsweep.metrics.replacement import MIN_N, novel_rows, replacement_rates
+from crystalsweep.metrics.summary import ScoreTables
 from crystalsweep.plots.style import MARKERS, PALETTE, describe, error_bars, legend_below, panels, save
 
 
-def plot_replacement_rates(tables: Mapping[str, pd.DataFrame], path: Path | str) -> Path:
+def plot_replacement_rates(tables: ScoreTables, path: Path | str) -> Path:
     """Plot Figs. S17B and C (Eq. 7): how often each element is replaced, and replaces, by mask type; two panels per
     table.
 
@@ -50,7 +51,7 @@ def plot_replacement_rates(tables: Mapping[str, pd.DataFrame], path: Path | str)
     return save(figure, path)
 
 
-def _by_frequency(tables: Mapping[str, pd.DataFrame], elements: Iterable[str]) -> list[str]:
+def _by_frequency(tables: ScoreTables, elements: Iterable[str]) -> list[str]:
     """Return symbols by the number of parents that hold them, commonest first; ties by atomic number."""
     parents = pd.concat([table[["parent", "species_before"]] for table in tables.values()]).drop_duplicates("parent")
     counts = Counter(int(z) for species in parents["species_before"] for z in set(species))

@@ -15,9 +15,19 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from crystalsweep.metrics.strata import STRATA, binned, strata_table
-from crystalsweep.metrics.summary import METRICS
+from crystalsweep.metrics.summary import METRICS, ScoreTables
 from crystalsweep.plots.grids import mask_order
-from crystalsweep.plots.style import PALETTE, aside, describe, grid, legend_below, models_of, points, references, save
+from crystalsweep.plots.style import (
+    PALETTE,
+    aside,
+    describe,
+    draw_points,
+    draw_references,
+    legend_below,
+    models_of,
+    panel_grid,
+    save,
+)
 
 FEWEST = 10
 """A mean of fewer crystals is not drawn: its interval says nothing."""
@@ -29,10 +39,8 @@ _DRAWN = ("compositional_similarity", "structural_similarity")
 
 _TITLES = {metric.name: metric for metric in METRICS}
 
-Tables = Mapping[str, pd.DataFrame]
 
-
-def plot_strata(tables: Tables, path: Path | str, by: str = "n_atoms") -> Path:
+def plot_strata(tables: ScoreTables, path: Path | str, by: str = "n_atoms") -> Path:
     """Plot compositional similarity, structural similarity and number of crystals over the bins of a stratum.
 
     All mask types and noise levels of the tables together; choose their rows first for one condition, as the paper does
@@ -49,7 +57,7 @@ def plot_strata(tables: Tables, path: Path | str, by: str = "n_atoms") -> Path:
     models = models_of(tables)
     strata = {name: strata_table(tables[name], by, n_resamples=1000 if name in models else 1) for name in tables}
     bins, present = _bins(tables, strata, models, by)
-    figure, axes = grid(3, 1, width=_width(bins), heights=(2.5, 2.5, 1.2))
+    figure, axes = panel_grid(3, 1, width=_width(bins), heights=(2.5, 2.5, 1.2))
     (top,), (middle,), (bottom,) = axes
     for axis, metric in zip((top, middle), _DRAWN, strict=True):
         _means(axis, {name: _of(frame, metric, bins) for name, frame in strata.items()}, models)
@@ -63,7 +71,9 @@ def plot_strata(tables: Tables, path: Path | str, by: str = "n_atoms") -> Path:
     return save(figure, path)
 
 
-def _bins(tables: Tables, strata: Tables, models: Sequence[str], by: str) -> tuple[list[str], int]:
+def _bins(
+    tables: ScoreTables, strata: Mapping[str, pd.DataFrame], models: Sequence[str], by: str
+) -> tuple[list[str], int]:
     """Return bins to draw, in order, and how many have crystals: those with enough for a mean, of elements the first
     ones."""
     order = binned(pd.concat([tables[name] for name in models], ignore_index=True), by).cat.categories
@@ -83,14 +93,14 @@ def _of(strata: pd.DataFrame, metric: str, bins: Sequence[str]) -> pd.DataFrame:
     return rows
 
 
-def _means(axis: Axes, rows: Tables, models: Sequence[str]) -> None:
+def _means(axis: Axes, rows: Mapping[str, pd.DataFrame], models: Sequence[str]) -> None:
     drawn = pd.concat([rows[name] for name in models])[["mean", "low", "high"]].to_numpy(dtype=float)
     known = drawn[np.isfinite(drawn)]
     for index, name in enumerate(models):
-        points(axis, _places(rows[name], index, models), rows[name], index, name)
+        draw_points(axis, _places(rows[name], index, models), rows[name], index, name)
     levels = {name: frame["mean"] for name, frame in rows.items() if name not in models}
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-    references(axis, {name: level for name, level in levels.items() if level.notna().any()}, low, high)
+    draw_references(axis, {name: level for name, level in levels.items() if level.notna().any()}, low, high)
     if not len(known):
         axis.text(0.5, 0.5, f"no bin with {FEWEST} values", transform=axis.transAxes, color="0.35", ha="center")
 
@@ -99,7 +109,7 @@ def _places(rows: pd.DataFrame, index: int, models: Sequence[str]) -> NDArray[np
     return np.arange(len(rows), dtype=np.float64) + aside(index, len(models))
 
 
-def _numbers(axis: Axes, strata: Tables, bins: Sequence[str]) -> None:
+def _numbers(axis: Axes, strata: Mapping[str, pd.DataFrame], bins: Sequence[str]) -> None:
     """Write numbers; grey: crystals of a bin; coloured: those restored by a model, which the structural similarity is
     over."""
     models = list(strata)
@@ -123,7 +133,7 @@ def _width(bins: Sequence[str]) -> float:
     return min(max(6.0, max(0.4, 0.1 * max(map(len, bins))) * len(bins) + 1.0), 13.0)
 
 
-def _conditions(tables: Tables, models: Sequence[str], by: str, shown: int, present: int) -> str:
+def _conditions(tables: ScoreTables, models: Sequence[str], by: str, shown: int, present: int) -> str:
     masks = mask_order({name: tables[name][binned(tables[name], by).notna()] for name in models})
     sigmas = sorted({float(sigma) for name in models for sigma in tables[name]["sigma_noise"].unique()})
     left = f"; {shown} of {present} bins" if shown < present else ""

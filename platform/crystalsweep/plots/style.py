@@ -15,8 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from crystalsweep.metrics.summary import ScoreTables
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours: told apart with every common colour vision deficiency."""
+
+COLOUR_MAP = "viridis"
+"""Of values of an objective: told apart with every common colour vision deficiency, and in grey."""
 
 DASHES: dict[str, Any] = {
     "ceiling": (0, (6, 3)),
@@ -53,7 +58,7 @@ def panels(n: int, *, columns: int = 2, width: float = 5.2, height: float = 3.6)
     return figure, axes[:n]
 
 
-def grid(rows: int, columns: int, *, width: float, heights: Sequence[float]) -> tuple[Figure, list[list[Axes]]]:
+def panel_grid(rows: int, columns: int, *, width: float, heights: Sequence[float]) -> tuple[Figure, list[list[Axes]]]:
     """Make rows of panels (their heights and the panels' width in inches) that share x in a column and y in a row."""
     figure = Figure(figsize=(width * columns + 0.5, sum(heights) + 1.0), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -63,7 +68,7 @@ def grid(rows: int, columns: int, *, width: float, heights: Sequence[float]) -> 
     return figure, [list(row) for row in axes]
 
 
-def models_of(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+def models_of(tables: ScoreTables) -> list[str]:
     """Return the rows that are models; the names of `DASHES` are references.
 
     Raises:
@@ -82,10 +87,18 @@ def aside(index: int, n: int, room: float = 0.7) -> float:
     return room * (index - (n - 1) / 2) / max(n, 1)
 
 
-def points(axis: Axes, x: NDArray[np.float64], rows: pd.DataFrame, index: int, label: str, small: int = 0) -> None:
+def draw_points(axis: Axes, x: NDArray[np.float64], rows: pd.DataFrame, index: int, label: str, small: int = 0) -> None:
     """Draw means with error bars (columns mean, low, high, n) in the index-th colour and marker.
 
     A mean without an interval (one parent crystal) is an open marker; n is printed beside a mean of fewer than `small`.
+
+    Args:
+        axis: Where to draw.
+        x: Places of the rows.
+        rows: Columns mean, low, high, n.
+        index: Of colour and marker.
+        label: For the legend.
+        small: Values below which n is printed.
     """
     color, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
     style: dict[str, Any] = {"color": color, "fmt": marker, "markersize": 5, "elinewidth": 1.4, "capsize": 2.5}
@@ -113,7 +126,7 @@ def describe(axis: Axes, title: str, definition: str) -> None:
     axis.text(0, 1.02, definition, transform=axis.transAxes, fontsize=7.5, color="0.35")
 
 
-def references(axis: Axes, levels: Mapping[str, pd.Series], low: float, high: float) -> None:
+def draw_references(axis: Axes, levels: Mapping[str, pd.Series], low: float, high: float) -> None:
     """Draw grey dashed lines over the noise levels (or across, for a single value), and a y range that shows the
     results.
 

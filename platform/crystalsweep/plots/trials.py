@@ -14,9 +14,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from crystalsweep.metrics.summary import METRICS
-from crystalsweep.plots.style import PALETTE, describe, error_bars, legend_below, panels, references, save
+from crystalsweep.plots.style import PALETTE, describe, draw_references, error_bars, legend_below, panels, save
 
-REFERENCES = ("ceiling", "identity")
+_REFERENCES = ("ceiling", "identity")
 """Values of the column `trial` drawn as grey lines across the panel."""
 
 _TITLES = {metric.name: (metric.title, metric.definition) for metric in METRICS}
@@ -35,7 +35,7 @@ def plot_trials(trials: pd.DataFrame, path: Path | str) -> Path:
     Raises:
         ValueError: There is no trial beside the references.
     """
-    drawn = trials[~trials["trial"].isin(REFERENCES)]
+    drawn = trials[~trials["trial"].isin(_REFERENCES)]
     if drawn.empty:
         raise ValueError("Only references to draw: pass the rows of at least one trial.")
     present = list(trials["metric"].unique())
@@ -52,7 +52,7 @@ def plot_trials(trials: pd.DataFrame, path: Path | str) -> Path:
 
 
 def _panel(axis: Axes, rows: pd.DataFrame, drawn: pd.DataFrame) -> None:
-    arms = rows[~rows["trial"].isin(REFERENCES)]
+    arms = rows[~rows["trial"].isin(_REFERENCES)]
     sigmas, smallest = sorted(drawn["sigma_noise"].unique()), _smallest(drawn["w_wasserstein"])
     for index, sigma in enumerate(sigmas):
         color, side = PALETTE[index % len(PALETTE)], index - (len(sigmas) - 1) / 2
@@ -62,11 +62,11 @@ def _panel(axis: Axes, rows: pd.DataFrame, drawn: pd.DataFrame) -> None:
             axis.axhspan(low, high, color=color, alpha=0.13, linewidth=0, zorder=0)
         _points(axis, control, side, smallest, f"σ = {sigma:g}, control arm", {"color": color, "mfc": "white"})
         _points(axis, at_sigma[at_sigma["w_wasserstein"] > 0], side, smallest, f"σ = {sigma:g}", {"color": color})
-    levels = {name: rows.loc[rows["trial"] == name, "mean"].dropna() for name in REFERENCES}
+    levels = {name: rows.loc[rows["trial"] == name, "mean"].dropna() for name in _REFERENCES}
     known = {name: pd.Series([level.mean()]) for name, level in levels.items() if len(level)}
     extent = arms[["mean", "low", "high"]]
     low, high = (float(extent.min().min()), float(extent.max().max())) if extent.notna().any(axis=None) else (0.0, 1.0)
-    references(axis, known, low, high)
+    draw_references(axis, known, low, high)
 
 
 def _points(axis: Axes, rows: pd.DataFrame, side: float, smallest: float, label: str, style: dict[str, Any]) -> None:
