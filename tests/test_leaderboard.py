@@ -15,13 +15,13 @@ from click.testing import CliRunner, Result
 from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.cli.leaderboard import leaderboard
 from crystalsweep.data import load_data
-from crystalsweep.evaluation.outcome import FILE, Outcome, figures, metrics_of
+from crystalsweep.evaluation.outcome import METRICS_FILE, Evaluation, figures, metrics_of
 from crystalsweep.evaluation.protocol import evaluate_references
 from crystalsweep.evaluation.publishing import log_evaluation
 from crystalsweep.evaluation.run import REQUEST, write_tables
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock
 from crystalsweep.hyperparameters import EvaluationConfig
-from crystalsweep.leaderboard.measures import all_pairs, interval
+from crystalsweep.leaderboard.measures import all_pairs, metric_interval
 from crystalsweep.metrics import METRICS, SECONDARY, SHOWN, flat, headline, ranking_score
 from crystalsweep.metrics.pairing import KEYS
 from crystalsweep.metrics.summary import ROW_SCORE
@@ -319,7 +319,7 @@ def test_one_parent_is_no_ground_for_a_verdict(references: dict[str, pd.DataFram
     first = references["ceiling"]["parent"].iloc[0]
     tables = {name: [table[table["parent"] == first]] for name, table in references.items()}
     assert all_pairs(ROW_SCORE, tables).empty
-    assert np.isnan(interval(ROW_SCORE, tables["ceiling"]).low)
+    assert np.isnan(metric_interval(ROW_SCORE, tables["ceiling"]).low)
 
 
 def test_rows_in_another_order_pair_alike(references: dict[str, pd.DataFrame]) -> None:
@@ -353,7 +353,7 @@ def _log_evaluation(
     settings = EvaluationSettings(protocol=PROTOCOL)
     measured_with = {"numpy": numpy}
     tables = {name: table, **store.references}
-    outcome = Outcome(
+    outcome = Evaluation(
         kind="checkpoint",
         name=name,
         model=model,
@@ -366,7 +366,7 @@ def _log_evaluation(
     folder.mkdir()
     write_tables(folder, table, store.references)
     write_whole(folder / REQUEST, json.dumps({"name": name}))
-    write_whole(folder / FILE, outcome.model_dump_json())
+    write_whole(folder / METRICS_FILE, outcome.model_dump_json())
     log_evaluation(store.tracker, outcome, folder, run)
 
 
@@ -392,7 +392,9 @@ def test_references_of_an_evaluation_have_intervals_and_strata(judged: Store) ->
 
 
 def test_an_evaluation_that_cannot_be_read_is_left_out(judged: Store) -> None:
-    cached = next((judged.folder / "downloads" / "tables").glob(f"{judged.runs['poor']}-*/evaluation/test/{FILE}"))
+    cached = next(
+        (judged.folder / "downloads" / "tables").glob(f"{judged.runs['poor']}-*/evaluation/test/{METRICS_FILE}")
+    )
     whole = cached.read_text()
     cached.write_text("{}")
     try:

@@ -19,7 +19,7 @@ from crystalsweep.losses import (
     species_for_discriminator,
     species_loss,
 )
-from crystalsweep.losses.adversarial import AdversarialLoss, gradient_penalty, l1_to_label, score
+from crystalsweep.losses.adversarial import AdversarialLoss, gradient_penalty, l1_to_label, realness
 from crystalsweep.losses.audit import audit_gradients
 from crystalsweep.losses.species_gradient import SpeciesGradient
 from crystalsweep.networks.architectures import PaiNNConfig
@@ -243,8 +243,8 @@ def test_gradient_penalty_pulls_the_slope_towards_one(batch: CrystalBatch) -> No
 
 def test_gradient_penalty_counts_slopes_in_species_too(batch: CrystalBatch) -> None:
     def critic(weights: Tensor, cart: Tensor) -> Tensor:
-        score = 2.0 * weights[[0, 2], 8] + 0 * cart.sum()
-        return torch.stack([torch.zeros_like(score), score], dim=1)
+        realness = 2.0 * weights[[0, 2], 8] + 0 * cart.sum()
+        return torch.stack([torch.zeros_like(realness), realness], dim=1)
 
     assert float(penalty_of(critic, batch)) == pytest.approx(1.0, rel=1e-5)
 
@@ -358,4 +358,4 @@ def test_audit_of_a_loss_that_is_cut_off_is_exactly_zero() -> None:
 
 
 def test_score_is_the_logit_of_real_minus_that_of_fake() -> None:
-    assert score(torch.tensor([[1.0, 4.0], [2.0, 0.5]])).tolist() == [3.0, -1.5]
+    assert realness(torch.tensor([[1.0, 4.0], [2.0, 0.5]])).tolist() == [3.0, -1.5]

@@ -13,7 +13,7 @@ from crystalsweep.evaluation.protocol import restore
 from crystalsweep.hyperparameters import CorruptionConfig
 from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
-from crystalsweep.structures.batch import CrystalBatch, collate, to_fractional, wrap
+from crystalsweep.structures.batch import CrystalBatch, collate, to_fractional, wrap_into_cell
 from crystalsweep.structures.corruption import Corrupted, corrupt
 from crystalsweep.structures.crystal import Crystal
 
@@ -114,7 +114,7 @@ def test_restored_positions_are_the_input_minus_the_perturbation_modulo_the_latt
 
 def test_wrapping_passes_the_gradient_unchanged() -> None:
     cart = torch.tensor([[5.0, -1.0, 0.5]], requires_grad=True)
-    wrapped = wrap(cart, 2.0 * torch.eye(3)[None], torch.zeros(1, dtype=torch.long))
+    wrapped = wrap_into_cell(cart, 2.0 * torch.eye(3)[None], torch.zeros(1, dtype=torch.long))
     assert wrapped.tolist() == [[1.0, 1.0, 0.5]]
     (gradient,) = torch.autograd.grad((wrapped * torch.tensor([1.0, 2.0, 3.0])).sum(), cart)
     assert gradient.tolist() == [[1.0, 2.0, 3.0]]

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
-from crystalsweep.tracking.outbox import KEY, Outbox
+from crystalsweep.tracking.outbox import RUN_KEY, Outbox
 from crystalsweep.tracking.tags import REASON
 from crystalsweep.tracking.tracker import Tracker, now_ms
 
@@ -64,7 +64,7 @@ def history(tracker: Tracker, run: str, name: str) -> list[tuple[int, float]]:
 
 
 def the_run(tracker: Tracker, experiment: str, key: str) -> Run:
-    (found,) = tracker.tagged(experiment, {KEY: key})
+    (found,) = tracker.tagged(experiment, {RUN_KEY: key})
     return found
 
 

@@ -17,7 +17,7 @@ import torch
 
 from crystalsweep.data.partial_cif import partial_from_cif
 from crystalsweep.inference.restorer import load
-from crystalsweep.inference.serving import COLUMNS, EXAMPLE, MAX_ROWS, write_pyfunc
+from crystalsweep.inference.serving import ANSWER_COLUMNS, EXAMPLE, MAX_ROWS, write_pyfunc
 from crystalsweep.networks.architectures import size
 from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
 from crystalsweep.networks.models import Generator
@@ -77,7 +77,7 @@ def test_mlflow_knows_its_inputs_outputs_and_example(model: Path, loaded: Any) -
     assert info.flavors["python_function"]["loader_module"] == "crystalsweep.serving"
     assert info.signature.inputs.required_input_names() == ["cif"]
     assert info.signature.inputs.optional_input_names() == ["id"]
-    assert info.signature.outputs.input_names() == list(COLUMNS)
+    assert info.signature.outputs.input_names() == list(ANSWER_COLUMNS)
     assert {param.name: param.default for param in info.signature.params} == {"top_k": 5, "keep_positions": False}
     example = mlflow.models.Model.load(str(model)).load_input_example(str(model))
     answer = loaded.predict(example)

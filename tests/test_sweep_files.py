@@ -20,7 +20,7 @@ from crystalsweep.losses.reconstruction import position_loss
 from crystalsweep.structures.batch import collate, is_stable
 from crystalsweep.structures.corruption import draw_noise
 from crystalsweep.sweeping.command import sweep_command
-from crystalsweep.sweeping.plan.plan import points
+from crystalsweep.sweeping.plan.plan import known_points
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
 from crystalsweep.sweeping.space.parameters import grid_points, label
 from crystalsweep.sweeping.space.settings import configured
@@ -81,7 +81,7 @@ def request(monkeypatch: pytest.MonkeyPatch, name: str = "gan_noise", *options: 
 def test_every_point_is_a_config_of_its_own(name: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = space(name, preset)
     stage, base = list(sweep.stages.items())[-1]
-    tried = points(sweep, request(monkeypatch, name, "--search", "grid"))
+    tried = known_points(sweep, request(monkeypatch, name, "--search", "grid"))
     configs = [configured(stage, base.model_dump(mode="json"), point, sweep.choices) for point in tried]
     assert len({config.fingerprint() for config in configs}) == len(tried) == SIZE[name]
     assert len({label(sweep.parameters, point) for point in tried}) == len(tried)

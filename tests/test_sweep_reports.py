@@ -305,7 +305,7 @@ def test_gan_report_of_every_kind_of_ending(tmp_path: Path) -> None:
     two = (OBJECTIVES["score"], OBJECTIVES["loss_species"])
     made = [replace(o, history=[{**row, "loss/species": row["loss"]} for row in o.history]) for o in made]
     sweep = finished(tmp_path, made, NOISE, WEIGHT, objectives=two, importances={W: 0.8, SIGMA: 0.2})
-    told = gan_report.report(sweep)
+    told = gan_report.gan_report(sweep)
     assert told.best and told.best.number == 3
     drawn = {path.stem for path in told.plots}
     assert drawn == {
@@ -327,7 +327,7 @@ def test_gan_report_of_every_kind_of_ending(tmp_path: Path) -> None:
 
 def test_report_of_a_sweep_in_which_nothing_completed(tmp_path: Path) -> None:
     made = [outcome(tmp_path, n, {SIGMA: 0.1, W: float(n)}, scores(0.5), state="failed") for n in range(3)]
-    told = gan_report.report(finished(tmp_path, made, NOISE, WEIGHT))
+    told = gan_report.gan_report(finished(tmp_path, made, NOISE, WEIGHT))
     assert told.best is None
     assert {path.stem for path in told.plots} == {"objective_history", "learning_curves"}
     assert told.words[0].startswith("No training completed")
@@ -336,7 +336,7 @@ def test_report_of_a_sweep_in_which_nothing_completed(tmp_path: Path) -> None:
 
 def test_one_parameter_leaves_out_what_takes_two(tmp_path: Path) -> None:
     made = [outcome(tmp_path, n, {W: w}, scores(0.2 * n)) for n, w in enumerate((0.0, 0.1, 1.0))]
-    told = gan_report.report(finished(tmp_path, made, WEIGHT, importances={W: 1.0}))
+    told = gan_report.gan_report(finished(tmp_path, made, WEIGHT, importances={W: 1.0}))
     page = told.page.read_text()
     assert "Fewer than two parameters with numbers were varied" in page
     assert "there are fewer than two that have one" in page
@@ -381,7 +381,7 @@ def test_backbone_report(tmp_path: Path) -> None:
         for n, name in enumerate(("painn", "escn_md"))
         for seed in (0, 1)
     ]
-    told = backbone_report.report(finished(tmp_path, made, NETWORK))
+    told = backbone_report.backbones_report(finished(tmp_path, made, NETWORK))
     assert told.trials[0].facts["structures_per_s"] == pytest.approx(10)
     assert told.trials[0].facts["minutes"] == pytest.approx(1)
     assert "escn_md against painn after the same minutes: better in" in "\n".join(told.words)
@@ -438,7 +438,7 @@ def test_report_of_trained_gans(tmp_path: Path, data: DataSet) -> None:
     base = GanConfig(**TINY, audit_every=1, adversarial={"g_steps_per_d_step": 1})  # type: ignore[arg-type]
     made = [trained(tmp_path, data, "gan", base, {W: w}, n) for n, w in enumerate((0.0, 100.0))]
     references = evaluate_references(data.val, data.train, base.evaluation)
-    told = gan_report.report(finished(tmp_path, made, WEIGHT, references=references))
+    told = gan_report.gan_report(finished(tmp_path, made, WEIGHT, references=references))
     assert {"trials", "balance", "training", "parallel"} <= {path.stem for path in told.plots}
     columns = cells(told.text.splitlines()[0])
     rows = [cells(line) for line in told.text.splitlines()[2:4]]
@@ -451,7 +451,7 @@ def test_report_of_trained_generators_over_w_pos(tmp_path: Path, data: DataSet) 
     base = PretrainConfig(**TINY)
     made = [trained(tmp_path, data, "pretrain", base, {W_POS.key: w}, n) for n, w in enumerate((3.0, 60.0))]
     references = evaluate_references(data.val, data.train, base.evaluation)
-    told = w_pos_report.report(finished(tmp_path, made, W_POS, references=references))
+    told = w_pos_report.w_pos_report(finished(tmp_path, made, W_POS, references=references))
     losses = w_pos_report.final_losses(finished(tmp_path, made, W_POS))
     assert list(losses[W_POS.key]) == pytest.approx([10, 200])
     assert list(losses["position"]) == [each.metrics["loss/position"] for each in made]
@@ -468,7 +468,7 @@ def test_report_of_trained_generators_over_w_pos(tmp_path: Path, data: DataSet) 
 
 def test_a_trial_is_concluded_in_a_line_beside_its_control(tmp_path: Path) -> None:
     skills = {(0.1, 0.0): 0.3, (0.1, 1.0): 0.3, (0.1, 10.0): 0.7}
-    told = gan_report.report(finished(tmp_path, arms(tmp_path, skills), NOISE, WEIGHT))
+    told = gan_report.gan_report(finished(tmp_path, arms(tmp_path, skills), NOISE, WEIGHT))
     lines = [conclusion_of(trial.outcome, told, OBJECTIVES["score"]) for trial in told.trials]
     assert lines[0].startswith("Score 0.000")
     assert lines[0].endswith("; control arm")
@@ -484,7 +484,7 @@ def test_a_trial_is_concluded_by_each_kind_of_control_and_told_of_a_control_that
         outcome(tmp_path, 1, {SIGMA: 0.1, W: 0.1, CARRIER: "none"}, scores(0.6)),
         outcome(tmp_path, 2, {SIGMA: 0.2, W: 1.0}, scores(0.1)),
     ]
-    (verdict,) = gan_report.report(finished(tmp_path, made, NOISE, WEIGHT)).verdicts.values()
+    (verdict,) = gan_report.gan_report(finished(tmp_path, made, NOISE, WEIGHT)).verdicts.values()
     assert verdict == (
         "against its control w_W = 0, which has other σ_noise: worse in 2 of 5 metrics; "
         "against its control species_gradient = none, which has other σ_noise: worse in 2 of 5 metrics"

@@ -8,7 +8,7 @@ import torch
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Return A 63-bit seed from a seed and the names of a stream, e.g. `derive_seed(seed, "corruption", epoch,
+    """Return a 63-bit seed from a seed and the names of a stream, e.g. `derive_seed(seed, "corruption", epoch,
     step)`."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

@@ -19,10 +19,10 @@ from pymatgen.io.cif import CifWriter
 from crystalsweep.data import read
 from crystalsweep.data.bundled import load_bundled
 from crystalsweep.data.checks import Problem
-from crystalsweep.data.elements import element_symbol
 from crystalsweep.data.readers import _cif_limits, _limits
 from crystalsweep.data.readers._cif import crystal_from_cif
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.elements import element_symbol
 
 WATCHDOG_S = 20
 """A file that takes this long hangs."""

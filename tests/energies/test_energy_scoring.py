@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crystalsweep.data import load_bundled
-from crystalsweep.energies import COLUMNS, ReferenceHull, energy_calculator, energy_columns, sun
+from crystalsweep.energies import ENERGY_COLUMNS, ReferenceHull, energy_calculator, energy_columns, sun
 from crystalsweep.structures.crystal import Crystal
 
 
@@ -37,7 +37,7 @@ def test_energies_above_the_hull_are_differences_by_one_calculator() -> None:
     assert table["e_above_hull"][0] == pytest.approx(mixed - 0.75 * cu - 0.25 * au, abs=1e-9)
     assert table["e_above_hull"][1] - table["e_above_hull"][0] == pytest.approx(table["delta_energy"][1], abs=1e-9)
     assert (table["energy_failure"] == "").all()
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == ENERGY_COLUMNS
     assert (
         table[["energy_relaxed", "delta_energy_relaxed", "e_above_hull_relaxed", "relax_converged"]]
         .isna()
@@ -80,7 +80,7 @@ def test_a_phase_that_has_no_energy_is_named() -> None:
 
 def test_no_rows_give_an_empty_table_and_other_lengths_are_refused() -> None:
     emt = energy_calculator("ase.calculators.emt:EMT")
-    assert energy_columns([], [], emt, ReferenceHull([CU]), relax_steps=1).shape == (0, len(COLUMNS))
+    assert energy_columns([], [], emt, ReferenceHull([CU]), relax_steps=1).shape == (0, len(ENERGY_COLUMNS))
     with pytest.raises(ValueError, match="1 generated crystals for 2 parents"):
         energy_columns([CU, CU], [CU], emt)
 

@@ -14,7 +14,7 @@ from click.testing import Result
 
 from crystalsweep.data import write
 from crystalsweep.evaluation.models import reference_rows
-from crystalsweep.evaluation.outcome import Outcome, read_outcome
+from crystalsweep.evaluation.outcome import Evaluation, read_outcome
 from crystalsweep.evaluation.protocol import blocks
 from crystalsweep.evaluation.run import open_folder, read_tables, run_evaluation
 from crystalsweep.evaluation.scoring import MODEL, Protocol
@@ -32,7 +32,7 @@ WITHOUT_ENERGIES = EvaluationSettings(
 
 
 @pytest.fixture(scope="module")
-def outcome(evaluation: Path) -> Outcome:
+def outcome(evaluation: Path) -> Evaluation:
     return read_outcome(evaluation)
 
 
@@ -48,7 +48,7 @@ def test_every_crystal_mask_and_sigma_is_a_row(evaluation: Path, crystals: dict[
     assert not model.duplicated(list(KEYS)).any()
 
 
-def test_the_true_crystals_score_as_they_must(outcome: Outcome) -> None:
+def test_the_true_crystals_score_as_they_must(outcome: Evaluation) -> None:
     ceiling = {name: figure.mean for name, figure in outcome.rows["ceiling"].items()}
     for name in ("structural_validity", "compositional_similarity", "structural_similarity", "match_rate"):
         assert ceiling[name] == 1
@@ -57,18 +57,18 @@ def test_the_true_crystals_score_as_they_must(outcome: Outcome) -> None:
     assert ceiling["novel_vs_reference"] == 1, "the split keeps compositions apart"
 
 
-def test_the_input_itself_has_no_similarity(outcome: Outcome) -> None:
+def test_the_input_itself_has_no_similarity(outcome: Evaluation) -> None:
     identity = outcome.rows["identity"]
     assert identity["structural_similarity"].mean == pytest.approx(0, abs=1e-9)
     assert identity["match_rate"].mean == 0
     assert identity["masked_accuracy"].mean == 0
 
 
-def test_substitution_never_restores(outcome: Outcome) -> None:
+def test_substitution_never_restores(outcome: Evaluation) -> None:
     assert outcome.rows["substitution"]["compositional_similarity"].mean == 0
 
 
-def test_visible_atoms_are_kept_in_one_reading_and_predicted_in_the_other(outcome: Outcome) -> None:
+def test_visible_atoms_are_kept_in_one_reading_and_predicted_in_the_other(outcome: Evaluation) -> None:
     assert outcome.rows[outcome.name]["visible_accuracy"].mean == 1
     assert outcome.rows[f"{outcome.name}, all atoms"]["visible_accuracy"].mean < 1
 
@@ -83,7 +83,7 @@ def test_crystals_are_saved_as_they_were_scored(evaluation: Path, crystals: dict
     assert hidden == model["n_masked"].tolist()
 
 
-def test_the_report_opens_offline_and_names_every_row(evaluation: Path, outcome: Outcome) -> None:
+def test_the_report_opens_offline_and_names_every_row(evaluation: Path, outcome: Evaluation) -> None:
     page = (evaluation / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert "<script" not in page
@@ -91,7 +91,7 @@ def test_the_report_opens_offline_and_names_every_row(evaluation: Path, outcome:
     assert all(row in page for row in outcome.rows)
 
 
-def test_the_result_says_what_it_was_measured_with(outcome: Outcome) -> None:
+def test_the_result_says_what_it_was_measured_with(outcome: Evaluation) -> None:
     assert {"smact", "pymatgen", "measuring_code"} <= set(outcome.versions)
     assert re.fullmatch(r"[0-9a-f]{64}", outcome.metrics_lock)
     assert outcome.data["reference_crystals"] == 60

@@ -14,7 +14,7 @@ from crystalsweep.data import load_data
 from crystalsweep.evaluation.models import reference_rows
 from crystalsweep.evaluation.outcome import Figure, figures, metrics_of
 from crystalsweep.evaluation.protocol import blocks
-from crystalsweep.evaluation.results import named, whole_table_columns
+from crystalsweep.evaluation.results import named_tables, whole_table_columns
 from crystalsweep.evaluation.run import open_folder, run_evaluation
 from crystalsweep.evaluation.scoring import Protocol
 from crystalsweep.evaluation.settings import EnergyConfig, EvaluationSettings
@@ -57,7 +57,7 @@ def evaluated(restorer: Generator | Baseline, folder: Path, references: dict[str
     )
     tables = run_evaluation(task, parts, [len(part.cases) for part in parts], folder, workers=1)
     parents = list({case.parent.id: case.parent for part in parts for case in part.cases}.values())
-    return named(whole_table_columns(tables, SETTINGS.metrics, parents), folder.name)
+    return named_tables(whole_table_columns(tables, SETTINGS.metrics, parents), folder.name)
 
 
 # Generators that game a metric

@@ -14,21 +14,21 @@ from click.testing import Result
 from crystalsweep.config import override
 from crystalsweep.data import write
 from crystalsweep.evaluation.driver import evaluate_structures
-from crystalsweep.evaluation.outcome import Outcome, read_outcome
+from crystalsweep.evaluation.outcome import Evaluation, read_outcome
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import EvaluationSettings
-from crystalsweep.evaluation.submitted import Submission, Submitted
+from crystalsweep.evaluation.submitted import Submission, SubmissionTask
 from crystalsweep.structures.crystal import Crystal
 
 Evaluate = Callable[..., Result]
 
 
 @pytest.fixture
-def scored(run_evaluate: Evaluate, tmp_path: Path) -> Callable[..., tuple[pd.DataFrame, Outcome]]:
+def scored(run_evaluate: Evaluate, tmp_path: Path) -> Callable[..., tuple[pd.DataFrame, Evaluation]]:
     """The table and figures of a file of crystals."""
 
-    def score(structures: Path, reference: Path, *options: object) -> tuple[pd.DataFrame, Outcome]:
+    def score(structures: Path, reference: Path, *options: object) -> tuple[pd.DataFrame, Evaluation]:
         folder = tmp_path / "out"
         ran = run_evaluate(
             *("--structures", structures, "--reference", reference, "--out", folder, *options), source=False
@@ -39,7 +39,7 @@ def scored(run_evaluate: Evaluate, tmp_path: Path) -> Callable[..., tuple[pd.Dat
     return score
 
 
-Scored = Callable[..., tuple[pd.DataFrame, Outcome]]
+Scored = Callable[..., tuple[pd.DataFrame, Evaluation]]
 
 
 def test_true_crystals_fed_as_generated(scored: Scored, data: dict[str, Path]) -> None:
@@ -228,7 +228,7 @@ def test_what_no_reader_lets_through_is_a_row_too(crystals: dict[str, list[Cryst
     part = [
         Submission(id=f"x{i}", generated=each, original=good if paired else None, draw=i) for i, each in enumerate(bad)
     ]
-    table = Submitted(settings=EvaluationSettings(), with_ceiling=paired).score(part)["model"]
+    table = SubmissionTask(settings=EvaluationSettings(), with_ceiling=paired).score(part)["model"]
     assert not table["structural_validity"].any()
     assert (table["failure"] != "").tolist() == [True, True, False, True]
     assert (table["matched"] == 0).all() if paired else table["matched"].isna().all()

@@ -18,7 +18,7 @@ from crystalsweep.evaluation.freezing import freeze
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.inference.locate import locate
 from crystalsweep.registry.aliases import holder_of
-from crystalsweep.registry.exchange import RECORD, Record
+from crystalsweep.registry.exchange import RECORD, VersionRecord
 from crystalsweep.tracking.tracker import Tracker
 from tests.infra.conftest import RunningStack
 
@@ -74,7 +74,7 @@ def exported(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def another(exported: Path, into: Path, number: int) -> Path:
     """The same version with a line more in its card: other files, so that they are sent."""
     folder = unpack(exported, into / f"version-{number}")
-    record = Record.model_validate_json((folder / RECORD).read_text())
+    record = VersionRecord.model_validate_json((folder / RECORD).read_text())
     (folder / RECORD).unlink()
     with (folder / "MODEL_CARD.md").open("a") as card:
         card.write(f"\nNumber {number}\n")

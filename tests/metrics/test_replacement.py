@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from crystalsweep.metrics.bootstrap import clustered_mean
-from crystalsweep.metrics.families import FAMILIES, by_family, family, number_of, symbol
+from crystalsweep.metrics.families import FAMILIES, by_family, family
 from crystalsweep.metrics.kinship import kin_share, mined_correlation
 from crystalsweep.metrics.replacement import (
     Replacement,
@@ -19,6 +19,7 @@ from crystalsweep.metrics.replacement import (
     replacements,
 )
 from crystalsweep.metrics.substitution import mined_matrix
+from crystalsweep.structures.elements import atomic_number, element_symbol
 
 Case = tuple[str, str, Sequence[int], Sequence[int], Sequence[int]]
 
@@ -164,7 +165,7 @@ def test_correlation_is_the_same_each_time() -> None:
 
 
 def test_replacements_within_groups_are_told_from_chance() -> None:
-    metals = [symbol(z) for z in (*range(21, 31), *range(39, 49), *range(72, 81))]
+    metals = [element_symbol(z) for z in (*range(21, 31), *range(39, 49), *range(72, 81))]
     below = dict(zip(metals[:10], metals[10:20], strict=True))
     kin = pd.DataFrame(0, metals, metals)
     mixed = kin.copy()
@@ -182,5 +183,13 @@ def test_replacements_within_groups_are_told_from_chance() -> None:
 def test_families_hold_every_element_and_order_them() -> None:
     assert {family(z) for z in range(1, 119)} == set(FAMILIES)
     expected = {"La": "lanthanides", "Ac": "actinides", "Te": "metalloids", "H": "nonmetals", "Hg": "transition metals"}
-    assert {name: family(number_of(name)) for name in expected} == expected
-    assert [symbol(z) for z in by_family([22, 8, 72, 23, 40, 3, 57])] == ["Li", "La", "Ti", "Zr", "Hf", "V", "O"]
+    assert {name: family(atomic_number(name)) for name in expected} == expected
+    assert [element_symbol(z) for z in by_family([22, 8, 72, 23, 40, 3, 57])] == [
+        "Li",
+        "La",
+        "Ti",
+        "Zr",
+        "Hf",
+        "V",
+        "O",
+    ]

@@ -13,7 +13,6 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from crystalsweep.data.elements import element_symbol
 from crystalsweep.metrics.bootstrap import clustered_median
 from crystalsweep.metrics.distributions import CRYSTAL_SYSTEMS
 from crystalsweep.metrics.strata import STRATA, strata_table
@@ -23,6 +22,7 @@ from crystalsweep.plots.energies import plot_energies
 from crystalsweep.plots.extrapolation import plot_extrapolation
 from crystalsweep.plots.grids import mask_order, plot_similarity, plot_validity
 from crystalsweep.plots.strata import FEWEST, plot_strata
+from crystalsweep.structures.elements import element_symbol
 
 Tables = dict[str, pd.DataFrame]
 SIGMAS = (0.1, 0.2, 0.4)

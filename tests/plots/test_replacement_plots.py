@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.image import imread
 from pytest import MonkeyPatch
 
-from crystalsweep.metrics.families import number_of, symbol
 from crystalsweep.metrics.replacement import replacement_matrix
 from crystalsweep.metrics.substitution import mined_matrix
 from crystalsweep.plots.periodic import (
@@ -20,6 +19,7 @@ from crystalsweep.plots.periodic import (
 )
 from crystalsweep.plots.replacement import plot_mined_correlation, plot_replacement_matrix
 from crystalsweep.plots.replacement_rates import plot_replacement_rates
+from crystalsweep.structures.elements import atomic_number, element_symbol
 
 OXYGEN = 8
 PLOTS = [plot_replacement_matrix, plot_replacement_table, plot_mined_correlation]
@@ -32,7 +32,7 @@ def table(n: int, seed: int = 0) -> pd.DataFrame:
     for i in range(n):
         a = ["Na", "Ca", "Fe", "Al", "Si", "La", "Cl", "S"][i % 8]
         b = generator.choice(mined.columns, p=mined.loc[a])
-        rows.append(([number_of(a), OXYGEN], [0, OXYGEN], [number_of(b), OXYGEN]))
+        rows.append(([atomic_number(a), OXYGEN], [0, OXYGEN], [atomic_number(b), OXYGEN]))
     frame = pd.DataFrame(rows, columns=["species_before", "species_corrupted", "species_after"])
     masks = np.array(["species", "random15", "random30"])[np.arange(n) % 3]
     return frame.assign(parent=[f"p{i % 50}" for i in range(n)], mask_type=masks, novel_vs_input=1.0)
@@ -106,4 +106,9 @@ def test_choosing_an_element_without_data_names_it(tmp_path: Path) -> None:
 def test_every_element_has_its_own_place() -> None:
     places = {position(z) for z in range(1, 119)}
     assert len(places) == 118
-    assert {symbol(z): position(z) for z in (1, 2, 40, 72)} == {"H": (1, 1), "He": (18, 1), "Zr": (4, 5), "Hf": (4, 6)}
+    assert {element_symbol(z): position(z) for z in (1, 2, 40, 72)} == {
+        "H": (1, 1),
+        "He": (18, 1),
+        "Zr": (4, 5),
+        "Hf": (4, 6),
+    }

@@ -11,7 +11,7 @@ import sweeps  # noqa: F401  brings the library that lies beside it, before anot
 from crystalsweep.config import override
 from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.report.results import results_table
-from crystalsweep.sweeping.report.sweep import evaluated, tell
+from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.parameters import Parameter
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
@@ -28,7 +28,7 @@ def search_space(name: str, settings: Sequence[str], *, rates: Sequence[float]) 
 
 
 def report(finished: FinishedSweep) -> Report:
-    trials = evaluated(finished)
+    trials = reported_trainings(finished)
     return tell(finished, trials, tables=[results_table(finished, trials, {})], history=("epoch", "loss"))
 
 

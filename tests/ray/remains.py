@@ -18,7 +18,7 @@ from crystalsweep.artifacts.checkpoint_store import CheckpointStore, child
 from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.sweeping.space.spec import SweepSpec
 from crystalsweep.sweeping.trial import Assignment, job_of
-from crystalsweep.tracking.outbox import KEY
+from crystalsweep.tracking.outbox import RUN_KEY
 from crystalsweep.tracking.tags import PARENT
 from crystalsweep.training.alone import fit_alone
 from crystalsweep.training.job import Resources, job_for
@@ -72,7 +72,7 @@ def runs(folder: Path) -> dict[str, list[Any]]:
     experiment = client.get_run(parent).info.experiment_id
     found = defaultdict(list)
     for run in client.search_runs([experiment], f"tags.`{PARENT}` = '{parent}'"):
-        found[run.data.tags[KEY]].append(run)
+        found[run.data.tags[RUN_KEY]].append(run)
     return dict(found)
 
 

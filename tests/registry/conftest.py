@@ -9,7 +9,7 @@ import pytest
 from crystalsweep.config import override
 from crystalsweep.evaluation.driver import evaluate_checkpoint
 from crystalsweep.evaluation.freezing import freeze
-from crystalsweep.evaluation.outcome import Outcome
+from crystalsweep.evaluation.outcome import Evaluation
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import Suite
@@ -52,7 +52,7 @@ def suite_file(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def outcome(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def outcome(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     """The good generator's evaluation on the suite."""
     folder = tmp_path_factory.mktemp("evaluation")
     machine = Machine(workers=1, device="cpu")

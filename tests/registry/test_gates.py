@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from crystalsweep.data import load_bundled
-from crystalsweep.evaluation.outcome import Figure, Outcome
+from crystalsweep.evaluation.outcome import Evaluation, Figure
 from crystalsweep.metrics.summary import METRICS, ROW_SCORE
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_backbone
 from crystalsweep.networks.models import Generator, Restoration
@@ -246,7 +246,7 @@ def test_unknown_metrics_are_refused_by_name() -> None:
         judged("masked_acuracy")
 
 
-def test_figures_that_do_not_come_again_refuse(outcome: Outcome) -> None:
+def test_figures_that_do_not_come_again_refuse(outcome: Evaluation) -> None:
     assert reproducibility(outcome, outcome, "command").passed
     name = outcome.name
     figure = outcome.rows[name]["masked_accuracy"]

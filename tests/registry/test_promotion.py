@@ -17,7 +17,7 @@ from crystalsweep.artifacts.archive import pack, unpack
 from crystalsweep.artifacts.seal import SEAL, require_sealed, seal
 from crystalsweep.cli.registry import demote, history, promote, registry, verify
 from crystalsweep.inference.locate import locate
-from crystalsweep.registry.attempts import EXPERIMENT, VERDICT
+from crystalsweep.registry.attempts import PROMOTIONS, VERDICT
 from crystalsweep.registry.dossier import read_dossier
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 
@@ -62,7 +62,7 @@ def test_a_dry_run_registers_nothing(run: Run, store: Path, control: Path, asked
     told = run(promote, control, "--dry-run", *asked).output
     assert "dry run: it would be promoted" in told
     assert not tracker(store).client.search_registered_models()
-    assert tracker(store).client.get_experiment_by_name(EXPERIMENT) is None
+    assert tracker(store).client.get_experiment_by_name(PROMOTIONS) is None
 
 
 def test_the_first_champion_beats_the_baselines(
@@ -96,7 +96,7 @@ def test_a_worse_one_is_refused_with_numbers(
     assert "stays as it is" in told
     assert champion(store) == "1"
     assert len(tracker(store).client.search_model_versions("name = 'crystal-generator'")) == 1
-    experiment = tracker(store).client.get_experiment_by_name(EXPERIMENT)
+    experiment = tracker(store).client.get_experiment_by_name(PROMOTIONS)
     refused = tracker(store).tagged(experiment.experiment_id, {VERDICT: "refused"})
     assert len(refused) == 1
     assert "Masked accuracy" in refused[0].data.tags["mlflow.note.content"]

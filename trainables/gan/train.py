@@ -15,12 +15,12 @@ from crystalsweep.losses import (
     reconstruction_loss,
     species_for_discriminator,
 )
-from crystalsweep.losses.adversarial import FAKE, REAL, gradient_penalty, score
+from crystalsweep.losses.adversarial import FAKE, REAL, gradient_penalty, realness
 from crystalsweep.losses.audit import audit_gradients
 from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
 from crystalsweep.networks.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
-from crystalsweep.structures.batch import CrystalBatch, wrap
+from crystalsweep.structures.batch import CrystalBatch, wrap_into_cell
 from crystalsweep.structures.corruption import Corrupted, corrupt, draw_noise
 from crystalsweep.structures.graph import Graph
 from crystalsweep.training.loop import step_stream
@@ -96,7 +96,7 @@ class Gan(RestorationStage):
             restored = self._restore(self.models["generator"], corrupted, graph)
             fake = self._generated(restored, corrupted, epoch, step)
         noise = self._real_noise(batch, epoch, step)
-        real = (one_hot(batch.species), wrap(batch.cart + noise, batch.lattice, batch.crystal))
+        real = (one_hot(batch.species), wrap_into_cell(batch.cart + noise, batch.lattice, batch.crystal))
         real_logits = self._scored(self.discriminator, *real, batch)
         fake_logits = self._scored(self.discriminator, *fake, batch)
         loss = discriminator_loss(real_logits, fake_logits, config.loss)
@@ -110,7 +110,7 @@ class Gan(RestorationStage):
         optimizer.step()
         return {
             "discriminator/loss": loss.detach(),
-            "discriminator/score_gap": (score(real_logits).mean() - score(fake_logits).mean()).detach(),
+            "discriminator/score_gap": (realness(real_logits).mean() - realness(fake_logits).mean()).detach(),
             "discriminator/accuracy_real": (real_logits.argmax(dim=-1) == REAL).float().mean(),
             "discriminator/accuracy_fake": (fake_logits.argmax(dim=-1) == FAKE).float().mean(),
         }

@@ -64,7 +64,7 @@ _BROKEN = (
 """What zipfile raises over a damaged or hostile file."""
 
 
-class Record(TypedDict):
+class FileRecord(TypedDict):
     """What a manifest says of one file."""
 
     sha256: str
@@ -73,7 +73,7 @@ class Record(TypedDict):
     """Its size."""
 
 
-Manifest = dict[str, Record]
+Manifest = dict[str, FileRecord]
 """By the path in the folder, with `/` between its parts."""
 
 
@@ -363,12 +363,12 @@ def _info(name: str, size: int) -> zipfile.ZipInfo:
     return info
 
 
-def _record(path: Path) -> Record:
+def _record(path: Path) -> FileRecord:
     with path.open("rb") as stream:
         return _copied(stream, lambda _: 0, None)
 
 
-def _copied(source: IO[bytes], write: Callable[[bytes], int], limit: int | None) -> Record:
+def _copied(source: IO[bytes], write: Callable[[bytes], int], limit: int | None) -> FileRecord:
     """Pass on what `source` gives, and one chunk beyond `limit` at most."""
     digest, size = hashlib.sha256(), 0
     while chunk := source.read(_CHUNK):
@@ -380,7 +380,7 @@ def _copied(source: IO[bytes], write: Callable[[bytes], int], limit: int | None)
     return {"sha256": digest.hexdigest(), "bytes": size}
 
 
-def _difference(found: Record, expected: Record) -> str:
+def _difference(found: FileRecord, expected: FileRecord) -> str:
     if found["bytes"] != expected["bytes"]:
         return f"{found['bytes']:,} bytes instead of {expected['bytes']:,}"
     return f"sha256 {found['sha256'][:12]}… instead of {expected['sha256'][:12]}…"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crystalsweep.artifacts.atomic import target_of
-from crystalsweep.artifacts.folder_store import FolderStore, StorageError, child, copy_folder, is_gone
+from crystalsweep.artifacts.folder_store import FolderStore, StorageError, child, copy_folder, is_missing
 
 __all__ = ["HISTORY", "CheckpointGoneError", "CheckpointStore", "StorageError", "child"]
 
@@ -222,7 +222,7 @@ def _copy(source: Path, target: Path, config: dict[str, Any]) -> None:
         if not os.path.samestat(before, source.stat()):
             raise FileNotFoundError(f"{source} was replaced")
     except OSError as error:
-        if is_gone(error):
+        if is_missing(error):
             raise CheckpointGoneError(f"the checkpoint {source} was freed while it was copied") from error
         raise StorageError(
             f"cannot copy {source} into the temporary folder {target.parent}: {error}; free some space there, or set "

@@ -189,7 +189,7 @@ class FolderStore:
             except OSError as error:
                 with suppress(OSError):
                     _free(partial)  # a full disk needs the space
-                if is_gone(error) and source.is_dir():
+                if is_missing(error) and source.is_dir():
                     raise StorageError(
                         f"cannot use the storage {shown_address(self.address)}: another process freed {target.name} "
                         "while it was written; see that only one writes there, then resume: what is complete there "
@@ -220,7 +220,7 @@ class FolderStore:
             try:
                 (self.local / name).rename(self.local / other)
             except OSError as error:
-                if is_gone(error):
+                if is_missing(error):
                     aside = None
                 elif error.errno in _FULL:  # no room for another name
                     aside = None
@@ -270,7 +270,7 @@ class FolderStore:
         except StorageError:
             raise
         except OSError as error:
-            if is_gone(error) and not absence_is_an_error:
+            if is_missing(error) and not absence_is_an_error:
                 raise FileNotFoundError(errno.ENOENT, str(error)) from error
             raise StorageError(_explanation(self.address, error)) from error
 
@@ -290,7 +290,7 @@ def copy_folder(source: Path, target: Path) -> None:
             shutil.copyfile(path, there)
 
 
-def is_gone(error: OSError) -> bool:
+def is_missing(error: OSError) -> bool:
     """Return whether a local or remote file is not there, or no more."""
     return isinstance(error, FileNotFoundError) or error.errno in _GONE
 
@@ -306,7 +306,7 @@ def _size(file: Path) -> int | None:
     try:
         return file.stat().st_size
     except OSError as error:
-        if not is_gone(error):
+        if not is_missing(error):
             raise
         return None
 
@@ -331,7 +331,7 @@ def _free(folder: Path) -> None:
         try:
             shutil.rmtree(folder)
         except OSError as error:
-            if not is_gone(error) and error.errno not in _IN_THE_WAY | {errno.EBUSY}:
+            if not is_missing(error) and error.errno not in _IN_THE_WAY | {errno.EBUSY}:
                 raise
         if not folder.exists():
             return
@@ -357,5 +357,5 @@ def _in_one_request(address: str) -> str:
 
 
 def _unless_gone(error: OSError) -> None:
-    if not is_gone(error):
+    if not is_missing(error):
         raise error

@@ -44,7 +44,7 @@ DTYPES = {
 _CONTENT = {"dtype", "shape", "data_offsets"}
 
 
-class Described(NamedTuple):
+class TensorEntry(NamedTuple):
     """A tensor as its file describes it."""
 
     dtype: torch.dtype
@@ -73,7 +73,7 @@ def read_json(path: Path) -> Any:
     return content
 
 
-def described_tensors(path: Path) -> dict[str, Described]:
+def described_tensors(path: Path) -> dict[str, TensorEntry]:
     """Return names, types and shapes of the tensors in a safetensors file, which follow each other without gap or
     overlap.
 
@@ -100,7 +100,7 @@ def described_tensors(path: Path) -> dict[str, Described]:
         end = stop
     if end != size - 8 - length:
         raise ValueError(f"{path} has {size - 8 - length:,} bytes of tensors, and describes {end:,}")
-    return {name: Described(DTYPES[entry["dtype"]], tuple(entry["shape"])) for name, entry in header.items()}
+    return {name: TensorEntry(DTYPES[entry["dtype"]], tuple(entry["shape"])) for name, entry in header.items()}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -116,10 +116,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def require_same_tensors(path: Path, found: Mapping[str, Described], expected: Mapping[str, Tensor]) -> None:
+def require_same_tensors(path: Path, found: Mapping[str, TensorEntry], expected: Mapping[str, Tensor]) -> None:
     """Check that a file describes just the tensors that a network has, by name, type and shape."""
     for name, tensor in expected.items():
-        own = Described(tensor.dtype, tuple(tensor.shape))
+        own = TensorEntry(tensor.dtype, tuple(tensor.shape))
         if found.get(name) != own:
             there = _words(found[name]) if name in found else "absent"
             raise ValueError(f"{path} does not fit its checkpoint.json: {name} is {there}, and should be {_words(own)}")
@@ -163,7 +163,7 @@ def _placed(path: Path, name: str, entry: Any) -> tuple[int, int]:
     return offsets[0], offsets[1]
 
 
-def _words(described: Described) -> str:
+def _words(described: TensorEntry) -> str:
     return f"{str(described.dtype).removeprefix('torch.')} of shape {described.shape}"
 
 

@@ -18,7 +18,7 @@ from crystalsweep.evaluation.suite import Suite, find_suite
 from crystalsweep.metrics.settings import METRIC_PRESETS
 
 if TYPE_CHECKING:
-    from crystalsweep.evaluation.outcome import Outcome
+    from crystalsweep.evaluation.outcome import Evaluation
 
 EVALUATE_EXAMPLES = """\b
 Examples:
@@ -144,14 +144,14 @@ def _evaluate(request: EvaluationRequest, suite: Suite | None, tracking_uri: str
     from crystalsweep.evaluation.driver import evaluate_checkpoint, evaluate_structures
     from crystalsweep.evaluation.freezing import require_same_crystals
     from crystalsweep.evaluation.models import allowed_name
-    from crystalsweep.evaluation.publishing import connect, log_evaluation
+    from crystalsweep.evaluation.publishing import checked_tracker, log_evaluation
     from crystalsweep.tracking.tracker import open_tracker
 
     if suite:
         require_same_crystals(suite)
     if request.name or request.structures:
         allowed_name(request.name or (request.structures.stem if request.structures else ""))
-    tracker, run = connect(tracking_uri) if tracking_uri else open_tracker(None, storage), None
+    tracker, run = checked_tracker(tracking_uri) if tracking_uri else open_tracker(None, storage), None
     if request.structures is not None:
         folder, outcome = evaluate_structures(request)
     else:
@@ -163,7 +163,7 @@ def _evaluate(request: EvaluationRequest, suite: Suite | None, tracking_uri: str
         click.echo(f"MLflow run: {logged} in {tracker.uri}")
 
 
-def _show(outcome: Outcome, folder: Path) -> None:
+def _show(outcome: Evaluation, folder: Path) -> None:
     from crystalsweep.evaluation.text import headline_text
 
     click.echo(f"\n{headline_text(outcome)}\n")

@@ -66,14 +66,14 @@ def leaderboard(
     rows resolve smaller differences.
     """
     with told_in_a_line():
-        from crystalsweep.evaluation.publishing import connect
+        from crystalsweep.evaluation.publishing import checked_tracker
         from crystalsweep.leaderboard.board import build_board
         from crystalsweep.leaderboard.text import board_frame, board_json, board_text
 
         where = storage or default_storage()
         uri = _address(tracking_uri, where)
         board = build_board(
-            connect(uri),
+            checked_tracker(uri),
             runs,
             where / "downloads",
             metric=metric,

@@ -177,7 +177,7 @@ def history(model: str, as_json: bool, tracking_uri: str | None, storage: Path |
         from dataclasses import asdict
 
         from crystalsweep.artifacts.addresses import without_password
-        from crystalsweep.registry.attempts import history as entries
+        from crystalsweep.registry.attempts import attempts_of as entries
         from crystalsweep.registry.history import holders
 
         tracker = _tracker(tracking_uri, storage)

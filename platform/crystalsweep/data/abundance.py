@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.data.elements import element_symbol
 from crystalsweep.data.errors import DataError
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.elements import element_symbol
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.data.elements import atomic_number
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS
+from crystalsweep.structures.elements import atomic_number
 from crystalsweep.structures.neighbours import shortest_distance
 
 if TYPE_CHECKING:

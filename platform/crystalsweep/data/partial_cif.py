@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from crystalsweep.data.checks import Problem
-from crystalsweep.data.elements import atomic_number
 from crystalsweep.data.readers._cif import crystal_from_cif
 from crystalsweep.structures.crystal import MASK, Crystal
+from crystalsweep.structures.elements import atomic_number
 
 MAX_CIF_BYTES = 512 << 10
 """Of one CIF: some five thousand sites."""

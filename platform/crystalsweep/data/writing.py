@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crystalsweep.data.elements import element_symbol
 from crystalsweep.data.errors import DataError
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.elements import element_symbol
 
 FORMS = ".parquet, .extxyz, .csv, or no suffix for a directory of CIFs"
 
@@ -105,7 +105,7 @@ def _write_cifs(crystals: Sequence[Crystal], path: Path) -> None:
 
 
 def cif_text(crystal: Crystal) -> str:
-    """Return A CIF in P1 with the cell as it is; the orientation of the lattice is not part of a CIF."""
+    """Return a CIF in P1 with the cell as it is; the orientation of the lattice is not part of a CIF."""
     from pymatgen.core import Structure
     from pymatgen.io.cif import CifWriter
 

@@ -9,11 +9,11 @@ from crystalsweep.energies.ase_calculator import AseCalculator
 from crystalsweep.energies.hull import Decomposition, Phase, ReferenceHull, hull_shares
 from crystalsweep.energies.limits import Limits, unbelievable, unusable
 from crystalsweep.energies.naming import SPELLINGS, energy_calculator
-from crystalsweep.energies.scoring import COLUMNS, energy_columns, sun
+from crystalsweep.energies.scoring import ENERGY_COLUMNS, energy_columns, sun
 from crystalsweep.energies.uma import HELP as UMA_HELP
 
 __all__ = [
-    "COLUMNS",
+    "ENERGY_COLUMNS",
     "FMAX",
     "SPELLINGS",
     "UMA_HELP",

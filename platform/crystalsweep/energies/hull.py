@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crystalsweep.data.elements import element_symbol
 from crystalsweep.structures.crystal import N_SPECIES, Crystal
+from crystalsweep.structures.elements import element_symbol
 
 LABEL = "formation_energy_per_atom"
 """The label that a reference crystal must have to take part, eV/atom."""

@@ -29,6 +29,13 @@ def relax(
     FIRE with the Fréchet cell filter, as CHGNet and MatterGen relax: quasi-Newton steps are fewer near a minimum, but
     generated crystals start far from one. `refusal` gives the reason for which a crystal on the way is given up: a
     cell that collapses would take all memory. Raises `ValueError` with it.
+
+    Args:
+        crystal: Where it starts.
+        calculator: An ASE calculator.
+        steps: At most so many steps.
+        fmax: Forces below which it has converged, eV/Å.
+        refusal: The reason for which a crystal on the way is given up; empty where it is not.
     """
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE

@@ -18,7 +18,7 @@ from crystalsweep.energies._base import FMAX, Energy, EnergyCalculator, Progress
 from crystalsweep.energies.hull import Decomposition, ReferenceHull
 from crystalsweep.structures.crystal import Crystal
 
-COLUMNS = (
+ENERGY_COLUMNS = (
     "energy",
     "energy_before",
     "delta_energy",
@@ -44,7 +44,7 @@ def energy_columns(
     fmax: float = FMAX,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return the columns `COLUMNS` of the generated crystals, a row each, given their parents row by row.
+    """Return the columns `ENERGY_COLUMNS` of the generated crystals, a row each, given their parents row by row.
 
     Parents, phases and equal crystals are computed once per calculator, also over several calls. A value that cannot
     be computed is NaN and `energy_failure` says why (`generated: …; parent: …; hull: …; relaxed …`); it is empty
@@ -66,7 +66,7 @@ def energy_columns(
         raise ValueError(f"{len(generated)} generated crystals for {len(originals)} parents: pass one parent per row.")
     pairs = _Pairs(originals, generated, hull)
     single = _compare(pairs, lambda crystals: calculator.energies(crystals, progress), every_parent=True)
-    table = pd.DataFrame(np.nan, index=range(len(generated)), columns=list(COLUMNS[:-1]), dtype=np.float64)
+    table = pd.DataFrame(np.nan, index=range(len(generated)), columns=list(ENERGY_COLUMNS[:-1]), dtype=np.float64)
     table["energy"], table["energy_before"], table["e_above_hull"] = single.energy, single.before, single.above
     table["delta_energy"] = np.where(pairs.same, single.energy - single.before, np.nan)
     reasons = single.reasons

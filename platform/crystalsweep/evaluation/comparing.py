@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from crystalsweep.config import Config, as_parameters
-from crystalsweep.evaluation.outcome import Outcome, metrics_of, read_outcome, variant
+from crystalsweep.evaluation.outcome import Evaluation, metrics_of, read_outcome, variant
 from crystalsweep.evaluation.publishing import fetch_evaluation
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.metrics.pairing import other_inputs
@@ -18,7 +18,7 @@ from crystalsweep.metrics.summary import METRICS, Metric, available, energetic
 from crystalsweep.metrics.verdicts import verdicts
 from crystalsweep.tracking.tracker import Tracker
 
-HEADLINE = (*(metric.name for metric in METRICS), "masked_accuracy", "match_rate", "delta_energy")
+COMPARED = (*(metric.name for metric in METRICS), "masked_accuracy", "match_rate", "delta_energy")
 """What is compared unless more is asked for; fewer comparisons resolve smaller differences."""
 
 _OF_THE_SET = {"uniqueness"}
@@ -64,7 +64,7 @@ def compare_evaluations(
         _require_same_settings(outcomes)
         known = metrics_of(next(iter(outcomes.values())).settings.metrics)
     known = [metric for metric in known if metric.name not in _OF_THE_SET]
-    chosen = known if all_metrics else [metric for metric in known if metric.name in HEADLINE]
+    chosen = known if all_metrics else [metric for metric in known if metric.name in COMPARED]
     shared = [metric for metric in chosen if all(available([metric], table) for table in tables.values())]
     kept, notes = _comparable(shared, outcomes)
     if not kept:
@@ -98,7 +98,7 @@ def _folder(reference: str, tracker: Tracker | None, downloads: Path) -> Path:
     return fetch_evaluation(tracker, run[1], run[2], downloads)
 
 
-def _require_same_settings(outcomes: Mapping[str, Outcome]) -> None:
+def _require_same_settings(outcomes: Mapping[str, Evaluation]) -> None:
     """Raise `ValueError`, naming what differs, where figures mean different things."""
     first, *others = outcomes
     for other in others:
@@ -110,7 +110,7 @@ def _require_same_settings(outcomes: Mapping[str, Outcome]) -> None:
             )
 
 
-def _rescored(outcomes: Mapping[str, Outcome], folders: Mapping[str, Path], preset: str) -> list[Metric]:
+def _rescored(outcomes: Mapping[str, Evaluation], folders: Mapping[str, Path], preset: str) -> list[Metric]:
     """Return metrics that all have under this preset. Raises `ValueError` where one has none, or under other
     settings."""
     for label, outcome in outcomes.items():
@@ -127,7 +127,7 @@ def _rescored(outcomes: Mapping[str, Outcome], folders: Mapping[str, Path], pres
     return [metric for metric in metrics_of(first) if all(metric.name in row for row in rows)]
 
 
-def _comparable(metrics: Sequence[Metric], outcomes: Mapping[str, Outcome]) -> tuple[list[Metric], list[str]]:
+def _comparable(metrics: Sequence[Metric], outcomes: Mapping[str, Evaluation]) -> tuple[list[Metric], list[str]]:
     """Return those of the metrics that mean the same in all evaluations, and notes of what differs."""
     first, *others = outcomes
     names, dropped, notes = [metric.name for metric in metrics], set(), []
@@ -140,7 +140,7 @@ def _comparable(metrics: Sequence[Metric], outcomes: Mapping[str, Outcome]) -> t
     return [metric for metric in metrics if metric.name not in dropped], notes
 
 
-def _other_meaning(a: Outcome, b: Outcome) -> list[tuple[str, set[str]]]:
+def _other_meaning(a: Evaluation, b: Evaluation) -> list[tuple[str, set[str]]]:
     """Return what differs between two evaluations, with the metrics that it decides."""
     energies = _different(a.settings.energies, b.settings.energies)
     found = [
@@ -158,11 +158,11 @@ def _other_meaning(a: Outcome, b: Outcome) -> list[tuple[str, set[str]]]:
     return found
 
 
-def _hull(outcome: Outcome) -> object:
+def _hull(outcome: Evaluation) -> object:
     return outcome.data.get("hull_sha256", outcome.energies.get("hull"))
 
 
-def _notes(first: str, other: str, a: Outcome, b: Outcome) -> list[str]:
+def _notes(first: str, other: str, a: Evaluation, b: Evaluation) -> list[str]:
     notes = []
     if versions := sorted(k for k in {*a.versions, *b.versions} if a.versions.get(k) != b.versions.get(k)):
         notes.append(f"{other} was measured with other versions than {first}: {', '.join(versions)}")

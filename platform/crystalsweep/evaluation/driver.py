@@ -15,17 +15,17 @@ import numpy as np
 from crystalsweep.data import DataError, fingerprint, read
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, normalised, read_inputs
-from crystalsweep.evaluation.models import Evaluated, allowed_name, find_model, reference_rows
-from crystalsweep.evaluation.outcome import FILE as METRICS
-from crystalsweep.evaluation.outcome import Outcome, read_outcome
+from crystalsweep.evaluation.models import EvaluatedModel, allowed_name, find_model, reference_rows
+from crystalsweep.evaluation.outcome import METRICS_FILE as METRICS
+from crystalsweep.evaluation.outcome import Evaluation, read_outcome
 from crystalsweep.evaluation.protocol import blocks
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
-from crystalsweep.evaluation.results import finish, whole_table_columns
+from crystalsweep.evaluation.results import finish_evaluation, whole_table_columns
 from crystalsweep.evaluation.run import ROWS, open_folder, run_evaluation
 from crystalsweep.evaluation.scoring import Protocol, crystal_systems, energy_sample
 from crystalsweep.evaluation.settings import EvaluationSettings, versions
 from crystalsweep.evaluation.spread import Task
-from crystalsweep.evaluation.submitted import Submitted, pair, parts_of
+from crystalsweep.evaluation.submitted import SubmissionTask, pair, parts_of
 from crystalsweep.metrics.baselines import REFERENCES
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.structures.crystal import Crystal
@@ -36,7 +36,7 @@ P = TypeVar("P")
 
 def evaluate_checkpoint(
     asked: EvaluationRequest, tracker: Tracker | None, storage: Path
-) -> tuple[Path, Outcome, Evaluated]:
+) -> tuple[Path, Evaluation, EvaluatedModel]:
     """Return the folder and figures of the whole protocol on one model, and the model; goes on where it was left.
 
     Run ids and registered names are looked up in `tracker`, and what it gives is kept in `storage`.
@@ -74,7 +74,7 @@ def evaluate_checkpoint(
     return folder, _carry_out(folder, request, settings, task, parts, sizes, evaluated, energies, machine), model
 
 
-def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Outcome]:
+def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Evaluation]:
     """Return the folder and scores of crystals from a file; every row of it is a row of the result, readable or not.
 
     Raises:
@@ -116,8 +116,8 @@ def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Outcome]:
     generator = np.random.default_rng(settings.protocol.seed)
     sampled = generator.permutation(len(submissions))[: settings.energies.max_parents]
 
-    def task() -> Submitted:
-        return Submitted(
+    def task() -> SubmissionTask:
+        return SubmissionTask(
             settings=settings,
             reference=Reference(inputs.reference),
             energies=energies,
@@ -140,7 +140,7 @@ def _carry_out(
     true_crystals: Sequence[Crystal],
     energies: Energies | None,
     machine: Machine,
-) -> Outcome:
+) -> Evaluation:
     """Return the figures of a request: those in its folder if it is finished there, else computed, from where it was
     left."""
     open_folder(folder, request)
@@ -149,7 +149,7 @@ def _carry_out(
     workers = machine.for_crystals(sum(sizes))
     gpu = workers > 1 and machine.torch_device.startswith("cuda")
     tables = run_evaluation(make_task(), parts, sizes, folder, workers=workers, gpu=gpu)
-    outcome = finish(
+    outcome = finish_evaluation(
         folder,
         whole_table_columns(tables, settings.metrics, true_crystals),
         name=request["name"],
@@ -191,7 +191,7 @@ def _short(request: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _model_record(model: Evaluated) -> dict[str, Any]:
+def _model_record(model: EvaluatedModel) -> dict[str, Any]:
     if model.info is None:
         return {"reference_row": model.name}
     info = model.info

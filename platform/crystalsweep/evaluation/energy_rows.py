@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.energies import COLUMNS, EnergyCalculator, Limits, ReferenceHull, energy_calculator, energy_columns
+from crystalsweep.energies import (
+    ENERGY_COLUMNS,
+    EnergyCalculator,
+    Limits,
+    ReferenceHull,
+    energy_calculator,
+    energy_columns,
+)
 from crystalsweep.energies.hull import LABEL
 from crystalsweep.evaluation.settings import EnergyConfig
 from crystalsweep.structures.crystal import Crystal
@@ -51,7 +58,7 @@ class Energies:
             sampled: (n,) rows with all energies: a fair sample, which hull and S.U.N. are averaged over.
             relative_only: (n,) further rows with the energy relative to the parent and none above the hull.
         """
-        table = pd.DataFrame(np.nan, index=range(len(generated)), columns=list(COLUMNS[:-1]), dtype=np.float64)
+        table = pd.DataFrame(np.nan, index=range(len(generated)), columns=list(ENERGY_COLUMNS[:-1]), dtype=np.float64)
         table = table.assign(energy_failure="", energy_sampled=sampled)
         further = np.zeros(len(generated), dtype=bool) if relative_only is None else relative_only
         for rows, hull in ((np.flatnonzero(sampled).tolist(), self.hull), (np.flatnonzero(further).tolist(), None)):
@@ -63,8 +70,8 @@ class Energies:
                     hull,
                     relax_steps=self.config.relax_steps,
                 )
-                table.loc[rows, list(COLUMNS)] = found[list(COLUMNS)].to_numpy()
-        return table.astype(dict.fromkeys(COLUMNS[:-1], np.float64))
+                table.loc[rows, list(ENERGY_COLUMNS)] = found[list(ENERGY_COLUMNS)].to_numpy()
+        return table.astype(dict.fromkeys(ENERGY_COLUMNS[:-1], np.float64))
 
     def record(self) -> dict[str, Any]:
         """Return what the figures rest on."""

@@ -13,7 +13,7 @@ from crystalsweep.config import override
 from crystalsweep.evaluation.comparing import compare_evaluations
 from crystalsweep.evaluation.driver import evaluate_checkpoint, evaluate_structures
 from crystalsweep.evaluation.freezing import require_same_crystals
-from crystalsweep.evaluation.outcome import Outcome
+from crystalsweep.evaluation.outcome import Evaluation
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import find_suite
@@ -36,7 +36,7 @@ def evaluate(
     device: str | None = None,
     tracking_uri: str | None = None,
     storage: str | Path | None = None,
-) -> Outcome:
+) -> Evaluation:
     """Score a generator's restored crystals, or crystals of a file, with ceiling, baselines and 95 % intervals.
 
     The result folder has report.html, metrics.json and a row per crystal; nothing is logged to MLflow.

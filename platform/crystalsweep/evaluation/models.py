@@ -20,7 +20,7 @@ _ENDINGS = (", all atoms",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluated:
+class EvaluatedModel:
     """A restorer with what is known of it."""
 
     name: str
@@ -48,7 +48,9 @@ def allowed_name(name: str) -> str:
     return name
 
 
-def find_model(reference: str, tracker: Tracker | None, downloads: Path, train_counts: Mapping[int, int]) -> Evaluated:
+def find_model(
+    reference: str, tracker: Tracker | None, downloads: Path, train_counts: Mapping[int, int]
+) -> EvaluatedModel:
     """Return the model that `reference` names.
 
     Args:
@@ -63,7 +65,7 @@ def find_model(reference: str, tracker: Tracker | None, downloads: Path, train_c
     """
     if reference.replace("-", " ") in REFERENCES:
         name = reference.replace("-", " ")
-        return Evaluated(name=f"{name} as model", restorer=reference_rows(train_counts)[name])
+        return EvaluatedModel(name=f"{name} as model", restorer=reference_rows(train_counts)[name])
     try:
         resolved = locate(reference, tracker, downloads)
     except UnknownReferenceError as error:
@@ -71,6 +73,6 @@ def find_model(reference: str, tracker: Tracker | None, downloads: Path, train_c
         raise ValueError(f"{error}, or one of {rows}") from error
     model = Restorer.of(resolved, reference)
     weights = file_sha256(model.folder / "generator.safetensors")
-    return Evaluated(
+    return EvaluatedModel(
         name=model.info.stage, restorer=model.generator, info=model.info, run=model.run, weights_sha256=weights
     )

@@ -27,8 +27,8 @@ from crystalsweep.metrics.summary import (
     ranking_score,
 )
 
-FORMAT = 1
-FILE = "metrics.json"
+METRICS_FORMAT = 1
+METRICS_FILE = "metrics.json"
 
 
 class Figure(Config):
@@ -48,7 +48,7 @@ class Figure(Config):
         return cls.model_validate(plain(interval))
 
 
-class Outcome(Config):
+class Evaluation(Config):
     """Everything a reader of an evaluation needs beside the tables. No times and no paths of output: the same
     evaluation twice on a CPU gives the same file."""
 
@@ -151,14 +151,14 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_outcome(folder: Path) -> Outcome:
+def read_outcome(folder: Path) -> Evaluation:
     """Read the outcome of a finished evaluation. Raises `ValueError` where there is none, or it is no such file."""
-    file = folder / FILE
+    file = folder / METRICS_FILE
     if not file.exists():
-        raise ValueError(f"{folder} holds no {FILE}: give the folder of a finished `crystalsweep evaluate`")
+        raise ValueError(f"{folder} holds no {METRICS_FILE}: give the folder of a finished `crystalsweep evaluate`")
     try:
-        return Outcome.model_validate_json(file.read_text(encoding="utf-8"))
+        return Evaluation.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{file}: not of format {FORMAT} ({where}: {first['msg']}); evaluate again") from error
+        raise ValueError(f"{file}: not of format {METRICS_FORMAT} ({where}: {first['msg']}); evaluate again") from error

@@ -67,7 +67,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class ChunkBlock:
     """Cases that share their random draws: the unit that can be evaluated on its own, anywhere."""
 
     start: int
@@ -75,14 +75,14 @@ class Block:
     cases: tuple[Case, ...]
 
 
-def blocks(crystals: Sequence[Crystal], config: EvaluationConfig) -> list[Block]:
+def blocks(crystals: Sequence[Crystal], config: EvaluationConfig) -> list[ChunkBlock]:
     """Return the whole protocol, in order."""
     cases = list(_cases(_sample(crystals, config), config))
     starts = range(0, len(cases), CASES_PER_DRAW)
-    return [Block(start=start, cases=tuple(cases[start : start + CASES_PER_DRAW])) for start in starts]
+    return [ChunkBlock(start=start, cases=tuple(cases[start : start + CASES_PER_DRAW])) for start in starts]
 
 
-def chunks(block: Block, config: EvaluationConfig) -> Iterator[Chunk]:
+def chunks(block: ChunkBlock, config: EvaluationConfig) -> Iterator[Chunk]:
     """Yield the corrupted inputs of a block."""
     keys = pd.DataFrame(
         {

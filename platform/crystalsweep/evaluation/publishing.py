@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.config import as_parameters
-from crystalsweep.evaluation.outcome import Outcome
+from crystalsweep.evaluation.outcome import Evaluation
 from crystalsweep.evaluation.run import REQUEST
 from crystalsweep.provenance import environment
 from crystalsweep.tracking.tracker import Tracker
@@ -18,7 +18,7 @@ ARTIFACTS = "evaluation"
 """Artifact folder of a run, with a folder for each of its evaluations, and first part of every metric's name. The
 metrics are those of the latest evaluation."""
 
-EXPERIMENT = "evaluations"
+EVALUATIONS = "evaluations"
 """Of evaluations without a run of their own."""
 
 LOGGED = "crystalsweep.evaluation"
@@ -27,7 +27,7 @@ LOGGED = "crystalsweep.evaluation"
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
-def connect(uri: str) -> Tracker:
+def checked_tracker(uri: str) -> Tracker:
     """Return the tracking server, asked for something, so that a wrong address is noticed before hours of work.
 
     Raises `ValueError` with what it answers.
@@ -54,7 +54,7 @@ def _impatient() -> Iterator[None]:
         del os.environ[_RETRIES]
 
 
-def log_evaluation(tracker: Tracker, outcome: Outcome, folder: Path, run: str | None) -> str:
+def log_evaluation(tracker: Tracker, outcome: Evaluation, folder: Path, run: str | None) -> str:
     """Log to `run`, or to a new run where there is none; returns its id. What was logged before is not logged again."""
     request = file_sha256(folder / REQUEST)[:16]
     if run is None:
@@ -65,8 +65,8 @@ def log_evaluation(tracker: Tracker, outcome: Outcome, folder: Path, run: str | 
     return run
 
 
-def _log_alone(tracker: Tracker, outcome: Outcome, folder: Path, request: str) -> str:
-    experiment = tracker.experiment(EXPERIMENT, folder.resolve().parent / "mlflow-artifacts")
+def _log_alone(tracker: Tracker, outcome: Evaluation, folder: Path, request: str) -> str:
+    experiment = tracker.experiment(EVALUATIONS, folder.resolve().parent / "mlflow-artifacts")
     if found := tracker.finished_with(experiment, LOGGED, request):
         return str(found.info.run_id)
     made = tracker.start(
@@ -77,7 +77,7 @@ def _log_alone(tracker: Tracker, outcome: Outcome, folder: Path, request: str) -
     return made
 
 
-def _log(tracker: Tracker, run: str, outcome: Outcome, folder: Path, request: str, tags: Mapping[str, str]) -> None:
+def _log(tracker: Tracker, run: str, outcome: Evaluation, folder: Path, request: str, tags: Mapping[str, str]) -> None:
     """Log an evaluation, tags last: an evaluation that was cut off in uploading is logged again."""
     name = folder.resolve().name
     if name in (value for tag, value in tags.items() if tag.startswith(f"{LOGGED}.")):  # of another request
@@ -120,7 +120,7 @@ def fetch_evaluation(tracker: Tracker, run: str, name: str | None, into: Path) -
     )
 
 
-def _metrics(outcome: Outcome) -> dict[str, float]:
+def _metrics(outcome: Evaluation) -> dict[str, float]:
     """Return means with their bounds, and means by condition."""
     named: dict[str, float] = {}
     for metric, figure in outcome.rows[outcome.name].items():

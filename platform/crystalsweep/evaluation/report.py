@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from crystalsweep.evaluation.outcome import Figure, Outcome, metrics_of
+from crystalsweep.evaluation.outcome import Evaluation, Figure, metrics_of
 from crystalsweep.pages.content import Picture, Section, Table, TableRow
 from crystalsweep.pages.render import render
 
@@ -39,7 +39,7 @@ NOVELTY = (
 
 
 def write_report(
-    outcome: Outcome, verdicts: pd.DataFrame, pictures: Mapping[str, Sequence[Picture]], folder: Path
+    outcome: Evaluation, verdicts: pd.DataFrame, pictures: Mapping[str, Sequence[Picture]], folder: Path
 ) -> Path:
     """Write the page.
 
@@ -73,7 +73,7 @@ def write_report(
     return target
 
 
-def _lead(outcome: Outcome) -> str:
+def _lead(outcome: Evaluation) -> str:
     data = outcome.data
     n = outcome.rows[outcome.name].get("structural_validity")
     crystals, parents = (n.n, n.clusters) if n else (0, 0)
@@ -87,17 +87,17 @@ def _lead(outcome: Outcome) -> str:
     )
 
 
-def metric_titles(outcome: Outcome) -> dict[str, str]:
+def metric_titles(outcome: Evaluation) -> dict[str, str]:
     """Return titles by metric name, the score among them."""
     return {metric.name: metric.title for metric in metrics_of(outcome.settings.metrics)} | {"score": "Score"}
 
 
-def headline_metrics(outcome: Outcome) -> list[str]:
+def headline_metrics(outcome: Evaluation) -> list[str]:
     """Return those of `HEADLINE` that some row has."""
     return [name for name in HEADLINE if any(name in row for row in outcome.rows.values())]
 
 
-def _headline(outcome: Outcome, verdicts: pd.DataFrame) -> Section:
+def _headline(outcome: Evaluation, verdicts: pd.DataFrame) -> Section:
     titles = metric_titles(outcome)
     shown = headline_metrics(outcome)
     rows = [
@@ -116,7 +116,7 @@ def _headline(outcome: Outcome, verdicts: pd.DataFrame) -> Section:
     return Section(title="Headline", tables=tables)
 
 
-def _novelty(outcome: Outcome, titles: Mapping[str, str]) -> list[Table]:
+def _novelty(outcome: Evaluation, titles: Mapping[str, str]) -> list[Table]:
     """Return new crystals and their energies, of the rows that have them."""
     shown = [name for name in NOVELTY if any(name in row for row in outcome.rows.values())]
     if not shown:
@@ -137,7 +137,7 @@ def _novelty(outcome: Outcome, titles: Mapping[str, str]) -> list[Table]:
     ]
 
 
-def _reading(outcome: Outcome) -> str:
+def _reading(outcome: Evaluation) -> str:
     rules = outcome.settings.metrics.composition
     exempt = "alloys and elements valid" if rules.alloys else "alloys not exempt"
     text = f"Score: {SCORE_TEXT}. Compositional validity: SMACT 4, {rules.oxidation_states} oxidation states, {exempt}."
@@ -159,7 +159,7 @@ _ROWS = {
 """What the rows are, for a reader who has only the paper."""
 
 
-def _rows_explained(outcome: Outcome) -> Table:
+def _rows_explained(outcome: Evaluation) -> Table:
     rows = [TableRow(cells=[name, text]) for name, text in _ROWS.items() if any(name in row for row in outcome.rows)]
     return Table(heads=["Row", ""], rows=rows, title="What the rows are")
 
@@ -189,11 +189,11 @@ def _verdicts(verdicts: pd.DataFrame, titles: Mapping[str, str]) -> Table:
     )
 
 
-def _tables(title: str, outcome: Outcome) -> list[Table]:
+def _tables(title: str, outcome: Evaluation) -> list[Table]:
     return [table for make in _TABLES.get(title, ()) for table in make(outcome)]
 
 
-def _strata(outcome: Outcome) -> list[Table]:
+def _strata(outcome: Evaluation) -> list[Table]:
     tables = []
     for name, rows in outcome.strata.items():
         metrics = [metric for metric in HEADLINE if any(row["metric"] == metric for row in rows)]
@@ -206,7 +206,7 @@ def _strata(outcome: Outcome) -> list[Table]:
     return tables
 
 
-def _distributions(outcome: Outcome) -> list[Table]:
+def _distributions(outcome: Evaluation) -> list[Table]:
     if not outcome.distributions:
         return []
     rows = [
@@ -220,14 +220,14 @@ def _distributions(outcome: Outcome) -> list[Table]:
     return [Table(heads=["Quantity", "measure", "distance", "floor", "95 % of floor"], rows=rows, note=note)]
 
 
-def _energy(outcome: Outcome) -> list[Table]:
+def _energy(outcome: Evaluation) -> list[Table]:
     if not outcome.energies:
         return []
     rows = [TableRow(cells=[name, str(value)]) for name, value in outcome.energies.items()]
     return [Table(heads=["", ""], rows=rows)]
 
 
-def _failures(outcome: Outcome) -> list[Table]:
+def _failures(outcome: Evaluation) -> list[Table]:
     rows = [
         TableRow(cells=[column, reason, f"{n:,}"])
         for column, found in outcome.failures.items()
@@ -236,7 +236,7 @@ def _failures(outcome: Outcome) -> list[Table]:
     return [Table(heads=["Score", "Reason", "Crystals"], rows=rows)] if rows else []
 
 
-def _replacement(outcome: Outcome) -> list[Table]:
+def _replacement(outcome: Evaluation) -> list[Table]:
     found = outcome.replacement
     if not found:
         return []
@@ -271,7 +271,7 @@ _TABLES = {
 }
 
 
-def _rescored(outcome: Outcome) -> Table:
+def _rescored(outcome: Evaluation) -> Table:
     metrics = list(dict.fromkeys(m for each in outcome.rescored.values() for row in each.rows.values() for m in row))
     rows = []
     for row, found in outcome.rows.items():
@@ -284,14 +284,14 @@ def _rescored(outcome: Outcome) -> Table:
     return Table(heads=["", "settings", *metrics], rows=rows, note=note)
 
 
-def _all(outcome: Outcome) -> Table:
+def _all(outcome: Evaluation) -> Table:
     names = list(outcome.rows)
     metrics = list(dict.fromkeys(metric for found in outcome.rows.values() for metric in found))
     rows = [TableRow(cells=[metric, *(_cell(outcome.rows[name].get(metric)) for name in names)]) for metric in metrics]
     return Table(heads=["", *names], rows=rows, folded="every metric of every row")
 
 
-def _definitions(outcome: Outcome) -> Table:
+def _definitions(outcome: Evaluation) -> Table:
     metrics = metrics_of(outcome.settings.metrics)
     rows = [TableRow(cells=["score", SCORE_TEXT, "higher"])]
     rows += [TableRow(cells=[metric.name, metric.definition, metric.direction]) for metric in metrics]

@@ -9,7 +9,7 @@ from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.spread import available_workers
 from crystalsweep.evaluation.suite import Suite
 
-FEW = 1000
+FEW_CRYSTALS = 1000
 """Crystals below which starting Ray takes longer than it saves."""
 
 
@@ -24,7 +24,7 @@ class Machine:
 
     def for_crystals(self, n: int) -> int:
         """Return the number of processes for so many crystals."""
-        return self.workers or (1 if n < FEW else available_workers())
+        return self.workers or (1 if n < FEW_CRYSTALS else available_workers())
 
     @property
     def torch_device(self) -> str:

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.evaluation.outcome import (
-    FILE,
+    METRICS_FILE,
+    Evaluation,
     Figure,
-    Outcome,
     Rescored,
     figures,
     has_variant,
@@ -23,7 +23,7 @@ from crystalsweep.evaluation.outcome import (
     read_outcome,
     variant,
 )
-from crystalsweep.evaluation.results import BOTH_READINGS, named, present, unique_within_conditions
+from crystalsweep.evaluation.results import BOTH_READINGS, named_tables, present, unique_within_conditions
 from crystalsweep.evaluation.run import read_tables, write_tables
 from crystalsweep.evaluation.scoring import ALL_ATOMS, MODEL, novelty
 from crystalsweep.evaluation.settings import metrics_lock, versions
@@ -39,7 +39,7 @@ VALIDITY = ["structural_validity", "compositional_validity", "novel_vs_input"]
 MATCHING = ["matched", "rmsd"]
 
 
-def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Outcome:
+def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Evaluation:
     """Add the columns `…@name` to the tables in `folder` and their means to its metrics.json.
 
     Validity and the paper's novelty always; match rate and RMSD where their tolerances differ, and uniqueness where its
@@ -75,8 +75,8 @@ def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Outcome:
         rows=_rows(outcome, model, references, name, asked),
     )
     outcome = outcome.model_copy(update={"rescored": outcome.rescored | {name: rescored}})
-    write_whole(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
-    present(folder, outcome, named({MODEL: model} | references, outcome.name), _parents(model))
+    write_whole(folder / METRICS_FILE, outcome.model_dump_json(indent=1) + "\n")
+    present(folder, outcome, named_tables({MODEL: model} | references, outcome.name), _parents(model))
     return outcome
 
 
@@ -159,7 +159,7 @@ def _originals(table: pd.DataFrame, generated: Sequence[Crystal]) -> list[Crysta
 
 
 def _rows(
-    outcome: Outcome, model: pd.DataFrame, references: dict[str, pd.DataFrame], name: str, asked: _Asked
+    outcome: Evaluation, model: pd.DataFrame, references: dict[str, pd.DataFrame], name: str, asked: _Asked
 ) -> dict[str, dict[str, Figure]]:
     wanted = {*VALIDITY}
     wanted |= {"match_rate", "rmsd"} if asked.matching else set()

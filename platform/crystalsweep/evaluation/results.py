@@ -15,8 +15,8 @@ from tqdm import tqdm
 from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.energies import sun
 from crystalsweep.evaluation.outcome import (
-    FILE,
-    Outcome,
+    METRICS_FILE,
+    Evaluation,
     figures,
     figures_by_condition,
     has_variant,
@@ -89,7 +89,7 @@ def _sun(table: pd.DataFrame, crystals: Sequence[Crystal], settings: MetricConfi
     return pd.Series(found, table.index)
 
 
-def finish(
+def finish_evaluation(
     folder: Path,
     tables: Tables,
     *,
@@ -100,7 +100,7 @@ def finish(
     settings: EvaluationSettings,
     true_crystals: Sequence[Crystal],
     energies: Mapping[str, Any],
-) -> Outcome:
+) -> Evaluation:
     """Write everything that an evaluation leaves in its folder, and return the figures.
 
     Args:
@@ -116,9 +116,9 @@ def finish(
     """
     write_tables(folder, tables[MODEL], {row: table for row, table in tables.items() if row != MODEL})
     measured_with, metrics = versions(), metrics_of(settings.metrics)
-    shown = named(tables, name)
+    shown = named_tables(tables, name)
     own = shown[name]
-    outcome = Outcome(
+    outcome = Evaluation(
         kind=kind,
         name=name,
         model=plain(model),
@@ -135,13 +135,13 @@ def finish(
         flags={row: found for row, found in ({"data": _about(data, tables, kind)} | flags(shown)).items() if found},
         failures=reasons(own),
     )
-    write_whole(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
+    write_whole(folder / METRICS_FILE, outcome.model_dump_json(indent=1) + "\n")
     shutil.rmtree(folder / PLOTS, ignore_errors=True)  # of an earlier start
     present(folder, outcome, shown, true_crystals)
     return outcome
 
 
-def present(folder: Path, outcome: Outcome, tables: Tables, true_crystals: Sequence[Crystal]) -> None:
+def present(folder: Path, outcome: Evaluation, tables: Tables, true_crystals: Sequence[Crystal]) -> None:
     """Write plots and report of an evaluation, from its figures and its tables by the names that readers see."""
     own = {row: table for row, table in tables.items() if not row.endswith(BOTH_READINGS)}
     trained_at = outcome.model.get("config", {}).get("corruption", {}).get("sigma_noise")
@@ -174,7 +174,7 @@ def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
     return told
 
 
-def named(tables: Tables, name: str) -> Tables:
+def named_tables(tables: Tables, name: str) -> Tables:
     """Return tables by the names that readers see: the model, the model in the paper's reading, the references."""
     model = tables[MODEL]
     both = {f"{name}{BOTH_READINGS}": variant(model)} if has_variant(model) else {}

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from crystalsweep.data.elements import element_symbol
 from crystalsweep.evaluation.energy_rows import Energies
-from crystalsweep.evaluation.protocol import Block, Chunk, chunks, restore
+from crystalsweep.evaluation.protocol import Chunk, ChunkBlock, chunks, restore
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.spread import Tables
 from crystalsweep.evaluation.structures import structure_columns
@@ -24,6 +23,7 @@ from crystalsweep.metrics.novelty import Reference, novel_vs_input
 from crystalsweep.metrics.scoring import KEYS, score_table
 from crystalsweep.networks.models import Generator
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.elements import element_symbol
 
 Key = tuple[str, str, float, int]
 """parent, mask_type, sigma_noise, draw: one row of a table."""
@@ -67,7 +67,7 @@ class Protocol:
     energies: Energies | None = None
     device: str = "cpu"
 
-    def score(self, part: Block) -> Tables:
+    def score(self, part: ChunkBlock) -> Tables:
         """Return rows of the model and of every reference, in the protocol's order."""
         torch.set_num_threads(1)  # the same bits in any process; the work is in many processes, not in many threads
         scored = [self._chunk(chunk) for chunk in chunks(part, self.settings.protocol)]
@@ -172,7 +172,7 @@ def described(crystals: Sequence[Crystal]) -> pd.DataFrame:
     return describe_crystals(crystals).drop(columns="crystal_system")  # a table's crystal_system is the parent's
 
 
-def energy_sample(parts: Sequence[Block], max_parents: int, seed: int) -> frozenset[Key]:
+def energy_sample(parts: Sequence[ChunkBlock], max_parents: int, seed: int) -> frozenset[Key]:
     """Return rows that get energies: of a seeded sample of parents, one draw of each mask type and sigma."""
     cases = [case for part in parts for case in part.cases]
     parents = list(dict.fromkeys(case.parent.id for case in cases))

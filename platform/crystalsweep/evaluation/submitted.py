@@ -108,7 +108,7 @@ def parts_of(submissions: Sequence[Submission]) -> list[tuple[Submission, ...]]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Submitted:
+class SubmissionTask:
     """What a worker needs to score a piece of a file."""
 
     settings: EvaluationSettings

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from crystalsweep.evaluation.outcome import Figure, Outcome
+from crystalsweep.evaluation.outcome import Evaluation, Figure
 from crystalsweep.evaluation.report import headline_metrics, metric_titles
 from crystalsweep.pages.text import with_interval
 
 
-def headline_text(outcome: Outcome) -> str:
+def headline_text(outcome: Evaluation) -> str:
     """Return the headline table with its warnings; the report has the rest."""
     titles, shown = metric_titles(outcome), headline_metrics(outcome)
     rows = [[row, *(shown_figure(found.get(name)) for name in shown)] for row, found in outcome.rows.items()]
@@ -22,7 +22,7 @@ def headline_text(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def rescored_text(outcome: Outcome, presets: Sequence[str]) -> str:
+def rescored_text(outcome: Evaluation, presets: Sequence[str]) -> str:
     """Return model and references under the evaluation's own settings and under others."""
     metrics = list(
         dict.fromkeys(name for preset in presets for row in outcome.rescored[preset].rows.values() for name in row)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.data.elements import element_symbol
 from crystalsweep.gallery.specimens import Specimen
 from crystalsweep.structures.crystal import MASK, Crystal
+from crystalsweep.structures.elements import element_symbol
 
 MASKED = "?"
 _GREY = "#8a8a8a"

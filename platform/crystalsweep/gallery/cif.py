@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from crystalsweep.data.elements import element_symbol
 from crystalsweep.structures.crystal import MASK, Crystal
+from crystalsweep.structures.elements import element_symbol
 
 
 def cif_with_masks(crystal: Crystal) -> str:
-    """Return A CIF in P1 with the cell as it is; masked atoms are of the dummy species `X`, as pymatgen and ASE call
+    """Return a CIF in P1 with the cell as it is; masked atoms are of the dummy species `X`, as pymatgen and ASE call
     it."""
     from pymatgen.core import DummySpecies, Structure
     from pymatgen.io.cif import CifWriter

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem
-from crystalsweep.data.elements import element_symbol
 from crystalsweep.data.writing import cif_text
 from crystalsweep.metrics.settings import StructureRules
 from crystalsweep.networks.models import Generator, one_hot, pristine_graph_of
 from crystalsweep.structures.batch import collate
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
+from crystalsweep.structures.elements import element_symbol
 
 MAX_ATOMS = 1000
 """Of one crystal, its symmetry copies included."""

@@ -21,6 +21,7 @@ from crystalsweep.data.reading import Reject
 from crystalsweep.inference.completion import Completion, refusal
 from crystalsweep.inference.restorer import Restorer, load
 from crystalsweep.structures.crystal import N_ELEMENTS, Crystal
+from crystalsweep.tracking.private import is_serving
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ LOADER = "crystalsweep.serving"
 MAX_ROWS = 256
 """Of one HTTP request; in batch there is no limit."""
 
-COLUMNS = ("id", "cif", "odds", "warnings", "error")
+ANSWER_COLUMNS = ("id", "cif", "odds", "warnings", "error")
 """Of the answer: text each, empty where there is none."""
 
 EXAMPLE = """data_NaX
@@ -93,7 +94,7 @@ def _signature() -> Any:
 
     return ModelSignature(
         inputs=Schema([ColSpec("string", "cif"), ColSpec("string", "id", required=False)]),
-        outputs=Schema([ColSpec("string", name) for name in COLUMNS]),
+        outputs=Schema([ColSpec("string", name) for name in ANSWER_COLUMNS]),
         params=ParamSchema([ParamSpec("top_k", "long", 5), ParamSpec("keep_positions", "boolean", False)]),
     )
 
@@ -121,7 +122,7 @@ class ServedRestorer:
         self._network = Lock()
 
     def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Return a row of `COLUMNS` per row of `model_input`, in order.
+        """Return a row of `ANSWER_COLUMNS` per row of `model_input`, in order.
 
         Args:
             model_input: `cif`, and `id` where rows should keep a name.
@@ -145,7 +146,7 @@ class ServedRestorer:
         completed = iter(self._complete([row for row in rows if isinstance(row, Crystal)], options))
         answers = [_answer(next(completed) if isinstance(row, Crystal) else row) for row in rows]
         table = [{"id": name, **answer} for name, answer in zip(names, answers, strict=True)]
-        return pd.DataFrame(table, columns=list(COLUMNS))
+        return pd.DataFrame(table, columns=list(ANSWER_COLUMNS))
 
     def _complete(self, partials: Sequence[Crystal], options: Mapping[str, Any]) -> list[Completion | str]:
         with self._network:
@@ -169,12 +170,11 @@ def _load_pyfunc(path: str) -> ServedRestorer:
 
 
 def _require_request(rows: int, top_k: int) -> None:
-    from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
     from mlflow.exceptions import MlflowException
 
     if not 1 <= top_k <= N_ELEMENTS:
         raise MlflowException.invalid_parameter_value(f"top_k is {top_k}; give 1 to {N_ELEMENTS}")
-    if rows > MAX_ROWS and _MLFLOW_IS_IN_SERVING_ENVIRONMENT.get():
+    if rows > MAX_ROWS and is_serving():
         raise MlflowException.invalid_parameter_value(
             f"{rows} rows in one request; send at most {MAX_ROWS}, or score in batch with mlflow.pyfunc.load_model"
         )

@@ -11,8 +11,16 @@ import pandas as pd
 from scipy.special import ndtri, stdtr
 
 from crystalsweep.artifacts.addresses import shown_address
-from crystalsweep.leaderboard.entries import Contender, Entry, On, comparable, contenders, evaluated, validated
-from crystalsweep.leaderboard.measures import all_pairs, chosen_metric, interval, spread, unlike
+from crystalsweep.leaderboard.entries import (
+    Contender,
+    Entry,
+    On,
+    comparable,
+    contenders,
+    evaluations_of,
+    validations_of,
+)
+from crystalsweep.leaderboard.measures import all_pairs, chosen_metric, metric_interval, spread, unlike
 from crystalsweep.leaderboard.references import references
 from crystalsweep.leaderboard.runs import Found, aliases, find_runs, unfinished
 from crystalsweep.leaderboard.tables import fetch_outcomes, fetch_references, fetch_tables
@@ -23,7 +31,7 @@ from crystalsweep.metrics.summary import METRICS, ROW_SCORE, SECONDARY, Metric, 
 from crystalsweep.metrics.verdicts import n_comparisons
 from crystalsweep.tracking.tracker import Tracker
 
-FEW = 10
+FEW_PARENTS = 10
 """Parents below which a stratum's mean is marked: its interval means little."""
 
 _BESIDE = (ROW_SCORE, *METRICS, *(metric for metric in SECONDARY if metric.name == "masked_accuracy"))
@@ -131,7 +139,7 @@ def build_board(
     tables, lost = _own_tables(tracker, ordered[:top], downloads)
     left_out += [*others, *lost]
     _require_defined(tables, measure, left_out)
-    figures = {name: interval(measure, each) for name, each in tables.items()}
+    figures = {name: metric_interval(measure, each) for name, each in tables.items()}
     shown = [each for each in ordered[:top] if each.name in tables]
     ranked = sorted(shown, key=lambda each: _from_the_best(figures[each.name].mean, measure))
     verdicts = all_pairs(measure, {each.name: tables[each.name] for each in ranked})
@@ -197,7 +205,7 @@ def _rows(
             letters=marks[i],
             figure=figures[each.name],
             beside={
-                other.name: interval(other, tables[each.name])
+                other.name: metric_interval(other, tables[each.name])
                 for other in available(_BESIDE, tables[each.name][0])
                 if other is not measure
             },
@@ -231,10 +239,10 @@ def _by_stratum(
 def _entries(tracker: Tracker, found: Found, downloads: Path, metric: Metric, on: On) -> tuple[list[Entry], list[str]]:
     ended = unfinished(found.runs)
     if on == "validation":
-        entries, left_out = validated(found)
+        entries, left_out = validations_of(found)
         return entries, [*([ended] if ended else []), *left_out]
     outcomes, unread = fetch_outcomes(tracker, found.runs, downloads)
-    entries, left_out = evaluated(found, outcomes, metric.name)
+    entries, left_out = evaluations_of(found, outcomes, metric.name)
     return [entry for entry in entries if metric.name in entry.known], [*unread, *left_out]
 
 
@@ -290,7 +298,7 @@ def _strata(metric: Metric, tables: Mapping[str, pd.DataFrame], by: str) -> pd.D
         except ValueError as error:
             raise ValueError(f"{error} Tables of --on evaluation have it.") from error
         for each, part in table.groupby(bins, observed=True, sort=True):
-            found = interval(metric, [part])
+            found = metric_interval(metric, [part])
             rows.append({"name": name, "bin": str(each), **vars(found)})
     return pd.DataFrame(rows, columns=["name", "bin", "mean", "low", "high", "n", "clusters"])
 

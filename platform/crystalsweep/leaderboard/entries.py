@@ -12,10 +12,10 @@ from typing import Literal
 from mlflow.entities import Run
 
 from crystalsweep.config import as_parameters
-from crystalsweep.evaluation.outcome import Figure, Outcome
+from crystalsweep.evaluation.outcome import Evaluation, Figure
 from crystalsweep.evaluation.publishing import ARTIFACTS, LOGGED
 from crystalsweep.leaderboard.runs import Found, of_generator
-from crystalsweep.tracking.tracker import PARENT
+from crystalsweep.tracking.tags import PARENT
 
 On = Literal["validation", "evaluation"]
 
@@ -68,7 +68,7 @@ class Contender:
         return sum(entry.known.get(metric, float("nan")) for entry in self.entries) / len(self.entries)
 
 
-def validated(found: Found) -> tuple[list[Entry], list[str]]:
+def validations_of(found: Found) -> tuple[list[Entry], list[str]]:
     """Return entries of runs whose checkpoint holds the table of its last validation, and what is left out, in
     words."""
     finished = [run for run in found.runs if run.info.status == "FINISHED" and of_generator(run)]
@@ -88,18 +88,20 @@ def validated(found: Found) -> tuple[list[Entry], list[str]]:
     return entries, [f"{missing} without a validation of restored crystals"] if missing else []
 
 
-def evaluations_of(run: Run) -> list[str]:
+def evaluation_folders(run: Run) -> list[str]:
     """Return artifact folders of what `crystalsweep evaluate` logged to a run."""
     return sorted(f"{ARTIFACTS}/{value}" for tag, value in run.data.tags.items() if tag.startswith(f"{LOGGED}."))
 
 
-def evaluated(found: Found, outcomes: Mapping[tuple[str, str], Outcome], metric: str) -> tuple[list[Entry], list[str]]:
+def evaluations_of(
+    found: Found, outcomes: Mapping[tuple[str, str], Evaluation], metric: str
+) -> tuple[list[Entry], list[str]]:
     """Return entries of evaluations, by run id and artifact folder, for ranking by `metric`; reference rows are
     none."""
     entries = []
     references = 0
     for run in found.runs:
-        for folder in evaluations_of(run):
+        for folder in evaluation_folders(run):
             outcome = outcomes.get((str(run.info.run_id), folder))
             if outcome is None or "reference_row" in outcome.model:
                 references += outcome is not None
@@ -159,7 +161,7 @@ def _how_validated(run: Run) -> dict[str, str]:
     return named | protocol | ({"smact": tags["smact"]} if "smact" in tags else {})
 
 
-def _how_evaluated(outcome: Outcome, metric: str) -> dict[str, str]:
+def _how_evaluated(outcome: Evaluation, metric: str) -> dict[str, str]:
     settings, data = outcome.settings, outcome.data
     told = as_parameters(settings)
     kept = {key: value for key, value in told.items() if key not in _SAMPLE}

@@ -46,7 +46,7 @@ def chosen_metric(name: str, on: On) -> Metric:
     raise ValueError(f"there is no metric {name!r}{elsewhere}{hint}; --on {on} has {', '.join(known)}")
 
 
-def interval(metric: Metric, tables: Sequence[pd.DataFrame]) -> Interval:
+def metric_interval(metric: Metric, tables: Sequence[pd.DataFrame]) -> Interval:
     """Return mean with its 95 % interval over the parents, of one table or of several trainings' together."""
     whole = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
     return ranking_score(whole) if metric is ROW_SCORE else metric.over(whole)
@@ -54,7 +54,11 @@ def interval(metric: Metric, tables: Sequence[pd.DataFrame]) -> Interval:
 
 def spread(metric: Metric, tables: Sequence[pd.DataFrame]) -> float:
     """Return standard deviation between trainings of their means; NaN for one."""
-    return float(np.std([interval(metric, [table]).mean for table in tables], ddof=1)) if len(tables) > 1 else np.nan
+    return (
+        float(np.std([metric_interval(metric, [table]).mean for table in tables], ddof=1))
+        if len(tables) > 1
+        else np.nan
+    )
 
 
 def unlike(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from crystalsweep.artifacts.addresses import shown_address
 from crystalsweep.evaluation.report import SCORE_TEXT
-from crystalsweep.leaderboard.board import FEW, Board, BoardRow
-from crystalsweep.leaderboard.text import headline, reading, seeds, strata_cells, strata_note
+from crystalsweep.leaderboard.board import FEW_PARENTS, Board, BoardRow
+from crystalsweep.leaderboard.text import board_headline, reading, seeds, strata_cells, strata_note
 from crystalsweep.leaderboard.ties import letter
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.summary import EXTENDED, METRICS, ROW_SCORE, SECONDARY
@@ -32,7 +32,7 @@ def write_board_page(board: Board, target: Path, tracking_uri: str) -> Path:
     definition = SCORE_TEXT if board.metric is ROW_SCORE else board.metric.definition
     text = render(
         "leaderboard/leaderboard.html.j2",
-        headline=headline(board),
+        headline=board_headline(board),
         lead=f"{definition[0].upper()}{definition[1:]}.",
         board=board,
         beside=[(name, _TITLES[name]) for name in beside],
@@ -105,7 +105,7 @@ def _strata(board: Board) -> dict[str, Any] | None:
             return None
         share = (each.mean - low) / (high - low) if high > low else 0.0
         tint = 1 - share if lower_is_better else share
-        return figure | {"few": each.clusters < FEW, "tint": f"{0.45 * tint:.2f}", "clusters": each.clusters}
+        return figure | {"few": each.clusters < FEW_PARENTS, "tint": f"{0.45 * tint:.2f}", "clusters": each.clusters}
 
     return {
         "by": board.by,

@@ -13,7 +13,8 @@ from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.artifacts.addresses import shown_address
-from crystalsweep.tracking.tracker import KIND, PARENT, Tracker
+from crystalsweep.tracking.tags import KIND, PARENT
+from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.training.catalogue import stages
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")

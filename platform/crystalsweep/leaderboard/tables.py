@@ -13,9 +13,9 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
-from crystalsweep.evaluation.outcome import FILE, Outcome, read_outcome
+from crystalsweep.evaluation.outcome import METRICS_FILE, Evaluation, read_outcome
 from crystalsweep.evaluation.run import REFERENCES_FILE
-from crystalsweep.leaderboard.entries import Entry, cached, evaluations_of
+from crystalsweep.leaderboard.entries import Entry, cached, evaluation_folders
 from crystalsweep.tracking.tracker import Tracker
 
 AT_ONCE = 8
@@ -42,17 +42,17 @@ def fetch_tables(
 
 def fetch_outcomes(
     tracker: Tracker, runs: Sequence[Run], downloads: Path
-) -> tuple[dict[tuple[str, str], Outcome], list[str]]:
+) -> tuple[dict[tuple[str, str], Evaluation], list[str]]:
     """Return figures of all evaluations of these runs, by run id and artifact folder, and what cannot be read, in
     words."""
     asked = {
         (str(run.info.run_id), folder): (
             str(run.info.run_id),
-            f"{folder}/{FILE}",
-            downloads / "tables" / f"{run.info.run_id}-{run.info.end_time or 0}" / folder / FILE,
+            f"{folder}/{METRICS_FILE}",
+            downloads / "tables" / f"{run.info.run_id}-{run.info.end_time or 0}" / folder / METRICS_FILE,
         )
         for run in runs
-        for folder in evaluations_of(run)
+        for folder in evaluation_folders(run)
     }
     files, lost = _fetch(tracker, asked, "evaluations")
     outcomes, reasons = {}, [f"{run[:8]}: {why}" for (run, _), why in lost.items()]

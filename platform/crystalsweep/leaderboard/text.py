@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
-from crystalsweep.leaderboard.board import FEW, Board, BoardRow
+from crystalsweep.leaderboard.board import FEW_PARENTS, Board, BoardRow
 from crystalsweep.leaderboard.ties import letter
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.pages.text import with_interval
@@ -24,7 +24,7 @@ WIDEST = 10
 
 def board_text(board: Board) -> str:
     """Return the table, what it rests on, and what was left out."""
-    lines = [headline(board), "", _table(board), *map(_wrapped, reading(board))]
+    lines = [board_headline(board), "", _table(board), *map(_wrapped, reading(board))]
     if len(board.strata):
         lines += ["", _strata(board), ""]
     lines += [_wrapped(f"Left out: {line}") for line in board.left_out]
@@ -35,7 +35,7 @@ def _wrapped(line: str) -> str:
     return fill(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def headline(board: Board) -> str:
+def board_headline(board: Board) -> str:
     """Return what is ranked by what."""
     of = "" if board.candidates == len(board.rows) else f" of {board.candidates}"
     runs = "run" if len(board.rows) == board.candidates == 1 else "runs"
@@ -50,7 +50,7 @@ def cell(interval: Interval) -> str:
     return with_interval(interval.mean, interval.low, interval.high, undefined="undefined")
 
 
-def named(row: BoardRow) -> str:
+def row_name(row: BoardRow) -> str:
     """Return a row's name with what marks it."""
     marks = [*(["control"] if row.control else []), *(f"★ {alias}" for alias in row.aliases)]
     return f"{row.name} ({', '.join(marks)})" if marks else row.name
@@ -68,7 +68,7 @@ def _table(board: Board) -> str:
             str(row.rank),
             row.rank.range,
             _ties(board, i),
-            named(row),
+            row_name(row),
             cell(row.figure),
             *([seeds(row)] if several else []),
             row.runs[0],
@@ -128,7 +128,7 @@ def strata_note(board: Board, shown: int) -> str:
     """Return how the strata are to be read."""
     more = board.strata["bin"].nunique() - shown
     rest = f" {more} more with fewer crystals are in --csv." if more > 0 else ""
-    few = f"* fewer than {FEW} parent crystals. " if (board.strata["clusters"] < FEW).any() else ""
+    few = f"* fewer than {FEW_PARENTS} parent crystals. " if (board.strata["clusters"] < FEW_PARENTS).any() else ""
     return f"{few}Differences within a stratum are not tested.{rest}"
 
 
@@ -143,7 +143,7 @@ def _strata(board: Board) -> str:
 def _in_stratum(figure: Interval | None) -> str:
     if figure is None or math.isnan(figure.mean):
         return ""
-    return f"{figure.mean:.3f}" + ("*" if figure.clusters < FEW else "")
+    return f"{figure.mean:.3f}" + ("*" if figure.clusters < FEW_PARENTS else "")
 
 
 def _parents(board: Board, each: str) -> int:

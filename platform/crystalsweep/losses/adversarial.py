@@ -25,7 +25,7 @@ def generator_loss(fake_logits: Tensor, loss: AdversarialLoss) -> Tensor:
         return l1_to_label(fake_logits, REAL)
     if loss == "bce":
         return cross_entropy_to_label(fake_logits, REAL)
-    return -score(fake_logits).mean()
+    return -realness(fake_logits).mean()
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, loss: AdversarialLoss) -> Tensor:
@@ -36,8 +36,8 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, loss: Adversari
     if loss == "bce":
         return cross_entropy_to_label(real_logits, REAL) + cross_entropy_to_label(fake_logits, FAKE)
     if loss == "hinge":
-        return (1 - score(real_logits)).relu().mean() + (1 + score(fake_logits)).relu().mean()
-    return score(fake_logits).mean() - score(real_logits).mean()
+        return (1 - realness(real_logits)).relu().mean() + (1 + realness(fake_logits)).relu().mean()
+    return realness(fake_logits).mean() - realness(real_logits).mean()
 
 
 def l1_to_label(logits: Tensor, label: int) -> Tensor:
@@ -51,7 +51,7 @@ def cross_entropy_to_label(logits: Tensor, label: int) -> Tensor:
     return functional.cross_entropy(logits.float(), torch.full((len(logits),), label, device=logits.device))
 
 
-def score(logits: Tensor) -> Tensor:
+def realness(logits: Tensor) -> Tensor:
     """Return (B,) realness: logit of real minus logit of fake."""
     return logits[:, REAL] - logits[:, FAKE]
 
@@ -79,7 +79,7 @@ def gradient_penalty(
     """
     t = mix[crystal][:, None]
     weights, cart = ((t * r + (1 - t) * f).detach().requires_grad_() for r, f in zip(real, fake, strict=True))
-    gradients = torch.autograd.grad(score(critic(weights, cart)).sum(), (weights, cart), create_graph=True)
+    gradients = torch.autograd.grad(realness(critic(weights, cart)).sum(), (weights, cart), create_graph=True)
     squared = sum(g.square().sum(dim=-1) for g in gradients)
     per_crystal = scatter(torch.as_tensor(squared), crystal, dim_size=len(mix))
     return ((per_crystal + 1e-12).sqrt() - 1).square().mean()

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from crystalsweep.metrics.geometry import Array, Indices
+from crystalsweep.pages.text import with_interval
 
 TAILS = ((1 - 0.95) / 2, (1 + 0.95) / 2)
 """Shares of the resamples below and up to the end of a 95 % interval."""
@@ -40,7 +41,7 @@ class Interval:
     """Parent crystals it rests on."""
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return with_interval(self.mean, self.low, self.high)
 
 
 NOTHING = Interval(np.nan, np.nan, np.nan, 0, 0)
@@ -61,6 +62,13 @@ def clustered_ratio(
     """Return Σ numerators / Σ denominators, each (n,), e.g. masked atoms restored / masked atoms; n counts the rows.
 
     Rows with a NaN or without a positive denominator are left out.
+
+    Args:
+        numerators: (n,).
+        denominators: (n,).
+        clusters: (n,) parent of each row.
+        n_resamples: Draws of the parents.
+        seed: Of the draws.
     """
     top, bottom = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
     codes = pd.factorize(np.asarray(clusters), sort=True)[0]
@@ -90,6 +98,14 @@ def paired_difference(
 
     `weights` (n,), the denominators both share, makes it a difference of ratios. `summary.metric_difference` pairs two
     tables.
+
+    Args:
+        a: (n,).
+        b: (n,).
+        clusters: (n,) parent of each row.
+        weights: (n,) shared denominators; equal where left out.
+        n_resamples: Draws of the parents.
+        seed: Of the draws.
     """
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     shared = np.ones_like(difference) if weights is None else weights
@@ -118,6 +134,13 @@ def clustered_shares(
     crystals.
 
     Columns mean, low, high, n (rows with a positive bottom), a row per column of `tops`.
+
+    Args:
+        tops: (n, k).
+        bottoms: (n,) or (n, k).
+        clusters: (n,) parent of each row.
+        n_resamples: Draws of the parents.
+        seed: Of the draws.
     """
     top = np.asarray(tops, dtype=np.float64)
     bottom = np.asarray(bottoms, dtype=np.float64)

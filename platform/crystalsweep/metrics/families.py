@@ -55,22 +55,6 @@ def group(number: int) -> int:
     return int(Element.from_Z(number).group)
 
 
-@cache
-def symbol(number: int) -> str:
-    """Return symbol of an element (1…118)."""
-    from pymatgen.core import Element
-
-    return str(Element.from_Z(number).symbol)
-
-
-@cache
-def number_of(symbol: str) -> int:
-    """Return atomic number of a symbol."""
-    from pymatgen.core import Element
-
-    return int(Element(symbol).Z)
-
-
 def by_family(numbers: Iterable[int]) -> list[int]:
     """Return atomic numbers sorted by family, then group, then row: Ti, Zr and Hf stand side by side."""
     return sorted(numbers, key=lambda z: (FAMILIES.index(family(z)), group(z), z))

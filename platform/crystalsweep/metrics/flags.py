@@ -16,6 +16,7 @@ import pandas as pd
 from crystalsweep.metrics.novelty import reduced_composition
 from crystalsweep.metrics.pairing import pairing_keys
 from crystalsweep.metrics.summary import METRICS, SECONDARY, available, metric_difference
+from crystalsweep.structures.elements import atomic_number
 
 FEW_DISTINCT = 0.1
 """Distinct crystals per parent below this: a restoration gives at least one for each parent."""
@@ -214,10 +215,9 @@ def _exempt(species: pd.Series) -> float:
 @cache
 def _metals() -> frozenset[int]:
     """Return atomic numbers of what SMACT takes for metals. Imported here: SMACT takes more than a second."""
-    from pymatgen.core import Element
     from smact import metals
 
-    return frozenset(Element(symbol).Z for symbol in metals)
+    return frozenset(atomic_number(symbol) for symbol in metals)
 
 
 def _sizes(species: pd.Series) -> np.ndarray:

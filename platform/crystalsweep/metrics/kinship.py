@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.metrics.families import family, group, number_of
+from crystalsweep.metrics.families import family, group
 from crystalsweep.metrics.replacement import MIN_N, Replacement
 from crystalsweep.metrics.substitution import mined_matrix
+from crystalsweep.structures.elements import atomic_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +119,10 @@ def kin_share(
     Raises:
         ValueError: Nothing is replaced.
     """
-    n, names = replacement.n, sorted({*replacement.n.index, *replacement.n.columns}, key=number_of)
+    n, names = replacement.n, sorted({*replacement.n.index, *replacement.n.columns}, key=atomic_number)
     if not names:
         raise ValueError("No element is replaced in any novel crystal: there are no kin to count.")
-    of: list[str | int] = [(group if by == "group" else family)(number_of(name)) for name in names]
+    of: list[str | int] = [(group if by == "group" else family)(atomic_number(name)) for name in names]
     labels, counts = np.unique(of, return_inverse=True)[1], n.reindex(index=names, columns=names, fill_value=0)
     weights, generator = counts.to_numpy() / counts.to_numpy().sum(), np.random.default_rng(seed)
     orders = [labels, *(generator.permutation(labels) for _ in range(permutations))]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS
+from crystalsweep.structures.elements import element_symbol
 
 _TRIALS = 20_000
 """Oxidation states tried, atom by atom, up to which a charge balance is looked for (about 0.1 s)."""
@@ -41,11 +42,11 @@ def oxidation_states(species: NDArray[np.int64]) -> Mapping[int, float]:
 @lru_cache(maxsize=1 << 16)
 def _guessed(composition: tuple[tuple[int, int], ...]) -> Mapping[int, float]:
     """Return the guess for ((Z, count), ...)."""
-    from pymatgen.core import Composition, Element
+    from pymatgen.core import Composition
 
     if _trials(composition) > _TRIALS:
         return {}
-    symbols = {Element.from_Z(z).symbol: z for z, _ in composition}
+    symbols = {element_symbol(z): z for z, _ in composition}
     guesses = Composition(dict(zip(symbols, (n for _, n in composition), strict=True))).oxi_state_guesses()
     return {symbols[symbol]: float(state) for symbol, state in guesses[0].items()} if guesses else {}
 

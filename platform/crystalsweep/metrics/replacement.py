@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.metrics.families import by_family, symbol
+from crystalsweep.metrics.families import by_family
 from crystalsweep.structures.crystal import MASK
+from crystalsweep.structures.elements import element_symbol
 
 MIN_N = 10
 """Crystals below which a row or cell of the matrix is not shown or tested."""
@@ -84,16 +85,18 @@ def replacement_matrix(table: pd.DataFrame) -> Replacement:
     cells = pairs.groupby(["replaced", "replacing"])["share"]
     sums, n = _by_symbol(cells.sum()), _by_symbol(cells.size())
     per_row = pairs.groupby("replaced")["crystal"].nunique()
-    n_row = per_row.rename(index=symbol).reindex(sums.index).astype(int)
+    n_row = per_row.rename(index=element_symbol).reindex(sums.index).astype(int)
     return Replacement(sums.div(n_row, axis=0), n, n_row, len(novel_rows(table)))
 
 
 def _by_symbol(cells: pd.Series) -> pd.DataFrame:
-    """Return A Series over (replaced, replacing) as a matrix of symbols, 0 where it has no cell."""
+    """Return a Series over (replaced, replacing) as a matrix of symbols, 0 where it has no cell."""
     matrix = cells.unstack(fill_value=0)
     rows, columns = (by_family(axis.to_numpy(dtype=int).tolist()) for axis in (matrix.index, matrix.columns))
     matrix = matrix.reindex(index=rows, columns=columns)
-    return matrix.rename(index=symbol, columns=symbol).rename_axis(index="replaced", columns="replacing")
+    return matrix.rename(index=element_symbol, columns=element_symbol).rename_axis(
+        index="replaced", columns="replacing"
+    )
 
 
 def replacement_rates(table: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -128,5 +131,5 @@ def _rates(rows: pd.DataFrame, pairs: pd.DataFrame, role: str, n_resamples: int,
         drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), n_resamples)
         low, high = np.quantile((drawn @ hits) / (drawn @ sizes)[:, None], [0.025, 0.975], axis=0)
     count = hits.sum(axis=0).astype(int)
-    found = {"role": role, "element": [symbol(z) for z in elements.tolist()], "mean": count / len(rows)}
+    found = {"role": role, "element": [element_symbol(z) for z in elements.tolist()], "mean": count / len(rows)}
     return pd.DataFrame(found | {"low": low, "high": high, "count": count, "n": len(rows), "clusters": len(names)})

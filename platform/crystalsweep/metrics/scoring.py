@@ -93,6 +93,14 @@ def score_table(
 ) -> pd.DataFrame:
     """Return the rows of `keys` (`KEYS` columns, one row per generated crystal) with their scores beside them.
 
+    Args:
+        originals: The true crystals.
+        corrupteds: What was made of them.
+        generateds: What was restored.
+        keys: `KEYS` columns, a row per generated crystal.
+        settings: Thresholds and switches of the scores.
+        given_composition: Compositional validity of known compositions, which is not computed again.
+
     Raises:
         ValueError: The four differ in length, or a corrupted crystal lacks sites of its original.
     """

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from crystalsweep.metrics.baselines import Baseline
 from crystalsweep.metrics.oxidation import known_states, oxidation_states
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, N_SPECIES, Crystal
+from crystalsweep.structures.elements import element_symbol
 
 Rule = Literal["mined", "charge", "any charge", "similar"]
 
@@ -90,14 +91,12 @@ def mined_matrix() -> pd.DataFrame:
     divided by its sum over B ≠ A. Pairs of ions never observed count with pymatgen's small p (λ = −5), so that no
     probability off the diagonal is 0.
     """
-    from pymatgen.core import Element
-
     ions = _ions()
     numbers = np.unique(ions.numbers)
     member = (ions.numbers == numbers[:, None]).astype(float)
     joint = member @ ions.weights @ member.T
     np.fill_diagonal(joint, 0)
-    symbols = [Element.from_Z(int(z)).symbol for z in numbers]
+    symbols = [element_symbol(z) for z in numbers.tolist()]
     return pd.DataFrame(joint / joint.sum(axis=1, keepdims=True), index=symbols, columns=symbols)
 
 

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from crystalsweep.artifacts.safe_load import (
-    Described,
+    TensorEntry,
     described_tensors,
     read_json,
     read_tensors,
@@ -36,7 +36,7 @@ from crystalsweep.networks.backbones import build_backbone
 from crystalsweep.networks.cost import weightless
 from crystalsweep.networks.models import Generator
 
-FORMAT = 2
+CHECKPOINT_FORMAT = 2
 
 UNKNOWN, PUBLISHED = "unknown", "published"
 """Stages in a lineage: what nobody kept, and a published file whose name is told as `file`."""
@@ -69,7 +69,7 @@ class CheckpointInfo:
     """Tensors of the checkpoints it started from that did not fit, such as heads of another task."""
     ancestry: list[dict[str, str]] | None = None
     """What it was started from, earliest first, as `lineage` gives it; None where nobody kept it."""
-    format: int = FORMAT
+    format: int = CHECKPOINT_FORMAT
     """Version of this layout."""
 
 
@@ -94,11 +94,13 @@ def read_info(folder: Path) -> CheckpointInfo:
         raise ValueError(f"{folder} is not a checkpoint: it has no checkpoint.json") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} is no JSON object; copy or download the checkpoint again")
-    if content.get("format") != FORMAT:
-        raise ValueError(f"{folder} has checkpoint format {content.get('format')!r}, this version reads {FORMAT}")
+    if content.get("format") != CHECKPOINT_FORMAT:
+        raise ValueError(
+            f"{folder} has checkpoint format {content.get('format')!r}, this version reads {CHECKPOINT_FORMAT}"
+        )
     known = {each.name: each for each in fields(CheckpointInfo)}
     if unknown := sorted(content.keys() - known.keys()):
-        raise ValueError(f"{path} has the field {unknown[0]!r}, which format {FORMAT} does not know")
+        raise ValueError(f"{path} has the field {unknown[0]!r}, which format {CHECKPOINT_FORMAT} does not know")
     for name, each in known.items():
         if name not in content:
             if each.default is MISSING and each.default_factory is MISSING:
@@ -187,7 +189,7 @@ def _networks(folder: Path) -> list[Path]:
     return [path for name in NETWORKS if (path := folder / f"{name}.safetensors").exists()]
 
 
-def _require_size(folder: Path, config: BackboneConfig, found: dict[str, Described]) -> None:
+def _require_size(folder: Path, config: BackboneConfig, found: dict[str, TensorEntry]) -> None:
     """Check sizes, which is cheap: a layer has a tensor, a width as many weights, or the network is not theirs."""
     numbers = sum(math.prod(each.shape) for each in found.values())
     limits = {"layers": len(found), "max_neighbours": None}

@@ -10,7 +10,7 @@ from torch_geometric.utils import scatter
 
 from crystalsweep.networks.architectures import BackboneConfig
 from crystalsweep.networks.backbones import build_backbone
-from crystalsweep.structures.batch import CrystalBatch, wrap
+from crystalsweep.structures.batch import CrystalBatch, wrap_into_cell
 from crystalsweep.structures.crystal import N_ELEMENTS, N_SPECIES
 from crystalsweep.structures.graph import Graph, build_graph, pristine_graph
 
@@ -40,7 +40,7 @@ class Restoration(NamedTuple):
 
     def cart(self, corrupted_cart: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
         """Return (n, 3) restored positions x̂ = x' − P̃, wrapped into the cell, Å."""
-        return wrap(corrupted_cart - self.perturbation, lattice, crystal)
+        return wrap_into_cell(corrupted_cart - self.perturbation, lattice, crystal)
 
     def species(self) -> Tensor:
         """Return (n,) most likely element of every atom, 1…118."""

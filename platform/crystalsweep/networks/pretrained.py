@@ -22,7 +22,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from crystalsweep.networks.architectures import ESCN_MD_TABLES, EscnMdConfig
 from crystalsweep.networks.backbones import Backbone
 
-SETTINGS = {
+SETTING_NAMES = {
     "sphere_channels": "width",
     "num_layers": "layers",
     "cutoff": "cutoff",
@@ -56,7 +56,7 @@ _CONDITIONAL = ("dataset_embedding.", "routing_mlp.", "composition_embedding.")
 _UNREAD = ("average_degree", "network.charge_embedding.", "network.spin_embedding.")
 
 
-class Pretrained(NamedTuple):
+class PublishedBackbone(NamedTuple):
     """The backbone of a file."""
 
     config: EscnMdConfig
@@ -67,7 +67,7 @@ class Pretrained(NamedTuple):
     """Tensors of the file that `EscnMd` has no place for."""
 
 
-def read_escn_md(path: Path) -> Pretrained:
+def read_escn_md(path: Path) -> PublishedBackbone:
     """Return the EMA weights, where the file has them, and the architecture of an eSEN or UMA checkpoint.
 
     What the file's embeddings of charge 0, spin 0 and data set add to every atom is folded into one bias, exactly; of
@@ -98,7 +98,7 @@ def read_escn_md(path: Path) -> Pretrained:
             continue
         used.add(name)
     dropped = sorted(set(found) - {_PREFIX + name for name in used | data_set})
-    return Pretrained(config, {f"network.{name}": value for name, value in ours.items()}, dropped)
+    return PublishedBackbone(config, {f"network.{name}": value for name, value in ours.items()}, dropped)
 
 
 def load_pretrained(backbone: Backbone, path: Path) -> list[str]:
@@ -109,7 +109,7 @@ def load_pretrained(backbone: Backbone, path: Path) -> list[str]:
     found = read_escn_md(path)
     if backbone.config.name != found.config.name:
         raise ValueError(f"{path} holds the weights of {found.config.name}, not of {backbone.config.name}")
-    for name in (*SETTINGS.values(), "symmetry"):
+    for name in (*SETTING_NAMES.values(), "symmetry"):
         here, there = getattr(backbone.config, name), getattr(found.config, name)
         if name != "max_neighbours" and here != there:
             raise ValueError(f"backbone.{name} is {there} in {path}, not {here}")
@@ -131,9 +131,9 @@ def _is_table(name: str) -> bool:
 
 def _config(settings: dict[str, Any], path: Path) -> EscnMdConfig:
     try:
-        return EscnMdConfig(symmetry="SO3", **{ours: settings[theirs] for theirs, ours in SETTINGS.items()})
+        return EscnMdConfig(symmetry="SO3", **{ours: settings[theirs] for theirs, ours in SETTING_NAMES.items()})
     except ValidationError as error:
-        named = {ours: theirs for theirs, ours in SETTINGS.items()}
+        named = {ours: theirs for theirs, ours in SETTING_NAMES.items()}
         reasons = [f"{' '.join(named[str(key)] for key in each['loc'])}: {each['msg']}" for each in error.errors()]
         raise ValueError(f"{path} has a setting that escn_md cannot have: {'; '.join(reasons)}") from None
 

@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from crystalsweep.data.elements import atomic_number, element_symbol
 from crystalsweep.metrics.bootstrap import clustered_shares
 from crystalsweep.metrics.distributions import CRYSTAL_SYSTEMS, crystal_system_of
 from crystalsweep.metrics.summary import ScoreTables
@@ -32,6 +31,7 @@ from crystalsweep.plots.style import (
     save,
 )
 from crystalsweep.structures.crystal import N_ELEMENTS
+from crystalsweep.structures.elements import atomic_number, element_symbol
 
 CEILING = "ceiling"
 """The row of the true crystals, drawn as grey bars and as a grey line."""

@@ -17,10 +17,11 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from crystalsweep.metrics.families import FAMILIES, family, number_of, symbol
+from crystalsweep.metrics.families import FAMILIES, family
 from crystalsweep.metrics.replacement import MIN_N, Replacement, replacement_matrix
 from crystalsweep.plots.replacement import FAMILY_COLOURS, few_crystals
 from crystalsweep.plots.style import DPI, PALETTE, save
+from crystalsweep.structures.elements import atomic_number, element_symbol
 
 _TOP = 3
 """Replacements shown per element."""
@@ -78,7 +79,7 @@ def chosen_elements(replacement: Replacement) -> list[str]:
     names = [str(name) for name in order if len(top_replacements(replacement, name))]
     first: dict[str, str] = {}
     for name in names:
-        first.setdefault(family(number_of(name)), name)
+        first.setdefault(family(atomic_number(name)), name)
     return [*first.values(), *(name for name in names if name not in first.values())][:_CHOSEN]
 
 
@@ -103,7 +104,7 @@ def position(number: int) -> tuple[float, float]:
 
 def _cell(axis: Axes, number: int, tops: dict[str, pd.Series], highest: float) -> None:
     """Draw one element: a block per chosen element that it replaces, a dashed frame if it is a chosen one itself."""
-    (x, y), name = position(number), symbol(number)
+    (x, y), name = position(number), element_symbol(number)
     sources = [(i, source, float(top[name])) for i, (source, top) in enumerate(tops.items()) if name in top.index]
     height = 0.42 / max(len(sources), 1)
     for part, (i, source, ratio) in enumerate(sources):

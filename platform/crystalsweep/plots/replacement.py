@@ -17,10 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.transforms import offset_copy
 
-from crystalsweep.metrics.families import FAMILIES, family, group, number_of
+from crystalsweep.metrics.families import FAMILIES, family, group
 from crystalsweep.metrics.kinship import MinedCorrelation, mined_correlation
 from crystalsweep.metrics.replacement import MIN_N, Replacement, replacement_matrix
 from crystalsweep.plots.style import DPI, PALETTE, describe, legend_below, panels, save
+from crystalsweep.structures.elements import atomic_number
 
 _COLOURS = (
     "#0072B2",
@@ -80,7 +81,7 @@ def plot_replacement_matrix(table: pd.DataFrame, path: Path | str) -> Path:
     axis.set_title("Replaced and replacing elements", fontsize=11, loc="left", pad=20)
     note = f"average over {replacement.n_novel} novel crystals; {counted}"
     axis.annotate(note, (0, 1), (0, 6), "axes fraction", textcoords="offset points", fontsize=8.5, color="0.35")
-    found = {family(number_of(name)) for name in (*rows, *columns)}
+    found = {family(atomic_number(name)) for name in (*rows, *columns)}
     handles = [Patch(color=FAMILY_COLOURS[name], label=name) for name in FAMILIES if name in found]
     handles.append(Patch(color="0.9", label=f"pair in fewer than {MIN_N} crystals (white: in none)"))
     columns_of_legend = 5 if len(columns) > 25 else 2
@@ -106,7 +107,7 @@ def _cells(axis: Axes, replacement: Replacement, rows: list[str], columns: list[
 def _family_strips(axis: Axes, rows: list[str], columns: list[str]) -> None:
     """Draw a coloured strip along each axis, and lines between families across the matrix."""
     for names, vertical in ((rows, True), (columns, False)):
-        families = [family(number_of(name)) for name in names]
+        families = [family(atomic_number(name)) for name in names]
         for i, name in enumerate(families):
             along, across = (i - 0.5, i + 0.5), (0.0, 0.0)
             edge = axis.get_yaxis_transform() if vertical else axis.get_xaxis_transform()
@@ -138,7 +139,9 @@ def plot_mined_correlation(table: pd.DataFrame, path: Path | str) -> Path:
         raise ValueError("No element of the mined table replaces another in the novel crystals.")
     floor = float(seen["probability"].min()) / 3
     never = cells[cells["probability"] == 0]
-    kin = np.array([group(number_of(a)) == group(number_of(b)) for a, b in cells[["replaced", "replacing"]].to_numpy()])
+    kin = np.array(
+        [group(atomic_number(a)) == group(atomic_number(b)) for a, b in cells[["replaced", "replacing"]].to_numpy()]
+    )
     axis.plot(never["mined"], np.full(len(never), floor), "|", color="0.75", markersize=7, label="never replaced so")
     for mask, color, label in ((~kin, "0.55", "other pairs"), (kin, PALETTE[0], "pairs within a group")):
         drawn = cells[mask & (cells["probability"] > 0)]

@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 
-from crystalsweep.metrics.families import number_of
 from crystalsweep.metrics.replacement import MIN_N, novel_rows, replacement_rates
 from crystalsweep.metrics.summary import ScoreTables
 from crystalsweep.plots.style import MARKERS, PALETTE, describe, error_bars, legend_below, panels, save
+from crystalsweep.structures.elements import atomic_number
 
 
 def plot_replacement_rates(tables: ScoreTables, path: Path | str) -> Path:
@@ -55,7 +55,7 @@ def _by_frequency(tables: ScoreTables, elements: Iterable[str]) -> list[str]:
     """Return symbols by the number of parents that hold them, commonest first; ties by atomic number."""
     parents = pd.concat([table[["parent", "species_before"]] for table in tables.values()]).drop_duplicates("parent")
     counts = Counter(int(z) for species in parents["species_before"] for z in set(species))
-    return sorted(elements, key=lambda name: (-counts[number_of(name)], number_of(name)))
+    return sorted(elements, key=lambda name: (-counts[atomic_number(name)], atomic_number(name)))
 
 
 def _rates(axis: Axes, rows: pd.DataFrame, order: list[str], masks: list[str]) -> None:

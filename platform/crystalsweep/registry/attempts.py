@@ -13,26 +13,26 @@ from mlflow.exceptions import MlflowException
 
 from crystalsweep.artifacts.addresses import without_password
 from crystalsweep.provenance import user
-from crystalsweep.registry.dossier import FOLDER, Dossier
+from crystalsweep.registry.dossier import DOSSIER_FOLDER, Dossier
 from crystalsweep.tracking.tags import NOTE, PROCESS, REASON, is_orphan, this_process
 from crystalsweep.tracking.tracker import Tracker
 
-EXPERIMENT = "promotions"
-KIND = "promotion"
-MODEL = "crystalsweep.registered_model"
+PROMOTIONS = "promotions"
+PROMOTION = "promotion"
+MODEL_TAG = "crystalsweep.registered_model"
 ALIAS = "crystalsweep.alias"
 VERDICT = "crystalsweep.verdict"
 """Tag: promoted, refused, forced, demoted, imported, or interrupted."""
-VERSION = "crystalsweep.model_version"
+VERSION_TAG = "crystalsweep.model_version"
 REASONS = "crystalsweep.reasons"
 FORCED = "crystalsweep.forced"
-SUITE = "crystalsweep.suite_sha256"
+SUITE_TAG = "crystalsweep.suite_sha256"
 METRIC = "crystalsweep.metric"
-CANDIDATE = "crystalsweep.candidate"
+CANDIDATE_TAG = "crystalsweep.candidate"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class Attempt:
     """One line of a model's history."""
 
     when: datetime
@@ -60,17 +60,17 @@ def begin(
         artifacts: Folder of a local store's artifacts.
         tags: More tags of the run.
     """
-    experiment = tracker.experiment(EXPERIMENT, artifacts)
+    experiment = tracker.experiment(PROMOTIONS, artifacts)
     own = {
-        MODEL: model,
+        MODEL_TAG: model,
         ALIAS: alias,
-        CANDIDATE: candidate,
+        CANDIDATE_TAG: candidate,
         VERDICT: "running",
         PROCESS: this_process(),
         "mlflow.user": user(),
     }
     shown = candidate if len(candidate) < 40 else f"…{candidate[-32:]}"
-    return tracker.start(experiment, f"{shown} → {model}@{alias}", kind=KIND, tags={**own, **(tags or {})})
+    return tracker.start(experiment, f"{shown} → {model}@{alias}", kind=PROMOTION, tags={**own, **(tags or {})})
 
 
 def publish(tracker: Tracker, run: str, dossier: Dossier, folder: Path) -> None:
@@ -83,7 +83,7 @@ def publish(tracker: Tracker, run: str, dossier: Dossier, folder: Path) -> None:
     }
     gates = {f"gate/{gate.name}": float(gate.passed) for gate in dossier.gates}
     tracker.log(run, figures | gates, 0)
-    tracker.upload(run, folder / FOLDER, FOLDER)
+    tracker.upload(run, folder / DOSSIER_FOLDER, DOSSIER_FOLDER)
     tracker.tag(run, {name: text for name, text in _why(dossier).items() if text})
 
 
@@ -93,10 +93,10 @@ def _why(dossier: Dossier) -> dict[str, str]:
 
 def earlier(tracker: Tracker, model: str, suite: str, metric: str) -> int:
     """Return attempts of a model on this suite (its sha256) and metric so far."""
-    experiment = tracker.client.get_experiment_by_name(EXPERIMENT)
+    experiment = tracker.client.get_experiment_by_name(PROMOTIONS)
     if experiment is None:
         return 0
-    return len(tracker.tagged(experiment.experiment_id, {MODEL: model, SUITE: suite, METRIC: metric}))
+    return len(tracker.tagged(experiment.experiment_id, {MODEL_TAG: model, SUITE_TAG: suite, METRIC: metric}))
 
 
 def conclude(
@@ -112,13 +112,13 @@ def conclude(
         note: Description of the run.
         tags: More tags of the run.
     """
-    told = {VERDICT: verdict, VERSION: version or "", NOTE: note, **(tags or {})}
+    told = {VERDICT: verdict, VERSION_TAG: version or "", NOTE: note, **(tags or {})}
     tracker.tag(run, {name: value for name, value in told.items() if value})
     tracker.finish(run, "FINISHED")
 
 
 def try_to_fail(tracker: Tracker, run: str, error: BaseException) -> None:
-    """Note what ended an attempt, if the server still takes it; `history` knows dead processes by themselves."""
+    """Note what ended an attempt, if the server still takes it; `attempts_of` knows dead processes by themselves."""
     reason = without_password(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
     with suppress(MlflowException):
         tracker.tag(run, {VERDICT: "interrupted", NOTE: f"Interrupted: {reason}"})
@@ -136,27 +136,27 @@ def summary(dossier: Dossier) -> str:
     return "\n\n".join([first, *(f"- {reason}" for reason in dossier.reasons)])
 
 
-def history(tracker: Tracker, model: str) -> list[Entry]:
+def attempts_of(tracker: Tracker, model: str) -> list[Attempt]:
     """Return all attempts of a model, the latest first. One whose process is gone is told as interrupted."""
-    experiment = tracker.client.get_experiment_by_name(EXPERIMENT)
+    experiment = tracker.client.get_experiment_by_name(PROMOTIONS)
     if experiment is None:
         return []
-    runs = tracker.tagged(experiment.experiment_id, {MODEL: model})
+    runs = tracker.tagged(experiment.experiment_id, {MODEL_TAG: model})
     return [_entry(run) for run in reversed(runs)]
 
 
-def _entry(run: Run) -> Entry:
+def _entry(run: Run) -> Attempt:
     tags = run.data.tags
     verdict = tags.get(VERDICT, "")
     if verdict == "running" and is_orphan(tags.get(PROCESS, "")):
         verdict = "interrupted"
-    return Entry(
+    return Attempt(
         when=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
         who=tags.get("mlflow.user", ""),
         verdict=verdict,
         alias=tags.get(ALIAS, ""),
-        version=tags.get(VERSION, ""),
-        candidate=tags.get(CANDIDATE, ""),
+        version=tags.get(VERSION_TAG, ""),
+        candidate=tags.get(CANDIDATE_TAG, ""),
         reasons=tags.get(FORCED) or tags.get(REASONS) or tags.get(REASON, ""),
         run=str(run.info.run_id),
     )

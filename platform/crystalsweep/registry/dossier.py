@@ -12,9 +12,9 @@ from crystalsweep.evaluation.outcome import Figure
 from crystalsweep.evaluation.suite import Suite
 from crystalsweep.registry.gates.gate import Gate
 
-FILE = "dossier.json"
+DOSSIER_FILE = "dossier.json"
 PAGE = "dossier.html"
-FOLDER = "dossier"
+DOSSIER_FOLDER = "dossier"
 """Of a registered version: the dossier beside the evaluation it rests on."""
 EVALUATION = "evaluation"
 """In that folder: the suite's result folder."""
@@ -105,7 +105,7 @@ class Dossier(Config):
 def read_dossier(folder: Path) -> Dossier:
     """Read the dossier among a registered version's files. Raises `ValueError` where there is none, or it is of
     another format."""
-    file = folder / FOLDER / FILE
+    file = folder / DOSSIER_FOLDER / DOSSIER_FILE
     if not file.exists():
         raise ValueError(f"{folder} has no dossier: it was not registered by `crystalsweep promote`")
     try:

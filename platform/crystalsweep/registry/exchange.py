@@ -22,7 +22,7 @@ from crystalsweep.registry.versions import CHECKPOINT, is_known, register
 from crystalsweep.tracking.tracker import Tracker
 
 
-class Record(Config):
+class VersionRecord(Config):
     """What the registry said of an exported version."""
 
     model: str
@@ -33,10 +33,10 @@ class Record(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imported:
+class Import:
     """What an import made."""
 
-    record: Record
+    record: VersionRecord
     model: str
     version: str
     """Number on this server."""
@@ -56,7 +56,7 @@ def export(tracker: Tracker, reference: str, file: Path) -> str:
         version = tracker.registered(found.model, version=found.version)
         require_sealed(found.root, version.tags.get(SEAL))
         read_dossier(found.root)
-        record = Record(
+        record = VersionRecord(
             model=found.model,
             version=found.version,
             run=found.run,
@@ -71,7 +71,7 @@ def export(tracker: Tracker, reference: str, file: Path) -> str:
 
 def import_(
     tracker: Tracker, file: Path, *, model: str | None, alias: str | None, replace: bool, storage: Path
-) -> Imported:
+) -> Import:
     """Register what `export` wrote, under its own name or `model`, and give it the alias where one is asked for.
 
     The dossier comes along as it is; `verify` says whether it holds here. Files that the server has are not sent again.
@@ -123,15 +123,15 @@ def import_(
         except BaseException as error:
             attempts.try_to_fail(tracker, run, error)
             raise
-    return Imported(record=record, model=name, version=version, new=new)
+    return Import(record=record, model=name, version=version, new=new)
 
 
-def _record(folder: Path, file: Path) -> Record:
+def _record(folder: Path, file: Path) -> VersionRecord:
     path = folder / RECORD
     if not path.exists():
         raise ValueError(f"{file} holds no {RECORD}: it was not written by `crystalsweep registry export`")
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        record = VersionRecord.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{file}: {RECORD}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

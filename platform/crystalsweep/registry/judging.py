@@ -17,8 +17,8 @@ from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.artifacts.seal import require_sealed, seal
 from crystalsweep.evaluation.driver import evaluate_checkpoint
 from crystalsweep.evaluation.inputs import read_inputs
-from crystalsweep.evaluation.outcome import FILE as METRICS_FILE
-from crystalsweep.evaluation.outcome import Figure, Outcome, read_outcome
+from crystalsweep.evaluation.outcome import METRICS_FILE as METRICS_FILE
+from crystalsweep.evaluation.outcome import Evaluation, Figure, read_outcome
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import metrics_lock, versions
@@ -26,7 +26,16 @@ from crystalsweep.evaluation.suite import Suite
 from crystalsweep.inference.locate import Location
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
 from crystalsweep.provenance import environment, user
-from crystalsweep.registry.dossier import EVALUATION, FILE, FOLDER, PAGE, Candidate, Dossier, Holder, read_dossier
+from crystalsweep.registry.dossier import (
+    DOSSIER_FILE,
+    DOSSIER_FOLDER,
+    EVALUATION,
+    PAGE,
+    Candidate,
+    Dossier,
+    Holder,
+    read_dossier,
+)
 from crystalsweep.registry.gates.gain import gain, gain_over_baselines, judged
 from crystalsweep.registry.gates.gate import Gate
 from crystalsweep.registry.gates.leakage import leakage, trainings_of
@@ -38,7 +47,7 @@ from crystalsweep.registry.versions import stage
 CANDIDATE = "candidate"
 """Its row in the suite's evaluation."""
 
-SUITE = "suite.json"
+SUITE_FILE = "suite.json"
 
 COMMAND = (
     "crystalsweep evaluate --checkpoint checkpoint --suite dossier/suite.json --name candidate --device cpu --out again"
@@ -113,8 +122,8 @@ def judge(
         decided_by=user(),
         forced=request.forced if any(each.refuses for each in gates) else "",
     )
-    (folder / FOLDER / FILE).write_text(dossier.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    write_dossier_page(dossier, gained.verdicts, folder / FOLDER / PAGE)
+    (folder / DOSSIER_FOLDER / DOSSIER_FILE).write_text(dossier.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_dossier_page(dossier, gained.verdicts, folder / DOSSIER_FOLDER / PAGE)
     write_card(dossier, folder)
     seal(folder)
     return dossier, folder
@@ -130,14 +139,14 @@ def _leakage(request: PromotionRequest, ancestry: list[dict[str, str]], say: Say
     return gate
 
 
-def _evaluate_candidate(request: PromotionRequest, checkpoint: Path, folder: Path) -> Outcome:
+def _evaluate_candidate(request: PromotionRequest, checkpoint: Path, folder: Path) -> Evaluation:
     """Evaluate the checkpoint on the suite, which goes into the dossier with its figures."""
-    (folder / FOLDER).mkdir()
-    (folder / FOLDER / SUITE).write_text(request.suite.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return evaluate_on(request.suite, checkpoint, folder / FOLDER / EVALUATION, request)
+    (folder / DOSSIER_FOLDER).mkdir()
+    (folder / DOSSIER_FOLDER / SUITE_FILE).write_text(request.suite.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return evaluate_on(request.suite, checkpoint, folder / DOSSIER_FOLDER / EVALUATION, request)
 
 
-def _own_rows(outcome: Outcome) -> dict[str, dict[str, Figure]]:
+def _own_rows(outcome: Evaluation) -> dict[str, dict[str, Figure]]:
     return {name: figures for name, figures in outcome.rows.items() if not name.endswith(", all atoms")}
 
 
@@ -155,7 +164,7 @@ class _Gain:
 
 def _gain(request: PromotionRequest, champion: Location | None, folder: Path, earlier: int, say: Say) -> _Gain:
     """Hold the candidate's tables against the champion's, or where there is none against the baselines."""
-    table, references = read_tables(folder / FOLDER / EVALUATION)
+    table, references = read_tables(folder / DOSSIER_FOLDER / EVALUATION)
     holder, rows = None, {}
     if champion is None:
         gate, frame = gain_over_baselines(table, references, judged(request.metric))
@@ -198,7 +207,7 @@ def _candidate(
     )
 
 
-def evaluate_on(suite: Suite, checkpoint: Path, out: Path, request: PromotionRequest) -> Outcome:
+def evaluate_on(suite: Suite, checkpoint: Path, out: Path, request: PromotionRequest) -> Evaluation:
     """Return the suite's figures of a checkpoint, on the CPU."""
     machine = Machine(workers=request.workers, device="cpu")
     asked = EvaluationRequest.of_suite(suite, str(checkpoint), out=out, name=CANDIDATE, machine=machine)
@@ -215,7 +224,7 @@ def _evaluation_of(champion: Location, request: PromotionRequest, say: Say) -> t
         dossier = None
     lock = metrics_lock(request.suite.settings, versions())
     if dossier and dossier.suite_sha256 == request.suite.sha256() and dossier.metrics_lock == lock:
-        return champion.root / FOLDER / EVALUATION, False
+        return champion.root / DOSSIER_FOLDER / EVALUATION, False
     say(f"the champion, version {champion.version}, was measured otherwise: it is evaluated again")
     out = new_folder(request) / "champion"
     evaluate_on(request.suite, champion.folder, out, request)
@@ -227,7 +236,7 @@ def _row_of(evaluated: Path) -> dict[str, Figure]:
     return outcome.rows[outcome.name]
 
 
-def _again(folder: Path, first: Outcome, workers: int | None) -> Gate:
+def _again(folder: Path, first: Evaluation, workers: int | None) -> Gate:
     """Run `COMMAND`."""
     environ = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     with TemporaryDirectory() as scratch:

@@ -60,7 +60,7 @@ def promote(tracker: Tracker, request: PromotionRequest, say: Say, *, dry: bool 
         request.alias,
         request.reference,
         request.storage / "mlflow-artifacts",
-        {attempts.SUITE: request.suite.sha256(), attempts.METRIC: request.metric},
+        {attempts.SUITE_TAG: request.suite.sha256(), attempts.METRIC: request.metric},
     )
     version = None
     try:
@@ -69,7 +69,7 @@ def promote(tracker: Tracker, request: PromotionRequest, say: Say, *, dry: bool 
         if dossier.verdict != "refused":
             say("registering: files are sent, read back and compared")
             version = _register(tracker, request, dossier, folder, found, run)
-            tracker.tag(run, {attempts.VERSION: version})
+            tracker.tag(run, {attempts.VERSION_TAG: version})
             move(tracker, request.model, request.alias, version, expected=present.holder)
     except BaseException as error:
         attempts.try_to_fail(tracker, run, error)

@@ -16,7 +16,7 @@ from crystalsweep.evaluation.outcome import read_outcome
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.inference.locate import Location, locate
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
-from crystalsweep.registry.dossier import EVALUATION, FOLDER, Dossier, read_dossier
+from crystalsweep.registry.dossier import DOSSIER_FOLDER, EVALUATION, Dossier, read_dossier
 from crystalsweep.registry.gates.gate import Check, Gate
 from crystalsweep.registry.gates.leakage import leakage, trainings_of
 from crystalsweep.registry.gates.physics import physics
@@ -103,7 +103,7 @@ def _files(tracker: Tracker | None, found: Location) -> Gate:
 
 def _claims(dossier: Dossier, found: Location) -> Gate:
     """Return what the dossier says of weights, suite, lineage and figures, against the files it speaks of."""
-    outcome = read_outcome(found.root / FOLDER / EVALUATION)
+    outcome = read_outcome(found.root / DOSSIER_FOLDER / EVALUATION)
     info = read_info(found.folder)
     weights = file_sha256(found.folder / "generator.safetensors")
     told = {name: row for name, row in dossier.rows.items() if not name.startswith("champion,")}
@@ -134,7 +134,7 @@ def _as_before(dossier: Dossier, now: Gate) -> Gate:
 
 
 def _figures(dossier: Dossier, found: Location, workers: int | None) -> Gate:
-    first = read_outcome(found.root / FOLDER / EVALUATION)
+    first = read_outcome(found.root / DOSSIER_FOLDER / EVALUATION)
     with TemporaryDirectory() as scratch:
         again, machine = Path(scratch) / "again", Machine(workers=workers, device="cpu")
         asked = EvaluationRequest.of_suite(dossier.suite, str(found.folder), out=again, name=CANDIDATE, machine=machine)

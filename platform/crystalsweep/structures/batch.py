@@ -88,7 +88,7 @@ def to_fractional(cart: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
     return torch.einsum("ni,nij->nj", cart, torch.linalg.inv(lattice)[crystal])
 
 
-def wrap(cart: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
+def wrap_into_cell(cart: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
     """Return (n, 3) positions moved into the cell by whole lattice vectors; the gradient passes unchanged."""
     shift = torch.floor(to_fractional(cart.detach(), lattice, crystal))
     return cart - torch.einsum("ni,nij->nj", shift, lattice[crystal])

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.utils import scatter
 
 from crystalsweep.hyperparameters import CorruptionConfig, Range, mask_fraction
-from crystalsweep.structures.batch import CrystalBatch, wrap
+from crystalsweep.structures.batch import CrystalBatch, wrap_into_cell
 from crystalsweep.structures.crystal import MASK
 
 
@@ -55,7 +55,7 @@ def apply(batch: CrystalBatch, masked: Tensor, noise: Tensor) -> Corrupted:
     return Corrupted(
         pristine=batch,
         species=batch.species.masked_fill(masked, MASK),
-        cart=wrap(batch.cart + noise, batch.lattice, batch.crystal),
+        cart=wrap_into_cell(batch.cart + noise, batch.lattice, batch.crystal),
         masked=masked,
         noise=noise,
     )

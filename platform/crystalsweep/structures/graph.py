@@ -63,6 +63,13 @@ def build_graph(cart: Tensor, lattice: Tensor, counts: Tensor, cutoff: float, ma
 
     The search runs in float64 on the CPU; which edges exist carries no gradient, their vectors do.
     Raises `ValueError` when a position is not finite.
+
+    Args:
+        cart: (n, 3) Å; may require grad.
+        lattice: (B, 3, 3) Å.
+        counts: (B,) atoms per crystal.
+        cutoff: Å.
+        max_neighbours: Per atom.
     """
     positions = cart.detach().cpu().double().numpy()
     if not np.isfinite(positions).all():

@@ -17,7 +17,7 @@ from crystalsweep.pages.text import with_interval
 from crystalsweep.sweeping.crystals import draw_crystals
 from crystalsweep.sweeping.folder import read_history
 from crystalsweep.sweeping.plan.budget import Usage
-from crystalsweep.sweeping.report.frames import measured
+from crystalsweep.sweeping.report.frames import objective_interval
 from crystalsweep.sweeping.report.report import draw_trial, next_commands
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
@@ -25,10 +25,10 @@ from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.study import Ledger, TrainingEnd
 from crystalsweep.sweeping.views import IMAGES, save_view
-from crystalsweep.tracking.images import FOLDER as IMAGE_FOLDER
+from crystalsweep.tracking.images import IMAGES_FOLDER as IMAGE_FOLDER
 from crystalsweep.tracking.images import TAGS as LOGGED_IMAGES
 from crystalsweep.tracking.images import as_images
-from crystalsweep.tracking.outbox import KEY
+from crystalsweep.tracking.outbox import RUN_KEY
 from crystalsweep.tracking.tags import NOTE, PARENT
 from crystalsweep.tracking.view import link
 from crystalsweep.training.restoration import TABLE
@@ -115,7 +115,7 @@ def _publish_trials(
 
 def conclusion_of(outcome: TrainingOutcome, told: Report, objective: Objective) -> str:
     """Return a complete training in a line: its objective, and how it did beside its control arm."""
-    parts = [f"{objective.title} {with_interval(*measured(outcome, objective), undefined='without a value')}"]
+    parts = [f"{objective.title} {with_interval(*objective_interval(outcome, objective), undefined='without a value')}"]
     verdict = told.verdicts.get(outcome.number, "control arm" if outcome.control else "")
     parts += [verdict] if verdict else []
     best = "Best of its sweep: " if told.best is not None and told.best.key == outcome.key else ""
@@ -150,7 +150,7 @@ def runs_of(session: SweepSession) -> dict[str, Run]:
     experiment = session.experiments[session.spec.name]
     with suppress(MlflowException):
         runs = session.tracker.tagged(experiment, {PARENT: session.record.parent})
-        return {run.data.tags.get(KEY, ""): run for run in runs}
+        return {run.data.tags.get(RUN_KEY, ""): run for run in runs}
     return {}
 
 

@@ -21,7 +21,7 @@ from crystalsweep.training.config import StageConfig
 PREREQUISITE_KEY = "crystalsweep.key"
 """Tag: hash of the config, data, split and code that made a prerequisite, and of what it started from."""
 
-EXPERIMENT = "prerequisites"
+PREREQUISITES = "prerequisites"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ from crystalsweep.sweeping.plan.plan import Plan
 from crystalsweep.sweeping.plan.refusals import require_caps, require_sound
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
 from crystalsweep.sweeping.plan.room import require_room
-from crystalsweep.sweeping.prerequisites import EXPERIMENT
+from crystalsweep.sweeping.prerequisites import PREREQUISITES
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.spec import SweepSpec
@@ -179,7 +179,7 @@ def _go(plan: Plan, record: SweepRecord, folder: Path, crystals: DataSet, screen
     spec, request = plan.spec, record.request
     root = state_folder(request.storage)
     tracker = Tracker(request.tracking_uri)
-    names = (spec.name, *([EXPERIMENT] if plan.prerequisites else []))
+    names = (spec.name, *([PREREQUISITES] if plan.prerequisites else []))
     experiments = {name: tracker.experiment(name, root / "mlflow-artifacts") for name in names}
     for experiment in experiments.values():
         _bury_the_dead(tracker, experiment)

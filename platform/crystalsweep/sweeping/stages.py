@@ -15,8 +15,8 @@ from crystalsweep.sweeping.plan.budget import Usage
 from crystalsweep.sweeping.plan.forecast import Forecast
 from crystalsweep.sweeping.plan.refusals import require_patience
 from crystalsweep.sweeping.prerequisites import (
-    EXPERIMENT,
     PREREQUISITE_KEY,
+    PREREQUISITES,
     Prerequisite,
     Single,
     find_prerequisite,
@@ -171,7 +171,11 @@ def _need_no_training(session: SweepSession, keys: Mapping[str, str]) -> list[st
     """Return prerequisites that others have made; what this sweep has made itself is part of what it costs."""
     if session.record.prerequisites_used["cpu_hours"]:
         return []
-    tracker, experiment, there = session.tracker, session.experiments.get(EXPERIMENT, ""), session.record.prerequisites
+    tracker, experiment, there = (
+        session.tracker,
+        session.experiments.get(PREREQUISITES, ""),
+        session.record.prerequisites,
+    )
     return [
         stage
         for stage in session.plan.prerequisites
@@ -194,7 +198,7 @@ def _have(session: SweepSession, stage: str, config: StageConfig, keys: Mapping[
     if name in record.prerequisites:
         return
     with locked(state_folder(storage) / "prerequisites" / keys[name][:16], wait=session.display.say):
-        found = find_prerequisite(session.tracker, session.experiments[EXPERIMENT], stage, keys[name], storage)
+        found = find_prerequisite(session.tracker, session.experiments[PREREQUISITES], stage, keys[name], storage)
         if found:
             session.display.say(f"{stage}: found in MLflow, run {found.run} (same config, data and code)")
         record.prerequisites[name] = vars(found or _make(session, stage, config, keys[name]))
@@ -218,7 +222,7 @@ def _make(session: SweepSession, stage: str, config: StageConfig, key: str) -> P
         single,
         _assignment(session, job, together, mutating=False),
         config,
-        experiment=session.experiments[EXPERIMENT],
+        experiment=session.experiments[PREREQUISITES],
         kind=stage,
         used=before,
         prefix=key[:16],

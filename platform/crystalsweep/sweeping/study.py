@@ -28,7 +28,7 @@ from crystalsweep.sweeping.space.parameters import Parameter, always_named, run_
 from crystalsweep.sweeping.space.training import Training, parse_training_key, training_key
 from crystalsweep.training.config import StageConfig
 
-SETTINGS, CONTROL = "settings", "control"
+SETTINGS_ATTRIBUTE, CONTROL_ATTRIBUTE = "settings", "control"
 STUDY_FILE = "study.db"
 
 _PATIENCE = 60
@@ -89,7 +89,7 @@ class Ledger:
         begun = len(self.study.get_trials(deepcopy=False))
         for i, point in enumerate(points[begun:], begun):
             known = {p.key: point[p.key] for p in self.parameters if p.key in point and p.contains(point[p.key])}
-            attributes = {SETTINGS: dict(point), CONTROL: i < controls}
+            attributes = {SETTINGS_ATTRIBUTE: dict(point), CONTROL_ATTRIBUTE: i < controls}
             self.study.enqueue_trial(known, user_attrs=attributes)
 
     def next(self, *, control: bool | None = None) -> Training | None:
@@ -99,7 +99,7 @@ class Ledger:
         With `control`, only control arms, or only others.
         """
         for trial in self._trials(TrialState.RUNNING):
-            if control is not None and bool(trial.user_attrs.get(CONTROL)) != control:
+            if control is not None and bool(trial.user_attrs.get(CONTROL_ATTRIBUTE)) != control:
                 continue
             settings = self._settings(self._live(trial))
             for seed in range(self._seeds):
@@ -108,7 +108,7 @@ class Ledger:
                     self._issued.add(key)
                     return self._training(trial, seed, settings, known)
         waiting = self._trials(TrialState.WAITING)
-        arms = [trial for trial in waiting if trial.user_attrs.get(CONTROL)]
+        arms = [trial for trial in waiting if trial.user_attrs.get(CONTROL_ATTRIBUTE)]
         if self._begun() >= self._num_samples or (self._search == "grid" and not waiting):
             return None
         if control is not None and control != bool(arms):  # the study asks for control arms first
@@ -125,7 +125,7 @@ class Ledger:
 
     def progress(self, key: str, seconds: float, settings: Mapping[str, Any] | None = None) -> None:
         """Keep for how long a training held its resources, and the settings that it was mutated to."""
-        self._update(key, {"seconds": seconds} | ({SETTINGS: dict(settings)} if settings else {}))
+        self._update(key, {"seconds": seconds} | ({SETTINGS_ATTRIBUTE: dict(settings)} if settings else {}))
 
     def end(
         self, key: str, state: TrainingState, reason: str, history: Sequence[Mapping[str, float]], seconds: float
@@ -147,7 +147,7 @@ class Ledger:
                 known = trial.user_attrs.get(f"s{seed}")
                 if known is None:
                     continue
-                settings = trial.user_attrs.get(SETTINGS, trial.params)
+                settings = trial.user_attrs.get(SETTINGS_ATTRIBUTE, trial.params)
                 training = self._training(trial, seed, settings, known)
                 state, reason = known.get("state", "stopped"), known.get("reason", "")
                 found.append(TrainingEnd(training=training, number=trial.number, state=state, reason=reason))
@@ -201,11 +201,11 @@ class Ledger:
 
     def _settings(self, trial: Trial) -> dict[str, Any]:
         """Return the settings of an asked trial; what it was not enqueued with, the sampler proposes."""
-        fixed = trial.user_attrs.get(SETTINGS)
+        fixed = trial.user_attrs.get(SETTINGS_ATTRIBUTE)
         if fixed is None:
             fixed = {parameter.key: parameter.suggest(trial) for parameter in self.parameters}
-            trial.set_user_attr(SETTINGS, fixed)
-            trial.set_user_attr(CONTROL, False)
+            trial.set_user_attr(SETTINGS_ATTRIBUTE, fixed)
+            trial.set_user_attr(CONTROL_ATTRIBUTE, False)
         else:  # parameters of the study too, where its ranges hold them
             for parameter in self.parameters:
                 if parameter.key in fixed and parameter.contains(fixed[parameter.key]):
@@ -215,14 +215,14 @@ class Ledger:
     def _training(
         self, trial: FrozenTrial, seed: int, settings: Mapping[str, Any], known: Mapping[str, Any]
     ) -> Training:
-        meant = known.get(SETTINGS, settings)
+        meant = known.get(SETTINGS_ATTRIBUTE, settings)
         shown = run_name([*self._named, *self.parameters], self._shared | dict(meant))
         return Training(
             key=training_key(trial.number, seed),
             name=f"{self._stage} {shown} seed {seed}",
             settings=meant,
             seed=seed,
-            control=bool(trial.user_attrs.get(CONTROL)),
+            control=bool(trial.user_attrs.get(CONTROL_ATTRIBUTE)),
             seconds=float(known.get("seconds", 0.0)),
         )
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-FOLDER = "images"
+IMAGES_FOLDER = "images"
 """Artifact folder in which MLflow looks for logged images."""
 
 TAGS = {"mlflow.loggedImages": "True"}

@@ -11,7 +11,7 @@ from mlflow.entities import Metric, Run
 from crystalsweep.tracking.tags import PARENT
 from crystalsweep.tracking.tracker import Tracker, stored
 
-KEY = "crystalsweep.key_in_sweep"
+RUN_KEY = "crystalsweep.key_in_sweep"
 """Tag: what a sweep calls the run, the same after a restart."""
 
 
@@ -62,7 +62,7 @@ class KeyedRun:
         if found:
             self.tracker.reopen(found[0], opening.tags)
         else:
-            tags = {**opening.tags, KEY: self.key}
+            tags = {**opening.tags, RUN_KEY: self.key}
             self.tracker.start(
                 opening.experiment, opening.name, kind=opening.kind, parent=opening.parent, tags=tags, at=opening.at
             )
@@ -84,7 +84,7 @@ class KeyedRun:
         self._take(found[0])
 
     def _own_tags(self, parent: str | None) -> dict[str, str]:
-        return {KEY: self.key} | ({PARENT: parent} if parent else {})
+        return {RUN_KEY: self.key} | ({PARENT: parent} if parent else {})
 
     def _take(self, run: Run) -> None:
         self._last = {metric.key: metric.step for metric in run.data.to_proto().metrics}

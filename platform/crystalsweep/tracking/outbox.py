@@ -20,9 +20,9 @@ from typing import Any
 from mlflow.entities import Metric
 
 from crystalsweep.artifacts.addresses import without_password
-from crystalsweep.tracking.keyed_run import KEY as KEY
+from crystalsweep.tracking.keyed_run import RUN_KEY as RUN_KEY
 from crystalsweep.tracking.keyed_run import KeyedRun, Opening
-from crystalsweep.tracking.tracker import METRICS_PER_BATCH, Tracker, is_away, now_ms, points, root_reason
+from crystalsweep.tracking.tracker import METRICS_PER_BATCH, Tracker, is_away, metric_points, now_ms, root_reason
 
 _LONGEST_PAUSE_S = 15.0
 
@@ -46,7 +46,7 @@ class _Write:
 
     def points(self) -> list[Metric]:
         """Return the metrics as MLflow takes them; made by the writer's thread, since it takes longer than queueing."""
-        return points(self.metrics, self.step, self.at)
+        return metric_points(self.metrics, self.step, self.at)
 
 
 class Outbox:
@@ -94,8 +94,8 @@ class Outbox:
     ) -> None:
         """Open the run of this key: a new one, or the one that an earlier process opened, which is RUNNING again.
 
-        An earlier run is one of this experiment, and of this parent, whose tag `KEY` is `key`. It is given `tags` and
-        the parameters that it lacks; one with another value keeps its own, which is told.
+        An earlier run is one of this experiment, and of this parent, whose tag `RUN_KEY` is `key`. It is given `tags`
+        and the parameters that it lacks; one with another value keeps its own, which is told.
 
         Args:
             key: The caller's name for the run, unique below `parent`; without quotes.

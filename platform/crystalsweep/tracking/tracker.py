@@ -169,7 +169,7 @@ class Tracker:
     def log(self, run: str, metrics: Mapping[str, float], step: int, at: int | None = None) -> None:
         """Log metrics of one step, measured `at` (ms since 1970) or now; NaN is kept: an undefined number is a
         result."""
-        self.log_points(run, points(metrics, step, at))
+        self.log_points(run, metric_points(metrics, step, at))
 
     def log_points(self, run: str, metrics: Sequence[Metric]) -> None:
         """Log metrics of any steps. The same points twice are stored once by every database, though not by file
@@ -268,7 +268,7 @@ def stored(value: str) -> str:
     return value[:_PARAM_LIMIT]
 
 
-def points(metrics: Mapping[str, float], step: int, at: int | None = None) -> list[Metric]:
+def metric_points(metrics: Mapping[str, float], step: int, at: int | None = None) -> list[Metric]:
     """Return MLflow's metrics of one step, measured `at` (ms since 1970) or now."""
     from mlflow.entities import Metric
 

@@ -52,7 +52,15 @@ class Reader(ABC):
 def admit(
     row_id: str, species: ArrayLike, lattice: ArrayLike, frac: ArrayLike, labels: Mapping[str, float]
 ) -> Crystal | Problem:
-    """Return the crystal, if the structure passes every check. NaN labels are dropped."""
+    """Return the crystal, if the structure passes every check. NaN labels are dropped.
+
+    Args:
+        row_id: The crystal's id.
+        species: (N,) atomic numbers.
+        lattice: (3, 3) Å.
+        frac: (N, 3) fractional coordinates.
+        labels: By name; NaN where missing.
+    """
     raw = RawStructure(
         species=np.asarray(species, dtype=np.int64).reshape(-1),
         lattice=_reshaped(lattice, 9),

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from crystalsweep.data.checks import Problem, implicit_hydrogens, partial_occupancy, unknown_symbols
-from crystalsweep.data.elements import atomic_number
 from crystalsweep.data.readers._base import admit
 from crystalsweep.data.readers._cif_limits import TooLargeError, bounded_parser, too_large_problem
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.elements import atomic_number
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

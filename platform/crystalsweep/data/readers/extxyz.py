@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem, unknown_symbols
-from crystalsweep.data.elements import atomic_number
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import ID_COLUMNS, Reader, SourceRow, admit
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.elements import atomic_number
 
 BROKEN = "broken frame"
 DEFAULT_PROPERTIES = "species:S:1:pos:R:3"

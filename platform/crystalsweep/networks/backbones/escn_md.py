@@ -25,7 +25,7 @@ from crystalsweep.networks.backbones._so2 import RealConvolution, exchange
 from crystalsweep.structures.crystal import N_SPECIES
 from crystalsweep.structures.graph import Graph
 
-SHORTEST = 1e-4
+SHORTEST_EDGE = 1e-4
 """Å; a shorter edge has no direction that float32 positions could tell."""
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class Network(eSCNMDBackbone):
         """
         graph = cast(Graph, data["graph"]).with_an_edge()
         vectors = graph.edge_vectors()
-        directed = vectors.detach().norm(dim=-1, keepdim=True) > SHORTEST
+        directed = vectors.detach().norm(dim=-1, keepdim=True) > SHORTEST_EDGE
         vectors = torch.where(directed, vectors, self.cutoff)
         data["scatter_target"] = graph.dst
         return {

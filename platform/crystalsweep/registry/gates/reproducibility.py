@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from crystalsweep.evaluation.outcome import Figure, Outcome
+from crystalsweep.evaluation.outcome import Evaluation, Figure
 from crystalsweep.registry.gates.gate import Check, Gate
 
-TOLERANCE = 1e-6
+SAME_MACHINE_TOLERANCE = 1e-6
 """Greatest difference of a figure between two runs on one machine; none is expected."""
 
 
-def reproducibility(first: Outcome, second: Outcome, command: str, *, tolerance: float = TOLERANCE) -> Gate:
+def reproducibility(
+    first: Evaluation, second: Evaluation, command: str, *, tolerance: float = SAME_MACHINE_TOLERANCE
+) -> Gate:
     """Return the gate: every mean and bound of the evaluation, of both runs."""
     worst, where, n = _greatest_difference(first, second)
     same_lock = first.metrics_lock == second.metrics_lock
@@ -32,7 +34,7 @@ def reproducibility(first: Outcome, second: Outcome, command: str, *, tolerance:
     return Gate(name="reproducibility", title="Reproducibility", checks=checks, notes=[command])
 
 
-def _greatest_difference(first: Outcome, second: Outcome) -> tuple[float, str, int]:
+def _greatest_difference(first: Evaluation, second: Evaluation) -> tuple[float, str, int]:
     """Return the greatest difference; infinite where one has a figure that the other lacks."""
     a, b = dict(_figures(first)), dict(_figures(second))
     worst, where = 0.0, ""
@@ -52,7 +54,7 @@ def _difference(a: Figure | None, b: Figure | None) -> float:
     return max(abs(one - other) for one, other in pairs if one is not None and other is not None)
 
 
-def _figures(outcome: Outcome) -> Iterator[tuple[str, Figure]]:
+def _figures(outcome: Evaluation) -> Iterator[tuple[str, Figure]]:
     for row, figures in outcome.rows.items():
         yield from _named(row, figures)
     for row, conditions in outcome.conditions.items():

@@ -19,7 +19,7 @@ from crystalsweep.sweeping.display.stream import LastingStream
 from crystalsweep.sweeping.display.table import Frame
 from crystalsweep.sweeping.display.text import ended, listed
 
-SHORTEST = 0.5
+SHORTEST_PAUSE = 0.5
 """Seconds between two drawings, at least."""
 SHARE = 0.01
 """Of one CPU core that drawing may take; a long table is drawn less often."""
@@ -113,12 +113,12 @@ class LiveTable:
         self._thread.start()
 
     def _draw(self, live: Live) -> None:
-        drawn, pause = 0, SHORTEST
+        drawn, pause = 0, SHORTEST_PAUSE
         while not self._settled.wait(pause):
             if self._shown != drawn:
                 drawn, began = self._shown, time.thread_time()
                 live.refresh()
-                pause = max(SHORTEST, (time.thread_time() - began) / SHARE)
+                pause = max(SHORTEST_PAUSE, (time.thread_time() - began) / SHARE)
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,16 @@ from typing import Any, Self
 from crystalsweep.sweeping.display.changes import Changes
 from crystalsweep.sweeping.display.snapshot import Snapshot, TrainingRow
 from crystalsweep.sweeping.display.stream import LastingStream
-from crystalsweep.sweeping.display.text import behind, counts, ended, listed, measured, rate, time_left, unescaped
+from crystalsweep.sweeping.display.text import (
+    behind,
+    counts,
+    ended,
+    listed,
+    rate,
+    time_left,
+    unescaped,
+    value_with_interval,
+)
 
 
 class PlainLines:
@@ -42,7 +51,7 @@ class PlainLines:
             way = f"/{row.epochs}" if row.epochs else ""
             if row.budget_minutes is not None:
                 way = f", {row.minutes:.2f} of {row.budget_minutes:g} min"
-            value = f"{objective} {measured(row)}".strip() if row.value is not None else ""
+            value = f"{objective} {value_with_interval(row)}".strip() if row.value is not None else ""
             parts = (f"{stage} {row.key} {row.shown}".strip(), f"epoch {row.epoch}{way}", row.losses, value)
             self._out.line("  " + "  ".join(part for part in (*parts, rate(row.rate)) if part))
 

@@ -15,12 +15,12 @@ from crystalsweep.sweeping.display.text import (
     behind,
     best,
     counts,
-    measured,
     number,
     one_line,
     per_hour,
     rate,
     time_left,
+    value_with_interval,
     way,
 )
 from crystalsweep.sweeping.display.text import duration as lasted
@@ -104,7 +104,13 @@ class Frame:
         table.add_column("status", no_wrap=True)
         for row in rows:
             mark = ("*" if plain else "★") if row.key == top else " "
-            found = one_line(row.note) if row.status == "failed" else measured(row) if wide else number(row.value)
+            found = (
+                one_line(row.note)
+                if row.status == "failed"
+                else value_with_interval(row)
+                if wide
+                else number(row.value)
+            )
             cells = [
                 Text(f"{mark} {row.key}", style="bold" if row.key == top else ""),
                 Text(row.shown),

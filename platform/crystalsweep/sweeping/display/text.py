@@ -37,7 +37,7 @@ def interval(row: TrainingRow) -> str:
     return f"[{number(row.low)}, {number(row.high)}]"
 
 
-def measured(row: TrainingRow) -> str:
+def value_with_interval(row: TrainingRow) -> str:
     """Return `0.611 [0.590, 0.633]`."""
     return f"{number(row.value)} {interval(row)}".rstrip()
 
@@ -90,7 +90,9 @@ def per_hour(trainings: float) -> str:
 def best(picture: Snapshot) -> str:
     """Return `best Score 0.611 [0.590, 0.633] by 0003-s0 σ=0.1 w_W=1`, or nothing."""
     row = picture.best
-    return "" if row is None else f"best {picture.objective} {measured(row)} by {row.key} {row.shown}".rstrip()
+    return (
+        "" if row is None else f"best {picture.objective} {value_with_interval(row)} by {row.key} {row.shown}".rstrip()
+    )
 
 
 def behind(picture: Snapshot) -> str:

@@ -30,7 +30,7 @@ PROPOSED = 16
 _HOW = {"random": "drawn at random", "optuna": "proposed by Optuna (TPE)"}
 
 
-def points(space: SearchSpace, request: SweepRequest) -> list[dict[str, Any]]:
+def known_points(space: SearchSpace, request: SweepRequest) -> list[dict[str, Any]]:
     """Return settings of the trials that are known beforehand: the control arms, and those of a grid."""
     if request.search != "grid":
         return list(space.controls)
@@ -39,7 +39,7 @@ def points(space: SearchSpace, request: SweepRequest) -> list[dict[str, Any]]:
 
 def num_samples(space: SearchSpace, request: SweepRequest) -> int:
     """Return trials in all, as asked for or by default."""
-    known = len(points(space, request))
+    known = len(known_points(space, request))
     return request.num_samples or (known if request.search == "grid" else known + PROPOSED)
 
 
@@ -93,7 +93,7 @@ class Plan:
     @property
     def points(self) -> list[dict[str, Any]]:
         """Settings of the first trials, in order."""
-        return points(self.space, self.request)[: self.num_samples]
+        return known_points(self.space, self.request)[: self.num_samples]
 
     @property
     def num_samples(self) -> int:

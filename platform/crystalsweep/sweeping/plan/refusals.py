@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crystalsweep.sweeping.plan.plan import points
+from crystalsweep.sweeping.plan.plan import known_points
 from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.spec import SearchSpace
@@ -32,7 +32,7 @@ def require_caps(request: SweepRequest, gpus_per_worker: float) -> None:
 
 
 def _require_trials(request: SweepRequest, space: SearchSpace) -> None:
-    asked, controls, known = request.num_samples, len(space.controls), len(points(space, request))
+    asked, controls, known = request.num_samples, len(space.controls), len(known_points(space, request))
     if asked is None:
         return
     if asked < max(1, controls):

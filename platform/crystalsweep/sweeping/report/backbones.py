@@ -18,21 +18,21 @@ from crystalsweep.networks.cost import parameters_by_part, weightless
 from crystalsweep.networks.models import Generator
 from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.plots import plot_budget
-from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare
+from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare_trials
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.sweep import tell
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.training.restoration import SCORE
 
-BACKBONE = "backbone"
+BACKBONE_KEY = "backbone"
 
 _HISTORY = ("epoch", "loss", "loss/species", "loss/position", SCORE)
 
 _COSTS = ("epochs", "structures/s", "parameters", "minutes (training)", "MLflow run")
 
 
-def report(finished: FinishedSweep) -> Report:
+def backbones_report(finished: FinishedSweep) -> Report:
     """Return the report, trainings by backbone in the order asked for, and seed."""
     order = list(dict.fromkeys(backbone(outcome) for outcome in finished.outcomes))
     found = [_trial(outcome, finished.structures) for outcome in finished.done]
@@ -50,7 +50,7 @@ def report(finished: FinishedSweep) -> Report:
     return tell(
         finished,
         trials,
-        tables=[results_table(trials, finished.references), *([versus] if versus else [])],
+        tables=[backbones_table(trials, finished.references), *([versus] if versus else [])],
         history=_HISTORY,
         words=words,
         draw=draw,
@@ -60,7 +60,7 @@ def report(finished: FinishedSweep) -> Report:
 
 def backbone(outcome: TrainingOutcome) -> str:
     """Name of a training's network."""
-    return str(outcome.settings[BACKBONE])
+    return str(outcome.settings[BACKBONE_KEY])
 
 
 def _trial(outcome: TrainingOutcome, structures: int) -> ReportedTraining:
@@ -88,7 +88,7 @@ def _parameters(config: str) -> int:
     return sum(parameters_by_part(model).values())
 
 
-def results_table(trials: Sequence[ReportedTraining], references: Mapping[str, pd.DataFrame]) -> Table:
+def backbones_table(trials: Sequence[ReportedTraining], references: Mapping[str, pd.DataFrame]) -> Table:
     """Return a row per training, per backbone with several seeds, and per reference: metrics with 95 % intervals,
     costs."""
     rows: list[TableRow] = []
@@ -125,7 +125,7 @@ def versus_table(trials: Sequence[ReportedTraining]) -> tuple[Table | None, list
     pairs: list[Pair] = [(later, earlier) for earlier, later in combinations(tables, 2)]
     if not pairs:
         return None, []
-    comparison = compare(tables, pairs)
+    comparison = compare_trials(tables, pairs)
     seeds = len({trial.outcome.seed for trial in trials})
     note = (
         f"{'One training seed' if seeds == 1 else f'{seeds} training seeds'} per backbone: "

@@ -65,7 +65,9 @@ class Comparison:
         return Table(title=title, heads=[*heads, "corrected p", "verdict"], rows=rows, note="\n".join(notes))
 
 
-def compare(tables: Mapping[str, pd.DataFrame], pairs: Sequence[Pair], keys: Sequence[str] = SEEDED) -> Comparison:
+def compare_trials(
+    tables: Mapping[str, pd.DataFrame], pairs: Sequence[Pair], keys: Sequence[str] = SEEDED
+) -> Comparison:
     """Return verdicts on a minus b of every pair in every metric of a row, corrected together.
 
     Args:

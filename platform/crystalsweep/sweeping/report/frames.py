@@ -88,7 +88,7 @@ def training_names(finished: FinishedSweep) -> dict[str, str]:
     }
 
 
-def measured(outcome: TrainingOutcome, objective: Objective) -> tuple[float, float, float]:
+def objective_interval(outcome: TrainingOutcome, objective: Objective) -> tuple[float, float, float]:
     """Return the objective after the last epoch and its 95 % interval over crystals; NaN where there is none."""
     value, low, high = (
         outcome.metrics.get(f"{objective.metric}{part}", float("nan")) for part in ("", "/low", "/high")
@@ -194,6 +194,6 @@ def best_of(finished: FinishedSweep, trainings: pd.DataFrame) -> TrainingOutcome
 def _objectives(outcome: TrainingOutcome, objectives: Sequence[Objective]) -> dict[str, float]:
     found: dict[str, float] = {}
     for objective in objectives:
-        value, low, high = measured(outcome, objective)
+        value, low, high = objective_interval(outcome, objective)
         found |= {objective.name: value, f"{objective.name}/low": low, f"{objective.name}/high": high}
     return found

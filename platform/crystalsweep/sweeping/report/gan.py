@@ -12,13 +12,13 @@ from crystalsweep.metrics import headline
 from crystalsweep.pages.content import Table
 from crystalsweep.plots import plot_training, plot_trials
 from crystalsweep.plots.curves import Panel, plot_curves
-from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare
+from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare_trials
 from crystalsweep.sweeping.report.control import Counterpart, W, adversary_weight, counterparts, without_repetition
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.frames import epoch_frame, pooled, setting, short_names
-from crystalsweep.sweeping.report.report import history
+from crystalsweep.sweeping.report.report import epochs_of
 from crystalsweep.sweeping.report.results import Column, results_table, setting_columns
-from crystalsweep.sweeping.report.sweep import evaluated, tell
+from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.report.words import adversary_sentences
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
@@ -64,9 +64,9 @@ _LINES = 21
 """Trainings that `plot_training` can tell apart."""
 
 
-def report(finished: FinishedSweep) -> Report:
+def gan_report(finished: FinishedSweep) -> Report:
     """Return the report of any sweep over the GAN stage."""
-    trials = evaluated(finished)
+    trials = reported_trainings(finished)
     compared = _compared(finished)
     table, words = _told(finished, compared)
     results = results_table(finished, trials, {"adv/rec gradient": _taught})
@@ -103,7 +103,7 @@ class _Compared:
 def _compared(finished: FinishedSweep) -> _Compared:
     tables = pooled(finished.done)
     pairs, repeated = without_repetition(counterparts(finished.done, finished.parameters), tables)
-    comparison = compare({str(number): each for number, each in tables.items()}, [_pair(each) for each in pairs])
+    comparison = compare_trials({str(number): each for number, each in tables.items()}, [_pair(each) for each in pairs])
     return _Compared(pairs=pairs, repeated=repeated, comparison=comparison)
 
 
@@ -211,7 +211,7 @@ def _draw(finished: FinishedSweep, trials: Sequence[ReportedTraining], gallery: 
         "second panel, is fooled. A ratio far below 1 means that the adversary hardly moves the generator.",
     )
     if 0 < len(trials) <= _LINES:
-        epochs = pd.concat([history(trial, _HISTORY) for trial in trials], ignore_index=True)
+        epochs = pd.concat([epochs_of(trial, _HISTORY) for trial in trials], ignore_index=True)
         gallery.add(
             "training",
             lambda path: plot_training(epochs, path),

@@ -16,7 +16,7 @@ from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.tracking.tracker import sqlite_uri
 
 
-def history(trial: ReportedTraining, columns: Sequence[str]) -> pd.DataFrame:
+def epochs_of(trial: ReportedTraining, columns: Sequence[str]) -> pd.DataFrame:
     """Return a training's epochs, as `plot_training` takes them; NaN where a metric was not logged."""
     rows = [{name: row.get(name, float("nan")) for name in columns} for row in trial.outcome.history]
     return pd.DataFrame(rows, columns=list(columns)).assign(trial=trial.name)
@@ -31,7 +31,7 @@ def draw_trial(
     return [
         plot_validity(tables, folder / "validity.png"),
         plot_similarity(tables, folder / "similarity.png"),
-        plot_training(history(trial, columns), folder / "training.png"),
+        plot_training(epochs_of(trial, columns), folder / "training.png"),
     ]
 
 

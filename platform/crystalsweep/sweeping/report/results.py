@@ -21,10 +21,10 @@ Column = Callable[[TrainingOutcome], str]
 _MANY = 30
 """Rows of a comparison beyond which a terminal sees the resolved ones only."""
 
-TITLES = {"adversarial.w_wasserstein": "w_W"}
+METRIC_TITLES = {"adversarial.w_wasserstein": "w_W"}
 """Of settings that control arms have and that are no parameter of the sweep; others by their last name."""
 
-WIDTH = 110
+TABLE_WIDTH = 110
 
 
 def setting_columns(finished: FinishedSweep) -> dict[str, Column]:
@@ -34,7 +34,7 @@ def setting_columns(finished: FinishedSweep) -> dict[str, Column]:
     columns = number | {parameter.title: _parameter_cell(parameter) for parameter in finished.parameters}
     known = {parameter.key for parameter in finished.parameters}
     keys = dict.fromkeys(key for outcome in finished.outcomes for key in outcome.settings if key not in known)
-    return columns | {TITLES.get(key, key.rpartition(".")[2]): _setting_cell(key) for key in keys}
+    return columns | {METRIC_TITLES.get(key, key.rpartition(".")[2]): _setting_cell(key) for key in keys}
 
 
 def ordered(finished: FinishedSweep) -> list[TrainingOutcome]:
@@ -94,7 +94,7 @@ def as_text(table: Table, *, whole: bool = False) -> str:
 
 def as_sentences(words: Sequence[str]) -> str:
     """Return sentences for a terminal, each with a dash, wrapped."""
-    lines = [line for each in words for line in wrap(each, WIDTH, initial_indent="- ", subsequent_indent="  ")]
+    lines = [line for each in words for line in wrap(each, TABLE_WIDTH, initial_indent="- ", subsequent_indent="  ")]
     return "\n".join(["In words", *lines])
 
 

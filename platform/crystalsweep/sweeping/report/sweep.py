@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from crystalsweep.metrics import summarise
 from crystalsweep.pages.content import Table
-from crystalsweep.sweeping.report.comparison import Comparison, Pair, compare
+from crystalsweep.sweeping.report.comparison import Comparison, Pair, compare_trials
 from crystalsweep.sweeping.report.figures import Gallery, draw_sweep
 from crystalsweep.sweeping.report.frames import (
     best_of,
@@ -32,7 +32,7 @@ from crystalsweep.sweeping.space.finished import FinishedSweep, Report, Reported
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 
 
-def evaluated(finished: FinishedSweep) -> list[ReportedTraining]:
+def reported_trainings(finished: FinishedSweep) -> list[ReportedTraining]:
     """Complete trainings in the order of a report, by their settings and, with several seeds, seed."""
     called = training_names(finished)
     return [ReportedTraining(outcome=outcome, name=called[outcome.key]) for outcome in ordered(finished)]
@@ -101,7 +101,7 @@ def _against_best(finished: FinishedSweep, best: TrainingOutcome) -> tuple[list[
     pairs: list[Pair] = [(chosen, other) for other in tables if other != chosen]
     if not pairs:
         return [], ["Nothing is resolved: one trial is complete."]
-    comparison = compare(tables, pairs)
+    comparison = compare_trials(tables, pairs)
     called = short_names(finished)
     columns = setting_columns(finished)
     first = {str(outcome.number): outcome for outcome in reversed(finished.done)}

@@ -11,7 +11,7 @@ from crystalsweep.plots.scales import three_digits
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.frames import parameter_scale, setting, shown
 from crystalsweep.sweeping.report.results import results_table
-from crystalsweep.sweeping.report.sweep import evaluated, tell
+from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter
@@ -22,9 +22,9 @@ W_POS = "reconstruction.w_pos"
 _HISTORY = ("epoch", "loss", "loss/species", "loss/position", SCORE)
 
 
-def report(finished: FinishedSweep) -> Report:
+def w_pos_report(finished: FinishedSweep) -> Report:
     """Return the report of a sweep that varies w_pos, over the seeds it has."""
-    trials, losses = evaluated(finished), final_losses(finished)
+    trials, losses = reported_trainings(finished), final_losses(finished)
     table = results_table(
         finished,
         trials,
