@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from crystalsweep.artifacts.atomic import partial_name
 from crystalsweep.data import load_data, write
 from crystalsweep.evaluation.run import REQUEST, ROWS, open_folder
 from crystalsweep.structures.crystal import Crystal
@@ -21,8 +22,14 @@ PATIENCE = 120
 """Seconds before a wait is given up."""
 
 
-def test_killed_before_the_request_was_written_leaves_nothing_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / f"{REQUEST}.incomplete").write_text('{"kin')
+def written_by_a_process_that_is_gone() -> str:
+    with partial_name(REQUEST) as name:
+        return name
+
+
+@pytest.mark.parametrize("name", [f"{REQUEST}.incomplete", written_by_a_process_that_is_gone()])
+def test_killed_before_the_request_was_written_leaves_nothing_in_the_way(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"kin')
     open_folder(tmp_path, {"kind": "checkpoint"})
     assert [path.name for path in tmp_path.iterdir()] == [REQUEST]
 

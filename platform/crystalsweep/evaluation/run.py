@@ -12,13 +12,16 @@ from typing import Any, TypeVar
 import pandas as pd
 from tqdm import tqdm
 
-from crystalsweep.artifacts.atomic import is_abandoned, whole_file, write_whole
+from crystalsweep.artifacts.atomic import is_abandoned, target_of, whole_file, write_whole
 from crystalsweep.evaluation.spread import Tables, Task, here, on_ray
 
 P = TypeVar("P")
 
 REQUEST = "request.json"
 """What was asked for; another request in the same folder is refused."""
+
+_EARLIER = f"{REQUEST}.incomplete"
+"""What a request that was being written was called in earlier versions."""
 
 ROWS = "rows"
 """Folder of finished parts; removed once the tables are whole."""
@@ -44,8 +47,12 @@ def open_folder(folder: Path, request: dict[str, Any]) -> None:
                 "remove that folder"
             )
         return
-    if folder.exists() and any(not is_abandoned(path) for path in folder.iterdir()):
+    begun = list(folder.iterdir()) if folder.exists() else []
+    if any(target_of(path.name) != REQUEST and path.name != _EARLIER for path in begun):
         raise ValueError(f"{folder} holds other files; choose another --out")
+    for path in begun:  # a process was killed while it wrote the request
+        if path.name == _EARLIER or is_abandoned(path):
+            path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(request, indent=2, sort_keys=True) + "\n")
 
