@@ -243,8 +243,8 @@ def test_gradient_penalty_pulls_the_slope_towards_one(batch: CrystalBatch) -> No
 
 def test_gradient_penalty_counts_slopes_in_species_too(batch: CrystalBatch) -> None:
     def critic(weights: Tensor, cart: Tensor) -> Tensor:
-        realness = 2.0 * weights[[0, 2], 8] + 0 * cart.sum()
-        return torch.stack([torch.zeros_like(realness), realness], dim=1)
+        score = 2.0 * weights[[0, 2], 8] + 0 * cart.sum()
+        return torch.stack([torch.zeros_like(score), score], dim=1)
 
     assert float(penalty_of(critic, batch)) == pytest.approx(1.0, rel=1e-5)
 

@@ -12,10 +12,7 @@ from typing import Any
 
 from crystalsweep.energies.ase_calculator import AseCalculator
 from crystalsweep.energies.limits import DEFAULT_LIMITS, Limits
-from crystalsweep.networks.pretrained import unpickled
-
-INORGANIC = "omat"
-"""fairchem's name for inorganic crystals among the data sets that UMA was trained on; the default task."""
+from crystalsweep.networks.pretrained import INORGANIC, unpickled
 
 HELP = (
     "uma:FILE or uma:FILE#TASK takes a checkpoint file of fairchem-core 2 on this machine. fairchem unpickles it: only "

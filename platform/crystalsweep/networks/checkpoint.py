@@ -41,7 +41,7 @@ CHECKPOINT_FORMAT = 2
 UNKNOWN, PUBLISHED = "unknown", "published"
 """Stages in a lineage: what nobody kept, and a published file whose name is told as `file`."""
 
-NETWORKS = ("generator", "classifier", "discriminator")
+_NETWORKS = ("generator", "classifier", "discriminator")
 """Those that a checkpoint may hold; all of one checkpoint have the same backbone."""
 
 _BACKBONE = "backbone."
@@ -186,7 +186,7 @@ def _backbone(folder: Path) -> BackboneConfig:
 
 
 def _networks(folder: Path) -> list[Path]:
-    return [path for name in NETWORKS if (path := folder / f"{name}.safetensors").exists()]
+    return [path for name in _NETWORKS if (path := folder / f"{name}.safetensors").exists()]
 
 
 def _require_size(folder: Path, config: BackboneConfig, found: dict[str, TensorEntry]) -> None:
