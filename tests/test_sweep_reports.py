@@ -16,6 +16,7 @@ from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics.summary import METRICS
 from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.checkpoint import CheckpointInfo, load_generator, save_checkpoint
+from crystalsweep.pages.content import Table
 from crystalsweep.structures.batch import is_stable
 from crystalsweep.sweeping.finish import conclusion_of
 from crystalsweep.sweeping.report import backbones as backbone_report
@@ -23,7 +24,7 @@ from crystalsweep.sweeping.report import gan as gan_report
 from crystalsweep.sweeping.report import w_pos as w_pos_report
 from crystalsweep.sweeping.report.control import CARRIER, W, counterparts
 from crystalsweep.sweeping.report.frames import best_of, training_frame, training_names, trial_frame
-from crystalsweep.sweeping.report.gan import SIGMA, adversary
+from crystalsweep.sweeping.report.gan import SIGMA, against_controls, compared_with_controls
 from crystalsweep.sweeping.report.report import draw_trial
 from crystalsweep.sweeping.report.results import as_text, setting_columns
 from crystalsweep.sweeping.report.words import costs_sentence
@@ -145,6 +146,11 @@ def cells(line: str) -> list[str]:
 
 
 # The adversary against its controls
+
+
+def adversary(sweep: FinishedSweep) -> tuple[Table | None, list[str]]:
+    """What the report of a GAN sweep says of it."""
+    return against_controls(sweep, compared_with_controls(sweep))
 
 
 def test_each_arm_is_held_against_the_control_of_its_sigma_and_all_are_corrected_together(tmp_path: Path) -> None:

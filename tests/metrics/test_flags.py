@@ -13,7 +13,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
 from crystalsweep.data import load_data
-from crystalsweep.evaluation.protocol import evaluate_baseline, evaluate_generator
+from crystalsweep.evaluation.protocol import evaluate_baseline, evaluate_chunks, evaluation_chunks
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics import Baseline, ground_truth, most_common_species
 from crystalsweep.metrics.distributions import density_of
@@ -143,7 +143,8 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     session = LocalSession(tmp_path_factory.mktemp("honest"), device="cpu", progress=False)
     stage = build(config, replace(DATA, train=TRAIN, val=VAL[:4]), session, {})
     fit(stage, session)
-    return evaluate_generator(stage.models["generator"], VAL, PROTOCOL)  # type: ignore[arg-type]
+    chunks = evaluation_chunks(VAL, PROTOCOL)
+    return evaluate_chunks(stage.models["generator"], chunks, PROTOCOL.keep_known)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cheat", GIVEN_AWAY_BY, ids=lambda cheat: cheat.__name__)

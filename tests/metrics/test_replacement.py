@@ -13,7 +13,6 @@ from crystalsweep.metrics.kinship import kin_share, mined_correlation
 from crystalsweep.metrics.replacement import (
     Replacement,
     novel_rows,
-    replacement_counts,
     replacement_matrix,
     replacement_rates,
     replacements,
@@ -49,7 +48,7 @@ def test_matrix_averages_the_shares_of_each_crystal() -> None:
 
 
 def test_a_crystal_counts_once_per_pair() -> None:
-    assert replacement_counts(table(CASES)).loc["Na", "K"] == 3
+    assert replacement_matrix(table(CASES)).n.loc["Na", "K"] == 3
 
 
 def test_visible_and_restored_sites_replace_nothing() -> None:
@@ -77,7 +76,7 @@ def test_novelty_follows_from_the_scores_where_its_column_is_absent() -> None:
 def test_nothing_novel_gives_empty_statistics() -> None:
     rows = table(CASES).assign(novel_vs_input=0.0)
     assert replacement_matrix(rows).probability.empty
-    assert replacement_counts(rows).empty
+    assert replacement_matrix(rows).n.empty
     assert replacement_rates(rows).empty
     with pytest.raises(ValueError, match="No element"):
         mined_correlation(replacement_matrix(rows))

@@ -163,17 +163,13 @@ def restore(generator: Generator, corrupted: Corrupted, ids: Sequence[str], grap
     return Restored(uncollate(cart, completed, batch, ids), uncollate(cart, predicted, batch, ids))
 
 
-def evaluate_generator(
-    generator: Generator, crystals: Sequence[Crystal], config: EvaluationConfig, device: torch.device | str = "cpu"
-) -> pd.DataFrame:
-    """Return a row of metrics per generated crystal (see `metrics.score_table`), in the order of the protocol."""
-    return evaluate_chunks(generator, evaluation_chunks(crystals, config), config.keep_known, device)
-
-
 def evaluate_chunks(
     generator: Generator, chunks: Iterable[Chunk], keep_known: bool, device: torch.device | str = "cpu"
 ) -> pd.DataFrame:
-    """Return the same for corrupted inputs that are at hand; their graphs are built once."""
+    """Return a row of metrics per generated crystal (see `metrics.score_table`), in the order of the inputs.
+
+    The inputs may be used again and again: their graphs are built once.
+    """
     training = generator.training
     generator.eval()
     tables = []

@@ -70,12 +70,6 @@ def _flat(lists: pd.Series) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(0), *lists]).astype(np.int64)
 
 
-def replacement_counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Return novel crystals with at least one site A→B: replaced × replacing symbols in family order; each counts
-    once."""
-    return _by_symbol(replacements(table).groupby(["replaced", "replacing"]).size())
-
-
 def replacement_matrix(table: pd.DataFrame) -> Replacement:
     """Return P(A→B): mean, over the novel crystals in which A is replaced, of the share of those sites that B takes.
 

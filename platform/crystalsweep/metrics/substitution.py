@@ -100,12 +100,6 @@ def mined_matrix() -> pd.DataFrame:
     return pd.DataFrame(joint / joint.sum(axis=1, keepdims=True), index=symbols, columns=symbols)
 
 
-def mined_probability(a: str, b: str) -> float:
-    """Return P(A→B | A is replaced) for two symbols; NaN where the table lacks one of them."""
-    matrix = mined_matrix()
-    return float(matrix.loc[[a], b].iloc[0]) if a in matrix.index and b in matrix.columns else np.nan
-
-
 def substitution() -> Baseline:
     """Return a baseline: each masked element becomes its likeliest mined substitute of the same charge.
 

@@ -67,8 +67,8 @@ _LINES = 21
 def gan_report(finished: FinishedSweep) -> Report:
     """Return the report of any sweep over the GAN stage."""
     trials = reported_trainings(finished)
-    compared = _compared(finished)
-    table, words = _told(finished, compared)
+    compared = compared_with_controls(finished)
+    table, words = against_controls(finished, compared)
     results = results_table(finished, trials, {"adv/rec gradient": _taught})
     told = tell(
         finished,
@@ -81,17 +81,8 @@ def gan_report(finished: FinishedSweep) -> Report:
     return replace(told, verdicts=_verdicts(compared))
 
 
-def adversary(finished: FinishedSweep) -> tuple[Table | None, list[str]]:
-    """Compare each complete trial minus its control arms, paired by corrupted crystal and seed, as a table and in
-    words.
-
-    Without a complete control arm there is no table.
-    """
-    return _told(finished, _compared(finished))
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Compared:
+class ControlComparison:
     """Trials held against their controls."""
 
     pairs: Sequence[Counterpart]
@@ -100,14 +91,15 @@ class _Compared:
     comparison: Comparison
 
 
-def _compared(finished: FinishedSweep) -> _Compared:
+def compared_with_controls(finished: FinishedSweep) -> ControlComparison:
+    """Compare each complete trial with its control arms, paired by corrupted crystal and seed."""
     tables = pooled(finished.done)
     pairs, repeated = without_repetition(counterparts(finished.done, finished.parameters), tables)
     comparison = compare_trials({str(number): each for number, each in tables.items()}, [_pair(each) for each in pairs])
-    return _Compared(pairs=pairs, repeated=repeated, comparison=comparison)
+    return ControlComparison(pairs=pairs, repeated=repeated, comparison=comparison)
 
 
-def _verdicts(compared: _Compared) -> dict[int, str]:
+def _verdicts(compared: ControlComparison) -> dict[int, str]:
     """Return, by number of the trial, what its comparisons with control arms came to, in a phrase."""
     phrases: dict[int, list[str]] = {}
     for each in compared.pairs:
@@ -120,7 +112,8 @@ def _verdicts(compared: _Compared) -> dict[int, str]:
     return {number: "; ".join(said) for number, said in phrases.items()}
 
 
-def _told(finished: FinishedSweep, compared: _Compared) -> tuple[Table | None, list[str]]:
+def against_controls(finished: FinishedSweep, compared: ControlComparison) -> tuple[Table | None, list[str]]:
+    """Tell what the adversary did, as a table and in words; without a complete control arm there is no table."""
     pairs, comparison = compared.pairs, compared.comparison
     if not pairs:
         return None, ["The adversary cannot be judged: no trial and control arm are both complete."]
