@@ -78,7 +78,7 @@ from pathlib import Path
 import torch
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore
 from crystalsweep.config import override
-from crystalsweep.data import load
+from crystalsweep.data import load_data
 from crystalsweep.training.catalogue import preset, stage_builder
 from crystalsweep.training.loop import fit
 from crystalsweep.training.stored import StoredSession
@@ -87,7 +87,7 @@ session = StoredSession(
     CheckpointStore(sys.argv[1]), torch.device("cpu"), lambda metrics, last: print(metrics["epoch"], flush=True)
 )
 config = override(preset("pretrain", "smoke"), ["epochs=4"])
-fit(stage_builder("pretrain")(config, load("bundled"), session, {}), session)
+fit(stage_builder("pretrain")(config, load_data("bundled"), session, {}), session)
 """
 
 

@@ -188,7 +188,7 @@ def test_a_stopped_evaluation_leaves_no_process_and_goes_on_without_ray(
 SCRIPT = """
 import os, sys, traceback
 import click, pandas as pd
-from crystalsweep.cli.evaluate import _plainly
+from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.evaluation.spread import on_ray
 from crystalsweep.provenance import code_sha256
 from pathlib import Path
@@ -201,7 +201,7 @@ class Task:
 code_sha256()
 {before}
 try:
-    with _plainly():
+    with told_in_a_line():
         for index, tables in on_ray(Task(), {{index: index for index in range(6)}}, 2, gpu={gpu}):
             print("finished", index, tables["model"]["part"].tolist())
 except click.ClickException as error:

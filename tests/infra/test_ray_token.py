@@ -36,8 +36,8 @@ print("NODES", len({node for node, _ in found}), "ACCOUNT", all(given for _, giv
 """
 LOCAL = """
 import ray
-from crystalsweep.sweeping.cluster import connect
-connect()
+from crystalsweep.sweeping.cluster import connect_cluster
+connect_cluster()
 print("DASHBOARD", ray._private.worker.global_worker.node.address_info["webui_url"], flush=True)
 input()
 """

@@ -98,7 +98,7 @@ import sweeps  # brings the library that lies beside it
 from crystalsweep.config import override
 from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.report.results import results_table
-from crystalsweep.sweeping.report.sweep import evaluated, tell
+from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.space.parameters import Parameter
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
@@ -112,7 +112,7 @@ def search_space(name, settings):
 
 
 def report(finished):
-    trials = evaluated(finished)
+    trials = reported_trainings(finished)
     return tell(finished, trials, tables=[results_table(finished, trials, {})], history=("epoch", "loss"))
 
 
