@@ -5,13 +5,12 @@ import sys
 
 import ray
 
+import trainables  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.sweeping.cluster import connect_cluster
 
 
 def library() -> str:
-    """File of the library in this process, as `trainables` has settled it."""
-    import trainables  # noqa: F401
-
+    """File of the library in this process."""
     return str(sys.modules["crystalsweep"].__file__)
 
 

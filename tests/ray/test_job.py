@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
@@ -54,9 +55,13 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def job(environment: dict[str, str], tree: Path, *arguments: str) -> str:
     command = [str(BIN / "ray"), "job", *arguments]
-    ran = subprocess.run(
-        command, cwd=tree, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        ran = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        if "No available agent to submit job" not in ran.stderr or time.monotonic() > deadline:
+            break  # a head that has just started says so for a moment
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 

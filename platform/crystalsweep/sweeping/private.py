@@ -6,12 +6,15 @@ Both are pinned to the versions that the tests ran on (pyproject.toml).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from optuna import Study
-from optuna.trial import FrozenTrial, Trial
 from ray._private import worker
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from ray.tune.schedulers import ASHAScheduler
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial, Trial
 
 
 def silence_raylet() -> None:
@@ -26,6 +29,8 @@ def pass_on_to_train(variable: str) -> None:
 
 def live_trial(study: Study, trial: FrozenTrial) -> Trial:
     """Return a trial that an earlier process asked for, to go on with; Optuna gives it to nobody else."""
+    from optuna.trial import Trial  # workers import this module and need none
+
     return Trial(study, trial._trial_id)
 
 
