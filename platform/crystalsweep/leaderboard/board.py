@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -130,38 +130,106 @@ def build_board(
     if by is not None and by not in STRATA:
         raise ValueError(f"there is no stratum {by!r}: choose one of {', '.join(STRATA)}")
     found = find_runs(tracker, named, sweep=sweep, query=query)
-    entries, left_out = _entries(tracker, found, downloads, measure, on)
+    lineup = _find_lineup(tracker, found, downloads, measure, on, like=like, seeds=seeds)
+    ranking = _rank(tracker, lineup, downloads, top)
+    board = _assemble(lineup, ranking, aliases(tracker))
+    return replace(board, strata=_by_stratum(tracker, board, ranking, by, downloads), by=by) if by else board
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lineup:
+    """What could be ranked, before any table of scores is fetched for it."""
+
+    metric: Metric
+    on: On
+    found: Found
+    entries: Sequence[Entry]
+    """Measured alike."""
+    ordered: Sequence[Contender]
+    """The same as rows of the board, in the order of their logged means."""
+    left_out: Sequence[str]
+    seeds: bool
+    """Whether runs that differ in nothing but their seed are one row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ranking:
+    """The rows shown, ranked by their tables."""
+
+    ranked: Sequence[Contender]
+    """The best first; what is given by position follows this order."""
+    tables: Mapping[str, Sequence[pd.DataFrame]]
+    figures: Mapping[str, Interval]
+    verdicts: pd.DataFrame
+    won: Sequence[tuple[int, int]]
+    """Winner and loser of each resolved pair, by position."""
+    groups: Sequence[tuple[int, ...]]
+    """Rows of which no two are resolved, by position."""
+    left_out: Sequence[str]
+    """Of the lineup, and what has no table that can be used."""
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All of the rows, in their order."""
+        return [entry for each in self.ranked for entry in each.entries]
+
+
+def _find_lineup(
+    tracker: Tracker, found: Found, downloads: Path, metric: Metric, on: On, *, like: str | None, seeds: bool
+) -> _Lineup:
+    """Find what was measured alike among the runs. Raises `ValueError` where there is nothing to rank."""
+    entries, left_out = _entries(tracker, found, downloads, metric, on)
     if not entries:
         raise ValueError(_nothing(found, left_out, on, tracker))
     chosen, others = comparable(entries, like)
-    candidates = contenders(chosen, seeds=seeds)
-    ordered = _ordered(candidates, measure)
-    tables, lost = _own_tables(tracker, ordered[:top], downloads)
-    left_out += [*others, *lost]
-    _require_defined(tables, measure, left_out)
-    figures = {name: metric_interval(measure, each) for name, each in tables.items()}
-    shown = [each for each in ordered[:top] if each.name in tables]
-    ranked = sorted(shown, key=lambda each: _from_the_best(figures[each.name].mean, measure))
-    verdicts = all_pairs(measure, {each.name: tables[each.name] for each in ranked})
-    won = _won(verdicts, {each.name: i for i, each in enumerate(ranked)})
-    groups, known_as = tie_groups(len(ranked), won), aliases(tracker)
-    rows = _rows(ranked, tables, figures, measure, won, groups, known_as, found, seeds=seeds)
-    beside = references(measure.name, [*(e for each in ranked for e in each.entries), *chosen], found.sweeps)
-    notes = _notes(measure, rows, verdicts, len(candidates), tables, ranked)
-    below = _below(measure, ordered, [each.name for each in ranked], known_as)
-    return Board(
-        metric=measure,
+    return _Lineup(
+        metric=metric,
         on=on,
-        where=found.where,
-        rows=rows,
-        groups=groups,
-        references=beside,
+        found=found,
+        entries=chosen,
+        ordered=_ordered(contenders(chosen, seeds=seeds), metric),
+        left_out=[*left_out, *others],
+        seeds=seeds,
+    )
+
+
+def _rank(tracker: Tracker, lineup: _Lineup, downloads: Path, top: int) -> _Ranking:
+    """Fetch the tables of the best, and rank these by them. Raises `ValueError` where none can be used."""
+    metric, best = lineup.metric, lineup.ordered[:top]
+    tables, lost = _own_tables(tracker, best, downloads)
+    left_out = [*lineup.left_out, *lost]
+    _require_defined(tables, metric, left_out)
+    figures = {name: metric_interval(metric, each) for name, each in tables.items()}
+    shown = [each for each in best if each.name in tables]
+    ranked = sorted(shown, key=lambda each: _from_the_best(figures[each.name].mean, metric))
+    verdicts = all_pairs(metric, {each.name: tables[each.name] for each in ranked})
+    won = _won(verdicts, {each.name: i for i, each in enumerate(ranked)})
+    return _Ranking(
+        ranked=ranked,
+        tables=tables,
+        figures=figures,
         verdicts=verdicts,
-        candidates=len(candidates),
+        won=won,
+        groups=tie_groups(len(ranked), won),
         left_out=left_out,
-        notes=[*notes, *below],
-        strata=_by_stratum(tracker, ranked, tables, set(beside), measure, by, downloads) if by else pd.DataFrame(),
-        by=by or "",
+    )
+
+
+def _assemble(lineup: _Lineup, ranking: _Ranking, known_as: Mapping[str, Sequence[str]]) -> Board:
+    """Put rows, references and notes together."""
+    metric, shown = lineup.metric, [each.name for each in ranking.ranked]
+    rows = _rows(lineup, ranking, known_as)
+    return Board(
+        metric=metric,
+        on=lineup.on,
+        where=lineup.found.where,
+        rows=rows,
+        groups=ranking.groups,
+        references=references(metric.name, [*ranking.entries, *lineup.entries], lineup.found.sweeps),
+        verdicts=ranking.verdicts,
+        candidates=len(lineup.ordered),
+        left_out=ranking.left_out,
+        notes=[*_notes(lineup, ranking, rows), *_below(metric, lineup.ordered, shown, known_as)],
     )
 
 
@@ -183,57 +251,41 @@ def _require_defined(own: Mapping[str, Sequence[pd.DataFrame]], metric: Metric, 
         raise ValueError(f"{metric.name} is undefined in every row of these runs")
 
 
-def _rows(
-    ranked: Sequence[Contender],
-    tables: Mapping[str, Sequence[pd.DataFrame]],
-    figures: Mapping[str, Interval],
-    measure: Metric,
-    won: Sequence[tuple[int, int]],
-    groups: Sequence[tuple[int, ...]],
-    known_as: Mapping[str, Sequence[str]],
-    found: Found,
-    *,
-    seeds: bool,
-) -> list[BoardRow]:
+def _rows(lineup: _Lineup, ranking: _Ranking, known_as: Mapping[str, Sequence[str]]) -> list[BoardRow]:
     """Return what is shown of each contender, the best first."""
-    places, marks = ranks(len(ranked), won), letters(len(ranked), groups)
-    varied = _varied([entry for each in ranked for entry in each.entries], seeds=seeds)
+    n, tables = len(ranking.ranked), ranking.tables
+    places, marks = ranks(n, ranking.won), letters(n, ranking.groups)
+    varied = _varied(ranking.entries, seeds=lineup.seeds)
     return [
         BoardRow(
             name=each.name,
             rank=places[i],
             letters=marks[i],
-            figure=figures[each.name],
-            beside={
-                other.name: metric_interval(other, tables[each.name])
-                for other in available(_BESIDE, tables[each.name][0])
-                if other is not measure
-            },
+            figure=ranking.figures[each.name],
+            beside=_beside(tables[each.name], lineup.metric),
             runs=[entry.run for entry in each.entries],
             experiment=each.entries[0].experiment,
             control=each.entries[0].control,
-            sweep=_sweep_name(each.entries[0], found),
+            sweep=_sweep_name(each.entries[0], lineup.found),
             aliases=[alias for entry in each.entries for alias in known_as.get(entry.run, [])],
             settings={key: each.entries[0].params.get(key, "") for key in varied},
-            between_seeds=spread(measure, tables[each.name]),
+            between_seeds=spread(lineup.metric, tables[each.name]),
         )
-        for i, each in enumerate(ranked)
+        for i, each in enumerate(ranking.ranked)
     ]
 
 
-def _by_stratum(
-    tracker: Tracker,
-    ranked: Sequence[Contender],
-    tables: Mapping[str, Sequence[pd.DataFrame]],
-    beside: set[str],
-    measure: Metric,
-    by: str,
-    downloads: Path,
-) -> pd.DataFrame:
+def _beside(tables: Sequence[pd.DataFrame], ranks_by: Metric) -> dict[str, Interval]:
+    """Return a row's means of the other metrics by name."""
+    shown = [other for other in available(_BESIDE, tables[0]) if other is not ranks_by]
+    return {other.name: metric_interval(other, tables) for other in shown}
+
+
+def _by_stratum(tracker: Tracker, board: Board, ranking: _Ranking, by: str, downloads: Path) -> pd.DataFrame:
     """Return the means of rows and references in each bin of a stratum."""
-    own = {name: pd.concat(each, ignore_index=True) for name, each in tables.items()}
-    known = fetch_references(tracker, ranked[0].entries[0], downloads)
-    return _strata(measure, own | {name: table for name, table in known.items() if name in beside}, by)
+    own = {name: pd.concat(each, ignore_index=True) for name, each in ranking.tables.items()}
+    known = fetch_references(tracker, ranking.entries[0], downloads)
+    return _strata(board.metric, own | {name: table for name, table in known.items() if name in board.references}, by)
 
 
 def _entries(tracker: Tracker, found: Found, downloads: Path, metric: Metric, on: On) -> tuple[list[Entry], list[str]]:
@@ -303,16 +355,19 @@ def _strata(metric: Metric, tables: Mapping[str, pd.DataFrame], by: str) -> pd.D
     return pd.DataFrame(rows, columns=["name", "bin", "mean", "low", "high", "n", "clusters"])
 
 
-def _notes(
-    metric: Metric,
-    rows: Sequence[BoardRow],
-    verdicts: pd.DataFrame,
-    candidates: int,
-    tables: Mapping[str, Sequence[pd.DataFrame]],
-    ranked: Sequence[Contender],
-) -> list[str]:
+def _notes(lineup: _Lineup, ranking: _Ranking, rows: Sequence[BoardRow]) -> list[str]:
+    """Tell what keeps a reader from taking the board for more than it says."""
+    return [
+        *_notes_on_power(rows[0].figure.clusters, ranking.verdicts, len(lineup.ordered)),
+        _note_on_seeds(rows),
+        *_notes_on_what_is_compared(lineup.metric, ranking),
+    ]
+
+
+def _notes_on_power(parents: int, verdicts: pd.DataFrame, candidates: int) -> list[str]:
+    """Warn where no difference can be resolved, and of the best of many."""
     notes = []
-    parents, n = rows[0].figure.clusters, n_comparisons(verdicts) if len(verdicts) else 0
+    n = n_comparisons(verdicts) if len(verdicts) else 0
     if n and _least_p(parents) * n > 0.05:
         notes.append(
             f"With {parents} parent crystals and {n} comparisons no difference can be resolved: evaluate on more "
@@ -323,17 +378,26 @@ def _notes(
             f"The best of {candidates} chosen on the crystals that rank them looks better than it is: confirm it on "
             "others with crystalsweep evaluate --checkpoint RUN_ID."
         )
+    return notes
+
+
+def _note_on_seeds(rows: Sequence[BoardRow]) -> str:
+    """Tell whether intervals are of trained models or of settings."""
     if all(len(row.runs) == 1 for row in rows):
-        notes.append("One training per row: intervals and ties are of these trained models, not of their settings.")
-    else:
-        notes.append(
-            "A row is the mean of trainings that differ in their seed; its interval is over crystals, and ± is the "
-            "standard deviation between seeds."
-        )
-    whole = [table for each in tables.values() for table in each]
+        return "One training per row: intervals and ties are of these trained models, not of their settings."
+    return (
+        "A row is the mean of trainings that differ in their seed; its interval is over crystals, and ± is the "
+        "standard deviation between seeds."
+    )
+
+
+def _notes_on_what_is_compared(metric: Metric, ranking: _Ranking) -> list[str]:
+    """Tell of crystals that pairs are not compared on, and of several versions of the code."""
+    notes = []
+    whole = [table for each in ranking.tables.values() for table in each]
     if metric.name != "score" and any(metric.values(table).isna().any() for table in whole):
         notes.append(f"{metric.title}: pairs are compared over the crystals for which both define it.")
-    if len(code := {entry.code for each in ranked for entry in each.entries} - {""}) > 1:
+    if len(code := {entry.code for entry in ranking.entries} - {""}) > 1:
         notes.append(f"Trained and validated by {len(code)} versions of the code.")
     return notes
 

@@ -43,18 +43,50 @@ def promote(tracker: Tracker, request: PromotionRequest, say: Say, *, dry: bool 
         ConflictError: Another process moved the alias meanwhile; the version stays registered, without the alias.
         MlflowException: The server does not answer; the alias is where it was.
     """
+    case = _gather(tracker, request)
+    if dry:
+        dossier, folder = judge(request, case.found, case.champion, case.earlier, say)
+        return Decision(dossier=dossier, folder=folder, version=None, run=None)
+    run = _begin(tracker, request)
+    decision = _attempt(tracker, request, case, run, say)
+    _conclude(tracker, run, decision, say)
+    return decision
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """What there is to decide on when a promotion begins."""
+
+    found: Location
+    """The candidate."""
+    holder: str | None
+    """Version that has the alias asked for."""
+    champion: Location | None
+    earlier: int
+    """Attempts that are on record for this suite and metric."""
+
+
+def _gather(tracker: Tracker, request: PromotionRequest) -> _Case:
+    """Find candidate, champion and earlier attempts. Raises `ValueError` where the candidate cannot be promoted."""
     _ = [judged(name) for name in (request.metric, *request.guarded)]
     require_same_crystals(request.suite)
     found = locate(request.reference, tracker, request.storage / "downloads")
     if not (found.folder / "generator.safetensors").exists():
         raise ValueError(f"{request.reference} is of stage {read_info(found.folder).stage} and has no generator")
     _require_finished(tracker, found.run)
-    present = _present(tracker, request, file_sha256(found.folder / "generator.safetensors"))
-    earlier = attempts.earlier(tracker, request.model, request.suite.sha256(), request.metric)
-    if dry:
-        dossier, folder = judge(request, found, present.champion, earlier, say)
-        return Decision(dossier=dossier, folder=folder, version=None, run=None)
-    run = attempts.begin(
+    weights = file_sha256(found.folder / "generator.safetensors")
+    held = holder_of(tracker, request.model, request.alias)
+    return _Case(
+        found=found,
+        holder=None if held is None else str(held.version),
+        champion=_champion(tracker, request, weights),
+        earlier=attempts.earlier(tracker, request.model, request.suite.sha256(), request.metric),
+    )
+
+
+def _begin(tracker: Tracker, request: PromotionRequest) -> str:
+    """Begin the record of the attempt and return its run."""
+    return attempts.begin(
         tracker,
         request.model,
         request.alias,
@@ -62,25 +94,34 @@ def promote(tracker: Tracker, request: PromotionRequest, say: Say, *, dry: bool 
         request.storage / "mlflow-artifacts",
         {attempts.SUITE_TAG: request.suite.sha256(), attempts.METRIC: request.metric},
     )
+
+
+def _attempt(tracker: Tracker, request: PromotionRequest, case: _Case, run: str, say: Say) -> Decision:
+    """Judge and, unless refused, register and move the alias; what breaks off is on record as failed."""
     version = None
     try:
-        dossier, folder = judge(request, found, present.champion, earlier, say)
+        dossier, folder = judge(request, case.found, case.champion, case.earlier, say)
         attempts.publish(tracker, run, dossier, folder)
         if dossier.verdict != "refused":
             say("registering: files are sent, read back and compared")
-            version = _register(tracker, request, dossier, folder, found, run)
+            version = _register(tracker, request, dossier, folder, case.found, run)
             tracker.tag(run, {attempts.VERSION_TAG: version})
-            move(tracker, request.model, request.alias, version, expected=present.holder)
+            move(tracker, request.model, request.alias, version, expected=case.holder)
     except BaseException as error:
         attempts.try_to_fail(tracker, run, error)
         if version is not None:
             _not_given(tracker, request, version, error)
         raise
-    try:
-        attempts.conclude(tracker, run, dossier.verdict, version=version, note=attempts.summary(dossier))
-    except MlflowException as error:  # what was decided stands
-        say(f"MLflow does not take the end of the record of run {run}: {without_password(str(error))}")
     return Decision(dossier=dossier, folder=folder, version=version, run=run)
+
+
+def _conclude(tracker: Tracker, run: str, decision: Decision, say: Say) -> None:
+    """End the record of the attempt; what was decided stands where MLflow does not take it."""
+    dossier = decision.dossier
+    try:
+        attempts.conclude(tracker, run, dossier.verdict, version=decision.version, note=attempts.summary(dossier))
+    except MlflowException as error:
+        say(f"MLflow does not take the end of the record of run {run}: {without_password(str(error))}")
 
 
 def _not_given(tracker: Tracker, request: PromotionRequest, version: str, error: BaseException) -> None:
@@ -100,28 +141,17 @@ def _require_finished(tracker: Tracker, run: str | None) -> None:
             raise ValueError(f"run {run} is {status}; only a FINISHED run can be promoted")
 
 
-@dataclass(frozen=True)
-class _Present:
-    """Who has which alias when a promotion begins."""
-
-    holder: str | None
-    """Version that has the alias asked for."""
-    champion: Location | None
-
-
-def _present(tracker: Tracker, request: PromotionRequest, weights: str) -> _Present:
-    """Return what the registry has. Raises `ValueError` where the champion is of these weights."""
-    held = holder_of(tracker, request.model, request.alias)
-    holder = None if held is None else str(held.version)
+def _champion(tracker: Tracker, request: PromotionRequest, weights: str) -> Location | None:
+    """Return the champion, if there is one. Raises `ValueError` where it is of these weights."""
     if holder_of(tracker, request.model, "champion") is None:
-        return _Present(holder, None)
+        return None
     champion = locate(f"models:/{request.model}@champion", tracker, request.storage / "downloads")
     if file_sha256(champion.folder / "generator.safetensors") == weights:
         raise ValueError(
             f"{request.reference} has the weights of {request.model}@champion, version {champion.version}: there is "
             "nothing to gain; `crystalsweep verify` says whether it still holds"
         )
-    return _Present(holder, champion)
+    return champion
 
 
 def _register(
@@ -129,6 +159,15 @@ def _register(
 ) -> str:
     ensure_registered(tracker, request.model)
     experiment = tracker.client.get_run(run).info.experiment_id
+    tags = _tags(request, dossier, run)
+    known = found.run if is_known(tracker, found.run) else None
+    version = register(tracker, request.model, folder, experiment=experiment, source_run=run, run=known, tags=tags)
+    tracker.client.update_model_version(request.model, version, description=attempts.summary(dossier))
+    return version
+
+
+def _tags(request: PromotionRequest, dossier: Dossier, run: str) -> dict[str, str]:
+    """Return what a version says of itself without its dossier."""
     figure = dossier.rows[CANDIDATE].get(request.metric)
     tags = {
         "crystalsweep.verdict": dossier.verdict,
@@ -144,7 +183,4 @@ def _register(
         tags[request.metric] = f"{figure.mean:.4f} [{figure.low:.4f}, {figure.high:.4f}]"
     if dossier.forced:
         tags["crystalsweep.forced"] = dossier.forced
-    known = found.run if is_known(tracker, found.run) else None
-    version = register(tracker, request.model, folder, experiment=experiment, source_run=run, run=known, tags=tags)
-    tracker.client.update_model_version(request.model, version, description=attempts.summary(dossier))
-    return version
+    return tags
