@@ -1,7 +1,6 @@
 """Entry point of a submitted job: prints which library runs in the driver and in a worker. Not a test itself."""
 
 import json
-import sys
 
 import ray
 
@@ -11,7 +10,9 @@ from crystalsweep.sweeping.cluster import connect_cluster
 
 def library() -> str:
     """File of the library in this process."""
-    return str(sys.modules["crystalsweep"].__file__)
+    import crystalsweep  # pickled by value, so that a worker finds the library by its own path
+
+    return str(crystalsweep.__file__)
 
 
 connect_cluster()
