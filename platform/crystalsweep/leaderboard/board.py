@@ -194,7 +194,7 @@ def _find_lineup(
 
 
 def _rank(tracker: Tracker, lineup: _Lineup, downloads: Path, top: int) -> _Ranking:
-    """Fetch the tables of the best, and rank these by them. Raises `ValueError` where none can be used."""
+    """Rank the best by their tables, which it fetches. Raises `ValueError` where none can be used."""
     metric, best = lineup.metric, lineup.ordered[:top]
     tables, lost = _own_tables(tracker, best, downloads)
     left_out = [*lineup.left_out, *lost]
