@@ -80,7 +80,7 @@ def test_dry_run_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_backbone_leaves_a_run_and_a_row(tmp_path: Path) -> None:
     output = compare(tmp_path, "--max-concurrent", "2")
     mlflow = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")

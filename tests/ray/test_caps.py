@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,17 @@ def test_a_cap_stops_a_sweep_which_a_higher_one_lets_go_on(sweep: Starter, tmp_p
     assert "is used up" in capped.output
     assert f"go on with --resume {capped.folder.name} and a higher cap" in capped.output
     folder = capped.folder
-    held = sum(known(folder, f"{n:04d}-s{s}").get("seconds", 0.0) for n in (0, 1) for s in (0, 1))
-    slowest = max((row["time/epoch_s"] for rows in histories(folder).values() for row in rows), default=0.0)
-    assert seconds <= held <= seconds + 2 * (slowest + 5)
+    before, stopping, _ = capped.output.partition("stopping: --max-cpu-hours ")
+    used = re.match(r"\S+ is used up \(([^)]+)\)", capped.output.removeprefix(before + stopping))
+    assert used, capped.output
+    assert seconds - 0.1 <= float(used[1]) * 3600 <= seconds + 2 * 5  # of two trainings, each looked at by the second
+    keys = {f"{number:04d}-s{seed}" for number in (0, 1) for seed in (0, 1)}
+    begun = {key for key in keys if "seconds" in known(folder, key)}
+    assert len(begun) == 2  # nothing new is begun
+    assert sum(known(folder, key)["seconds"] for key in begun) >= seconds
+    for key in begun:  # what is under way is the last
+        told = [int(epoch) for epoch in re.findall(rf"^ .*\b{key}\b.* epoch (\d+)/", before, flags=re.MULTILINE)]
+        assert len(kept(folder, key).history()) <= max(told, default=0) + 1 < epochs
     assert record(folder)["status"] == "stopped"
 
     crowded = sweep("w_pos", tmp_path, "--resume", "latest", "--max-cpu-hours", "9", "--max-bytes", "300kB")
@@ -38,7 +47,6 @@ def test_a_cap_stops_a_sweep_which_a_higher_one_lets_go_on(sweep: Starter, tmp_p
 
     free = sweep("w_pos", tmp_path, "--resume", "latest", "--max-bytes", "1GB")
     assert free.wait() == 0, free.output
-    keys = {f"{number:04d}-s{seed}" for number in (0, 1) for seed in (0, 1)}
     require_whole(folder, keys, epochs)
     for trial in trials(folder):
         last = [histories(folder)[f"{trial.number:04d}-s{seed}"][-1]["val/score"] for seed in (0, 1)]

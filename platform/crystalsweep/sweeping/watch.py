@@ -293,9 +293,11 @@ class Watch(Callback):
         live.size = live.store.size()
 
     def check_caps(self) -> None:
-        """Halt where a cap is reached."""
-        if not self.halted:
-            self.halted = self.meter.exceeded(self.live)
+        """Halt where a cap is reached; Tune waits for the epochs under way, which may be long, so that is said."""
+        if not self.halted and (reached := self.meter.exceeded(self.live)):
+            self.halted = reached
+            if any(live.began is not None for live in self.live.values()):
+                self._screen.display.say(f"stopping: {reached}; epochs under way are trained to their end")
 
     @contextmanager
     def _halting(self) -> Iterator[None]:
