@@ -24,22 +24,22 @@ $(INSTALLED): pyproject.toml
 sweep: $(INSTALLED)  ## The main job: a GAN noise sweep on the bundled crystals (10 minutes on 2 cores)
 	$(BIN)/python sweeps/gan_noise.py --preset demo
 
-test: $(INSTALLED)  ## Tests, also those that start Ray clusters (25 minutes on 2 cores)
+test: $(INSTALLED)  ## Tests, also those that start Ray clusters (20 to 35 minutes on 2 cores)
 	@$(MAKE) --no-print-directory --jobs 2 beside slow
 
-fast: $(INSTALLED)  ## The tests that start nothing (10 minutes on one core)
+fast: $(INSTALLED)  ## The tests that start nothing (8 minutes on one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not server and not long"
 
-servers: $(INSTALLED)  ## Those that start servers but no Ray, and kill them (11 minutes on one core)
+servers: $(INSTALLED)  ## Those that start servers but no Ray, and kill them (10 minutes on one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m "server and not long"
 
 beside: fast  # one after the other, while `slow` runs
 	@$(MAKE) --no-print-directory servers
 
-slow: $(INSTALLED)  ## Those that start Ray clusters, and kill them (22 minutes on one core)
+slow: $(INSTALLED)  ## Those that start Ray clusters, and kill them (15 minutes on one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m "slow and not server and not long"
 
-long: $(INSTALLED)  ## The tests that `make test` leaves out: more ways for workers to die (half an hour)
+long: $(INSTALLED)  ## The tests that `make test` leaves out: more ways for workers to die (40 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 
 stack: $(INSTALLED)  ## MLflow with accounts, PostgreSQL, an S3 store and two Ray nodes, on this machine

@@ -69,7 +69,7 @@ def test_there_is_something_to_check() -> None:
 # Rooms
 
 ROOMS = sorted(path for path in PACKAGES["crystalsweep"].iterdir() if (path / "__init__.py").exists())
-INNER = [PACKAGES["crystalsweep"] / "sweeping" / name for name in ("plan", "report", "display", "space")]
+INNER = sorted(path.parent for room in ROOMS for path in room.rglob("__init__.py") if path.parent != room)
 ON_CALL = {
     "platform/crystalsweep/cli",
     "platform/crystalsweep/sweeping/command.py",
