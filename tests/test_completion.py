@@ -125,7 +125,7 @@ def test_dummies_of_pymatgen_with_and_without_symmetry(crystals: list[Crystal]) 
     [
         ("", "unparsable CIF"),
         ("this is no CIF, X", "unparsable CIF"),
-        (f"{HEAD}{SYMBOLS}X1 X ? ? ?\n", "unparsable CIF"),
+        (f"{HEAD}{SYMBOLS}X1 X ? ? ?\n", "no position"),
         (f"{HEAD}{SYMBOLS}A Q 0 0 0\nX1 X 0.5 0.5 0.5\n", "unknown element"),
         (
             f"{HEAD}{SYMBOLS.rstrip()}\n_atom_site_occupancy\nNa1 Na 0 0 0 1\nX1 X 0.5 0.5 0.5 0.5\n",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import gemmi
 import numpy as np
 import pandas as pd
 import pytest
@@ -89,7 +90,9 @@ def sites(n: int) -> str:
 
 
 def operations(n: int) -> str:
-    return OPERATIONS + "".join(f"'x+{i / (n + 1):.5f}, y, z'\n" for i in range(n))
+    """Those of F m -3 m, over and over."""
+    triplets = [each.triplet() for each in gemmi.find_spacegroup_by_name("F m -3 m").operations()]
+    return OPERATIONS + "".join(f"'{triplets[i % len(triplets)]}'\n" for i in range(n))
 
 
 @pytest.mark.parametrize(
@@ -99,15 +102,12 @@ def operations(n: int) -> str:
         ("data_x\n" * 300_000, "300,000 data blocks, at most 20"),
         (CELL + "loop_\n_a\n" + "x " * 300_000, "300,000 values, at most 250,000"),
         (CELL + sites(5_001), "5,001 rows of sites, at most 5,000"),
-        (CELL + "_atom_site_label " + "Na" * 10_000, "20,000 rows of sites"),
-        (CELL + operations(1_001) + ONE, "1,001 symmetry operations, at most 1,000"),
+        (CELL + operations(193) + ONE, "193 symmetry operations, at most 192"),
         (CELL + operations(192) + sites(60), "11,520 sites × symmetry operations, at most 10,000"),
         (CELL + "_symmetry_space_group_name_H-M 'F m -3 m'\n" + sites(60), "11,520 sites × symmetry operations"),
         (CELL + "_space_group_IT_number 225\n" + sites(60), "11,520 sites × symmetry operations"),
         (CELL + OPERATIONS + "'" + "1" * 5_000 + "'\n" + ONE, "5,000 characters in a component of a symmetry op"),
         (CELL + "_symmetry_equiv_pos_as_xyz " + "1" * 5_000 + "\n" + ONE, "5,000 characters in a component"),
-        (CELL + "'" * 20_000 + "x\n" + ONE, "quotes × characters of their lines"),
-        (CELL + "'\u2028" * 20_000 + "x\n" + ONE, "quotes × characters of their lines"),
         (
             CELL + "".join(f"loop_\n_space_group_symop_magn_{k}.xyz\n" + "x,y,z,+1\n" * 900 for k in
                            ("operation", "centering")) + ONE,
@@ -123,13 +123,20 @@ def test_what_is_too_large_is_refused_with_its_limit(text: str, words: str) -> N
     assert words in outcome.detail
 
 
+@pytest.mark.parametrize("text", ["'" * 20_000 + "x\n", "'\u2028" * 20_000 + "x\n", "\n;" + "';" * 500_000])
+def test_what_only_looks_like_quotes_is_refused_at_once(text: str) -> None:
+    outcome = outcome_of(CELL + text + ONE)
+    assert isinstance(outcome, Problem)
+    assert outcome.reason == "unparsable CIF"
+
+
 @pytest.mark.parametrize(
     "setting", ["'9**9**9**9**9,b,c;0,0,0'", "'a,b,c;1e999999999,0,0'", "'((((((((((a))))))))))),b,c;0,0,0'"]
 )
-def test_a_magnetic_setting_is_not_computed_with(setting: str) -> None:
+def test_a_magnetic_group_without_operations_is_not_taken_as_p1(setting: str) -> None:
     outcome = outcome_of(CELL + MAGNETIC + setting + "\n" + ONE)
     assert isinstance(outcome, Problem)
-    assert "is no change of axes" in outcome.detail
+    assert (outcome.reason, "magnetic" in outcome.detail) == ("symmetry not understood", True)
 
 
 def test_a_magnetic_cif_is_still_read() -> None:
@@ -161,9 +168,9 @@ def test_what_is_only_long_or_odd_is_read(text: str) -> None:
 
 
 def test_cells_at_the_limits_are_read() -> None:
-    outcome = outcome_of(CELL + operations(96) + sites(20))
+    outcome = outcome_of(CELL.replace("40", "900") + operations(192) + sites(52))
     assert isinstance(outcome, Crystal), outcome
-    assert len(outcome) == 96 * 20
+    assert len(outcome) == 192 * 52
 
 
 # Cells whose neighbours would fill the memory, in every form
@@ -374,10 +381,10 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 
 def mutated(originals: list[str], seed: int) -> str:
-    """One to three mutations of one CIF; seed and text decide all."""
+    """One or two mutations of one CIF; seed and text decide all."""
     draw = random.Random(seed)
     text = draw.choice(originals)
-    for mutation in [MUTATIONS[seed % len(MUTATIONS)], *draw.choices(MUTATIONS, k=draw.choice([0, 0, 1, 2]))]:
+    for mutation in [MUTATIONS[seed % len(MUTATIONS)], *draw.choices(MUTATIONS, k=draw.choice([0, 0, 0, 1]))]:
         try:
             text = mutation(text, draw)
         except (ValueError, IndexError):  # an earlier one took away what this one changes

@@ -84,7 +84,7 @@ def test_deuterium_is_hydrogen(tmp_path: Path) -> None:
     [
         (p1("Na1 Na 0 0 0 0.5", "K1 K 0 0 0 0.5", SITES[1]), "partial occupancy"),
         (p1("Na1 Na 0 0 0 0.7", SITES[1]), "partial occupancy"),
-        (p1("Na1 Na 0 0 0 1", "K1 K 0 0 0 1"), "several atoms on one site"),
+        (p1("Na1 Na 0 0 0 1", "K1 K 0 0 0 1"), "atoms closer than 0.1 Å"),
         (p1("Na1 Na 0 0 0 1", "K1 K 0.005 0 0 1"), "atoms closer than 0.1 Å"),
         (p1("Na1 Na 0 0 0 1", "K1 K 0.995 0 0 1"), "atoms closer than 0.1 Å"),
         (p1("Na1 Na nan 0 0 1"), "coordinates are not finite"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS
 from crystalsweep.structures.elements import atomic_number
 from crystalsweep.structures.neighbours import shortest_distance
-
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
 
 MIN_VOLUME = 0.1
 """Å³; a cell below this holds no atom."""
@@ -122,21 +119,6 @@ def infinite_label(labels: Mapping[str, float]) -> Problem | None:
     """Report infinite labels: NaN means that a label is missing; infinity is a mistake."""
     infinite = sorted(name for name, value in labels.items() if np.isinf(value))
     return Problem("label is infinite", ", ".join(infinite), "correct it, or leave it empty") if infinite else None
-
-
-def partial_occupancy(structure: Structure) -> Problem | None:
-    """Report sites that are shared or partly empty; pymatgen's `is_ordered` per site."""
-    disordered = [site.species_string for site in structure if not site.is_ordered]
-    if not disordered:
-        return None
-    detail = f"{len(disordered)} of {len(structure)} sites, e.g. {disordered[0]}"
-    return Problem("partial occupancy", detail, "use an ordered approximant")
-
-
-def implicit_hydrogens(structure: Structure) -> Problem | None:
-    """Report hydrogens that a CIF implies (`Wat`, `O-H`) without giving positions."""
-    n = sum(structure.site_properties.get("implicit_hydrogens", ()))
-    return Problem("hydrogens without positions", f"{n:g} implied", "add their positions") if n else None
 
 
 def _unknown(names: Sequence[object]) -> Problem:

@@ -1,0 +1,70 @@
+"""What a CIF says of its own structure, against what was read: formula, number of formula units, volume."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crystalsweep.data.readers._cif_block import CifBlock, number, refuse
+from crystalsweep.structures.crystal import MASK
+from crystalsweep.structures.elements import atomic_number, element_symbol
+
+VOLUME = 0.02
+"""Relative difference of volumes that is still rounding, or another temperature of the same cell."""
+
+AMOUNT = 0.01
+"""Relative difference of amounts that is still rounding."""
+
+_TERM = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)")
+
+
+def require_own_volume(block: CifBlock, lattice: NDArray[np.float64]) -> None:
+    """Raise `RefusedError` where the file gives another volume than its cell has."""
+    given = block.value("_cell_volume")
+    if given is None:
+        return
+    said, found = number(given, "_cell_volume"), abs(float(np.linalg.det(lattice)))
+    if abs(said - found) > VOLUME * found:
+        raise refuse("contradicts its own volume", f"{said:g} Å³ is given, the cell has {found:.4g}", "check the cell")
+
+
+def require_own_formula(block: CifBlock, species: NDArray[np.int64]) -> None:
+    """Raise `RefusedError` where formula and formula units in the file are others than what was read.
+
+    Masked sites may be anything, so that a partial crystal is not asked. Some writers give the contents of the cell as
+    the formula and Z beside it: where Z divides every amount, either reading of it is taken.
+    """
+    formula = _amounts(block.value("_chemical_formula_sum") or "")
+    if not formula or (species == MASK).any():
+        return
+    found = Counter(element_symbol(int(z)) for z in species)
+    units = {symbol: found[symbol] / amount for symbol, amount in formula.items()}
+    counts, z = set(units.values()), _units(block)
+    fits = set(found) == set(formula) and max(counts) - min(counts) <= AMOUNT * max(counts)
+    if fits and z is not None:
+        whole = all(abs(amount / z - round(amount / z)) < 1e-6 for amount in formula.values())
+        fits = any(abs(max(counts) - each) <= AMOUNT * each for each in ([z, 1.0] if whole else [z]))
+    if not fits:
+        read = " ".join(f"{symbol}{count}" for symbol, count in sorted(found.items()))
+        said = " ".join(f"{symbol}{amount:g}" for symbol, amount in sorted(formula.items()))
+        detail = f"{said}{'' if z is None else f' × {z:g}'} is given, {read} was read"
+        raise refuse("contradicts its own formula", detail, "check sites, occupancies and symmetry")
+
+
+def _amounts(formula: str) -> dict[str, float]:
+    """Return amounts by element; none where the text is no sum formula. Deuterium counts as hydrogen."""
+    amounts: Counter[str] = Counter()
+    for term in formula.split():
+        match = _TERM.fullmatch(term)
+        if match is None or (z := atomic_number(match[1])) == MASK or match[2] == ".":
+            return {}
+        amounts[element_symbol(z)] += float(match[2] or 1)  # type: ignore[assignment]
+    return {symbol: amount for symbol, amount in amounts.items() if amount > 0}
+
+
+def _units(block: CifBlock) -> float | None:
+    given = block.value("_cell_formula_units_z")
+    return number(given, "_cell_formula_units_Z") if given and re.fullmatch(r"[1-9]\d{0,3}", given) else None

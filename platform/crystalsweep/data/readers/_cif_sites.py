@@ -1,0 +1,171 @@
+"""The sites of a CIF, each one whole atom, and all their images under symmetry."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crystalsweep.data.checks import unknown_symbols
+from crystalsweep.data.readers._cif_block import CifBlock, RefusedError, number, refuse
+from crystalsweep.data.readers._cif_limits import require_atoms, require_sites
+from crystalsweep.data.readers._cif_symmetry import Symmetry
+from crystalsweep.structures.crystal import MASK
+from crystalsweep.structures.elements import atomic_number
+
+SAME = 0.05
+"""Å; images of one site that are closer than this are one atom, set apart by rounded digits of a special position."""
+
+WHOLE = 1e-3
+"""By how much an occupancy may differ from 1."""
+
+MAX_COORDINATE = 1000.0
+"""Cells; beyond this a fraction loses the digits that tell where an atom is."""
+
+_SYMBOL = re.compile(r"([A-Za-z]{1,2})(?:\d*\.?\d*[+-]?|[+-]\d*)")
+"""An element with or without its charge, e.g. `Fe3+`, `O2-`, `CL`."""
+
+_LABEL = re.compile(r"([A-Za-z]+)")
+_MASKED = re.compile(r"(?:X|\?)(?![A-Za-z]).*")
+"""A masked site: `X`, `X0+`, `?`; of labels `X1` and `?2`, but not `Xe1`."""
+
+_GROUPS = {"wat", "water", "o-h", "oh", "oh2", "h2o", "d2o", "nh4", "nh3", "ch3", "ch4", "bh4", "oh-", "h3o"}
+"""Names of groups whose hydrogens have no positions."""
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Sites as the file has them, before symmetry."""
+
+    species: NDArray[np.int64]
+    """(n,) atomic numbers; `MASK` where a symbol is masked."""
+    frac: NDArray[np.float64]
+    """(n, 3)."""
+    multiplicities: list[int | None]
+    """Atoms in the cell, where the file tells."""
+    labels: list[str]
+
+
+def sites_of(block: CifBlock, *, partial: bool) -> Sites:
+    """Return the sites of a block.
+
+    Args:
+        block: The CIF's.
+        partial: Take `X` and `?` as masked; else they are no element.
+
+    Raises:
+        RefusedError: A site is no whole atom of an element at a place.
+        TooLargeError: There are too many.
+    """
+    axes = [block.column(f"_atom_site_fract_{axis}") for axis in "xyz"]
+    count = len(axes[0])
+    require_sites(count)
+    symbols, labels = block.column("_atom_site_type_symbol"), block.column("_atom_site_label")
+    names = symbols or labels
+    columns = [*axes, names, *([labels] if labels else [])]
+    if any(len(column) != count for column in columns):
+        raise refuse("unparsable CIF", "sites without a symbol, a label or a coordinate")
+    species = [_species(name, symbol=bool(symbols), partial=partial) for name in names]
+    unknown = sorted({name for name, found in zip(names, species, strict=True) if found is None})
+    if unknown:
+        problem = unknown_symbols(unknown)
+        raise RefusedError(problem) if problem else refuse("unknown element", ", ".join(unknown[:5]))
+    _require_whole(block, count, names)
+    rows = zip(*axes, names, strict=True)
+    frac = [[_position(value, name) for value in (x, y, z)] for x, y, z, name in rows]
+    return Sites(
+        species=np.array(species, dtype=np.int64),
+        frac=np.array(frac, dtype=float).reshape(count, 3),
+        multiplicities=_multiplicities(block, count),
+        labels=labels or names,
+    )
+
+
+def images_of(
+    sites: Sites, symmetry: Symmetry, lattice: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return all atoms of the cell, site by site: species (N,), and fractional coordinates (N, 3) in [0, 1).
+
+    Raises `RefusedError` where a multiplicity in the file is another than what symmetry gives, `TooLargeError` where
+    there would be too many atoms.
+    """
+    require_atoms(len(sites.species), len(symmetry))
+    found = [_orbit(position, symmetry, lattice) for position in sites.frac]
+    for label, given, images in zip(sites.labels, sites.multiplicities, found, strict=True):
+        if given is not None and given != len(images):
+            detail = f"{label} has multiplicity {given}, {symmetry.name} gives {len(images)} atoms"
+            raise refuse("contradicts its own multiplicities", detail, "check symmetry and positions")
+    counts = [len(images) for images in found]
+    return np.repeat(sites.species, counts), np.concatenate(found)
+
+
+def _orbit(position: NDArray[np.float64], symmetry: Symmetry, lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the images of a site; those that rounded digits set apart are one atom, in their middle."""
+    images = (symmetry.rotations @ position + symmetry.translations) % 1.0
+    if len(images) == 1:
+        return images
+    apart = images[None] - images[:, None]
+    apart -= np.round(apart)
+    distance = np.linalg.norm(apart @ lattice, axis=-1)
+    same = distance < SAME
+    first = np.flatnonzero(same.argmax(axis=1) == np.arange(len(images)))
+    middle = (apart[first] * same[first][:, :, None]).sum(axis=1) / same[first].sum(axis=1)[:, None]
+    moved = np.where(distance[first].max(axis=1, initial=0.0, where=same[first])[:, None] > 1e-9, middle, 0.0)
+    return np.asarray((images[first] + moved) % 1.0)
+
+
+def _species(name: str, *, symbol: bool, partial: bool) -> int | None:
+    """Return the atomic number of a symbol or label; None where it is of no element."""
+    name = name.strip()
+    if partial and _MASKED.fullmatch(name):
+        return MASK
+    if name.rstrip("0123456789").lower() in _GROUPS or name.lower() in _GROUPS:
+        raise refuse("hydrogens without positions", name, "add their positions")
+    match = _SYMBOL.fullmatch(name) if symbol else _LABEL.match(name)
+    elements = [match[1]] if match and symbol else _readings(match[1]) if match else []
+    return next((found for each in elements if (found := atomic_number(each.title())) != MASK), None)
+
+
+def _readings(letters: str) -> list[str]:
+    """Return what the letters that begin a label may name, the likeliest first: `Na` of `NaA`, `O` of `OW`."""
+    if len(letters) <= 2:
+        return [letters] if letters[1:].islower() else [letters, letters[:1]]
+    return [letters[:2]] if letters[1].islower() and not letters[2].islower() else []
+
+
+def _position(value: str, name: str) -> float:
+    if value in (".", "?"):
+        raise refuse("no position", f"a coordinate of {name} is {value!r}", "give every atom a position")
+    position = number(value, f"a coordinate of {name}", "coordinates are not finite")
+    if abs(position) > MAX_COORDINATE:
+        raise refuse("coordinate far outside the cell", f"{position:g} of {name}", "give fractional coordinates")
+    return position
+
+
+def _require_whole(block: CifBlock, count: int, names: list[str]) -> None:
+    """Require of each site one whole atom, which is no dummy and implies no hydrogens."""
+    occupancies = block.column("_atom_site_occupancy")
+    if len(occupancies) == count:
+        shared = [n for n, o in zip(names, occupancies, strict=True) if o not in (".", "?") and not _whole(o, n)]
+        if shared:
+            detail = f"{len(shared)} of {count} sites, e.g. {shared[0]}"
+            raise refuse("partial occupancy", detail, "use an ordered approximant")
+    hydrogens = block.column("_atom_site_attached_hydrogens")
+    implied = sum(number(value, "attached hydrogens") for value in hydrogens if value not in (".", "?"))
+    if implied:
+        raise refuse("hydrogens without positions", f"{implied:g} implied", "add their positions")
+    if "dum" in map(str.lower, block.column("_atom_site_calc_flag")):
+        raise refuse("dummy atoms", "_atom_site_calc_flag is dum", "leave out what is no atom")
+
+
+def _whole(occupancy: str, name: str) -> bool:
+    return abs(number(occupancy, f"the occupancy of {name}", "occupancy is not a number") - 1) <= WHOLE
+
+
+def _multiplicities(block: CifBlock, count: int) -> list[int | None]:
+    given = block.column("_atom_site_site_symmetry_multiplicity", "_atom_site_symmetry_multiplicity")
+    if len(given) != count:
+        return [None] * count
+    return [int(value) if value.isascii() and value.isdigit() and len(value) < 6 else None for value in given]
