@@ -159,6 +159,16 @@ def test_csv_rows_with_bad_cells_are_rejected_one_by_one(tmp_path: Path) -> None
     ]
 
 
+def test_csv_columns_of_number_like_words_are_no_labels(tmp_path: Path) -> None:
+    """Indium fluoride is a formula, and a date no number."""
+    columns = {"pretty_formula": ["InF", "InF"], "date": ["2021_01", "2021_02"], "digits": ["\u0661", "\u0662"]}
+    pd.DataFrame({"material_id": ["a", "b"], **columns, "gap": ["1e-1", " 2 "], "cif": [NACL_CIF] * 2}).to_csv(
+        tmp_path / "x.csv", index=False
+    )
+    reading = read(tmp_path / "x.csv")
+    assert [crystal.labels for crystal in reading.crystals] == [{"gap": 0.1}, {"gap": 2.0}]
+
+
 def test_csv_without_ids_gets_row_numbers(tmp_path: Path) -> None:
     pd.DataFrame({"cif": [NACL_CIF, NACL_CIF]}).to_csv(tmp_path / "perov.csv", index=False)
     assert [crystal.id for crystal in read(tmp_path / "perov.csv").crystals] == ["perov-1", "perov-2"]

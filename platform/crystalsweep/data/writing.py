@@ -6,6 +6,7 @@ A file appears under its name only when it is complete. CIF files hold no labels
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ import pyarrow.parquet as pq
 from crystalsweep.data.errors import DataError
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.elements import element_symbol
+
+_ESCAPED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 FORMS = ".parquet, .extxyz, .csv, or no suffix for a directory of CIFs"
 
@@ -83,7 +86,11 @@ def _frame(crystal: Crystal) -> str:
 
 
 def _quoted(text: str) -> str:
-    return f'"{text}"' if any(c in text for c in ' ="') else text
+    """Return text as a value or key of extxyz, escaped where it must stand between quotes."""
+    if re.fullmatch(r"[\w.+:/@-]+", text):
+        return text
+    escaped = re.sub(r"[\\\"\n\t\r]", lambda match: _ESCAPED.get(match[0], f"\\{match[0]}"), text)
+    return f'"{escaped}"'
 
 
 def _write_csv(crystals: Sequence[Crystal], path: Path) -> None:

@@ -13,6 +13,7 @@ from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Reader, SourceRow
 from crystalsweep.data.readers._cif import crystal_from_cif
+from crystalsweep.data.readers._numbers import is_number, to_number
 from crystalsweep.structures.crystal import Crystal
 
 MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>"}
@@ -79,10 +80,7 @@ def _number(cell: str | None) -> float | None:
     """Return NaN where the cell is empty, None where it is no number."""
     if cell is None or cell.strip().lower() in MISSING:
         return float("nan")
-    try:
-        return float(cell)
-    except ValueError:
-        return None
+    return to_number(cell.strip()) if is_number(cell.strip()) else None
 
 
 def _is_label(name: str, records: list[_Record]) -> bool:

@@ -17,15 +17,23 @@ from numpy.typing import NDArray
 from crystalsweep.data.checks import Problem, unknown_symbols
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import ID_COLUMNS, Reader, SourceRow, admit
+from crystalsweep.data.readers._numbers import is_number, to_number
 from crystalsweep.structures.crystal import Crystal
-from crystalsweep.structures.elements import atomic_number
+from crystalsweep.structures.elements import atomic_number, element_symbol
 
 BROKEN = "broken frame"
 DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
 RESERVED = {"lattice", "properties", "pbc", *ID_COLUMNS}
 
-_PAIR = re.compile(r"""("[^"]*"|[^\s="]+)=("[^"]*"|\[[^\]]*\]|\{[^}]*\}|\S+)""")
-_COUNT = re.compile(r"\s*\d+\s*$")
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_PAIR = re.compile(rf"({_QUOTED}|[^\s=\"]+)\s*=\s*({_QUOTED}|\[[^\]]*\]|\{{[^}}]*\}}|\S+)")
+_COUNT = re.compile(r"\s*\d{1,9}\s*$", re.ASCII)
+
+_PERIODIC = {"t": True, "true": True, "1": True, "f": False, "false": False, "0": False}
+"""Every spelling of a boolean, in lower case."""
+
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+"""What a letter after a backslash stands for; any other character stands for itself."""
 
 _Frame = tuple[str, list[str]] | Problem
 """Comment line and lines of atoms."""
@@ -45,7 +53,7 @@ class ExtxyzReader(Reader):
 
     def rows(self, path: Path) -> Iterator[SourceRow]:
         """Yield one row per frame; `DataError` for a file without any."""
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
         if not any(line.strip() for line in lines):
             raise DataError(f"{path}: no frames in this file; export it again")
         for number, frame in enumerate(_frames(lines), start=1):
@@ -59,40 +67,62 @@ class ExtxyzReader(Reader):
 
 
 def _frames(lines: list[str]) -> Iterator[_Frame]:
-    """Yield frames; after a broken one, reading goes on at the next line that holds only a number: no line of atoms
-    does."""
+    """Yield frames, and what lies between them as a problem of its own.
+
+    A frame ends where the next begins: at a line that holds only a number, as no line of atoms does. One with more or
+    fewer lines of atoms than it promises is broken; a line that is none of atoms costs no frame.
+    """
     start = 0
     while start < len(lines):
         if not lines[start].strip():
             start += 1
             continue
-        counted = _COUNT.match(lines[start]) is not None
-        end = start + 2 + int(lines[start]) if counted else len(lines)
-        resume = next((i for i in range(start + 2, min(end, len(lines))) if _COUNT.match(lines[i])), end)
-        if not counted:
+        after = next((i for i in range(start + 1, len(lines)) if _COUNT.match(lines[i])), len(lines))
+        if not _COUNT.match(lines[start]):
             found = lines[start].strip()[:40]
             yield Problem(BROKEN, f"line {start + 1}: expected a number of atoms, found {found!r}", "repair the line")
-        elif resume < end or end > len(lines):
-            present = min(resume, len(lines)) - start - 2
-            yield Problem(BROKEN, f"line {start + 1}: {lines[start].strip()} atoms promised, {max(present, 0)} there")
+            start = next((i for i in range(start + 1, len(lines)) if _COUNT.match(lines[i])), len(lines))
+            continue
+        promised, following = int(lines[start]), lines[start + 2 : after]
+        atoms, rest = following[:promised], following[promised:]
+        more = [line for line in rest if line.strip()]
+        extra = [line for line in more if atoms and len(line.split()) == len(atoms[0].split())]
+        if after == start + 1 or len(atoms) < promised or extra:
+            there = len([line for line in atoms if line.strip()]) + len(extra)
+            yield Problem(BROKEN, f"line {start + 1}: {promised} atoms promised, {there} there", "repair the number")
         else:
-            yield lines[start + 1], lines[start + 2 : end]
-        start = resume
+            yield lines[start + 1], atoms
+            if more:
+                detail = f"after line {start + 2 + promised}: {more[0].strip()[:40]!r} belongs to no frame"
+                yield Problem("stray lines", detail, "remove them")
+        start = after
 
 
 def _info(comment: str) -> dict[str, str]:
-    """Return `key=value` pairs of the comment line, quotes removed."""
-    return {key.strip('"'): value.strip('"') for key, value in _PAIR.findall(comment)}
+    """Return `key=value` pairs of the comment line, without quotes and what they escape."""
+    return {_plain(key): _plain(value) for key, value in _PAIR.findall(comment)}
+
+
+def _plain(text: str) -> str:
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
+        return text
+    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), text[1:-1])
+
+
+def _not_periodic(pbc: str) -> bool:
+    """Return whether a value of `pbc` is anything but one or three times true."""
+    words = pbc.strip("[]{}").replace(",", " ").lower().split()
+    return len(words) not in (1, 3) or not all(_PERIODIC.get(word, False) for word in words)
 
 
 def _outcome(row_id: str, info: dict[str, str], lines: list[str]) -> Crystal | Problem:
     named = {key.lower(): value for key, value in info.items()}
     if "lattice" not in named:
         return Problem("no lattice", "", 'add Lattice="ax ay az bx by bz cx cy cz" to the comment line')
-    if set(named.get("pbc", "T").strip("[]").replace(",", " ").split()) & {"F", "False", "0"}:
+    if _not_periodic(named.get("pbc", "T T T")):
         return Problem("not periodic", f"pbc={named['pbc']!r}", "only crystals, periodic in three directions, are read")
     try:
-        lattice = np.array(named["lattice"].split(), dtype=np.float64).reshape(3, 3)
+        lattice = np.array([to_number(word) for word in named["lattice"].split()]).reshape(3, 3)
         columns = _columns(named.get("properties", DEFAULT_PROPERTIES))
         symbols, cart = _atoms(lines, columns)
     except (ValueError, KeyError, IndexError) as error:
@@ -114,10 +144,14 @@ def _columns(properties: str) -> dict[str, slice]:
 
 
 def _atoms(lines: list[str], columns: dict[str, slice]) -> tuple[list[str], NDArray[np.float64]]:
-    """Return symbols and (N, 3) Cartesian coordinates, Å."""
+    """Return symbols, also of atomic numbers (`Z:I:1`), and (N, 3) Cartesian coordinates, Å."""
     cells = [line.split() for line in lines]
-    symbols = [cell[columns["species"].start] for cell in cells]
-    return symbols, np.array([cell[columns["pos"]] for cell in cells], dtype=np.float64).reshape(-1, 3)
+    if "species" in columns:
+        symbols = [cell[columns["species"].start] for cell in cells]
+    else:
+        symbols = [element_symbol(int(cell[columns["Z"].start])) for cell in cells]
+    cart = [[to_number(word) for word in cell[columns["pos"]]] for cell in cells]
+    return symbols, np.array(cart, dtype=np.float64).reshape(-1, 3)
 
 
 def _fractional(cart: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,11 +163,5 @@ def _fractional(cart: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDAr
 
 
 def _labels(info: dict[str, str]) -> dict[str, float]:
-    labels = {}
-    for key, value in info.items():
-        if key.lower() not in RESERVED:
-            try:
-                labels[key] = float(value)
-            except ValueError:
-                continue  # text, flags and vectors are no labels
-    return labels
+    """Return the pairs whose value is a number; text, flags and vectors are no labels."""
+    return {key: to_number(value) for key, value in info.items() if key.lower() not in RESERVED and is_number(value)}
