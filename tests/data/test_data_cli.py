@@ -39,7 +39,7 @@ def test_info_bundled() -> None:
     assert result.exit_code == 0, result.output
     for line in ("6,229 rows = 6,229 crystals + 0 rejects", "elements: 87", "2,276 of 3,911 (58.2 %)"):
         assert line in result.output
-    assert Path("bundled_abundance.png").exists()
+    assert list(Path().iterdir()) == []  # nothing is written that was not asked for
 
 
 def test_info_tells_rejects(cifs: str) -> None:
@@ -53,8 +53,9 @@ def test_info_tells_rejects(cifs: str) -> None:
 
 def test_info_of_one_element_needs_no_fit() -> None:
     write([Crystal.of("a", [29], 2.5 * np.eye(3), [[0, 0, 0]])], Path("cu.parquet"))
-    result = run("info", "cu.parquet")
+    result = run("info", "cu.parquet", "--plot", "cu.png")
     assert result.exit_code == 0, result.output
+    assert Path("cu.png").exists()
     assert "Cu 100.0 %" in result.output
     assert "labels: none" in result.output
 

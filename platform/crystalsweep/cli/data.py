@@ -27,6 +27,7 @@ Examples:
   crystalsweep data import bundled bundled.extxyz
 """
 
+PLOT_HELP = "Draw how the atoms spread over the elements, to FILE (.png, .svg or .pdf)."
 REJECTS_HELP = "Write every rejected row with its reason to FILE."
 
 
@@ -50,13 +51,13 @@ def data() -> None:
 
 @data.command(epilog=INFO_EXAMPLES)
 @click.argument("path", metavar="PATH")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where the plot goes.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=PLOT_HELP)
 @click.option("--rejects", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=REJECTS_HELP)
 def info(path: str, plot: Path | None, rejects: Path | None) -> None:
     """Say what is in the data set at PATH.
 
-    Prints the number of crystals, cell sizes, elements, labels, stable crystals and rejected rows, and draws how the
-    atoms spread over the elements (by default to <name>_abundance.png in the current directory).
+    Prints the number of crystals, cell sizes, elements, labels, stable crystals and rejected rows. Writes nothing that
+    is not asked for.
     """
     from crystalsweep.data.abundance import plot_abundance
     from crystalsweep.data.summary import summarise_data
@@ -64,10 +65,9 @@ def info(path: str, plot: Path | None, rejects: Path | None) -> None:
     reading = _read(path)
     click.echo(summarise_data(reading))
     _write_rejects(reading.rejects, rejects)
-    if reading.crystals:
-        target = plot or Path(f"{Path(path).resolve().stem}_abundance.png")
-        plot_abundance(reading.crystals, target)
-        click.echo(f"\nabundance plot: {target}")
+    if plot and reading.crystals:
+        plot_abundance(reading.crystals, plot)
+        click.echo(f"\nabundance plot: {plot}")
 
 
 @data.command("import", epilog=IMPORT_EXAMPLES)
