@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
-from crystalsweep.artifacts.addresses import shown_address, without_password
+from crystalsweep.artifacts.addresses import ray_address, shown_address, without_password
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,22 @@ def test_an_address_is_shown_without_secrets(address: str, expected: str) -> Non
 )
 def test_a_text_is_shown_without_passwords(text: str, expected: str) -> None:
     assert without_password(text) == expected
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "localhost:{}", "ray://127.0.0.1:{}"])
+def test_a_cluster_that_is_gone_is_told_at_once_with_the_remedy(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """Ray itself tries for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = form.format(server.getsockname()[1])
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert ray_address() == address
+    with pytest.raises(ValueError, match=r"no Ray cluster answers .*refused.* unset it"):
+        ray_address()
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "local"), ("", "local"), ("auto", "auto"), ("local", "local")])
+def test_other_words_for_a_cluster_are_rays(monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("RAY_ADDRESS", given)
+    assert ray_address() == expected

@@ -1,8 +1,13 @@
-"""Addresses of servers and stores as they may be shown: without the names and passwords that they may hold."""
+"""Addresses of servers and stores: as they may be shown, without names and passwords, and whether Ray's answers."""
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+
+ANSWER_S = 10.0
+"""Seconds in which a cluster that is there accepts a connection."""
 
 
 def without_password(text: str) -> str:
@@ -23,3 +28,22 @@ def shown_address(address: str) -> str:
     elif re.search(r":.*\D", server) and "@" in path:  # a secret that has a slash
         rest = rest.partition("@")[2]
     return f"{scheme}://{rest}"
+
+
+def ray_address() -> str:
+    """Return the cluster that RAY_ADDRESS names, else `local`, which starts one.
+
+    Raises `ValueError` where nothing answers there: Ray itself would go on trying for minutes.
+    """
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    named = re.fullmatch(r"(?:ray://)?\[?([^\s\]/]+?)\]?:(\d{1,5})", address)
+    if named is None:
+        return address
+    try:
+        with socket.create_connection((named[1], int(named[2])), timeout=ANSWER_S):
+            return address
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"RAY_ADDRESS is {address}, where no Ray cluster answers ({error}): start one with `ray start --head`, "
+            "correct it, or unset it to have one started here"
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -215,6 +214,7 @@ def _on_ray(
     import ray
     import torch
 
+    from crystalsweep.artifacts.addresses import ray_address
     from crystalsweep.data import absolute_source
     from crystalsweep.training.cluster import EpochRecorder, explaining, trainer
     from crystalsweep.training.job import Resources, job_for
@@ -230,9 +230,7 @@ def _on_ray(
         raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     mend(folder, store.history())
-    ray.init(
-        os.environ.get("RAY_ADDRESS", "local"), log_to_driver=False, logging_level="ERROR", include_dashboard=False
-    )
+    ray.init(ray_address(), log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     try:
         refusal.unlink(missing_ok=True)
         resources = Resources(workers=workers, gpus_per_worker=gpus)

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import pandas as pd
 
+from crystalsweep.artifacts.addresses import ray_address
 from crystalsweep.provenance import code_sha256
 
 P = TypeVar("P")
@@ -84,7 +85,7 @@ def on_ray(task: Task[P], parts: Mapping[int, P], workers: int, *, gpu: bool) ->
     """
     import ray
 
-    address = os.environ.get("RAY_ADDRESS", "local")
+    address = ray_address()
     cpus = workers if address == "local" else None  # as many as asked for, or the rest would wait for ever
     ray.init(address, num_cpus=cpus, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     try:
@@ -140,11 +141,11 @@ def _get(reference: Any) -> Any:
 
 def available_workers() -> int:
     """Return CPUs of the cluster that RAY_ADDRESS names, else of this machine."""
-    if "RAY_ADDRESS" not in os.environ:
+    if (address := ray_address()) == "local":
         return os.cpu_count() or 1
     import ray
 
-    ray.init(os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="ERROR")
+    ray.init(address, log_to_driver=False, logging_level="ERROR")
     try:
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:

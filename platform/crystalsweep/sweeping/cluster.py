@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import ray
 
+from crystalsweep.artifacts.addresses import ray_address
 from crystalsweep.provenance import ROOT
 from crystalsweep.sweeping.plan.room import Node
 from crystalsweep.sweeping.private import silence_raylet
@@ -41,9 +42,10 @@ def connect_cluster() -> None:
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a refusal is a result without metrics
     in_checkout = (ROOT / "trainables").is_dir()
     in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    own = {"dashboard_host": "127.0.0.1", "include_dashboard": True} if "RAY_ADDRESS" not in os.environ else {}
+    address = ray_address()
+    own = {"dashboard_host": "127.0.0.1", "include_dashboard": True} if address == "local" else {}
     ray.init(
-        os.environ.get("RAY_ADDRESS", "local"),  # never a cluster that Ray remembers and that may be long gone
+        address,  # never a cluster that Ray remembers and that may be long gone
         log_to_driver=False,
         logging_level="ERROR",
         runtime_env={
