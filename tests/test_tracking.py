@@ -17,7 +17,7 @@ from crystalsweep.sweeping import prerequisites
 from crystalsweep.sweeping.prerequisites import Prerequisite, prerequisite_key
 from crystalsweep.sweeping.run import _bury_the_dead
 from crystalsweep.tracking.tags import PROCESS
-from crystalsweep.tracking.tracker import Tracker, default_tracking_uri
+from crystalsweep.tracking.tracker import Tracker, default_tracking_uri, open_tracker, sqlite_uri
 from crystalsweep.training.catalogue import preset
 
 
@@ -109,3 +109,20 @@ def test_a_prerequisite_is_another_when_anything_it_depends_on_is(
     monkeypatch.setattr(prerequisites, "training_sha256", lambda package: f"{package} changed")
     others.add(prerequisite_key("pretrain", config, data, {}))
     assert len(others | {key}) == 8
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%41", "a#b", "a b & c", "\u00e4=1"])
+def test_a_store_lies_in_the_named_folder_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    """`?` began a query and `%41` was decoded: the database came to lie elsewhere."""
+    folder = tmp_path / name
+    folder.mkdir()
+    tracker = Tracker(sqlite_uri(folder))
+    run = tracker.client.create_run(tracker.experiment("x", folder / "artifacts"))
+    tracker.client.log_text(run.info.run_id, "text", "note.txt")
+    assert {path.name for path in folder.iterdir()} == {"mlflow.db", "artifacts"}
+    beside = [path for path in tmp_path.iterdir() if path.name != name]
+    assert all(not list(path.iterdir()) for path in beside)  # MLflow makes the escaped folder, too, and leaves it empty
+    assert bool(beside) == any(character in name for character in "?%")
+    assert list((folder / "artifacts").rglob("note.txt"))
+    assert open_tracker(sqlite_uri(folder), folder) is not None
+    assert open_tracker(sqlite_uri(tmp_path / "other"), folder) is None

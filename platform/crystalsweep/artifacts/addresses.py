@@ -1,10 +1,12 @@
-"""Addresses of servers and stores: as they may be shown, without names and passwords, and whether Ray's answers."""
+"""Addresses of servers and stores: of SQLite files, as they may be shown, and whether Ray's cluster answers."""
 
 from __future__ import annotations
 
 import os
 import re
 import socket
+from pathlib import Path
+from urllib.parse import unquote
 
 ANSWER_S = 10.0
 """Seconds in which a cluster that is there accepts a connection."""
@@ -28,6 +30,21 @@ def shown_address(address: str) -> str:
     elif re.search(r":.*\D", server) and "@" in path:  # a secret that has a slash
         rest = rest.partition("@")[2]
     return f"{scheme}://{rest}"
+
+
+def sqlite_address(file: Path) -> str:
+    """Return the address of a SQLite file, whatever characters its absolute path holds.
+
+    Only what SQLAlchemy would read as something else is escaped: MLflow makes the folder of the address as it is
+    written, an empty one beside it where anything is escaped.
+    """
+    return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
+
+
+def sqlite_file(address: str) -> Path | None:
+    """Return the file that an address of SQLite names; None for any other address."""
+    path = address.partition("?")[0].removeprefix("sqlite:///")
+    return Path(unquote(path)) if address.startswith("sqlite:///") else None
 
 
 def ray_address() -> str:

@@ -101,11 +101,12 @@ def leaderboard(
 def _address(tracking_uri: str | None, storage: Path) -> str:
     """Return the store to read. Raises `ValueError` where it is a local file that is not there: MLflow would make
     one."""
+    from crystalsweep.artifacts.addresses import sqlite_file
     from crystalsweep.tracking.tracker import default_tracking_uri
 
     uri = tracking_uri or default_tracking_uri(storage)
-    file = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not file.exists():
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
         raise ValueError(
             f"there is no MLflow store {file} yet: train with `python sweeps/gan_noise.py --preset demo`, or give "
             "--tracking-uri or --storage"

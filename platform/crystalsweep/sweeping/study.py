@@ -19,6 +19,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from crystalsweep.artifacts.addresses import sqlite_address
 from crystalsweep.config import value_at
 from crystalsweep.sweeping.plan.request import Search
 from crystalsweep.sweeping.private import live_trial
@@ -67,7 +68,7 @@ class Ledger:
         config: StageConfig | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.address = f"sqlite:///{folder / STUDY_FILE}"
+        self.address = sqlite_address(folder / STUDY_FILE)
         storage = RDBStorage(self.address, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
         self.parameters, self.objectives = parameters, objectives
         self._named = always_named(named or {})

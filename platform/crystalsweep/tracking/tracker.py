@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from crystalsweep.artifacts.addresses import sqlite_address, sqlite_file
 from crystalsweep.tracking import private
 from crystalsweep.tracking.tags import KIND, PARENT, REASON
 
@@ -75,14 +76,14 @@ def default_tracking_uri(storage: Path) -> str:
 
 def sqlite_uri(storage: Path) -> str:
     """Return the SQLite store in `storage`."""
-    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    return sqlite_address(storage.resolve() / "mlflow.db")
 
 
 def open_tracker(tracking_uri: str | None, storage: Path) -> Tracker | None:
     """Return the store at an address, else the default one; None where it is a local one that is not there yet."""
     uri = tracking_uri or default_tracking_uri(storage)
-    file = uri.removeprefix("sqlite:///")
-    return Tracker(uri) if file == uri or Path(file).exists() else None
+    file = sqlite_file(uri)
+    return Tracker(uri) if file is None or file.exists() else None
 
 
 class Tracker:
