@@ -29,6 +29,9 @@ from crystalsweep.training.stored import StoredRun
 
 T = TypeVar("T")
 
+WORKER_RETRIES = 2
+"""Times that several workers are begun anew after one died; in a sweep, within each attempt of the trial."""
+
 
 class RaySession(Session):
     """A Ray Train worker; rank 0 keeps the run in the store."""
@@ -140,7 +143,7 @@ def trainer(
         run_config=RunConfig(
             name=name,
             storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=2, controller_failure_limit=3),
+            failure_config=FailureConfig(max_failures=WORKER_RETRIES, controller_failure_limit=3),
             logging_config=LoggingConfig(log_level="WARNING"),
             callbacks=callbacks or [],
         ),

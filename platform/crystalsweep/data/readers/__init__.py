@@ -14,6 +14,7 @@ from crystalsweep.data.readers.parquet import ParquetReader
 __all__ = ["READERS", "Reader", "SourceRow", "reader_for"]
 
 READERS: tuple[Reader, ...] = (ParquetReader(), CsvCifReader(), ExtxyzReader(), CifDirectoryReader())
+"""The first that recognises a path reads it: the last takes any directory."""
 
 
 def reader_for(path: Path) -> Reader:
