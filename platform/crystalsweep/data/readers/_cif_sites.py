@@ -68,10 +68,8 @@ def sites_of(block: CifBlock, *, partial: bool) -> Sites:
     if any(len(column) != count for column in columns):
         raise refuse("unparsable CIF", "sites without a symbol, a label or a coordinate")
     species = [_species(name, symbol=bool(symbols), partial=partial) for name in names]
-    unknown = sorted({name for name, found in zip(names, species, strict=True) if found is None})
-    if unknown:
-        problem = unknown_symbols(unknown)
-        raise RefusedError(problem) if problem else refuse("unknown element", ", ".join(unknown[:5]))
+    if problem := unknown_symbols([name for name, found in zip(names, species, strict=True) if found is None]):
+        raise RefusedError(problem)
     _require_whole(block, count, names)
     rows = zip(*axes, names, strict=True)
     frac = [[_position(value, name) for value in (x, y, z)] for x, y, z, name in rows]

@@ -181,8 +181,7 @@ def _named(block: CifBlock) -> list[Symmetry]:
                 raise refuse("symmetry not understood", "a magnetic space group without its operations", _LIST_THEM)
             return [] if lists else _by_hall("P 1")
         if number and hall is None:
-            of_number = {len(each) for each in _by_number(number)}
-            found = [each for each in found if len(each) in of_number] or found
+            _symbol_of(number)  # must be one, also beside a symbol
         return found
     except RefusedError:
         if lists:
@@ -214,32 +213,33 @@ def _by_name(name: str) -> list[Symmetry]:
     found = gemmi.find_spacegroup_by_name(plain)
     if found is None:
         raise refuse("symmetry not understood", f"space group {name!r}", _LIST_THEM)
-    return _settings(found, choice)
+    return list(_settings(found.hm, choice))
 
 
 def _by_number(number: str) -> list[Symmetry]:
+    return list(_settings(_symbol_of(number), ""))
+
+
+def _symbol_of(number: str) -> str:
+    """Return the Hermann-Mauguin symbol of a space group's number."""
     import gemmi
 
     found = gemmi.find_spacegroup_by_number(int(number)) if re.fullmatch(r"\d{1,3}", number) else None
     if found is None:
         raise refuse("symmetry not understood", f"space group number {number}", _LIST_THEM)
-    return _settings(found, "")
-
-
-def _settings(group: gemmi.SpaceGroup, choice: str) -> list[Symmetry]:
-    same = _same_symbol(group.hm)
-    chosen = [each for each in same if not choice or each.ext == choice]
-    if not chosen:
-        raise refuse("symmetry not understood", f"{group.hm} has no setting {choice}", _LIST_THEM)
-    return [_symmetry(each.xhm(), each.operations()) for each in chosen]
+    return found.hm
 
 
 @cache
-def _same_symbol(symbol: str) -> tuple[gemmi.SpaceGroup, ...]:
-    """Return the settings that share a Hermann-Mauguin symbol."""
+def _settings(symbol: str, choice: str) -> tuple[Symmetry, ...]:
+    """Return the settings that share a Hermann-Mauguin symbol, or the chosen one."""
     import gemmi
 
-    return tuple(each for each in gemmi.spacegroup_table() if each.hm == symbol)
+    same = [each for each in gemmi.spacegroup_table() if each.hm == symbol]
+    chosen = [each for each in same if not choice or each.ext == choice]
+    if not chosen:
+        raise refuse("symmetry not understood", f"{symbol} has no setting {choice}", _LIST_THEM)
+    return tuple(_symmetry(each.xhm(), each.operations()) for each in chosen)
 
 
 def _fits(symmetry: Symmetry, lattice: NDArray[np.float64]) -> bool:
