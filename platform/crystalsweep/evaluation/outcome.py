@@ -41,11 +41,13 @@ class Figure(Config):
     """Rows it rests on."""
     clusters: int
     """Parent crystals it rests on."""
+    undecided: int = 0
+    """Rows that nothing could decide; they are not among n."""
 
     @classmethod
-    def of(cls, interval: Interval) -> Figure:
+    def of(cls, interval: Interval, undecided: int = 0) -> Figure:
         """Make a figure from an interval."""
-        return cls.model_validate(plain(interval))
+        return cls.model_validate(plain(interval) | {"undecided": undecided})
 
 
 class Evaluation(Config):
@@ -99,7 +101,10 @@ def metrics_of(settings: MetricConfig) -> tuple[Metric, ...]:
 
 def figures(table: pd.DataFrame, metrics: Iterable[Metric], *, seed: int = 0) -> dict[str, Figure]:
     """Score and every metric that the table can tell."""
-    known = {metric.name: Figure.of(metric.over(table, seed=seed)) for metric in available(metrics, table)}
+    known = {
+        metric.name: Figure.of(metric.over(table, seed=seed), metric.undecided_in(table))
+        for metric in available(metrics, table)
+    }
     whole = all(metric.name in known or metric.name == "structural_similarity" for metric in METRICS)
     return ({"score": Figure.of(ranking_score(table))} if whole else {}) | known
 
@@ -129,7 +134,7 @@ def has_variant(table: pd.DataFrame, name: str = ALL_ATOMS) -> bool:
 
 def reasons(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Return how often each reason stands in the columns that hold reasons, whatever its numbers."""
-    columns = [name for name in table.columns if name == "failure" or name.endswith("_failure")]
+    columns = [name for name in table.columns if name == "failure" or name.endswith(("_failure", "_undecided"))]
     told = {name: table[name].replace("", None).dropna().astype(str) for name in columns}
     counted = {name: rows.str.replace(_NUMBER, "…", regex=True).value_counts() for name, rows in told.items()}
     return {name: {str(k): int(v) for k, v in found.items()} for name, found in counted.items() if len(found)}

@@ -40,5 +40,7 @@ def rescored_text(outcome: Evaluation, presets: Sequence[str]) -> str:
 
 
 def shown_figure(figure: Figure | None) -> str:
-    """Return a figure's mean with its interval, or that nothing defines it."""
-    return with_interval(figure.mean, figure.low, figure.high) if figure else with_interval(None, None, None)
+    """Return a figure's mean with its interval, its n and what was undecided, or that nothing defines it."""
+    if figure is None:
+        return with_interval(None, None, None)
+    return with_interval(figure.mean, figure.low, figure.high, n=figure.n, undecided=figure.undecided)
