@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.metrics.bounded_matcher import matcher, same_shape
+from crystalsweep.metrics.overlap import FEWEST, by_shape, may_overlap
 from crystalsweep.metrics.reduced_cell import MATCHER_ERRORS, Comparable
 from crystalsweep.metrics.settings import MatcherTolerances, StructureRules
 from crystalsweep.metrics.similarity import minimum_image
@@ -121,10 +122,11 @@ def largest_gaps(known: Sequence[Comparable], crystal: Crystal) -> NDArray[np.fl
 
 
 def _possible(known: Sequence[Comparable], new: Comparable, tolerances: MatcherTolerances) -> NDArray[np.bool_]:
-    """Return (R,) False where the two are surely different, by the sizes of their reduced cells.
+    """Return (R,) False where the two are surely different, by their reduced cells.
 
     A mapping takes vectors of the known lattice to the new cell's edges, each at most 1 + ltol times as long, and the
-    edges of the known reduced cell are the shortest independent vectors there are.
+    edges of the known reduced cell are the shortest independent vectors there are. Where many cells have one shape,
+    `overlap` looks at their atoms.
     """
     if new.obstacle:
         return np.ones(len(known), dtype=bool)
@@ -132,7 +134,13 @@ def _possible(known: Sequence[Comparable], new: Comparable, tolerances: MatcherT
     sites = np.array([len(new.reduced) if other.reduced is None else len(other.reduced) for other in known])
     longest = (1 + tolerances.ltol) * _SLACK * new.lengths
     too_long = (np.stack([other.lengths for other in known]) > longest).any(axis=1)  # NaN is not: it is not known
-    return (sites == len(new.reduced)) & ~too_long
+    possible = (sites == len(new.reduced)) & ~too_long
+    rest = [i for i in np.flatnonzero(possible).tolist() if known[i].reduced is not None]
+    cells = [cell for i in rest if (cell := known[i].reduced) is not None]
+    for group in by_shape(cells) if len(rest) >= FEWEST else []:
+        if len(group) >= FEWEST:
+            possible[np.array(rest)[group]] = may_overlap([cells[i] for i in group], new.reduced, tolerances)
+    return possible
 
 
 def _fits(known: Comparable, new: Comparable, tolerances: MatcherTolerances) -> tuple[bool, str]:

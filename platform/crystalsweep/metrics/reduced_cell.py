@@ -31,8 +31,8 @@ LARGEST_READ = 5_000
 LARGEST = 3_000
 """Atoms of the largest reduced cell that is compared: two of them that differ take 2 s."""
 
-DIVISIONS = 50_000_000
-"""Ways to divide a cell, times atoms of its rarest species, that pymatgen may try: 10 s."""
+DIVISIONS = 100_000_000
+"""Ways to divide a cell, times atoms of its rarest species, that pymatgen may try: a minute if none of them does."""
 
 ELONGATED = 200_000
 """Lattice points within 1.3 longest vectors, which the matcher enumerates: 1 s. A cell of 3 Å × 3 Å × 400 Å has
