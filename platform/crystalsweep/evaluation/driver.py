@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from crystalsweep.data import DataError, fingerprint, read
+from crystalsweep.data import DataError, fingerprint, read, told_of
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, normalised, read_inputs
 from crystalsweep.evaluation.models import EvaluatedModel, allowed_name, find_model, reference_rows
@@ -93,11 +93,12 @@ def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Evaluation]:
     if chosen := [key for key, asked in filters.items() if asked]:
         raise ValueError(f"{', '.join(chosen)} go with --checkpoint: every crystal of --structures is scored")
     inputs = read_inputs(reference, "all", reference, settings)
-    paired_with = read_inputs(originals, "all", None, settings).parents if originals else inputs.parents
+    paired = read_inputs(originals, "all", None, settings) if originals else inputs
     reading = read(structures, progress=True)
+    own = told_of(str(structures), reading.crystals, [], reading.notes)  # what could not be read is counted as failed
     if not reading.n_rows:
         raise DataError(f"{structures}: no rows; give a file or folder with crystals")
-    submissions = pair(reading.crystals, reading.rejects, {crystal.id: crystal for crystal in paired_with})
+    submissions = pair(reading.crystals, reading.rejects, {crystal.id: crystal for crystal in paired.parents})
     energies = _energies(settings, inputs, machine)
     data = inputs.record() | {
         "source": str(structures),
@@ -107,6 +108,7 @@ def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Evaluation]:
         "with_original": sum(each.original is not None for each in submissions),
         "unreadable": len(reading.rejects),
         "originals": originals or reference,
+        "told": list(dict.fromkeys((*own, *paired.told, *inputs.told))),
     }
     title = allowed_name(asked.name or structures.stem)
     request = _request("structures", title, {"structures": str(structures)}, data, settings)

@@ -161,7 +161,7 @@ def present(folder: Path, outcome: Evaluation, tables: Tables, true_crystals: Se
 def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
     """Return what a reader must know of the crystals: whether the training set is known, and holds what is
     evaluated."""
-    told = []
+    told = list(data.get("told", []))
     if data.get("counts_from") == "evaluated crystals":
         told.append(
             "No training crystals are known (--reference): nothing is said about novelty, and the most common element "

@@ -1,12 +1,14 @@
 """Extended XYZ: frames of `N`, a comment line with `Lattice="…" Properties=…`, and N lines of atoms.
 
-Read here rather than by a library, so that one broken frame does not stop the reading of the others. Numbers in the
-comment line become labels; the id is its `material_id` or `id`.
+Read here rather than by a library, so that one broken frame does not stop the reading of the others. Keys of
+the comment line that hold numbers, in at least half of the frames that have them, are labels; the id is its
+`material_id` or `id`.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem, unknown_symbols
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import ID_COLUMNS, Reader, SourceRow, admit
+from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Numbered, Reader, SourceRow, admit
 from crystalsweep.data.readers._numbers import is_number, to_number
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.elements import atomic_number, element_symbol
@@ -56,14 +58,22 @@ class ExtxyzReader(Reader):
         lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
         if not any(line.strip() for line in lines):
             raise DataError(f"{path}: no frames in this file; export it again")
-        for number, frame in enumerate(_frames(lines), start=1):
-            row_id = f"{path.stem}-{number}"
+        numbered, frames = Numbered(path), list(_frames(lines))
+        infos = [{} if isinstance(frame, Problem) else _info(frame[0]) for frame in frames]
+        labels = _label_names(infos)
+        for number, (frame, info) in enumerate(zip(frames, infos, strict=True), start=1):
+            where = f"{path.name} frame {number}"
             if isinstance(frame, Problem):
-                yield SourceRow(f"{path.name} frame {number}", row_id, frame)
+                yield SourceRow(where, numbered[number], frame)
                 continue
-            info = _info(frame[0])
-            row_id = next((info[name] for name in ID_COLUMNS if name in info), row_id)
-            yield SourceRow(f"{path.name} frame {number}", row_id, _outcome(row_id, info, frame[1]))
+            given = next((info[name] for name in ID_COLUMNS if name in info), None)
+            row_id = numbered[number] if given is None else given
+            values = {name: info[name] for name in labels if name in info}
+            notes = [f"{name} is no number there, and missing" for name in values if not is_number(values[name])]
+            notes += [Numbered.NOTE] if given is None else []
+            found = {name: to_number(value) for name, value in values.items() if is_number(value)}
+            outcome = _outcome(row_id, info, frame[1], found) if row_id else MISSING_ID
+            yield SourceRow(where, row_id, outcome, tuple(notes))
 
 
 def _frames(lines: list[str]) -> Iterator[_Frame]:
@@ -115,7 +125,7 @@ def _not_periodic(pbc: str) -> bool:
     return len(words) not in (1, 3) or not all(_PERIODIC.get(word, False) for word in words)
 
 
-def _outcome(row_id: str, info: dict[str, str], lines: list[str]) -> Crystal | Problem:
+def _outcome(row_id: str, info: dict[str, str], lines: list[str], labels: dict[str, float]) -> Crystal | Problem:
     named = {key.lower(): value for key, value in info.items()}
     if "lattice" not in named:
         return Problem("no lattice", "", 'add Lattice="ax ay az bx by bz cx cy cz" to the comment line')
@@ -129,7 +139,7 @@ def _outcome(row_id: str, info: dict[str, str], lines: list[str]) -> Crystal | P
         return Problem(BROKEN, f"{type(error).__name__}: {error}", "check Lattice, Properties and the lines of atoms")
     if problem := unknown_symbols(symbols):
         return problem
-    return admit(row_id, [atomic_number(s) for s in symbols], lattice, _fractional(cart, lattice), _labels(info))
+    return admit(row_id, [atomic_number(s) for s in symbols], lattice, _fractional(cart, lattice), labels)
 
 
 def _columns(properties: str) -> dict[str, slice]:
@@ -162,6 +172,8 @@ def _fractional(cart: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDAr
         return np.full_like(cart, np.nan)
 
 
-def _labels(info: dict[str, str]) -> dict[str, float]:
-    """Return the pairs whose value is a number; text, flags and vectors are no labels."""
-    return {key: to_number(value) for key, value in info.items() if key.lower() not in RESERVED and is_number(value)}
+def _label_names(infos: list[dict[str, str]]) -> list[str]:
+    """Return the keys of labels: those whose values are numbers in at least half of the frames that have them."""
+    numbers = Counter(key for info in infos for key, value in info.items() if is_number(value))
+    there = Counter(key for info in infos for key in info if key.lower() not in RESERVED)
+    return [key for key, frames in there.items() if numbers[key] and 2 * numbers[key] >= frames]

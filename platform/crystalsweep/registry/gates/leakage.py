@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from crystalsweep.data import load_data
+from crystalsweep.data import load_data, told_of
 from crystalsweep.metrics.duplicates import find, repeats, unscorable
 from crystalsweep.metrics.reduced_cell import Comparable
 from crystalsweep.metrics.settings import MetricConfig
@@ -34,6 +34,8 @@ class Ancestor:
     """What it is called, as `gan on bundled`."""
     train: Sequence[Crystal]
     val: Sequence[Crystal]
+    read: Sequence[str] = ()
+    """What a reader must know of how they were read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,8 @@ def leakage(trainings: Sequence[Ancestor], unknown: Sequence[str], judged_by: Se
     for training in trainings:
         checks.append(_check(f"suite and {training.told}", training.train, judged_by))
         checks.append(_check(f"validation and {training.told}", training.train, training.val))
-    return Gate(name="leakage", title="Leakage", checks=checks, notes=[_HOW])
+    read = dict.fromkeys(line for training in trainings for line in training.read)
+    return Gate(name="leakage", title="Leakage", checks=checks, notes=[_HOW, *read])
 
 
 def _check(title: str, train: Sequence[Crystal], held_out: Sequence[Crystal]) -> Check:
@@ -159,7 +162,8 @@ def trainings_of(lineage: Sequence[Mapping[str, str]], sources: Sequence[str]) -
         elif (key := (each["data_sha256"], each["split_sha256"])) in known:
             source, data = known[key]
             told = f"the training crystals of {source}"
-            found[told] = Ancestor(told=told, train=data.train, val=data.val)
+            read = told_of(source, data.crystals, data.rejects, data.notes)
+            found[told] = Ancestor(told=told, train=data.train, val=data.val, read=read)
         elif any(data_sha256 == each["data_sha256"] for data_sha256, _ in known):
             unknown.append(
                 f"{each['stage']} was trained on data {each['data_sha256'][:12]} under another split "
