@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crystalsweep.data.checks import Problem, unknown_symbols
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import ID_COLUMNS, Reader, SourceRow, admit
-from crystalsweep.data.readers._numbers import is_number, to_number
+from crystalsweep.data.readers._numbers import is_number, to_number, to_whole, words_of
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.elements import atomic_number, element_symbol
 
@@ -26,7 +26,7 @@ DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
 RESERVED = {"lattice", "properties", "pbc", *ID_COLUMNS}
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_PAIR = re.compile(rf"({_QUOTED}|[^\s=\"]+)\s*=\s*({_QUOTED}|\[[^\]]*\]|\{{[^}}]*\}}|\S+)")
+_PAIR = re.compile(rf"({_QUOTED}|[^\s=\"]+)\s*=\s*({_QUOTED}|\[[^\]]*\]|\{{[^}}]*\}}|\S+)", re.ASCII)
 _COUNT = re.compile(r"\s*\d{1,9}\s*$", re.ASCII)
 
 _PERIODIC = {"t": True, "true": True, "1": True, "f": False, "false": False, "0": False}
@@ -122,7 +122,7 @@ def _outcome(row_id: str, info: dict[str, str], lines: list[str]) -> Crystal | P
     if _not_periodic(named.get("pbc", "T T T")):
         return Problem("not periodic", f"pbc={named['pbc']!r}", "only crystals, periodic in three directions, are read")
     try:
-        lattice = np.array([to_number(word) for word in named["lattice"].split()]).reshape(3, 3)
+        lattice = np.array([to_number(word) for word in words_of(named["lattice"])]).reshape(3, 3)
         columns = _columns(named.get("properties", DEFAULT_PROPERTIES))
         symbols, cart = _atoms(lines, columns)
     except (ValueError, KeyError, IndexError) as error:
@@ -139,17 +139,17 @@ def _columns(properties: str) -> dict[str, slice]:
     start = 0
     while triple := list(islice(fields, 3)):
         name, _, width = triple
-        columns[name] = slice(start, start := start + int(width))
+        columns[name] = slice(start, start := start + to_whole(width))
     return columns
 
 
 def _atoms(lines: list[str], columns: dict[str, slice]) -> tuple[list[str], NDArray[np.float64]]:
     """Return symbols, also of atomic numbers (`Z:I:1`), and (N, 3) Cartesian coordinates, Å."""
-    cells = [line.split() for line in lines]
+    cells = [words_of(line) for line in lines]
     if "species" in columns:
         symbols = [cell[columns["species"].start] for cell in cells]
     else:
-        symbols = [element_symbol(int(cell[columns["Z"].start])) for cell in cells]
+        symbols = [element_symbol(to_whole(cell[columns["Z"].start])) for cell in cells]
     cart = [[to_number(word) for word in cell[columns["pos"]]] for cell in cells]
     return symbols, np.array(cart, dtype=np.float64).reshape(-1, 3)
 
