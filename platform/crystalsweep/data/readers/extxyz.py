@@ -23,6 +23,7 @@ from crystalsweep.structures.elements import atomic_number, element_symbol
 
 BROKEN = "broken frame"
 DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
+NINE_NUMBERS = 'Lattice="ax ay az bx by bz cx cy cz"'
 RESERVED = {"lattice", "properties", "pbc", *ID_COLUMNS}
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -118,9 +119,12 @@ def _not_periodic(pbc: str) -> bool:
 def _outcome(row_id: str, info: dict[str, str], lines: list[str]) -> Crystal | Problem:
     named = {key.lower(): value for key, value in info.items()}
     if "lattice" not in named:
-        return Problem("no lattice", "", 'add Lattice="ax ay az bx by bz cx cy cz" to the comment line')
+        return Problem("no lattice", "", f"add {NINE_NUMBERS} to the comment line")
     if _not_periodic(named.get("pbc", "T T T")):
         return Problem("not periodic", f"pbc={named['pbc']!r}", "only crystals, periodic in three directions, are read")
+    if named["lattice"].lstrip().startswith(("[", "{")):
+        detail = f"Lattice={named['lattice'][:40]}: nested lattices, and others in brackets, are not read"
+        return Problem("lattice in brackets", detail, f"write nine numbers in quotes, vector by vector: {NINE_NUMBERS}")
     try:
         lattice = np.array([to_number(word) for word in words_of(named["lattice"])]).reshape(3, 3)
         columns = _columns(named.get("properties", DEFAULT_PROPERTIES))
