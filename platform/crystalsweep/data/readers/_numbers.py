@@ -27,16 +27,18 @@ def is_number(text: str) -> bool:
 
 def to_number(text: str) -> float:
     """Return the number that a text is. Raises `ValueError` for anything else."""
-    if not is_number(text):
+    plain = _with_minus(text)
+    if not _NUMBER.fullmatch(plain):
         raise ValueError(f"{text!r} is no number")
-    return float(_with_minus(text).lower().replace("d", "e"))
+    return float(plain.lower().replace("d", "e"))
 
 
 def to_whole(text: str) -> int:
     """Return the whole number that a text is. Raises `ValueError` for anything else."""
-    if not _WHOLE.fullmatch(_with_minus(text)):
+    plain = _with_minus(text)
+    if not _WHOLE.fullmatch(plain):
         raise ValueError(f"{text!r} is no whole number")
-    return int(_with_minus(text))
+    return int(plain)
 
 
 def to_cif_number(text: str) -> float:
