@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,15 @@ class SourceRow(NamedTuple):
     outcome: Crystal | Problem
     notes: tuple[str, ...] = ()
     """What a user must know of how a row was read, in the same words for every row of which it is true."""
+
+
+_ISOTOPES = {"D": "deuterium (D)", "T": "tritium (T)"}
+
+
+def isotope_notes(symbols: Iterable[str]) -> tuple[str, ...]:
+    """Return a note for each isotope among symbols or labels, which becomes its element."""
+    letters = {symbol.strip().rstrip("0123456789+-").upper() for symbol in symbols}
+    return tuple(f"{name} is read as hydrogen" for symbol, name in _ISOTOPES.items() if symbol in letters)
 
 
 class Numbered:

@@ -13,7 +13,7 @@ from pathlib import Path
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Numbered, Reader, SourceRow
-from crystalsweep.data.readers._cif import crystal_from_cif
+from crystalsweep.data.readers._cif import read_cif
 from crystalsweep.data.readers._numbers import is_number, to_number
 from crystalsweep.structures.crystal import Crystal
 
@@ -50,7 +50,8 @@ class CsvCifReader(Reader):
             notes = [f"{name} is no number there, and missing" for name, value in values.items() if value is None]
             notes += [Numbered.NOTE] if id_column is None else []
             given = {name: value for name, value in values.items() if value is not None}
-            yield SourceRow(f"{path.name} row {number}", row_id, _outcome(record, row_id, given), tuple(notes))
+            outcome, how = _outcome(record, row_id, given)
+            yield SourceRow(f"{path.name} row {number}", row_id, outcome, (*notes, *how))
 
 
 def _records(path: Path) -> tuple[list[str], list[_Record]]:
@@ -71,12 +72,13 @@ def _records(path: Path) -> tuple[list[str], list[_Record]]:
     return columns, records
 
 
-def _outcome(record: _Record, row_id: str, labels: dict[str, float]) -> Crystal | Problem:
+def _outcome(record: _Record, row_id: str, labels: dict[str, float]) -> tuple[Crystal | Problem, tuple[str, ...]]:
+    """Return the crystal of a row, or why it is none, and notes on how it was read."""
     if not row_id:
-        return MISSING_ID
+        return MISSING_ID, ()
     if None in record:
-        return Problem("more cells than columns", "", "quote cells that hold commas or line breaks")
-    return crystal_from_cif(record["cif"] or "", row_id, labels)
+        return Problem("more cells than columns", "", "quote cells that hold commas or line breaks"), ()
+    return read_cif(record["cif"] or "", row_id, labels)
 
 
 def _number(cell: str | None) -> float | None:
