@@ -22,7 +22,7 @@ from crystalsweep.evaluation.protocol import blocks
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.results import finish_evaluation, whole_table_columns
 from crystalsweep.evaluation.run import ROWS, open_folder, run_evaluation
-from crystalsweep.evaluation.scoring import Protocol, crystal_systems, energy_sample
+from crystalsweep.evaluation.scoring import MODEL, Protocol, crystal_systems, energy_sample
 from crystalsweep.evaluation.settings import EvaluationSettings, versions
 from crystalsweep.evaluation.spread import Task
 from crystalsweep.evaluation.submitted import SubmissionTask, pair, parts_of
@@ -151,16 +151,17 @@ def _carry_out(
     workers = machine.for_crystals(sum(sizes))
     gpu = workers > 1 and machine.torch_device.startswith("cuda")
     tables = run_evaluation(make_task(), parts, sizes, folder, workers=workers, gpu=gpu)
+    doubts = energies.doubts(tables[MODEL], true_crystals) if energies else []
     outcome = finish_evaluation(
         folder,
-        whole_table_columns(tables, settings.metrics, true_crystals),
+        whole_table_columns(tables, settings.metrics, true_crystals, with_sun=not doubts),
         name=request["name"],
         kind=request["kind"],
         model=request["model"],
         data=request["data"],
         settings=settings,
         true_crystals=true_crystals,
-        energies=energies.record() if energies else {},
+        energies=energies.record() | {"doubts": doubts} if energies else {},
     )
     shutil.rmtree(folder / ROWS)
     return outcome

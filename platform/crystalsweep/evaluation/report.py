@@ -142,6 +142,7 @@ def _novelty(outcome: Evaluation, titles: Mapping[str, str]) -> list[Table]:
         "that no test could tell from another, in neither. Energies (eV/atom): a sample; ΔE where the composition was "
         "restored."
     )
+    note = "\n".join([note, *outcome.energies.get("doubts", [])])
     return [
         Table(title="New crystals and energies", heads=["", *(titles[name] for name in shown)], rows=rows, note=note)
     ]
@@ -233,7 +234,7 @@ def _distributions(outcome: Evaluation) -> list[Table]:
 def _energy(outcome: Evaluation) -> list[Table]:
     if not outcome.energies:
         return []
-    rows = [TableRow(cells=[name, str(value)]) for name, value in outcome.energies.items()]
+    rows = [TableRow(cells=[name, str(value)]) for name, value in outcome.energies.items() if name != "doubts"]
     return [Table(heads=["", ""], rows=rows)]
 
 

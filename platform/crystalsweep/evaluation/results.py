@@ -49,7 +49,9 @@ BOTH_READINGS = ", all atoms"
 """What is added to a model's name for its crystals with visible species predicted too; tables show it, plots do not."""
 
 
-def whole_table_columns(tables: Tables, settings: MetricConfig, parents: Sequence[Crystal]) -> Tables:
+def whole_table_columns(
+    tables: Tables, settings: MetricConfig, parents: Sequence[Crystal], *, with_sun: bool = True
+) -> Tables:
     """Return the tables with `unique` and `sun`, which depend on other rows too; references only where it means
     something."""
     model = tables[MODEL]
@@ -60,7 +62,8 @@ def whole_table_columns(tables: Tables, settings: MetricConfig, parents: Sequenc
     made = {}
     for name, crystals in asked.items():
         table = tables[name].assign(**unique_within_conditions(tables[name], crystals, settings.duplicate))
-        made[name] = table.assign(**_sun(table, crystals, settings)) if "e_above_hull" in table else table
+        asked_for = with_sun and "e_above_hull" in table
+        made[name] = table.assign(**_sun(table, crystals, settings)) if asked_for else table
     return tables | made
 
 
@@ -140,7 +143,7 @@ def finish_evaluation(
         distributions=_distributions(own, true_crystals),
         replacement=_replacement(own),
         energies=plain(energies),
-        flags={row: found for row, found in ({"data": _about(data, tables, kind)} | flags(shown)).items() if found},
+        flags=_flags(data, tables, kind, energies.get("doubts", [])) | _found(flags(shown)),
         failures=reasons(own),
     )
     write_whole(folder / METRICS_FILE, outcome.model_dump_json(indent=1) + "\n")
@@ -158,6 +161,14 @@ def present(folder: Path, outcome: Evaluation, tables: Tables, true_crystals: Se
     write_report(outcome, _verdicts(tables, outcome.name), pictures, folder)
 
 
+def _flags(data: Mapping[str, Any], tables: Tables, kind: str, doubts: list[str]) -> dict[str, list[str]]:
+    return _found({"data": _about(data, tables, kind), "energies": doubts})
+
+
+def _found(flags_of: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {name: sentences for name, sentences in flags_of.items() if sentences}
+
+
 def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
     """Return what a reader must know of the crystals: whether the training set is known, and holds what is
     evaluated."""
@@ -166,6 +177,11 @@ def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
         told.append(
             "No training crystals are known (--reference): nothing is said about novelty, and the most common element "
             "and the frequencies are those of the evaluated crystals."
+        )
+    if data.get("reference_rejected_rows"):
+        told.append(
+            f"Novelty is against the {data['reference_crystals']:,} reference crystals that could be read; "
+            f"{data['reference_rejected_rows']:,} more rows could not."
         )
     if data.get("reference_is_training_set") is False:
         told.append(

@@ -150,7 +150,7 @@ class SubmissionTask:
         read = np.array([each.generated is not None for each in part])
         for name in _PAIRED:
             table[name] = table[name].astype(float).where(known & read)
-        table.loc[known & ~read, list(_FAILED)] = 0.0
+        table.loc[~read & (known | self.with_ceiling), list(_FAILED)] = 0.0  # of an unreadable row no id may be known
         table[["masked_correct", "visible_correct"]] = np.nan  # what was masked is not known
         problems = np.array([each.problem for each in part], dtype=object)
         table["failure"] = table["failure"].where(problems == "", problems)
