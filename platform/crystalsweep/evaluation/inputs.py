@@ -183,8 +183,11 @@ def _filtered(crystals: Sequence[Crystal], settings: EvaluationSettings, named: 
         f"over max_atoms={settings.max_atoms}": len(crystals) - len(fitting),
         "not stable (stable_only)": len(fitting) - len(kept),
     }
+    most = settings.protocol.max_crystals
+    used = len(kept) if most is None else min(len(kept), most)
+    left_out[f"beyond a sample of protocol.max_crystals={most}"] = len(kept) - used
     if not kept:
         filters = f"max_atoms={settings.max_atoms}, stable_only={settings.stable_only}"
         raise DataError(f"{named}: none of its {len(crystals)} crystals passes {filters}; widen them")
     why = ", ".join(f"{n:,} {reason}" for reason, n in left_out.items() if n)
-    return kept, [f"{named}: {len(kept):,} of {len(crystals):,} crystals evaluated: {why}"] if why else []
+    return kept, [f"{named}: {used:,} of {len(crystals):,} crystals evaluated: {why}"] if why else []

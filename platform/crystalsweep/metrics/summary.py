@@ -49,9 +49,15 @@ class Metric:
     undecided: str = ""
     """Column that says why nothing could decide a row's value, which is then NaN; empty where it is decided."""
 
+    def undecided_rows(self, table: pd.DataFrame) -> np.ndarray:
+        """Return (n,) True where nothing could decide a row's value."""
+        if self.undecided not in table:
+            return np.zeros(len(table), dtype=bool)
+        return np.asarray(table[self.undecided].fillna("") != "", dtype=bool)
+
     def undecided_in(self, table: pd.DataFrame) -> int:
         """Count the rows of a table that nothing could decide; they are in neither the mean nor its n."""
-        return int((table[self.undecided].fillna("") != "").sum()) if self.undecided in table else 0
+        return int(self.undecided_rows(table).sum())
 
     def over(self, table: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) -> Interval:
         """Return the metric's mean over a table, with an interval over the column `parent`."""
