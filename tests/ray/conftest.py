@@ -28,8 +28,8 @@ class Sweep:
     process: subprocess.Popen[str]
     log: Path
 
-    def wait(self) -> int:
-        return self.process.wait(PATIENCE)
+    def wait(self, patience: float = PATIENCE) -> int:
+        return self.process.wait(patience)
 
     @property
     def output(self) -> str:

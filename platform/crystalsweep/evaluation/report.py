@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,12 @@ def _headline(outcome: Evaluation, verdicts: pd.DataFrame) -> Section:
     shown = headline_metrics(outcome)
     rows = [
         TableRow(
-            cells=[name, *(_cell(found.get(metric)) for metric in shown)],
+            cells=[name, f"{most_rows(found.values()):,}", *(_cell(found.get(metric), found) for metric in shown)],
             highlighted=name == outcome.name,
         )
         for name, found in outcome.rows.items()
     ]
-    first = Table(heads=["", *(titles[name] for name in shown)], rows=rows, note=_reading(outcome))
+    first = Table(heads=["", "n", *(titles[name] for name in shown)], rows=rows, note=_reading(outcome))
     tables = [first, *_novelty(outcome, titles)]
     if len(verdicts):
         tables.append(_verdicts(verdicts, titles))
@@ -137,9 +137,9 @@ def _novelty(outcome: Evaluation, titles: Mapping[str, str]) -> list[Table]:
         if any(metric in found for metric in shown)
     ]
     note = (
-        "Uniqueness and novelty: StructureMatcher with pymatgen's defaults, within one mask type and sigma, and "
-        f"against the reference: {_against(outcome.data)}. n: the crystals that a mean rests on; undecided are those "
-        "that no test could tell from another, in neither. Energies (eV/atom): a sample; ΔE where the composition was "
+        "Uniqueness and novelty: StructureMatcher with pymatgen's defaults, unique within one mask type and sigma, "
+        f"{_against(outcome.data)}. n: the crystals that a mean rests on; those that no test could tell from another "
+        "are undecided, and not among them. Energies (eV/atom): a sample; ΔE where the composition was "
         "restored."
     )
     note = "\n".join([note, *outcome.energies.get("doubts", [])])
@@ -312,8 +312,17 @@ def _definitions(outcome: Evaluation) -> Table:
 _UNDEFINED = {"mean": None, "low": None, "high": None}
 
 
-def _cell(figure: Figure | None) -> Any:
-    return figure.model_dump() if figure else _UNDEFINED
+def most_rows(figures: Iterable[Figure | None]) -> int:
+    """Return the n of a row: that of most figures, which some rest on fewer than."""
+    return max((figure.n for figure in figures if figure), default=0)
+
+
+def _cell(figure: Figure | None, row: Mapping[str, Figure] | None = None) -> Any:
+    """Return a figure for the page; its n is left out where the row has it already."""
+    if figure is None:
+        return _UNDEFINED
+    repeated = row is not None and figure.n == most_rows(row.values())
+    return figure.model_dump() | ({"n": None} if repeated else {})
 
 
 def _of(distance: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from crystalsweep.evaluation.outcome import Evaluation, Figure
-from crystalsweep.evaluation.report import headline_metrics, metric_titles
+from crystalsweep.evaluation.report import headline_metrics, metric_titles, most_rows
 from crystalsweep.pages.text import with_interval
 
 
@@ -24,7 +24,7 @@ def headline_text(outcome: Evaluation) -> str:
 
 def _row(name: str, figures: Sequence[Figure | None]) -> list[str]:
     """Return a row with its n, which cells repeat only where theirs is another."""
-    n = max((figure.n for figure in figures if figure), default=0)
+    n = most_rows(figures)
     return [name, f"{n:,}", *(shown_figure(figure, row_n=n) for figure in figures)]
 
 
