@@ -397,6 +397,8 @@ def _notes_on_what_is_compared(metric: Metric, ranking: _Ranking) -> list[str]:
     whole = [table for each in ranking.tables.values() for table in each]
     if metric.name != "score" and any(metric.values(table).isna().any() for table in whole):
         notes.append(f"{metric.title}: pairs are compared over the crystals for which both define it.")
+    if undecided := sum(map(metric.undecided_in, whole)):
+        notes.append(f"{metric.title}: {undecided:,} rows of all runs are undecided, and in no mean.")
     if len(code := {entry.code for entry in ranking.entries} - {""}) > 1:
         notes.append(f"Trained and validated by {len(code)} versions of the code.")
     return notes
