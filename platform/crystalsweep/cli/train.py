@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from crystalsweep.artifacts.places import checkpoint_folder, default_storage
+from crystalsweep.artifacts.places import checkpoint_folder, default_storage, require_writable
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.config import leaves, override, setting_path
 from crystalsweep.inference.locate import locate as find
@@ -135,6 +135,7 @@ def _train(
             click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
         return
     folder = (out or Path("runs") / stage).resolve()
+    require_writable(folder, "give another folder with --out")
     _require_backbone(config, settings, given)
     if init_backbone:
         given["backbone"] = init_backbone.resolve()
