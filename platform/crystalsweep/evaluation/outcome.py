@@ -28,6 +28,7 @@ from crystalsweep.metrics.summary import (
     energetic,
     ranking_score,
 )
+from crystalsweep.mistakes import mistakes
 
 METRICS_FORMAT = 1
 METRICS_FILE = "metrics.json"
@@ -182,9 +183,9 @@ def read_outcome(folder: Path) -> Evaluation:
     file = folder / METRICS_FILE
     if not file.exists():
         raise ValueError(f"{folder} holds no {METRICS_FILE}: give the folder of a finished `crystalsweep evaluate`")
+    content = file.read_text(encoding="utf-8")
     try:
-        return Evaluation.model_validate_json(file.read_text(encoding="utf-8"))
+        return Evaluation.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{file}: not of format {METRICS_FORMAT} ({where}: {first['msg']}); evaluate again") from error
+        why = mistakes(error, Evaluation, content)
+        raise ValueError(f"{file}: not of format {METRICS_FORMAT} ({why}); evaluate again") from error
