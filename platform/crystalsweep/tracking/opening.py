@@ -51,7 +51,7 @@ def require_reachable(uri: str) -> None:
     """Raise `ValueError` with the remedy where nothing listens at the address of a server or database, or a SQLite
     file is none or cannot be made. Imports no MLflow, and makes nothing."""
     if file := sqlite_file(uri):
-        _require_sqlite(file)
+        _require_sqlite(file, uri)
         return
     address = urlsplit(uri)
     scheme = address.scheme.partition("+")[0]
@@ -62,9 +62,10 @@ def require_reachable(uri: str) -> None:
     require_listening(address.hostname, address.port or _PORTS[scheme], f"no MLflow server answers at {uri}", REMEDY)
 
 
-def _require_sqlite(file: Path) -> None:
+def _require_sqlite(file: Path, uri: str) -> None:
     if not file.exists():
-        require_writable(file.parent, "correct --tracking-uri, --storage or MLFLOW_TRACKING_URI")
+        remedy = "correct --tracking-uri, --storage or MLFLOW_TRACKING_URI"
+        require_writable(file.parent, f"it is to hold the MLflow store {uri}; {remedy}")
         return
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=_BUSY_S)) as database:
