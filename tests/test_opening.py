@@ -253,3 +253,16 @@ def test_a_sweep_tells_its_deleted_experiment_before_it_starts_ray(
     assert ran.exit_code == 1
     assert ran.output.splitlines()[-1].startswith("Error: the MLflow experiment 'gan_noise' was deleted: bring it back")
     assert "Traceback" not in ran.output
+
+
+def test_training_on_several_workers_tells_that_ray_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{100 * 'a'}")
+    options = ["--preset", "smoke", "--workers", "2", "--out", str(tmp_path / "run")]
+    ran = CliRunner().invoke(main, ["train", "pretrain", *options], catch_exceptions=False)
+    assert ran.exit_code == 1
+    assert ran.output.startswith("Error: RAY_TMPDIR is /tmp/aaa")
+    assert ran.output.count("\n") == 1
+    assert not list(tmp_path.iterdir())

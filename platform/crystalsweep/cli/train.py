@@ -212,10 +212,12 @@ def _on_ray(
     device: str | None,
     workers: int,
 ) -> Path:
+    from crystalsweep.artifacts.addresses import ray_address
+
+    address = ray_address()  # told before anything heavy is imported
     import ray
     import torch
 
-    from crystalsweep.artifacts.addresses import ray_address
     from crystalsweep.data import absolute_source
     from crystalsweep.training.cluster import EpochRecorder, explaining, trainer
     from crystalsweep.training.job import Resources, job_for
@@ -231,7 +233,7 @@ def _on_ray(
         raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     mend(folder, store.history())
-    ray.init(ray_address(), log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    ray.init(address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     try:
         refusal.unlink(missing_ok=True)
         resources = Resources(workers=workers, gpus_per_worker=gpus)
