@@ -23,16 +23,16 @@ def session(folder: Path, *, resume: bool = False) -> LocalSession:
 
 
 def test_a_line_lost_between_checkpoint_and_metrics_is_written_on_resuming(tmp_path: Path) -> None:
-    train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path))
+    train_here("pretrain", SMOKE, load_data("bundled"), {}, session(tmp_path))
     metrics = tmp_path / "metrics.jsonl"
     whole = metrics.read_bytes()
     metrics.write_bytes(whole.splitlines(keepends=True)[0])
-    train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path, resume=True))
+    train_here("pretrain", SMOKE, load_data("bundled"), {}, session(tmp_path, resume=True))
     assert metrics.read_bytes() == whole
 
 
 def test_another_split_of_the_same_data_is_refused(tmp_path: Path) -> None:
-    train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path))
+    train_here("pretrain", SMOKE, load_data("bundled"), {}, session(tmp_path))
     resumed = session(tmp_path, resume=True)
     stage = stage_builder("pretrain")(SMOKE, replace(load_data("bundled"), split_sha256="other"), resumed, {})
     with pytest.raises(ValueError, match="other stage or data"):
@@ -40,10 +40,10 @@ def test_another_split_of_the_same_data_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_of_the_other_kind_is_refused(tmp_path: Path) -> None:
-    train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path))
+    train_here("pretrain", SMOKE, load_data("bundled"), {}, session(tmp_path))
     (tmp_path / "checkpoint").rename(tmp_path / "epoch_00002")
     with pytest.raises(ValueError, match="trained on Ray"):
-        train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path, resume=True))
+        train_here("pretrain", SMOKE, load_data("bundled"), {}, session(tmp_path, resume=True))
 
 
 def test_more_workers_than_crystals_per_step_are_refused(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_more_workers_than_crystals_per_step_are_refused(tmp_path: Path) -> None
 
 
 def test_another_backbone_than_the_checkpoint_is_refused_on_the_command_line(tmp_path: Path) -> None:
-    train_here("pretrain", SMOKE, "bundled", {}, session(tmp_path / "g"))
+    train_here("pretrain", SMOKE, load_data("bundled"), {}, session(tmp_path / "g"))
     asked = ["finetune", "--preset", "smoke", "--generator", str(tmp_path / "g"), "--out", str(tmp_path / "d")]
     refused = CliRunner().invoke(train, [*asked, "--set", "backbone.width=99"])
     assert refused.exit_code == 1

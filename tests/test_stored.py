@@ -49,7 +49,7 @@ def untimed(rows: list[dict[str, float]]) -> list[str]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the same run by `LocalSession`."""
     folder = tmp_path_factory.mktemp("alone")
-    train_here("pretrain", SMOKE, "bundled", {}, LocalSession(folder, device="cpu", progress=False))
+    train_here("pretrain", SMOKE, load_data("bundled"), {}, LocalSession(folder, device="cpu", progress=False))
     return folder
 
 

@@ -278,7 +278,7 @@ def test_unlabelled_data_name_the_label_and_the_switch(stage: str, data: DataSet
 
 
 def test_classifier_without_labels_names_the_label(data: DataSet, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="none of 16 crystals has an e_above_hull label"):
+    with pytest.raises(ValueError, match="none of the 16 train crystals has an e_above_hull label"):
         trained("finetune", tmp_path, replace(data, train=unlabelled(data.train)))
 
 

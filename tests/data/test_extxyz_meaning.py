@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 
 from crystalsweep.data import Reading, read
 from crystalsweep.data.writing import write
@@ -113,3 +115,46 @@ def test_ids_and_labels_survive_a_round_trip(tmp_path: Path, suffix: str) -> Non
     reading = read(tmp_path / f"x{suffix}")
     assert (ids(reading), reading.rejects) == (names, [])
     assert [crystal.labels for crystal in reading.crystals] == [crystal.labels for crystal in labelled]
+
+
+@pytest.mark.parametrize(
+    "lattice",
+    [
+        '"[[4, 1, 0], [0, 4, 0], [0, 0, 4]]"',
+        "[[4,1,0],[0,4,0],[0,0,4]]",
+        "[ [4, 1, 0], [0, 4, 0] , [0, 0, 4] ]",
+        "[4, 1, 0, 0, 4, 0, 0, 0, 4]",
+        "{4 1 0 0 4 0 0 0 4}",
+        '" {4 1 0 0 4 0 0 0 4}"',
+    ],
+)
+def test_rows_of_a_nested_lattice_are_its_vectors(tmp_path: Path, lattice: str) -> None:
+    """As libAtoms' description of the format has it; ASE 3.29 reads none of the nested ones."""
+    (crystal, _) = reading_of(tmp_path, frame("a").replace(LATTICE, f"Lattice={lattice}") + frame("b")).crystals
+    assert crystal.lattice.tolist() == [[4, 1, 0], [0, 4, 0], [0, 0, 4]]
+
+
+@pytest.mark.parametrize(
+    "lattice",
+    [
+        '"[[4 1 0] [0 4 0] [0 0 4]]"',
+        "[[4,1],[0,0,4],[0,0,0,4]]",
+        '"[4 1 0 0 4 0 0 0 4}"',
+        "[[4,1,0],[0,4,0]]",
+        "[4,4,4]",
+    ],
+)
+def test_a_lattice_of_another_form_is_refused_with_how_to_write_it(tmp_path: Path, lattice: str) -> None:
+    reading = reading_of(tmp_path, frame("a").replace(LATTICE, f"Lattice={lattice}") + frame("b"))
+    assert ids(reading) == ["b"]
+    (reject,) = reading.rejects
+    assert (reject.where, reject.reason) == ("x.extxyz frame 1", "broken frame")
+
+
+def test_the_nine_numbers_of_a_lattice_are_three_vectors_as_ase_reads_them(tmp_path: Path) -> None:
+    text = frame("a").replace(LATTICE, 'Lattice="4 0.1 0.2 0.3 5 0.4 0.5 0.6 6"')
+    (crystal,) = reading_of(tmp_path, text).crystals
+    atoms = ase.io.read(tmp_path / "x.extxyz")
+    assert isinstance(atoms, Atoms)
+    np.testing.assert_allclose(crystal.lattice, [[4, 0.1, 0.2], [0.3, 5, 0.4], [0.5, 0.6, 6]])
+    np.testing.assert_allclose(crystal.lattice, atoms.cell.array)

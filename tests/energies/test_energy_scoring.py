@@ -103,3 +103,8 @@ def test_sun_asks_for_all_three_and_is_unknown_without_energy_or_reference() -> 
     found = sun(above, [True, True, False, True, True, True], [1, 1, 1, 0, 1, np.nan], stable_below=0.1)
     assert found.tolist()[:4] == [1, 0, 0, 0]
     assert np.isnan(found[4:]).all()
+
+
+def test_sun_is_undecided_only_where_what_is_undecided_matters() -> None:
+    above, unique, novel = [0.0, 0.5, 0.0, 0.0], [np.nan, np.nan, np.nan, 0.0], [1.0, 1.0, 0.0, np.nan]
+    assert np.array_equal(sun(above, unique, novel, stable_below=0.1), [np.nan, 0, 0, 0], equal_nan=True)

@@ -26,6 +26,8 @@ MANY = "generated: {} atoms, more than the limit of 200"
             {"hull: no crystal of Fe2O12": 1, "hull: no crystal of Fe3O4": 1},
         ),
         (["found 3, not 4.", "found 10, not 4."], {"found 3 to 10, not 4.": 2}),
+        (["spglib 2.8.0 … failed", "spglib 2.10.1 … failed"], {"spglib 2.10 to 2.8.0 to 1 … failed": 2}),
+        (["cut …", "cut 5"], {"cut …": 1, "cut 5": 1}),
         (["", None], None),
     ],
 )

@@ -232,3 +232,50 @@ def test_what_no_reader_lets_through_is_a_row_too(crystals: dict[str, list[Cryst
     assert not table["structural_validity"].any()
     assert (table["failure"] != "").tolist() == [True, True, False, True]
     assert (table["matched"] == 0).all() if paired else table["matched"].isna().all()
+
+
+def test_outputs_that_cannot_be_read_have_failed(
+    scored: Scored, data: dict[str, Path], crystals: dict[str, list[Crystal]], tmp_path: Path
+) -> None:
+    """Kind "denominator": half of them broken, with and without an id; the other half is right."""
+    good, broken = crystals["test"][:4], crystals["test"][4:8]
+    write(good, tmp_path / "half.extxyz")
+    frames = [f'1\nLattice="4 0 0 0 4 0 0 0 4" id={crystal.id}\nFe nan 0 0\n' for crystal in broken[:3]]
+    with (tmp_path / "half.extxyz").open("a") as file:
+        file.write("".join([*frames, "2\nno lattice\nFe 0 0 0\nFe 1 1 1\n"]))
+    table, outcome = scored(tmp_path / "half.extxyz", data["test"])
+    figures = outcome.rows[outcome.name]
+    for name in ("match_rate", "compositional_similarity", "uniqueness"):
+        assert (figures[name].mean, figures[name].n) == (0.5, 8), name
+    assert figures["novel_vs_reference"].mean == 0
+    assert table["failure"].str.startswith("not readable").sum() == 4
+
+
+def test_what_no_test_can_tell_stands_beside_the_figures(scored: Scored, tmp_path: Path) -> None:
+    """Kind "not compared is not different": one pair of crystals that no matcher is given."""
+    long = np.diag([3.0, 3.0, 900.0])
+    sites = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
+    known = Crystal.of("known", [11, 17], long, sites)
+    write([known, Crystal.of("else", [11], 4 * np.eye(3), [[0, 0, 0]])], tmp_path / "reference.parquet")
+    made = [Crystal.of("known", [11, 17], long, sites * [1, 1, 0.2]), Crystal.of("new", [12, 8], 4 * np.eye(3), sites)]
+    write(made, tmp_path / "made.parquet")
+    table, outcome = scored(tmp_path / "made.parquet", tmp_path / "reference.parquet")
+    novel = outcome.rows[outcome.name]["novel_vs_reference"]
+    assert (novel.mean, novel.n, novel.undecided) == (1.0, 1, 1)
+    matched = outcome.rows[outcome.name]["match_rate"]
+    assert (matched.mean, matched.n, matched.undecided) == (None, 0, 1)
+    assert "elongated" in table["novel_undecided"][0]
+    assert "1 undecided" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_rejects_of_the_reference_are_told_beside_novelty(
+    scored: Scored, data: dict[str, Path], crystals: dict[str, list[Crystal]], tmp_path: Path
+) -> None:
+    write(crystals["train"], tmp_path / "reference.extxyz")
+    with (tmp_path / "reference.extxyz").open("a") as file:
+        file.write("2\nno lattice\nFe 0 0 0\nFe 1 1 1\n")
+    _, outcome = scored(data["test"], tmp_path / "reference.extxyz")
+    told = " ".join(outcome.flags["data"])
+    assert f"1 of {len(crystals['train']) + 1} rows rejected: no lattice (1)" in told
+    assert f"against the {len(crystals['train'])} reference crystals that could be read; 1 more rows" in told
+    assert "1 more rows could not be read" in (tmp_path / "out" / "report.html").read_text()

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from crystalsweep.data import load_bundled
-from crystalsweep.metrics.duplicates import matcher, structure, unscorable
+from crystalsweep.metrics.bounded_matcher import matcher
+from crystalsweep.metrics.duplicates import unscorable
 from crystalsweep.metrics.matching import MATCH_COLUMNS, match, match_columns
 from crystalsweep.metrics.novelty import Reference
+from crystalsweep.metrics.reduced_cell import structure
 from crystalsweep.metrics.settings import MetricConfig
 from crystalsweep.structures.crystal import Crystal
 
@@ -142,24 +144,31 @@ def impossible() -> dict[str, Crystal]:
 
 
 def large() -> dict[str, Crystal]:
-    crowd = np.random.default_rng(0).random((300, 3))
+    crowd = np.random.default_rng(0).random((4000, 3))
     return {
-        "300 atoms, more than 200": Crystal.of("", [29] * 300, 30 * CUBE, crowd),
+        "4,000 atoms, more than 3,000": Crystal.of("", [29] * 3999 + [30], 40 * CUBE, crowd),
         "cell too elongated": replace(sodium_chloride(), lattice=np.diag([3.0, 3.0, 1000.0])),
     }
 
 
 @pytest.mark.parametrize("reason", large())
-def test_a_large_cell_is_matched_site_by_site_or_not_at_all(reason: str) -> None:
+def test_a_large_cell_is_matched_site_by_site_or_undecided(reason: str) -> None:
+    """Kind 1: what no test could tell is neither a match nor new."""
     crystal = large()[reason]
     shuffled = replace(crystal, frac=(crystal.frac + 0.5 * np.random.default_rng(1).random(crystal.frac.shape)) % 1)
     assert match(crystal, replace(crystal), SETTINGS.match) == (True, 0.0, "")
     assert match(crystal, replace(crystal, frac=crystal.frac + 1e-5), SETTINGS.match).matched
     found = match(crystal, shuffled, SETTINGS.match)
-    assert (found.matched, found.reason) == (False, reason)
+    assert found.matched is None
+    assert found.reason.removeprefix("parent: ") == reason
     reference = Reference([replace(crystal, id="known")])
     assert reference.contains(replace(crystal), SETTINGS.duplicate)
-    assert not reference.contains(shuffled, SETTINGS.duplicate)
+    assert reference.contains(shuffled, SETTINGS.duplicate) is None
+    table = match_columns([crystal], [shuffled], SETTINGS, reference)
+    assert table[["matched", "novel_vs_reference"]].isna().all(axis=None)
+    assert reason in table["match_undecided"][0]
+    assert reason in table["novel_undecided"][0]
+    assert table["match_failure"][0] == ""
 
 
 @pytest.mark.parametrize("reason", impossible())
@@ -192,7 +201,7 @@ def test_columns_of_a_batch() -> None:
     reference = Reference([replace(second, id="leaked"), third])
     table = match_columns(originals, generated, SETTINGS, reference)
     assert tuple(table) == MATCH_COLUMNS
-    assert table["matched"].tolist() == [True, True, False, True]
+    assert table["matched"].tolist() == [1.0, 1.0, 0.0, 1.0]
     assert table["rmsd"].isna().tolist() == [False, False, True, False]
     assert table["match_failure"].tolist() == ["", "", "non-finite coordinates or lattice", ""]
     assert table["novel_vs_reference"].tolist() == [1.0, 0.0, 0.0, 1.0]
@@ -208,7 +217,7 @@ def test_novelty_is_unknown_without_a_reference() -> None:
 def test_no_rows_keep_their_types() -> None:
     table = match_columns([], [], SETTINGS, None)
     assert tuple(table) == MATCH_COLUMNS
-    assert table["matched"].dtype == bool
+    assert table["matched"].dtype == float
     assert table["rmsd"].dtype == float
 
 

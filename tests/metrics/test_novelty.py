@@ -39,7 +39,9 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int], seed: int = 0) ->
 def test_another_cell_of_a_crystal_is_found_by_its_name(repeats: tuple[int, int, int]) -> None:
     reference = Reference(crystals()[::40])
     chosen = [crystal for crystal in crystals()[::40] if 1 < len(crystal) <= 12][:12]
-    assert [reference.find(supercell(crystal, repeats), DUPLICATE) for crystal in chosen] == [c.id for c in chosen]
+    assert [reference.look_up(supercell(crystal, repeats), DUPLICATE).name for crystal in chosen] == [
+        c.id for c in chosen
+    ]
 
 
 def test_five_leaked_crystals_are_found_and_no_others() -> None:
@@ -49,9 +51,9 @@ def test_five_leaked_crystals_are_found_and_no_others() -> None:
     copies = [
         supercell(crystal, repeats, seed) for seed, (crystal, repeats) in enumerate(zip(leaked, cells, strict=True))
     ]
-    before = {c.id: name for c in test if (name := Reference(train).find(c, DUPLICATE))}
+    before = {c.id: name for c in test if (name := Reference(train).look_up(c, DUPLICATE).name)}
     reference = Reference([*train, *copies])
-    found = {c.id: name for c in test if (name := reference.find(c, DUPLICATE))}
+    found = {c.id: name for c in test if (name := reference.look_up(c, DUPLICATE).name)}
     assert found == before | {crystal.id: f"copy-of-{crystal.id}" for crystal in leaked}
 
 
@@ -67,8 +69,10 @@ def test_polymorphs_are_told_apart() -> None:
     sites = [[0, 0, 0], [0.5, 0.5, 0.5]]
     rocksalt = Crystal.of("B1", [11, 17], 2.82 * (1 - np.eye(3)), sites)
     caesium_chloride = Crystal.of("B2", [11, 17], 3.4 * np.eye(3), sites)
-    assert Reference([rocksalt, caesium_chloride]).find(supercell(caesium_chloride, (1, 1, 1)), DUPLICATE) == "B2"
-    assert Reference([rocksalt]).find(caesium_chloride, DUPLICATE) == ""
+    assert (
+        Reference([rocksalt, caesium_chloride]).look_up(supercell(caesium_chloride, (1, 1, 1)), DUPLICATE).name == "B2"
+    )
+    assert Reference([rocksalt]).look_up(caesium_chloride, DUPLICATE).name == ""
 
 
 def test_an_unscorable_crystal_is_neither_found_nor_missed() -> None:
@@ -76,8 +80,9 @@ def test_an_unscorable_crystal_is_neither_found_nor_missed() -> None:
     reference = Reference([crystal, Crystal.of("empty", [], np.eye(3), [])])
     broken = replace(crystal, frac=np.full_like(crystal.frac, np.nan))
     assert reference.contains(broken, DUPLICATE) is None
-    assert reference.find(broken, DUPLICATE) == ""
-    assert Reference([broken]).contains(crystal, DUPLICATE) is False
+    assert reference.look_up(broken, DUPLICATE).name == ""
+    assert Reference([broken]).contains(crystal, DUPLICATE) is None, "nothing could tell"
+    assert "cannot be compared" in Reference([broken]).look_up(crystal, DUPLICATE).undecided
 
 
 def test_the_first_of_two_equal_entries_is_named() -> None:
@@ -85,7 +90,8 @@ def test_the_first_of_two_equal_entries_is_named() -> None:
     entries = [supercell(crystal, (1, 1, 1), 1), supercell(crystal, (2, 1, 1), 2)]
     query = supercell(crystal, (1, 1, 2), 3)
     names = [
-        Reference([replace(entries[i], id=str(i)) for i in order]).find(query, DUPLICATE) for order in ((0, 1), (1, 0))
+        Reference([replace(entries[i], id=str(i)) for i in order]).look_up(query, DUPLICATE).name
+        for order in ((0, 1), (1, 0))
     ]
     assert names == ["0", "1"]
 
@@ -94,10 +100,10 @@ def test_a_reference_travels_without_what_it_has_found() -> None:
     reference = Reference(crystals()[:200])
     size = len(pickle.dumps(reference))
     query = next(c for c in crystals()[:200] if len(c) > 2)
-    assert reference.find(supercell(query, (1, 1, 1)), DUPLICATE) == query.id
+    assert reference.look_up(supercell(query, (1, 1, 1)), DUPLICATE).name == query.id
     sent = pickle.dumps(reference)
     assert len(sent) < 1.01 * size
-    assert pickle.loads(sent).find(supercell(query, (1, 1, 1)), DUPLICATE) == query.id
+    assert pickle.loads(sent).look_up(supercell(query, (1, 1, 1)), DUPLICATE).name == query.id
     assert len(reference) == 200
 
 

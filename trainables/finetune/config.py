@@ -17,6 +17,9 @@ class FinetuneConfig(StageConfig):
     """What is updated: everything (the paper's text) or the head alone (its code)."""
 
 
+LABELS = ("e_above_hull",)
+"""eV/atom; what a crystal must have to be learnt from."""
+
 PRESETS = {
     "smoke": FinetuneConfig(epochs=1, learning_rate=1e-3, max_atoms=12, max_crystals=64),
     "demo": FinetuneConfig(epochs=4, learning_rate=1e-3, schedule="cosine", max_atoms=20),
@@ -35,6 +38,6 @@ STAGE = declare(
         presets=PRESETS,
         inputs=("generator",),
         leaves="discriminator",
-        labels=("e_above_hull",),
+        labels=LABELS,
     )
 )

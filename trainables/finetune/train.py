@@ -13,10 +13,9 @@ from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
 from crystalsweep.networks.models import PropertyModel, load_matching, one_hot, pristine_graph_of
 from crystalsweep.structures.batch import CrystalBatch, collate
-from crystalsweep.structures.crystal import Crystal
 from crystalsweep.training.session import Session
-from crystalsweep.training.stage import Metrics, Stage, adam, average_degree, select
-from trainables.finetune.config import FinetuneConfig
+from crystalsweep.training.stage import Metrics, Stage, adam, average_degree, used
+from trainables.finetune.config import LABELS, FinetuneConfig
 
 VALIDATION_BATCH = 128
 
@@ -29,8 +28,8 @@ class Finetune(Stage):
 
     def __init__(self, config: FinetuneConfig, data: DataSet, session: Session, pretrained: Path | None) -> None:
         super().__init__(config, data, session)
-        self.train = select(_labelled(data.train), config, stable_only=False, split="train")
-        self.val = select(_labelled(data.val), config, stable_only=False, split="val")
+        self.train, _ = used(data.train, config, split="train", labels=LABELS)
+        self.val, _ = used(data.val, config, split="val", labels=LABELS)
         torch.manual_seed(config.seed)
         classifier = PropertyModel(config.backbone)
         classifier.backbone.average_degree.fill_(average_degree(self.train, config))
@@ -87,15 +86,6 @@ def classification_metrics(logits: Tensor, stable: Tensor) -> Metrics:
         "val/majority_accuracy": max(prevalence, 1 - prevalence),
         "val/n": float(len(stable)),
     }
-
-
-def _labelled(crystals: list[Crystal]) -> list[Crystal]:
-    labelled = [c for c in crystals if "e_above_hull" in c.labels]
-    if not labelled:
-        raise ValueError(
-            f"none of {len(crystals)} crystals has an e_above_hull label (eV/atom); stability classification needs it"
-        )
-    return labelled
 
 
 def build(config: FinetuneConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Finetune:

@@ -83,6 +83,7 @@ def import_(source: str, target: Path, strict: bool, primitive: bool, rejects: P
     a directory of CIFs, which hold no labels.
     """
     from crystalsweep.data.summary import summarise_rejects
+    from crystalsweep.data.told import told_of
     from crystalsweep.data.writing import require_writable, write
 
     require_writable(target)
@@ -95,6 +96,8 @@ def import_(source: str, target: Path, strict: bool, primitive: bool, rejects: P
     if reading.rejects:
         click.echo(summarise_rejects(reading).lstrip() + "\n")
     write(reading.crystals, target)
+    for line in told_of(source, reading.crystals, [], reading.notes):
+        click.echo(f"note: {line}")
     click.echo(f"{reading.n_rows:,} rows in = {len(reading.crystals):,} crystals + {len(reading.rejects):,} rejects")
     click.echo(f"written: {target}{_without_labels(reading.crystals, target)}")
 
@@ -125,7 +128,7 @@ def _reduced(reading: Reading) -> Reading:
             failed.append(Reject(where=reading.source, id=crystal.id, reason="no primitive cell", detail=str(error)))
     atoms = sum(map(len, reading.crystals))
     click.echo(f"atoms before: {atoms:,}; in primitive cells: {sum(map(len, crystals)):,}", err=True)
-    return Reading(source=reading.source, crystals=crystals, rejects=[*reading.rejects, *failed])
+    return Reading(source=reading.source, crystals=crystals, rejects=[*reading.rejects, *failed], notes=reading.notes)
 
 
 def _write_rejects(rejects: list[Reject], path: Path | None) -> None:

@@ -153,14 +153,17 @@ def _measured(
     """Return what a report has beyond title and settings, when steps are run."""
     import torch
 
-    from crystalsweep.data import load_data
+    from crystalsweep.data import load_data, told_of
     from crystalsweep.networks.cost import HEADROOM, draw_sample, memory_here
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("there is no GPU here; leave --device out or say cpu")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     room = parse_bytes(memory) if memory else memory_here()
-    sample = draw_sample(load_data(source).train, config, max_atoms)
+    data = load_data(source, progress=source != "bundled")
+    for line in told_of(source, data.crystals, data.rejects, data.notes):
+        click.echo(line, err=True)
+    sample = draw_sample(data.train, config, max_atoms)
     return {
         "sample": {
             "source": source,

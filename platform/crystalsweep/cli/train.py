@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from crystalsweep.artifacts.addresses import ray_address
 from crystalsweep.artifacts.places import checkpoint_folder, default_storage, require_writable
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.config import leaves, override, setting_path
@@ -23,6 +24,9 @@ from crystalsweep.training.records import METRICS_FILE, epoch_line, mend, record
 
 KEPT_ON_RAY = 2
 """Checkpoints that a run with several workers keeps in its folder, the last ones."""
+
+if TYPE_CHECKING:
+    from crystalsweep.data import DataSet
 
 
 class Stages(click.Group):
@@ -136,24 +140,41 @@ def _train(
         return
     folder = (out or Path("runs") / stage).resolve()
     require_writable(folder, "give another folder with --out")
+    if workers > 1:
+        ray_address()  # told before anything heavy is imported
     _require_backbone(config, settings, given)
     if init_backbone:
         given["backbone"] = init_backbone.resolve()
+    data = _read(source, config, stages()[stage])
     if workers == 1:
         from crystalsweep.training.local import LocalSession, train_here
 
-        checkpoint = train_here(stage, config, source, given, LocalSession(folder, resume=resume, device=device))
+        checkpoint = train_here(stage, config, data, given, LocalSession(folder, resume=resume, device=device))
     else:
         checkpoint = _on_ray(stage, config, source, given, folder, resume=resume, device=device, workers=workers)
     if isinstance(config, RestorationConfig):
         from crystalsweep.training.restoration import restoration_report
 
-        click.echo(restoration_report(checkpoint, source))
+        click.echo(restoration_report(checkpoint, data))
     from crystalsweep.networks.checkpoint import read_info
 
     if dropped := read_info(checkpoint).dropped:
         click.echo(f"not taken over from the checkpoints it started from: {', '.join(dropped)}")
     click.echo(f"checkpoint: {checkpoint}")
+
+
+def _read(source: str, config: StageConfig, stage: StageSpec) -> DataSet:
+    """Return the data set; what could not be read, and what the settings leave out, is said."""
+    from crystalsweep.data import load_data, told_of
+    from crystalsweep.data.splitting import PARTS
+    from crystalsweep.training.stage import used
+
+    data = load_data(source, progress=source != "bundled")
+    lines = told_of(source, data.crystals, data.rejects, data.notes)
+    lines += [used(data.part(part), config, split=part, labels=stage.labels)[1] for part in PARTS[:2]]
+    for line in lines:
+        click.echo(line, err=True)
+    return data
 
 
 _preset = preset  # the option of the same name shadows it above
@@ -212,9 +233,6 @@ def _on_ray(
     device: str | None,
     workers: int,
 ) -> Path:
-    from crystalsweep.artifacts.addresses import ray_address
-
-    address = ray_address()  # told before anything heavy is imported
     import ray
     import torch
 
@@ -233,7 +251,7 @@ def _on_ray(
         raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     mend(folder, store.history())
-    ray.init(address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    ray.init(ray_address(), log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     try:
         refusal.unlink(missing_ok=True)
         resources = Resources(workers=workers, gpus_per_worker=gpus)

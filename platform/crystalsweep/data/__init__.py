@@ -8,13 +8,15 @@ from crystalsweep.data.errors import DataError
 from crystalsweep.data.fingerprint import fingerprint
 from crystalsweep.data.loading import DataSet, absolute_source, load_data
 from crystalsweep.data.primitive import primitive_cell
-from crystalsweep.data.reading import Reading, Reject, read
+from crystalsweep.data.reading import Note, Reading, Reject, read
 from crystalsweep.data.splitting import Part, Split, grouped_split
+from crystalsweep.data.told import told_of
 from crystalsweep.data.writing import write
 
 __all__ = [
     "DataError",
     "DataSet",
+    "Note",
     "Part",
     "PowerLaw",
     "Reading",
@@ -32,5 +34,6 @@ __all__ = [
     "power_law_exponent",
     "primitive_cell",
     "read",
+    "told_of",
     "write",
 ]

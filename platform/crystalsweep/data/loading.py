@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from crystalsweep.data.bundled import bundled_fingerprint, bundled_split, load_bundled
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.fingerprint import fingerprint
-from crystalsweep.data.reading import Reading, Reject, read
+from crystalsweep.data.reading import Note, Reading, Reject, read
 from crystalsweep.data.splitting import PARTS, Part, Split, grouped_split
 from crystalsweep.structures.crystal import Crystal
 
@@ -26,6 +27,13 @@ class DataSet:
     split_sha256: str
     rejects: tuple[Reject, ...] = ()
     """Rows of the source that are in no part."""
+    notes: tuple[Note, ...] = ()
+    """What a user must know of how the others were read."""
+
+    @property
+    def crystals(self) -> list[Crystal]:
+        """All crystals that are in a part."""
+        return [*self.train, *self.val, *self.test]
 
     def part(self, part: Part) -> list[Crystal]:
         """Return crystals of one part."""
@@ -43,7 +51,7 @@ def load_data(source: str, split: Path | None = None, *, strict: bool = False, p
     if source == "bundled":
         if split is not None:
             raise DataError(f"bundled data has its own split; leave {split} out, or export the data and load that file")
-        return _data_set("bundled", load_bundled(), bundled_split(), bundled_fingerprint(), ())
+        return _data_set("bundled", load_bundled(), bundled_split(), bundled_fingerprint(), [])
     if "," in source and not Path(source).exists():
         return _from_parts(source, split, strict, progress)
     reading = _read(source, strict, progress)
@@ -54,7 +62,7 @@ def load_data(source: str, split: Path | None = None, *, strict: bool = False, p
         chosen = Split.from_json(file)
         _require_known_ids(chosen, reading, file)
     data_sha256 = fingerprint(reading.crystals)
-    return _data_set(Path(source).stem, reading.crystals, chosen, data_sha256, tuple(reading.rejects))
+    return _data_set(Path(source).stem, reading.crystals, chosen, data_sha256, [reading])
 
 
 def _from_parts(source: str, split: Path | None, strict: bool, progress: bool) -> DataSet:
@@ -71,8 +79,7 @@ def _from_parts(source: str, split: Path | None, strict: bool, progress: bool) -
                 )
     crystals = [crystal for reading in readings for crystal in reading.crystals]
     chosen = Split(**{part: tuple(sorted(names)) for part, names in zip(PARTS, ids, strict=False)})
-    rejects = tuple(reject for reading in readings for reject in reading.rejects)
-    return _data_set(Path(paths[0]).stem, crystals, chosen, fingerprint(crystals), rejects)
+    return _data_set(Path(paths[0]).stem, crystals, chosen, fingerprint(crystals), readings)
 
 
 def _read(source: str, strict: bool, progress: bool) -> Reading:
@@ -93,11 +100,17 @@ def _require_known_ids(split: Split, reading: Reading, file: Path) -> None:
 
 
 def _data_set(
-    name: str, crystals: list[Crystal], split: Split, data_sha256: str, rejects: tuple[Reject, ...]
+    name: str, crystals: list[Crystal], split: Split, data_sha256: str, readings: Sequence[Reading]
 ) -> DataSet:
     by_id = {crystal.id: crystal for crystal in crystals}
-    parts = {part: [by_id[i] for i in split.ids(part) if i in by_id] for part in PARTS}
-    return DataSet(name=name, **parts, data_sha256=data_sha256, split_sha256=split.sha256, rejects=rejects)
+    return DataSet(
+        name=name,
+        **{part: [by_id[i] for i in split.ids(part) if i in by_id] for part in PARTS},
+        data_sha256=data_sha256,
+        split_sha256=split.sha256,
+        rejects=tuple(reject for reading in readings for reject in reading.rejects),
+        notes=tuple(note for reading in readings for note in reading.notes),
+    )
 
 
 def absolute_source(source: str) -> str:

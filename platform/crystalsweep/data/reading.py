@@ -34,12 +34,27 @@ class Reject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Note:
+    """What a user must know of how rows were read, though they are crystals."""
+
+    says: str
+    rows: int
+    first: str
+    """The first of them, e.g. `crystals.csv row 17`."""
+
+    def __str__(self) -> str:
+        """Write the note as one line."""
+        return f"{self.says} ({self.rows:,} row{'' if self.rows == 1 else 's'}, the first: {self.first})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """What came out of one source; rows in = crystals + rejects."""
 
     source: str
     crystals: list[Crystal]
     rejects: list[Reject]
+    notes: tuple[Note, ...] = ()
 
     @property
     def n_rows(self) -> int:
@@ -71,6 +86,7 @@ def read(path: Path, *, progress: bool = False) -> Reading:
     crystals: list[Crystal] = []
     rejects: list[Reject] = []
     first: dict[str, str] = {}
+    noted: dict[str, list[str]] = {}
     rows = reader.rows(path)
     for row in tqdm(rows, total=reader.count(path), desc=f"reading {path.name}", disable=not progress):
         outcome = row.outcome
@@ -81,4 +97,7 @@ def read(path: Path, *, progress: bool = False) -> Reading:
         else:
             crystals.append(outcome)
             first[row.id] = row.where
-    return Reading(source=str(path), crystals=crystals, rejects=rejects)
+            for note in row.notes:
+                noted.setdefault(note, []).append(row.where)
+    notes = tuple(Note(says=says, rows=len(where), first=where[0]) for says, where in noted.items())
+    return Reading(source=str(path), crystals=crystals, rejects=rejects, notes=notes)

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from crystalsweep.data.abundance import DROP_LAST, element_abundance, power_law_exponent
 from crystalsweep.data.reading import Reading, Reject
+from crystalsweep.data.told import told_of
 from crystalsweep.structures.crystal import Crystal
 
 QUANTILES = {"min": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "max": 1.0}
@@ -21,6 +22,7 @@ def summarise_data(reading: Reading) -> str:
     parts = [f"{reading.source}: {reading.n_rows:,} rows = {len(reading.crystals):,} crystals + {_rejects(reading)}"]
     if reading.crystals:
         parts += [_cells(reading.crystals), _elements(reading.crystals), _labels(reading.crystals)]
+    parts += [f"note: {line}" for line in told_of(reading.source, reading.crystals, [], reading.notes)]
     if reading.rejects:
         parts.append(summarise_rejects(reading))
     return "\n".join(part for part in parts if part)

@@ -12,8 +12,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from crystalsweep.data.errors import DataError
 from crystalsweep.structures.crystal import Crystal
@@ -112,12 +114,25 @@ def _write_cifs(crystals: Sequence[Crystal], path: Path) -> None:
 
 
 def cif_text(crystal: Crystal) -> str:
-    """Return a CIF in P1 with the cell as it is; the orientation of the lattice is not part of a CIF."""
+    """Return a CIF in P1, atoms in their order, the cell as it is or, if that is left-handed, as `right_handed` has it;
+    the orientation of the lattice is not part of a CIF."""
     from pymatgen.core import Structure
     from pymatgen.io.cif import CifWriter
 
     symbols = [_symbol(crystal, z) for z in crystal.species.tolist()]
-    return str(CifWriter(Structure(crystal.lattice, symbols, crystal.frac)))
+    lattice, frac = right_handed(crystal)
+    return str(CifWriter(Structure(lattice, symbols, frac)))
+
+
+def right_handed(crystal: Crystal) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return lattice, (3, 3) Å, and fractional coordinates, (N, 3), for forms that hold a cell as lengths and angles.
+
+    Those are of a right-handed cell: read from them, L of a negative determinant would be its mirror image, and so
+    would a chiral crystal. x = f L = (−f)(−L), so that −L with −f is the same crystal.
+    """
+    if not np.linalg.det(crystal.lattice) < 0:
+        return crystal.lattice, crystal.frac
+    return -crystal.lattice, -crystal.frac % 1.0 % 1.0  # −1e-17 % 1 is 1.0
 
 
 def _symbol(crystal: Crystal, z: int) -> str:

@@ -91,11 +91,13 @@ def energy_columns(
 def sun(e_above_hull: ArrayLike, unique: ArrayLike, novel: ArrayLike, stable_below: float) -> NDArray[np.float64]:
     """Return (n,) 1 where a crystal is stable (`e_above_hull` <= `stable_below`, eV/atom), unique and novel, else 0.
 
-    NaN where `e_above_hull` or `novel` is: what has not been computed is neither.
+    NaN where `e_above_hull` is, and where nothing decided whether a stable crystal is unique or novel: what has not
+    been computed is neither.
     """
-    above, new = np.asarray(e_above_hull, dtype=np.float64), np.asarray(novel, dtype=np.float64)
-    found = (above <= stable_below) & np.asarray(unique, dtype=bool) & (new == 1)
-    return np.where(np.isnan(above) | np.isnan(new), np.nan, found.astype(np.float64))
+    above, *kinds = (np.asarray(each, dtype=np.float64) for each in (e_above_hull, unique, novel))
+    failed = (above > stable_below) | np.any([kind == 0 for kind in kinds], axis=0)
+    unknown = np.isnan(above) | (~failed & np.any([np.isnan(kind) for kind in kinds], axis=0))
+    return np.where(unknown, np.nan, (~failed).astype(np.float64))
 
 
 class _Pairs:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from crystalsweep.data import DataError, fingerprint, read
+from crystalsweep.data import DataError, fingerprint, read, told_of
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, normalised, read_inputs
 from crystalsweep.evaluation.models import EvaluatedModel, allowed_name, find_model, reference_rows
@@ -22,7 +22,7 @@ from crystalsweep.evaluation.protocol import blocks
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.results import finish_evaluation, whole_table_columns
 from crystalsweep.evaluation.run import ROWS, open_folder, run_evaluation
-from crystalsweep.evaluation.scoring import Protocol, crystal_systems, energy_sample
+from crystalsweep.evaluation.scoring import MODEL, Protocol, crystal_systems, energy_sample
 from crystalsweep.evaluation.settings import EvaluationSettings, versions
 from crystalsweep.evaluation.spread import Task
 from crystalsweep.evaluation.submitted import SubmissionTask, pair, parts_of
@@ -93,11 +93,12 @@ def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Evaluation]:
     if chosen := [key for key, asked in filters.items() if asked]:
         raise ValueError(f"{', '.join(chosen)} go with --checkpoint: every crystal of --structures is scored")
     inputs = read_inputs(reference, "all", reference, settings)
-    paired_with = read_inputs(originals, "all", None, settings).parents if originals else inputs.parents
+    paired = read_inputs(originals, "all", None, settings) if originals else inputs
     reading = read(structures, progress=True)
+    own = told_of(str(structures), reading.crystals, [], reading.notes)  # what could not be read is counted as failed
     if not reading.n_rows:
         raise DataError(f"{structures}: no rows; give a file or folder with crystals")
-    submissions = pair(reading.crystals, reading.rejects, {crystal.id: crystal for crystal in paired_with})
+    submissions = pair(reading.crystals, reading.rejects, {crystal.id: crystal for crystal in paired.parents})
     energies = _energies(settings, inputs, machine)
     data = inputs.record() | {
         "source": str(structures),
@@ -107,6 +108,7 @@ def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Evaluation]:
         "with_original": sum(each.original is not None for each in submissions),
         "unreadable": len(reading.rejects),
         "originals": originals or reference,
+        "told": list(dict.fromkeys((*own, *paired.told, *inputs.told))),
     }
     title = allowed_name(asked.name or structures.stem)
     request = _request("structures", title, {"structures": str(structures)}, data, settings)
@@ -149,16 +151,17 @@ def _carry_out(
     workers = machine.for_crystals(sum(sizes))
     gpu = workers > 1 and machine.torch_device.startswith("cuda")
     tables = run_evaluation(make_task(), parts, sizes, folder, workers=workers, gpu=gpu)
+    doubts = energies.doubts(tables[MODEL], true_crystals) if energies else []
     outcome = finish_evaluation(
         folder,
-        whole_table_columns(tables, settings.metrics, true_crystals),
+        whole_table_columns(tables, settings.metrics, true_crystals, with_sun=not doubts),
         name=request["name"],
         kind=request["kind"],
         model=request["model"],
         data=request["data"],
         settings=settings,
         true_crystals=true_crystals,
-        energies=energies.record() if energies else {},
+        energies=energies.record() | {"doubts": doubts} if energies else {},
     )
     shutil.rmtree(folder / ROWS)
     return outcome

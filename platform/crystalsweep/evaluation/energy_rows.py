@@ -18,6 +18,7 @@ from crystalsweep.energies import (
     energy_calculator,
     energy_columns,
 )
+from crystalsweep.energies.completeness import hull_doubts
 from crystalsweep.energies.hull import LABEL
 from crystalsweep.evaluation.settings import EnergyConfig
 from crystalsweep.structures.crystal import Crystal
@@ -72,6 +73,10 @@ class Energies:
                 )
                 table.loc[rows, list(ENERGY_COLUMNS)] = found[list(ENERGY_COLUMNS)].to_numpy()
         return table.astype(dict.fromkeys(ENERGY_COLUMNS[:-1], np.float64))
+
+    def doubts(self, table: pd.DataFrame, true_crystals: Sequence[Crystal]) -> list[str]:
+        """Return why the hull is not complete enough for S.U.N.; none where it is, as far as can be told."""
+        return hull_doubts(self.hull, table, true_crystals)
 
     def record(self) -> dict[str, Any]:
         """Return what the figures rest on."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crystalsweep.data import Reject, bundled_fingerprint, fingerprint, load_bundled, load_data, read
+from crystalsweep.data import Reject, bundled_fingerprint, fingerprint, load_bundled, load_data, read, told_of
 from crystalsweep.data.errors import DataError
 from crystalsweep.energies.hull import LABEL
 from crystalsweep.evaluation.settings import EvaluationSettings
@@ -36,6 +36,10 @@ class Inputs:
     """All crystals of the source."""
     rejects: tuple[Reject, ...] = ()
     """Rows of the source that could not be read."""
+    reference_rejects: tuple[Reject, ...] = ()
+    """Rows of the reference that could not be read: nothing is compared with them."""
+    told: tuple[str, ...] = ()
+    """What a reader must know of how source and reference were read, and what the settings left out."""
     reference_is_training_set: bool | None = None
     """Whether the model was trained on the data set that the reference belongs to; None where that is not known."""
 
@@ -59,6 +63,8 @@ class Inputs:
             "counts_from": "reference" if self.reference else "evaluated crystals",
             "hull_sha256": fingerprint(labelled) if labelled else "",
             "rejected_rows": len(self.rejects),
+            "reference_rejected_rows": len(self.reference_rejects),
+            "told": list(self.told),
         }
 
     def for_model(self, trained_on: str) -> Inputs:
@@ -105,16 +111,18 @@ def read_inputs(source: str, part: str | None, reference: str | None, settings: 
         DataError: Something cannot be read, or no crystal is left.
     """
     source, reference = normalised(source), normalised(reference) if reference is not None else None
-    parts, rejects = _parts(source)
+    read_source = _parts(source)
+    parts = read_source.parts
     chosen = part or ("test" if "test" in parts else "val" if "val" in parts else "all")
     if chosen not in parts:
         raise DataError(f"{source} has no part {chosen!r}; it has {', '.join(parts)}")
-    parents = _filtered(parts[chosen], settings, f"{source} ({chosen})")
-    found: dict[str, list[Crystal]] = {}
+    parents, left_out = _filtered(parts[chosen], settings, f"{source} ({chosen})")
+    known = _Read(parts={})
     if reference is not None:
-        found = parts if reference == source else _parts(reference)[0]
+        known = read_source if reference == source else _parts(reference)
     elif "train" in parts and chosen in ("val", "test"):
-        found = parts
+        known = read_source
+    found = known.parts
     of = "train" if "train" in found else "all"
     return Inputs(
         parents=parents,
@@ -125,7 +133,9 @@ def read_inputs(source: str, part: str | None, reference: str | None, settings: 
         reference_source=f"{reference or source} ({of})" if found else "",
         reference_parts=found,
         everything=parts["all"],
-        rejects=rejects,
+        rejects=read_source.rejects,
+        reference_rejects=known.rejects,
+        told=tuple(dict.fromkeys((*read_source.told, *known.told, *left_out))),
     )
 
 
@@ -136,7 +146,16 @@ def normalised(source: str) -> str:
     return plain if plain != "bundled" or source == "bundled" else f"{os.curdir}{os.sep}{plain}"
 
 
-def _parts(source: str) -> tuple[dict[str, list[Crystal]], tuple[Reject, ...]]:
+@dataclass(frozen=True)
+class _Read:
+    """What a source holds."""
+
+    parts: dict[str, list[Crystal]]
+    rejects: tuple[Reject, ...] = ()
+    told: tuple[str, ...] = ()
+
+
+def _parts(source: str) -> _Read:
     """Return crystals by part; a single file without a split file is one part, `all`."""
     divided = source == "bundled" or ("," in source and not Path(source).exists()) or _split_file(source).exists()
     if not divided:
@@ -144,21 +163,31 @@ def _parts(source: str) -> tuple[dict[str, list[Crystal]], tuple[Reject, ...]]:
         if not reading.crystals:
             why = f"; the first reject: {reading.rejects[0]}" if reading.rejects else ""
             raise DataError(f"{source}: no usable crystal among {reading.n_rows} rows{why}")
-        return {"all": reading.crystals}, tuple(reading.rejects)
+        told = told_of(source, reading.crystals, reading.rejects, reading.notes)
+        return _Read({"all": reading.crystals}, tuple(reading.rejects), tuple(told))
     data = load_data(source, progress=source != "bundled")
     parts = {name: crystals for name in ("train", "val", "test") if (crystals := getattr(data, name))}
-    return parts | {"all": [crystal for crystals in parts.values() for crystal in crystals]}, data.rejects
+    told = told_of(source, data.crystals, data.rejects, data.notes)
+    return _Read(parts | {"all": data.crystals}, data.rejects, tuple(told))
 
 
 def _split_file(source: str) -> Path:
     return Path(f"{source}.split.json")
 
 
-def _filtered(crystals: Sequence[Crystal], settings: EvaluationSettings, named: str) -> list[Crystal]:
-    kept = [c for c in crystals if settings.max_atoms is None or len(c) <= settings.max_atoms]
-    if settings.stable_only:
-        kept = [crystal for crystal in kept if is_stable(crystal)]
+def _filtered(crystals: Sequence[Crystal], settings: EvaluationSettings, named: str) -> tuple[list[Crystal], list[str]]:
+    """Return the crystals that the settings let through, and in a line what they leave out."""
+    fitting = [c for c in crystals if settings.max_atoms is None or len(c) <= settings.max_atoms]
+    kept = [crystal for crystal in fitting if is_stable(crystal)] if settings.stable_only else fitting
+    left_out = {
+        f"over max_atoms={settings.max_atoms}": len(crystals) - len(fitting),
+        "not stable (stable_only)": len(fitting) - len(kept),
+    }
+    most = settings.protocol.max_crystals
+    used = len(kept) if most is None else min(len(kept), most)
+    left_out[f"beyond a sample of protocol.max_crystals={most}"] = len(kept) - used
     if not kept:
         filters = f"max_atoms={settings.max_atoms}, stable_only={settings.stable_only}"
         raise DataError(f"{named}: none of its {len(crystals)} crystals passes {filters}; widen them")
-    return kept
+    why = ", ".join(f"{n:,} {reason}" for reason, n in left_out.items() if n)
+    return kept, [f"{named}: {used:,} of {len(crystals):,} crystals evaluated: {why}"] if why else []

@@ -44,11 +44,13 @@ class Figure(Config):
     """Rows it rests on."""
     clusters: int
     """Parent crystals it rests on."""
+    undecided: int = 0
+    """Rows that nothing could decide; they are not among n."""
 
     @classmethod
-    def of(cls, interval: Interval) -> Figure:
+    def of(cls, interval: Interval, undecided: int = 0) -> Figure:
         """Make a figure from an interval."""
-        return cls.model_validate(plain(interval))
+        return cls.model_validate(plain(interval) | {"undecided": undecided})
 
 
 class Evaluation(Config):
@@ -102,7 +104,10 @@ def metrics_of(settings: MetricConfig) -> tuple[Metric, ...]:
 
 def figures(table: pd.DataFrame, metrics: Iterable[Metric], *, seed: int = 0) -> dict[str, Figure]:
     """Score and every metric that the table can tell."""
-    known = {metric.name: Figure.of(metric.over(table, seed=seed)) for metric in available(metrics, table)}
+    known = {
+        metric.name: Figure.of(metric.over(table, seed=seed), metric.undecided_in(table))
+        for metric in available(metrics, table)
+    }
     whole = all(metric.name in known or metric.name == "structural_similarity" for metric in METRICS)
     return ({"score": Figure.of(ranking_score(table))} if whole else {}) | known
 
@@ -136,7 +141,7 @@ def reasons(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     Reasons that differ in their numbers alone are of one kind, told with the range of each: `220 to 1,200 atoms, more
     than the limit of 200`.
     """
-    columns = [name for name in table.columns if name == "failure" or name.endswith("_failure")]
+    columns = [name for name in table.columns if name == "failure" or name.endswith(("_failure", "_undecided"))]
     found = {name: _by_kind(table[name].replace("", None).dropna().astype(str)) for name in columns}
     return {name: kinds for name, kinds in found.items() if kinds}
 
@@ -144,7 +149,7 @@ def reasons(table: pd.DataFrame) -> dict[str, dict[str, int]]:
 def _by_kind(told: Iterable[str]) -> dict[str, int]:
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for reason, n in Counter(told).items():
-        kinds[_NUMBER.sub("…", reason)][reason] = n
+        kinds[_NUMBER.sub("\0", reason)][reason] = n
     counted = ((_with_ranges(reasons), reasons.total()) for reasons in kinds.values())
     return dict(sorted(counted, key=lambda each: -each[1]))
 
@@ -161,7 +166,7 @@ def _range(numbers: Sequence[str]) -> str:
     return least if least == greatest else f"{least} to {greatest}"
 
 
-_NUMBER = re.compile(r"(?<![A-Za-z\d])\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")
+_NUMBER = re.compile(r"(?<![A-Za-z\d])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
 """A number in a text, as 1,200 or 1e-05; not those of formulas and names, as Fe2O3."""
 
 

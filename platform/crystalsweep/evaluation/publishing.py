@@ -96,6 +96,8 @@ def _metrics(outcome: Evaluation) -> dict[str, float]:
         for key, value in (("", figure.mean), ("/low", figure.low), ("/high", figure.high)):
             if value is not None:
                 named[f"{ARTIFACTS}/{metric}{key}"] = value
+        if figure.undecided:
+            named[f"{ARTIFACTS}/{metric}/undecided"] = float(figure.undecided)
     for condition, figures in outcome.conditions.get(outcome.name, {}).items():
         for metric, figure in figures.items():
             if figure.mean is not None:

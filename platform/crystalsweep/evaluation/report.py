@@ -77,14 +77,22 @@ def _lead(outcome: Evaluation) -> str:
     data = outcome.data
     n = outcome.rows[outcome.name].get("structural_validity")
     crystals, parents = (n.n, n.clusters) if n else (0, 0)
-    reference = data.get("reference")
-    known = f"new against {data.get('reference_crystals'):,} crystals of {reference}" if reference else "no reference"
+    known = _against(data)
     if outcome.kind == "structures":
         return f"{crystals:,} crystals from {data['source']}; {known}. Brackets are 95 % intervals."
     return (
         f"{crystals:,} restored crystals of {parents:,} parents from {data['source']} ({data['part']}); {known}. "
         "Brackets are 95 % intervals from a bootstrap over parents."
     )
+
+
+def _against(data: Mapping[str, Any]) -> str:
+    """Return what novelty is against: how many crystals of what, and how many rows could not be read."""
+    if not data.get("reference"):
+        return "no reference"
+    unread = data.get("reference_rejected_rows", 0)
+    lacking = f" ({unread:,} more rows could not be read)" if unread else ""
+    return f"new against {data.get('reference_crystals'):,} crystals of {data['reference']}{lacking}"
 
 
 def metric_titles(outcome: Evaluation) -> dict[str, str]:
@@ -130,8 +138,11 @@ def _novelty(outcome: Evaluation, titles: Mapping[str, str]) -> list[Table]:
     ]
     note = (
         "Uniqueness and novelty: StructureMatcher with pymatgen's defaults, within one mask type and sigma, and "
-        "against the training crystals. Energies (eV/atom): a sample; ΔE where the composition was restored."
+        f"against the reference: {_against(outcome.data)}. n: the crystals that a mean rests on; undecided are those "
+        "that no test could tell from another, in neither. Energies (eV/atom): a sample; ΔE where the composition was "
+        "restored."
     )
+    note = "\n".join([note, *outcome.energies.get("doubts", [])])
     return [
         Table(title="New crystals and energies", heads=["", *(titles[name] for name in shown)], rows=rows, note=note)
     ]
@@ -223,7 +234,7 @@ def _distributions(outcome: Evaluation) -> list[Table]:
 def _energy(outcome: Evaluation) -> list[Table]:
     if not outcome.energies:
         return []
-    rows = [TableRow(cells=[name, str(value)]) for name, value in outcome.energies.items()]
+    rows = [TableRow(cells=[name, str(value)]) for name, value in outcome.energies.items() if name != "doubts"]
     return [Table(heads=["", ""], rows=rows)]
 
 

@@ -36,7 +36,7 @@ from crystalsweep.structures.crystal import Crystal
 PER_PART = 512
 
 VALIDITY = ["structural_validity", "compositional_validity", "novel_vs_input"]
-MATCHING = ["matched", "rmsd"]
+MATCHING = ["matched", "rmsd", "match_undecided"]
 
 
 def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Evaluation:
@@ -110,7 +110,8 @@ def _reference_scores(row: str, table: pd.DataFrame, model: pd.DataFrame, name: 
     """Return what a reference row restored: it puts its species on the true positions (the ceiling) or on the
     corrupted ones."""
     inputs = model[[*KEYS, "species_before", "lattice_before", "frac_before", *_inputs(model)]]
-    evaluated = [column for column in ("failure", "novel_vs_input", "matched", "unique") if column in table]
+    asked_of = ("failure", "novel_vs_input", "matched", "match_undecided", "unique", "unique_undecided")
+    evaluated = [column for column in asked_of if column in table]
     crystals = table[[*KEYS, *evaluated]].merge(inputs, on=list(KEYS), how="left", validate="one_to_one")
     if row == "ceiling":
         return _with_scores(table, crystals, "before", name, asked)
@@ -143,12 +144,25 @@ def _scores(table: pd.DataFrame, generated: Sequence[Crystal], asked: _Asked) ->
             columns = columns.join(matched[MATCHING])
         made.append(columns)
     scores = pd.concat(made, ignore_index=True)
-    for column, evaluated in (("novel_vs_input", "novel_vs_input"), ("matched", "matched"), ("rmsd", "matched")):
+    paired = _decided_or_not(table, "matched", "match_undecided")
+    for column, known in (("novel_vs_input", table["novel_vs_input"].notna()), ("matched", paired), ("rmsd", paired)):
         if column in scores:
-            scores[column] = scores[column].astype(float).where(table[evaluated].notna().to_numpy())
-    if asked.uniqueness and "unique" in table and table["unique"].notna().all():  # as evaluated: not of every row
-        scores["unique"] = unique_within_conditions(table, generated, asked.metrics.duplicate)
+            scores[column] = scores[column].astype(float).where(known.to_numpy())
+    if asked.matching:
+        scores["match_undecided"] = scores["match_undecided"].where(paired.to_numpy(), "")
+    if (
+        asked.uniqueness and _decided_or_not(table, "unique", "unique_undecided").all()
+    ):  # as evaluated: not of every row
+        scores = scores.assign(**unique_within_conditions(table, generated, asked.metrics.duplicate))
     return scores
+
+
+def _decided_or_not(table: pd.DataFrame, score: str, undecided: str) -> pd.Series:
+    """Return (n,) where a score was asked for, whether or not it could be decided."""
+    if score not in table:
+        return pd.Series(False, table.index)
+    asked = table[score].notna()
+    return asked | (table[undecided].fillna("") != "") if undecided in table else asked
 
 
 def _originals(table: pd.DataFrame, generated: Sequence[Crystal]) -> list[Crystal]:

@@ -39,7 +39,7 @@ from crystalsweep.metrics.replacement import novel_rows, replacement_matrix
 from crystalsweep.metrics.settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.strata import STRATA, strata_table
 from crystalsweep.metrics.summary import METRICS, available, impossible
-from crystalsweep.metrics.uniqueness import first_of_kind
+from crystalsweep.metrics.uniqueness import kinds
 from crystalsweep.metrics.verdicts import verdicts
 from crystalsweep.structures.crystal import Crystal
 
@@ -49,44 +49,55 @@ BOTH_READINGS = ", all atoms"
 """What is added to a model's name for its crystals with visible species predicted too; tables show it, plots do not."""
 
 
-def whole_table_columns(tables: Tables, settings: MetricConfig, parents: Sequence[Crystal]) -> Tables:
+def whole_table_columns(
+    tables: Tables, settings: MetricConfig, parents: Sequence[Crystal], *, with_sun: bool = True
+) -> Tables:
     """Return the tables with `unique` and `sun`, which depend on other rows too; references only where it means
     something."""
     model = tables[MODEL]
-    kinds = {MODEL: crystals_of(model, "after")}
+    asked = {MODEL: crystals_of(model, "after")}
     if "ceiling" in tables:
         by_id = {crystal.id: crystal for crystal in parents}
-        kinds["ceiling"] = [by_id[name] for name in tables["ceiling"]["parent"]]
+        asked["ceiling"] = [by_id[name] for name in tables["ceiling"]["parent"]]
     made = {}
-    for name, crystals in kinds.items():
-        table = tables[name].assign(unique=unique_within_conditions(tables[name], crystals, settings.duplicate))
-        made[name] = table.assign(sun=_sun(table, crystals, settings)) if "e_above_hull" in table else table
+    for name, crystals in asked.items():
+        table = tables[name].assign(**unique_within_conditions(tables[name], crystals, settings.duplicate))
+        asked_for = with_sun and "e_above_hull" in table
+        made[name] = table.assign(**_sun(table, crystals, settings)) if asked_for else table
     return tables | made
 
 
 def unique_within_conditions(
     table: pd.DataFrame, crystals: Sequence[Crystal], tolerances: MatcherTolerances
-) -> NDArray[np.bool_]:
-    """Return (n,) whether no earlier row of the same mask type and sigma holds the same crystal."""
-    unique = np.zeros(len(table), dtype=bool)
+) -> dict[str, NDArray[Any]]:
+    """Return `unique` (n,), 1.0 where no earlier row of the same mask type and sigma holds the same crystal, NaN where
+    nothing could tell, and `unique_undecided`, which says why."""
+    unique, undecided = np.zeros(len(table)), np.full(len(table), "", dtype=object)
     groups = table.reset_index(drop=True).groupby(["mask_type", "sigma_noise"]).indices
     for rows in tqdm(groups.values(), desc="uniqueness", unit="condition", disable=len(table) < 1000):
-        unique[rows] = first_of_kind([crystals[i] for i in rows], tolerances)
-    return unique
+        found = kinds([crystals[i] for i in rows], tolerances)
+        unique[rows], undecided[rows] = found.unique, found.undecided
+    return {"unique": unique, "unique_undecided": undecided}
 
 
-def _sun(table: pd.DataFrame, crystals: Sequence[Crystal], settings: MetricConfig) -> pd.Series:
-    """Return S.U.N. of the energy sample, unique within it; 0 for an impossible crystal, NaN where hull or reference
-    lack."""
-    found = np.full(len(table), np.nan)
+def _sun(table: pd.DataFrame, crystals: Sequence[Crystal], settings: MetricConfig) -> dict[str, NDArray[Any]]:
+    """Return the columns `sun` of the energy sample, unique within it, and `sun_undecided`, which says why not.
+
+    0 for an impossible crystal, NaN where hull or reference lack and where nothing could tell the crystal from another.
+    """
+    found, undecided = np.full(len(table), np.nan), np.full(len(table), "", dtype=object)
     sampled = np.flatnonzero(table["energy_sampled"].to_numpy(bool)).tolist()
     rows = table.iloc[sampled]
-    if rows["e_above_hull"].isna().all() or rows["novel_vs_reference"].isna().all():
-        return pd.Series(found, table.index)
-    unique = unique_within_conditions(rows, [crystals[i] for i in sampled], settings.duplicate)
-    values = sun(rows["e_above_hull"], unique, rows["novel_vs_reference"], settings.stable_below)
-    found[sampled] = np.where(impossible(rows), 0.0, values)
-    return pd.Series(found, table.index)
+    novel, why_not_novel = rows["novel_vs_reference"], rows["novel_undecided"].to_numpy(object)
+    if rows["e_above_hull"].notna().any() and (novel.notna() | (why_not_novel != "")).any():
+        unique = unique_within_conditions(rows, [crystals[i] for i in sampled], settings.duplicate)
+        values = np.where(
+            impossible(rows), 0.0, sun(rows["e_above_hull"], unique["unique"], novel, settings.stable_below)
+        )
+        why = np.where(why_not_novel != "", why_not_novel, unique["unique_undecided"])
+        found[sampled] = values
+        undecided[sampled] = np.where(np.isnan(values) & rows["e_above_hull"].notna(), why, "")
+    return {"sun": found, "sun_undecided": undecided}
 
 
 def finish_evaluation(
@@ -132,7 +143,7 @@ def finish_evaluation(
         distributions=_distributions(own, true_crystals),
         replacement=_replacement(own),
         energies=plain(energies),
-        flags={row: found for row, found in ({"data": _about(data, tables, kind)} | flags(shown)).items() if found},
+        flags=_flags(data, tables, kind, energies.get("doubts", [])) | _found(flags(shown)),
         failures=reasons(own),
     )
     write_whole(folder / METRICS_FILE, outcome.model_dump_json(indent=1) + "\n")
@@ -150,14 +161,27 @@ def present(folder: Path, outcome: Evaluation, tables: Tables, true_crystals: Se
     write_report(outcome, _verdicts(tables, outcome.name), pictures, folder)
 
 
+def _flags(data: Mapping[str, Any], tables: Tables, kind: str, doubts: list[str]) -> dict[str, list[str]]:
+    return _found({"data": _about(data, tables, kind), "energies": doubts})
+
+
+def _found(flags_of: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {name: sentences for name, sentences in flags_of.items() if sentences}
+
+
 def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
     """Return what a reader must know of the crystals: whether the training set is known, and holds what is
     evaluated."""
-    told = []
+    told = list(data.get("told", []))
     if data.get("counts_from") == "evaluated crystals":
         told.append(
             "No training crystals are known (--reference): nothing is said about novelty, and the most common element "
             "and the frequencies are those of the evaluated crystals."
+        )
+    if data.get("reference_rejected_rows"):
+        told.append(
+            f"Novelty is against the {data['reference_crystals']:,} reference crystals that could be read; "
+            f"{data['reference_rejected_rows']:,} more rows could not."
         )
     if data.get("reference_is_training_set") is False:
         told.append(
@@ -170,6 +194,11 @@ def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
             pairs = ", ".join(f"{a} is {b}" for a, b in known[["parent", "reference_match"]].head(5).to_numpy())
             told.append(
                 f"{len(known):,} of {len(parents):,} evaluated crystals are among the training crystals: {pairs}."
+            )
+        if undecided := int((parents["novel_undecided"] != "").sum()):
+            told.append(
+                f"For {undecided:,} of {len(parents):,} evaluated crystals nothing could tell whether they are among "
+                "the training crystals."
             )
     return told
 

@@ -62,6 +62,9 @@ _PAIRED = (
 )
 """Scores against the original."""
 
+_FAILED = ("compositional_similarity", "compositional_similarity_permuted", "novel_vs_input", "matched")
+"""Those that are 0 where an original was to be restored and nothing could be read."""
+
 _OF_ORIGINAL = ("species_before", "lattice_before", "frac_before")
 
 _SAME_REASON = re.compile(r"generated: (.*?); (?:relaxed )?parent: \1(?=; |$)")
@@ -144,9 +147,10 @@ class SubmissionTask:
             ],
             axis=1,
         )
-        paired = known & np.array([each.generated is not None for each in part])
+        read = np.array([each.generated is not None for each in part])
         for name in _PAIRED:
-            table[name] = table[name].astype(float).where(paired)
+            table[name] = table[name].astype(float).where(known & read)
+        table.loc[~read & (known | self.with_ceiling), list(_FAILED)] = 0.0  # of an unreadable row no id may be known
         table[["masked_correct", "visible_correct"]] = np.nan  # what was masked is not known
         problems = np.array([each.problem for each in part], dtype=object)
         table["failure"] = table["failure"].where(problems == "", problems)
@@ -213,7 +217,7 @@ def _without_stand_ins(table: pd.DataFrame, known: NDArray[np.bool_]) -> pd.Data
         for name in _OF_ORIGINAL
     }
     columns["crystal_system"] = table["crystal_system"].where(known, "unknown")
-    columns["match_failure"] = table["match_failure"].where(known, "")
+    columns |= {name: table[name].where(known, "") for name in ("match_failure", "match_undecided")}
     for name in ("energy_before", "delta_energy", "delta_energy_relaxed"):
         if name in table:
             columns[name] = table[name].where(known)

@@ -14,12 +14,18 @@ from crystalsweep.pages.text import with_interval
 def headline_text(outcome: Evaluation) -> str:
     """Return the headline table with its warnings; the report has the rest."""
     titles, shown = metric_titles(outcome), headline_metrics(outcome)
-    rows = [[row, *(shown_figure(found.get(name)) for name in shown)] for row, found in outcome.rows.items()]
-    lines = [tabulate(rows, headers=["", *(titles[name].lower() for name in shown)], disable_numparse=True)]
+    rows = [_row(name, [found.get(metric) for metric in shown]) for name, found in outcome.rows.items()]
+    lines = [tabulate(rows, headers=["", "n", *(titles[name].lower() for name in shown)], disable_numparse=True)]
     lines += [f"! {row}: {sentence}" for row, found in outcome.flags.items() for sentence in found]
     for column, found in outcome.failures.items():
         lines.append(f"! {column}: " + "; ".join(f"{reason} ({n:,})" for reason, n in list(found.items())[:5]))
     return "\n".join(lines)
+
+
+def _row(name: str, figures: Sequence[Figure | None]) -> list[str]:
+    """Return a row with its n, which cells repeat only where theirs is another."""
+    n = max((figure.n for figure in figures if figure), default=0)
+    return [name, f"{n:,}", *(shown_figure(figure, row_n=n) for figure in figures)]
 
 
 def rescored_text(outcome: Evaluation, presets: Sequence[str]) -> str:
@@ -39,6 +45,14 @@ def rescored_text(outcome: Evaluation, presets: Sequence[str]) -> str:
     return tabulate(rows, headers=["", "settings", *metrics], disable_numparse=True)
 
 
-def shown_figure(figure: Figure | None) -> str:
-    """Return a figure's mean with its interval, or that nothing defines it."""
-    return with_interval(figure.mean, figure.low, figure.high) if figure else with_interval(None, None, None)
+def shown_figure(figure: Figure | None, row_n: int | None = None) -> str:
+    """Return a figure's mean with its interval, its n and what was undecided, or that nothing defines it.
+
+    Args:
+        figure: None where nothing defines it.
+        row_n: The n that stands in the row already.
+    """
+    if figure is None:
+        return with_interval(None, None, None)
+    n = None if figure.n == row_n else figure.n
+    return with_interval(figure.mean, figure.low, figure.high, n=n, undecided=figure.undecided)

@@ -67,7 +67,7 @@ def _figure(interval: Interval) -> dict[str, Any] | None:
     if math.isnan(interval.mean):
         return None
     bounds = {} if math.isnan(interval.low) else {"low": interval.low, "high": interval.high}
-    return {"mean": interval.mean, "low": None, "high": None, **bounds}
+    return {"mean": interval.mean, "low": None, "high": None, "n": interval.n, **bounds}
 
 
 def _picture(board: Board) -> Picture:

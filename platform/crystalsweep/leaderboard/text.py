@@ -46,8 +46,9 @@ def board_headline(board: Board) -> str:
 
 
 def cell(interval: Interval) -> str:
-    """Return a mean with its interval, as far as there is one."""
-    return with_interval(interval.mean, interval.low, interval.high, undefined="undefined")
+    """Return a mean with its interval and n, as far as there are any."""
+    n = interval.n or None  # 0 of a baseline whose mean alone was logged
+    return with_interval(interval.mean, interval.low, interval.high, n=n, undefined="undefined")
 
 
 def row_name(row: BoardRow) -> str:

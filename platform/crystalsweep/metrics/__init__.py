@@ -27,7 +27,7 @@ from crystalsweep.metrics.summary import (
     summarise,
 )
 from crystalsweep.metrics.table import HEADERS, SHOWN, cells, footnote, rows_table
-from crystalsweep.metrics.uniqueness import first_of_kind
+from crystalsweep.metrics.uniqueness import kinds
 from crystalsweep.metrics.validity import compositionally_valid, structurally_valid
 
 __all__ = [
@@ -53,12 +53,12 @@ __all__ = [
     "clustered_ratio",
     "compositionally_valid",
     "displacements",
-    "first_of_kind",
     "flat",
     "footnote",
     "ground_truth",
     "headline",
     "identity",
+    "kinds",
     "match",
     "match_columns",
     "mean_distance",

@@ -1,42 +1,44 @@
-"""Whether two crystals are the same one: what uniqueness and novelty rest on.
+"""Whether two crystals are the same one: what uniqueness, novelty and the leakage gate rest on.
 
 pymatgen's `StructureMatcher.fit` (Ong et al., Comput. Mater. Sci. 68, 314 (2013), doi:10.1016/j.commatsci.2012.10.028):
-a mapping that moves no site by more than stol (V/N)^(1/3). Its cells are reduced once per crystal and kept.
+a mapping that moves no site by more than stol (V/N)^(1/3). There are three answers: the same, different, and undecided,
+where no test could tell; what is undecided is never taken for different.
 """
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crystalsweep.metrics.bounded_matcher import matcher, same_shape
+from crystalsweep.metrics.overlap import FEWEST, by_shape, may_overlap
+from crystalsweep.metrics.reduced_cell import MATCHER_ERRORS, Comparable
 from crystalsweep.metrics.settings import MatcherTolerances, StructureRules
-from crystalsweep.metrics.similarity import minimum_image, reduced_lattice
+from crystalsweep.metrics.similarity import minimum_image
 from crystalsweep.metrics.validity import structurally_valid
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
-
-if TYPE_CHECKING:
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-    from pymatgen.core import Structure
-
-LARGEST = 200
-"""Atoms of the largest cell that is compared: the matcher takes 0.5, 5 and 44 s for 54, 108 and 256 atoms of Cu."""
-
-ELONGATED = 10_000
-"""Lattice points within 1.3 longest vectors, which the matcher enumerates. Real crystals have up to 6000
-(2 s at 2000); a cell of 3 Å × 3 Å × 1000 Å has a million."""
 
 APART = StructureRules(min_distance=0.1, min_volume=0.1)
 """Atoms within 0.1 Å (own images included) are one atom, and a cell below 0.1 Å³ is flat."""
 
-MATCHER_ERRORS = (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
-"""What pymatgen raises on cells that cannot be reduced; numpy's LinAlgError is a ValueError."""
-
+_SLACK = 1.01
+"""On lengths of reduced cells, which are the shortest possible up to rounding."""
 
 _asked: WeakKeyDictionary[Crystal, str] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Which of a list of known crystals a new one is."""
+
+    position: int | None
+    """In the list; None if none is known to be the same."""
+    undecided: Mapping[int, str] = field(default_factory=dict)
+    """Why nothing could tell, by position in the list; only where none is the same."""
 
 
 def unscorable(crystal: Crystal) -> str:
@@ -47,13 +49,6 @@ def unscorable(crystal: Crystal) -> str:
     if crystal not in _asked:
         _asked[crystal] = _unscorable(crystal)
     return _asked[crystal]
-
-
-def too_large_to_match(crystal: Crystal) -> str:
-    """Return why a scorable crystal is not given to the matcher, which would take minutes; empty if it is."""
-    if len(crystal) > LARGEST:
-        return f"{len(crystal)} atoms, more than {LARGEST}"
-    return "cell too elongated" if _lattice_points(crystal) > ELONGATED else ""
 
 
 def _unscorable(crystal: Crystal) -> str:
@@ -73,18 +68,6 @@ def _unscorable(crystal: Crystal) -> str:
     return "" if structurally_valid(crystal, APART) else f"atoms within {APART.min_distance} Å of each other"
 
 
-def _lattice_points(crystal: Crystal) -> float:
-    longest = np.linalg.norm(reduced_lattice(crystal.lattice), axis=1).max()
-    return float(4 / 3 * np.pi * (1.3 * longest) ** 3 / crystal.volume)
-
-
-def structure(crystal: Crystal) -> Structure:
-    """Return the crystal for pymatgen."""
-    from pymatgen.core import Structure
-
-    return Structure(crystal.lattice, crystal.species.tolist(), crystal.frac)
-
-
 def free_length(crystal: Crystal) -> float:
     """Return (V/N)^(1/3), Å: the unit of `stol` and of the RMSD."""
     return float((crystal.volume / len(crystal)) ** (1 / 3))
@@ -95,22 +78,29 @@ def same_lattice(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.b
     return np.asarray(np.isclose(a, b, rtol=1e-5, atol=1e-4).all(axis=(-2, -1)))
 
 
-class Comparable:
-    """A crystal and its reduced cell, made when first asked for."""
+def find(known: Sequence[Comparable], new: Comparable, tolerances: MatcherTolerances) -> Found:
+    """Return which of the known crystals the new one is: the nearest on the same sites, else the first that matches.
 
-    def __init__(self, crystal: Crystal) -> None:
-        self.crystal = crystal
+    All must be scorable and of the new one's reduced composition. Every known crystal is asked, the nearest first;
+    reduced cells of another number of sites are different crystals, and so are those whose shape does not fit.
+    """
+    if not known:
+        return Found(None)
+    gaps = largest_gaps(known, new.crystal)
+    nearest = int(gaps.argmin())
+    if gaps[nearest] < tolerances.stol:
+        return Found(nearest)
+    undecided, possible = {}, _possible(known, new, tolerances)
+    for i in (int(i) for i in np.argsort(gaps, kind="stable") if possible[i]):
+        same, why = _fits(known[i], new, tolerances)
+        if same:
+            return Found(i)
+        if why:
+            undecided[i] = why
+    return Found(None, undecided)
 
-    @cached_property
-    def reduced(self) -> Structure | None:
-        """Niggli cell, then primitive cell, as the matcher itself reduces; None where pymatgen cannot."""
-        try:
-            return structure(self.crystal).get_reduced_structure("niggli").get_primitive_structure()
-        except MATCHER_ERRORS:
-            return None
 
-
-def largest_gaps(known: list[Comparable], crystal: Crystal) -> NDArray[np.float64]:
+def largest_gaps(known: Sequence[Comparable], crystal: Crystal) -> NDArray[np.float64]:
     """Return (R,): the largest displacement, in (V/N)^(1/3), between `crystal` and each known one, paired site by site.
 
     The mean displacement is removed. Infinite where the two do not have the same lattice and species, site by site.
@@ -131,26 +121,58 @@ def largest_gaps(known: list[Comparable], crystal: Crystal) -> NDArray[np.float6
     return gaps
 
 
-def fits(known: Comparable, crystal: Comparable, tolerances: MatcherTolerances) -> bool:
-    """Return `StructureMatcher.fit(known, crystal)`; False where pymatgen fails or one is too large.
+def _possible(known: Sequence[Comparable], new: Comparable, tolerances: MatcherTolerances) -> NDArray[np.bool_]:
+    """Return (R,) False where the two are surely different, by their reduced cells.
 
-    Both must have the same reduced composition. Reduced cells with different numbers of sites never fit, so the matcher
-    is not asked. Its answer may depend on which of the two comes first; here it is always the one known before.
+    A mapping takes vectors of the known lattice to the new cell's edges, each at most 1 + ltol times as long, and the
+    edges of the known reduced cell are the shortest independent vectors there are. Where many cells have one shape,
+    `overlap` looks at their atoms.
     """
-    if too_large_to_match(known.crystal) or too_large_to_match(crystal.crystal):
-        return False
-    a, b = known.reduced, crystal.reduced
-    if a is None or b is None or len(a) != len(b):
-        return False
+    if new.obstacle:
+        return np.ones(len(known), dtype=bool)
+    assert new.reduced is not None
+    sites = np.array([len(new.reduced) if other.reduced is None else len(other.reduced) for other in known])
+    longest = (1 + tolerances.ltol) * _SLACK * new.lengths
+    too_long = (np.stack([other.lengths for other in known]) > longest).any(axis=1)  # NaN is not: it is not known
+    possible = (sites == len(new.reduced)) & ~too_long
+    rest = [i for i in np.flatnonzero(possible).tolist() if known[i].reduced is not None]
+    cells = [cell for i in rest if (cell := known[i].reduced) is not None]
+    for group in by_shape(cells) if len(rest) >= FEWEST else []:
+        if len(group) >= FEWEST:
+            possible[np.array(rest)[group]] = may_overlap([cells[i] for i in group], new.reduced, tolerances)
+    return possible
+
+
+def _fits(known: Comparable, new: Comparable, tolerances: MatcherTolerances) -> tuple[bool, str]:
+    """Return `StructureMatcher.fit(known, new)`, and why it could not tell.
+
+    Its answer may depend on which of the two comes first; here it is always the one known before.
+    """
+    if obstacle := new.obstacle or known.obstacle:
+        return False, obstacle
+    assert known.reduced is not None
+    assert new.reduced is not None
     try:
-        return bool(matcher(tolerances).fit(a, b, skip_structure_reduction=True))
-    except MATCHER_ERRORS:
-        return False
+        if not same_shape(known.reduced, new.reduced, tolerances):
+            return False, ""
+        return bool(matcher(tolerances).fit(known.reduced, new.reduced, skip_structure_reduction=True)), ""
+    except MATCHER_ERRORS as error:
+        return False, f"matcher: {type(error).__name__}: {error}"
 
 
-@lru_cache(maxsize=8)
-def matcher(tolerances: MatcherTolerances) -> StructureMatcher:
-    """Return pymatgen's matcher with these tolerances and its other defaults."""
-    from pymatgen.analysis.structure_matcher import StructureMatcher
+def repeats(known: Comparable, new: Comparable, tolerances: MatcherTolerances) -> tuple[bool, str]:
+    """Return whether one reduced cell, repeated, is the other, and why that could not be told.
 
-    return StructureMatcher(**tolerances.model_dump())
+    A distorted supercell does not reduce to its primitive cell.
+    """
+    if obstacle := new.obstacle or known.obstacle:
+        return False, obstacle
+    assert known.reduced is not None
+    assert new.reduced is not None
+    small, large = sorted((known.reduced, new.reduced), key=len)
+    if len(small) == len(large) or len(large) % len(small):
+        return False, ""
+    try:
+        return bool(matcher(tolerances, supercells=True).fit(small, large)), ""
+    except MATCHER_ERRORS as error:
+        return False, f"matcher: {type(error).__name__}: {error}"

@@ -17,16 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from crystalsweep.metrics.duplicates import (
-    MATCHER_ERRORS,
-    free_length,
-    matcher,
-    same_lattice,
-    structure,
-    too_large_to_match,
-    unscorable,
-)
+from crystalsweep.metrics.bounded_matcher import matcher
+from crystalsweep.metrics.duplicates import free_length, same_lattice, unscorable
 from crystalsweep.metrics.novelty import Reference
+from crystalsweep.metrics.reduced_cell import MATCHER_ERRORS, SMALL, Comparable, structure
 from crystalsweep.metrics.settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.similarity import aligned, displacements
 from crystalsweep.structures.crystal import Crystal
@@ -34,42 +28,62 @@ from crystalsweep.structures.crystal import Crystal
 IDENTICAL = 1e-4
 """Å; what single precision leaves of a coordinate. Sites this close to their parent's are its sites."""
 
-MATCH_COLUMNS = ("matched", "rmsd", "match_failure", "novel_vs_reference", "reference_match")
+MATCH_COLUMNS = (
+    *("matched", "rmsd", "match_failure", "match_undecided"),
+    *("novel_vs_reference", "reference_match", "novel_undecided"),
+)
 """Of `match_columns`."""
 
 
 class Match(NamedTuple):
     """What the comparison of two crystals gives."""
 
-    matched: bool
+    matched: bool | None
+    """None where nothing could tell."""
     rmsd: float
     """In units of (V/N)^(1/3); NaN where not matched."""
     reason: str
-    """Why the two could not be compared; empty if they were, matched or not."""
+    """Why the generated crystal can be compared with none (it is not matched), or why nothing could tell."""
 
 
 def match(original: Crystal, generated: Crystal, tolerances: MatcherTolerances) -> Match:
     """Return whether the two are one crystal within the tolerances, and how far apart.
 
-    What no matcher can read is not matched, with the reason; nor is a large cell unless its sites match as they stand.
+    A generated crystal that no matcher can read is not matched, with the reason. What the matcher cannot tell, and no
+    mapping of the sites as they stand does, is undecided.
     """
-    for whose, crystal in (("parent: ", original), ("", generated)):
-        if failure := unscorable(crystal):
-            return Match(False, np.nan, whose + failure)
+    if failure := unscorable(generated):
+        return Match(False, np.nan, failure)
+    if failure := unscorable(original):
+        return Match(None, np.nan, f"parent: {failure}")
     if original.reduced_formula != generated.reduced_formula:
         return Match(False, np.nan, "")
     as_they_stand = _site_by_site(original, generated, tolerances.stol)
     if as_they_stand == 0:
         return Match(True, 0.0, "")
-    reason, searched = too_large_to_match(generated) or too_large_to_match(original), np.nan
-    if not reason:
-        try:
-            found = matcher(tolerances).get_rms_dist(structure(original), structure(generated))
-            searched = np.nan if found is None else float(found[0])
-        except MATCHER_ERRORS as error:
-            reason = f"matcher: {type(error).__name__}: {error}"
+    searched, why = _searched(original, generated, tolerances)
     rmsd = float(np.fmin(as_they_stand, searched))
-    return Match(False, np.nan, reason) if np.isnan(rmsd) else Match(True, rmsd, "")
+    if not np.isnan(rmsd):
+        return Match(True, rmsd, "")
+    return Match(None if why else False, np.nan, why)
+
+
+def _searched(original: Crystal, generated: Crystal, tolerances: MatcherTolerances) -> tuple[float, str]:
+    """Return the RMSD that the matcher finds, NaN for none, and why it could not tell."""
+    pair = []
+    for whose, crystal in (("parent: ", original), ("", generated)):
+        cell = Comparable(crystal)
+        if len(crystal) > SMALL or cell.elongated:
+            if cell.reduced is None:
+                return np.nan, whose + cell.obstacle
+            pair.append(cell.reduced)
+        else:
+            pair.append(structure(crystal))  # as the field gives it to the matcher
+    try:
+        found = matcher(tolerances).get_rms_dist(*pair)
+    except MATCHER_ERRORS as error:
+        return np.nan, f"matcher: {type(error).__name__}: {error}"
+    return (np.nan if found is None else float(found[0])), ""
 
 
 def match_columns(
@@ -77,26 +91,35 @@ def match_columns(
 ) -> pd.DataFrame:
     """Return `MATCH_COLUMNS` for pairs of crystals, row by row.
 
-    `match_failure` says why a pair could not be compared. `novel_vs_reference` is 1.0 where the reference does not hold
-    the crystal, 0.0 where it does or the crystal is unscorable, NaN without a reference; `reference_match` is the id
-    found there.
+    `matched` is 1.0, 0.0, or NaN where nothing could tell, for which `match_undecided` says why; `match_failure` says
+    why a generated crystal can be compared with none, which is not matched. `novel_vs_reference` is 1.0 where the
+    reference does not hold the crystal, 0.0 where it does or the crystal is unscorable, NaN without a reference and
+    where nothing could tell (`novel_undecided`); `reference_match` is the id found there.
 
     Raises:
         ValueError: The two differ in length.
     """
     rows = [
-        (*match(before, after, settings.match), *_novelty(after, settings.duplicate, reference))
+        (*_matching(match(before, after, settings.match)), *_novelty(after, settings.duplicate, reference))
         for before, after in zip(originals, generated, strict=True)
     ]
-    dtypes = dict(zip(MATCH_COLUMNS, (bool, float, object, float, object), strict=True))
+    dtypes = dict(zip(MATCH_COLUMNS, (float, float, object, object, float, object, object), strict=True))
     return pd.DataFrame(rows, columns=list(MATCH_COLUMNS)).astype(dtypes)
 
 
-def _novelty(crystal: Crystal, tolerances: MatcherTolerances, reference: Reference | None) -> tuple[float, str]:
+def _matching(found: Match) -> tuple[float, float, str, str]:
+    if found.matched is None:
+        return np.nan, np.nan, "", found.reason
+    return float(found.matched), found.rmsd, found.reason, ""
+
+
+def _novelty(crystal: Crystal, tolerances: MatcherTolerances, reference: Reference | None) -> tuple[float, str, str]:
     if reference is None:
-        return np.nan, ""
-    name = reference.find(crystal, tolerances)
-    return float(not name and not unscorable(crystal)), name
+        return np.nan, "", ""
+    looked = reference.look_up(crystal, tolerances)
+    if looked.undecided:
+        return np.nan, "", looked.undecided
+    return float(not looked.name and not unscorable(crystal)), looked.name, ""
 
 
 def _site_by_site(original: Crystal, generated: Crystal, stol: float) -> float:

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from crystalsweep.metrics.duplicates import Comparable, fits, largest_gaps, unscorable
+from crystalsweep.metrics.duplicates import find, unscorable
+from crystalsweep.metrics.reduced_cell import Comparable
 from crystalsweep.metrics.settings import MatcherTolerances
 from crystalsweep.structures.crystal import Crystal
+
+
+class Looked(NamedTuple):
+    """What looking a crystal up in a reference gives."""
+
+    name: str
+    """Id of a reference crystal that is the same one; empty if none is known to be."""
+    undecided: str
+    """Why nothing could tell, with how many reference crystals; empty where one is the same or all are different."""
 
 
 class Reference:
@@ -33,7 +43,7 @@ class Reference:
             if len(crystal):
                 self._crystals[crystal.reduced_formula].append(crystal)
         self._known: dict[str, list[Comparable]] = {}
-        self._found: WeakKeyDictionary[Crystal, dict[MatcherTolerances, str]] = WeakKeyDictionary()
+        self._found: WeakKeyDictionary[Crystal, dict[MatcherTolerances, Looked]] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return sum(map(len, self._crystals.values()))
@@ -44,27 +54,31 @@ class Reference:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state | {"_found": WeakKeyDictionary()}
 
-    def find(self, crystal: Crystal, tolerances: MatcherTolerances) -> str:
-        """Return id of a reference crystal that is the same one; empty if there is none or `crystal` is unscorable.
+    def look_up(self, crystal: Crystal, tolerances: MatcherTolerances) -> Looked:
+        """Return which reference crystal is the same one, or why that could not be told.
 
-        Of several, the nearest on the same sites, else the first in the order they were given.
+        Of several, the nearest on the same sites, else the first in the order they were given. An unscorable crystal
+        is none of them.
         """
         found = self._found.setdefault(crystal, {})
         if tolerances not in found:
-            found[tolerances] = "" if unscorable(crystal) else self._search(crystal, tolerances)
+            found[tolerances] = Looked("", "") if unscorable(crystal) else self._search(crystal, tolerances)
         return found[tolerances]
 
-    def _search(self, crystal: Crystal, tolerances: MatcherTolerances) -> str:
-        known = self._of_composition(crystal.reduced_formula)
-        new = Comparable(crystal)
-        gaps = largest_gaps(known, crystal)
-        if (gaps < tolerances.stol).any():
-            return known[int(gaps.argmin())].crystal.id
-        return next((other.crystal.id for other in known if fits(other, new, tolerances)), "")
-
     def contains(self, crystal: Crystal, tolerances: MatcherTolerances) -> bool | None:
-        """Return whether a reference crystal is the same one; None if `crystal` is unscorable."""
-        return None if unscorable(crystal) else bool(self.find(crystal, tolerances))
+        """Return whether a reference crystal is the same one; None if `crystal` is unscorable or nothing could tell."""
+        looked = self.look_up(crystal, tolerances)
+        return None if unscorable(crystal) or looked.undecided else bool(looked.name)
+
+    def _search(self, crystal: Crystal, tolerances: MatcherTolerances) -> Looked:
+        known = self._of_composition(crystal.reduced_formula)
+        found = find(known, Comparable(crystal), tolerances)
+        if found.position is not None:
+            return Looked(known[found.position].crystal.id, "")
+        reasons = list(found.undecided.values())
+        if broken := len(self._crystals.get(crystal.reduced_formula, ())) - len(known):
+            reasons += ["reference crystal that cannot be compared"] * broken
+        return Looked("", f"{len(reasons):,} × {reasons[0]}" if reasons else "")
 
     def _of_composition(self, formula: str) -> list[Comparable]:
         if formula not in self._known:

@@ -46,6 +46,18 @@ class Metric:
     """(n,) denominators; the metric is then Σ values / Σ weights."""
     direction: Literal["higher", "lower"] = "higher"
     """Which way is better."""
+    undecided: str = ""
+    """Column that says why nothing could decide a row's value, which is then NaN; empty where it is decided."""
+
+    def undecided_rows(self, table: pd.DataFrame) -> np.ndarray:
+        """Return (n,) True where nothing could decide a row's value."""
+        if self.undecided not in table:
+            return np.zeros(len(table), dtype=bool)
+        return np.asarray(table[self.undecided].fillna("") != "", dtype=bool)
+
+    def undecided_in(self, table: pd.DataFrame) -> int:
+        """Count the rows of a table that nothing could decide; they are in neither the mean nor its n."""
+        return int(self.undecided_rows(table).sum())
 
     def over(self, table: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) -> Interval:
         """Return the metric's mean over a table, with an interval over the column `parent`."""
@@ -157,8 +169,9 @@ MATCHING_METRICS = (
     Metric(
         name="match_rate",
         title="Match rate",
-        definition="share of crystals that StructureMatcher matches to their parent",
+        definition="share of crystals that StructureMatcher matches to their parent; unreadable ones do not match",
         values=_column("matched"),
+        undecided="match_undecided",
     ),
     Metric(
         name="rmsd",
@@ -172,6 +185,7 @@ MATCHING_METRICS = (
         title="Uniqueness",
         definition="share of crystals that no earlier one of the same mask type and sigma matches",
         values=_column("unique"),
+        undecided="unique_undecided",
     ),
     Metric(
         name="novel_vs_input",
@@ -184,6 +198,7 @@ MATCHING_METRICS = (
         title="Novel against reference",
         definition="share of crystals that match none of the training set",
         values=_column("novel_vs_reference"),
+        undecided="novel_undecided",
     ),
 )
 """Generated crystals against their parents, each other and the training set."""
@@ -220,6 +235,7 @@ def energetic(stable_below: float = MetricConfig().stable_below) -> tuple[Metric
         title="S.U.N.",
         definition="share of the energy sample that is stable, unique among its mask type and sigma, and novel",
         values=_column("sun"),
+        undecided="sun_undecided",
     )
     return (*metrics, sun)
 
@@ -258,8 +274,9 @@ def computable(metric: Metric, table: pd.DataFrame) -> bool:
 
 
 def available(metrics: Iterable[Metric], table: pd.DataFrame) -> tuple[Metric, ...]:
-    """Return those of `metrics` whose columns the table has and that are defined in at least one row."""
-    return tuple(metric for metric in metrics if computable(metric, table) and metric.values(table).notna().any())
+    """Return those of `metrics` whose columns the table has and that are defined, or undecided, in at least one row."""
+    known = (metric for metric in metrics if computable(metric, table))
+    return tuple(metric for metric in known if metric.values(table).notna().any() or metric.undecided_in(table))
 
 
 def score_terms(table: pd.DataFrame) -> pd.DataFrame:

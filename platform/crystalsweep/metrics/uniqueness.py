@@ -7,58 +7,58 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.metrics.duplicates import Comparable, fits, largest_gaps, unscorable
+from crystalsweep.metrics.duplicates import find, unscorable
+from crystalsweep.metrics.reduced_cell import Comparable
 from crystalsweep.metrics.settings import MatcherTolerances
 from crystalsweep.structures.crystal import Crystal
 
-ASKED = 8
-"""Representatives that the matcher compares one crystal with, nearest first."""
+UNSCORABLE = -1
+"""In place of an index: a crystal that cannot be compared with any."""
 
 
-def first_of_kind(crystals: Sequence[Crystal], tolerances: MatcherTolerances) -> NDArray[np.bool_]:
-    """Return (n,): True where no earlier crystal of the sequence is the same one; see `representatives`."""
-    return representatives(crystals, tolerances) == np.arange(len(crystals))
+class Kinds(NamedTuple):
+    """What the crystals of a sequence are, each beside the earlier ones."""
+
+    first: NDArray[np.int64]
+    """(n,) index of the earlier crystal that each is a copy of, its own if none is known to be, or `UNSCORABLE`."""
+    undecided: list[str]
+    """(n,) why nothing could tell whether a crystal is a copy of an earlier one; empty where that is known."""
+
+    @property
+    def unique(self) -> NDArray[np.float64]:
+        """Return (n,) 1.0 for the first of its kind, 0.0 for a copy or an unscorable crystal, NaN for undecided."""
+        own = (self.first == np.arange(len(self.first))).astype(np.float64)
+        own[[bool(why) for why in self.undecided]] = np.nan
+        return own
 
 
-def representatives(
-    crystals: Sequence[Crystal], tolerances: MatcherTolerances, asked: int | None = ASKED
-) -> NDArray[np.int64]:
-    """Return (n,): index of the earlier crystal that each is a copy of; its own if it is the first, −1 if it is
-    unscorable.
+def kinds(crystals: Sequence[Crystal], tolerances: MatcherTolerances) -> Kinds:
+    """Return which crystals are copies of earlier ones.
 
     Being the same within a tolerance is not transitive: a may match b and b match c, but not a c. Each crystal is
     compared with the first ones of their kind only, so b is a copy of a, and c is a kind of its own; the order of the
-    sequence matters. Only crystals of one reduced composition are compared. Crystals on the same sites (rows that
-    restore one parent) are the same where no site differs by stol or more; where that fails (two rows with
-    noise of one parent), the matcher still finds another mapping in 11 % of the pairs, so it is asked, for the `asked`
-    nearest representatives (None: all; on 774 rows with noise the unique share was the same).
+    sequence matters. Only crystals of one reduced composition are compared, each with every kind there is, the nearest
+    first. A crystal that nothing could tell from some kind counts as a kind of its own for those that come after it.
     """
-    found = np.full(len(crystals), -1, dtype=np.int64)
-    kinds: dict[str, list[Comparable]] = defaultdict(list)
+    first = np.full(len(crystals), UNSCORABLE, dtype=np.int64)
+    undecided = [""] * len(crystals)
+    known: dict[str, list[Comparable]] = defaultdict(list)
     indices: dict[str, list[int]] = defaultdict(list)
     for i, crystal in enumerate(crystals):
         if unscorable(crystal):
             continue
-        formula = crystal.reduced_formula
-        new = Comparable(crystal)
-        position = _position(kinds[formula], new, tolerances, asked)
-        if position is None:
-            kinds[formula].append(new)
-            indices[formula].append(i)
-        found[i] = i if position is None else indices[formula][position]
-    return found
-
-
-def _position(known: list[Comparable], new: Comparable, tolerances: MatcherTolerances, asked: int | None) -> int | None:
-    """Return which of the known crystals the new one is a copy of."""
-    if not known:
-        return None
-    gaps = largest_gaps(known, new.crystal)
-    order = np.argsort(gaps, kind="stable")
-    if gaps[order[0]] < tolerances.stol:
-        return int(order[0])
-    return next((int(i) for i in order[:asked] if fits(known[i], new, tolerances)), None)
+        formula, new = crystal.reduced_formula, Comparable(crystal)
+        found = find(known[formula], new, tolerances)
+        if found.position is not None:
+            first[i] = indices[formula][found.position]
+            continue
+        first[i] = i
+        undecided[i] = next(iter(found.undecided.values()), "")
+        known[formula].append(new)
+        indices[formula].append(i)
+    return Kinds(first, undecided)

@@ -182,6 +182,9 @@ def _summed(
     difference[np.abs(difference) < ROUNDING] = 0.0
     weights = metric.weights(a).to_numpy(float) if metric.weights else np.ones(len(a))
     known = np.isfinite(difference) & (weights > 0)
+    if left_out := int(((metric.undecided_rows(a) | metric.undecided_rows(b)) & ~known).sum()):
+        pairs = f"{left_out:,} of {len(a):,} pairs"
+        note = f"{note} {metric.title}, {names[0]} and {names[1]}: {pairs} undecided, and left out.".strip()
     codes = np.unique(codes[known], return_inverse=True)[1]
     tops, bottoms = (np.bincount(codes, values[known]).astype(float) for values in (difference, weights))
     return _Comparison(metric=metric, names=names, tops=tops, bottoms=bottoms, n=int(known.sum()), note=note)

@@ -6,23 +6,35 @@ import math
 
 
 def with_interval(
-    mean: float | None, low: float | None, high: float | None, *, signed: bool = False, undefined: str = "n = 0"
+    mean: float | None,
+    low: float | None,
+    high: float | None,
+    *,
+    n: int | None = None,
+    undecided: int = 0,
+    signed: bool = False,
+    undefined: str = "n = 0",
 ) -> str:
-    """Write `0.611 [0.590, 0.633]`, or signed `+0.032 [+0.007, +0.057]`; without bounds the mean alone.
+    """Write `0.611 [0.590, 0.633] n 480`, or signed `+0.032 [+0.007, +0.057]`; without bounds the mean alone.
 
     Args:
         mean: The figure; None or NaN where nothing defines it.
         low: Lower bound; None or NaN where there is no interval.
         high: Upper bound, likewise.
+        n: Values that the mean rests on; left out where None.
+        undecided: Values that nothing could decide, which are in neither mean nor n; said where there are any.
         signed: Write the sign of positive numbers too, as of differences.
         undefined: What stands where there is no mean.
     """
+    beside = "" if n is None else f" n {n:,}"
+    if undecided:
+        beside = f"{beside}{',' if beside else ''} {undecided:,} undecided"
     if mean is None or math.isnan(mean):
-        return undefined
+        return f"{undefined}, {undecided:,} undecided" if undecided else undefined
     form = "+.3f" if signed else ".3f"
     if low is None or high is None or math.isnan(low) or math.isnan(high):
-        return format(mean, form)
-    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+        return f"{mean:{form}}{beside}"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]{beside}"
 
 
 def three_digits(value: float) -> str:

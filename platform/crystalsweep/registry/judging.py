@@ -133,7 +133,10 @@ def _leakage(request: PromotionRequest, ancestry: list[dict[str, str]], say: Say
     """Ask whether crystals of the suite are among those of any training that led to the checkpoint."""
     say("leakage: held-out crystals among the training crystals, by id, structure and supercell")
     trainings, unknown = trainings_of(ancestry, request.trained_on)
-    parents = read_inputs(request.suite.source, request.suite.part, None, request.suite.settings).parents
+    inputs = read_inputs(request.suite.source, request.suite.part, None, request.suite.settings)
+    for line in dict.fromkeys((*(line for training in trainings for line in training.read), *inputs.told)):
+        say(line)
+    parents = inputs.parents
     gate = leakage(trainings, unknown, parents)
     say(f"suite {request.suite.name}: {len(parents):,} crystals at most, restored and scored")
     return gate

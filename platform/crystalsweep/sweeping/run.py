@@ -21,7 +21,7 @@ from ray.tune.error import TuneError
 
 from crystalsweep.artifacts.addresses import shown_address, without_password
 from crystalsweep.artifacts.places import state_folder
-from crystalsweep.data import DataSet, absolute_source, load_data
+from crystalsweep.data import DataSet, absolute_source, load_data, told_of
 from crystalsweep.data.splitting import PARTS
 from crystalsweep.metrics import CompositionRules
 from crystalsweep.provenance import code_sha256, environment, git_revision, user
@@ -55,7 +55,7 @@ from crystalsweep.tracking.tags import NOTE, PROCESS, STATE, is_orphan, this_pro
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.training.catalogue import StageSpec, stage_spec
 from crystalsweep.training.config import StageConfig
-from crystalsweep.training.stage import select
+from crystalsweep.training.stage import used
 
 PATIENCE_AT_STOP = 15.0
 """Likewise where it ends before its time; a resumed sweep sends what is left."""
@@ -127,10 +127,11 @@ def _prepare_and_go(
 ) -> None:
     request = record.request
     crystals = load_data(request.data, progress=True)
-    for reject in crystals.rejects:
-        screen.say(f"rejected: {reject}", error=True)
+    for line in told_of(request.data, crystals.crystals, crystals.rejects, crystals.notes):
+        screen.say(line, error=True)
     plan = Plan(spec=spec, request=request, space=request.search_space(spec))
-    _require_usable(plan.space.stages, crystals)
+    for line in _require_usable(plan.space.stages, crystals):
+        screen.say(line)
     if resumed:
         _require_same(record, crystals, screen)
     record.data_sha256, record.split_sha256 = crystals.data_sha256, crystals.split_sha256
@@ -147,13 +148,18 @@ def _prepare_and_go(
         _go(plan, record, folder, crystals, screen)
 
 
-def _require_usable(stages: Mapping[str, StageConfig], crystals: DataSet) -> None:
-    """Require crystals to train and validate on, for the classifier labels: better told now than by a worker."""
+def _require_usable(stages: Mapping[str, StageConfig], crystals: DataSet) -> list[str]:
+    """Require crystals to train and validate on, for the classifier labels: better told now than by a worker.
+
+    Returns how many each stage uses, in a line for each split.
+    """
+    told = []
     for part in PARTS[:2]:
-        for stage in stages:
+        for stage, config in stages.items():
             _require_labels(stage_spec(stage), crystals.part(part), part)
-        for config in stages.values():
-            select(crystals.part(part), config, stable_only=config.stable_only, split=part)
+            labels = stage_spec(stage).labels
+            told.append(f"{stage}: {used(crystals.part(part), config, split=part, labels=labels)[1]}")
+    return told
 
 
 def _require_labels(stage: StageSpec, crystals: Sequence[Crystal], part: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from crystalsweep.data import load_data
+from crystalsweep.data import DataSet
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.training.catalogue import stage_builder
 from crystalsweep.training.config import StageConfig
@@ -84,17 +84,17 @@ class LocalSession(Session):
             tqdm.write(epoch_line(metrics))
 
 
-def train_here(stage: str, config: StageConfig, source: str, inputs: dict[str, Path], session: LocalSession) -> Path:
+def train_here(stage: str, config: StageConfig, data: DataSet, inputs: dict[str, Path], session: LocalSession) -> Path:
     """Train a stage in this process; returns its last checkpoint.
 
     Args:
         stage: Name of the stage.
         config: Its settings.
-        source: Data set.
+        data: What it trains and validates on.
         inputs: Checkpoint folders that it starts from, by what left them.
         session: Where it reports.
     """
-    built = stage_builder(stage)(config, load_data(source), session, inputs)
+    built = stage_builder(stage)(config, data, session, inputs)
     (session.folder / "config.json").write_text(built.config.model_dump_json(indent=2) + "\n")
     fit(built, session)
     return session.folder / "checkpoint"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from crystalsweep.data import load_data
+from crystalsweep.data import DataSet
 from crystalsweep.evaluation.protocol import Chunk, evaluate_chunks, evaluate_references, evaluation_chunks
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics import EXTENDED, METRICS, SECONDARY, flat, headline, ranking_score, rows_table
@@ -91,9 +91,9 @@ class RestorationStage(Stage):
         self.validation.write(folder)
 
 
-def restoration_report(checkpoint: Path, source: str) -> str:
+def restoration_report(checkpoint: Path, data: DataSet) -> str:
     """Return the table of a checkpoint's last validation beside ceiling, identity and most common species."""
-    info, data = read_info(checkpoint), load_data(source)
+    info = read_info(checkpoint)
     config = config_from(info.stage, info.config)
     assert isinstance(config, RestorationConfig)
     val, train = (

@@ -80,6 +80,37 @@ def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: boo
     return chosen
 
 
+def used(
+    crystals: Sequence[Crystal], config: StageConfig, *, split: str, labels: Sequence[str] = ()
+) -> tuple[list[Crystal], str]:
+    """Return what `select` gives of the crystals with every label, and in a line how many those are and why not more.
+
+    Args:
+        crystals: Of one split.
+        config: Settings that leave some out.
+        split: Its name.
+        labels: That a crystal must have.
+
+    Raises:
+        ValueError: None is left; says which filter.
+    """
+    labelled = [crystal for crystal in crystals if all(label in crystal.labels for label in labels)]
+    if labels and not labelled:
+        raise ValueError(f"none of the {len(crystals)} {split} crystals has an {' and an '.join(labels)} label; add it")
+    fitting = [c for c in labelled if config.max_atoms is None or len(c) <= config.max_atoms]
+    chosen = select(labelled, config, stable_only=config.stable_only, split=split)
+    stable = sum(map(is_stable, fitting)) if config.stable_only else len(fitting)
+    left_out = {
+        f"without {' and '.join(labels)}": len(crystals) - len(labelled),
+        f"over max_atoms={config.max_atoms}": len(labelled) - len(fitting),
+        "not stable (stable_only)": len(fitting) - stable,
+        f"beyond a sample of max_crystals={config.max_crystals}": stable - len(chosen),
+    }
+    why = ", ".join(f"{n:,} {reason}" for reason, n in left_out.items() if n)
+    told = f"{len(chosen):,} of {len(crystals):,} {split} crystals used"
+    return chosen, f"{told}: {why}" if why else told
+
+
 def average_degree(crystals: Sequence[Crystal], config: StageConfig, sample: int = 512) -> float:
     """Return edges per atom over a sample of the training crystals; scales the backbone's messages."""
     picks = np.random.default_rng(config.seed).permutation(len(crystals))[:sample]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +18,7 @@ from crystalsweep.data.readers._limits import size_problem
 from crystalsweep.structures.crystal import Crystal
 
 ID_COLUMNS = ("material_id", "id")
-"""Where an id is looked for, in this order; without one, rows are named `<file stem>-<row>`."""
+"""Where an id is looked for, in this order; without one, a row gets a name from `Numbered`."""
 
 MISSING_ID = Problem("missing id", "", "fill the id column, or drop the column to have rows numbered")
 
@@ -28,6 +30,37 @@ class SourceRow(NamedTuple):
     """E.g. `crystals.csv row 17` or `NaCl.cif`; rows count from 1, headers not included."""
     id: str
     outcome: Crystal | Problem
+    notes: tuple[str, ...] = ()
+    """What a user must know of how a row was read, in the same words for every row of which it is true."""
+
+
+_ISOTOPES = {"D": "deuterium (D)", "T": "tritium (T)"}
+
+
+def isotope_notes(symbols: Iterable[str]) -> tuple[str, ...]:
+    """Return a note for each isotope among symbols or labels, which becomes its element."""
+    letters = {symbol.strip().rstrip("0123456789+-").upper() for symbol in symbols}
+    return tuple(f"{name} is read as hydrogen" for symbol, name in _ISOTOPES.items() if symbol in letters)
+
+
+class Numbered:
+    """Names for the rows of a file that gives no ids: `crystals-17@3f2a9c1b`, row 17 of a file with that content.
+
+    Other files, also of the same name, have other names: row numbers would pair unrelated crystals.
+    """
+
+    NOTE = "no id in the file: rows are numbered, and pair with no other file's"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __getitem__(self, number: int) -> str:
+        return f"{self._path.stem}-{number}@{self._content}"
+
+    @cached_property
+    def _content(self) -> str:
+        with self._path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:8]
 
 
 class Reader(ABC):

@@ -24,9 +24,17 @@ ANGLES = ("alpha", "beta", "gamma")
 def crystal_from_cif(
     text: str, row_id: str, labels: Mapping[str, float], *, partial: bool = False
 ) -> Crystal | Problem:
-    """Return the crystal of a CIF with one structure. Oxidation states are dropped, cells are kept as they are.
+    """Return the crystal of `read_cif` without its notes."""
+    return read_cif(text, row_id, labels, partial=partial)[0]
 
-    With `partial`, sites whose symbol is `X` or `?` are masked.
+
+def read_cif(
+    text: str, row_id: str, labels: Mapping[str, float], *, partial: bool = False
+) -> tuple[Crystal | Problem, tuple[str, ...]]:
+    """Return the crystal of a CIF with one structure, and notes on how it was read.
+
+    Oxidation states are dropped, cells are kept as they are. With `partial`, sites whose symbol is `X` or `?` are
+    masked.
     """
     try:
         block = block_of(text)
@@ -34,11 +42,11 @@ def crystal_from_cif(
         require_own_volume(block, lattice)
         sites = sites_of(block, partial=partial)
         read = bound(_read, block, sites, lattice, row_id, labels)
-        return _the_one([read(symmetry) for symmetry in symmetries_of(block, lattice)])
+        return _the_one([read(symmetry) for symmetry in symmetries_of(block, lattice)]), sites.notes
     except TooLargeError as error:
-        return too_large_problem(error)
+        return too_large_problem(error), ()
     except RefusedError as error:
-        return error.problem
+        return error.problem, ()
 
 
 def _read(

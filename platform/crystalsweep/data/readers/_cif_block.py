@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.readers._cif_limits import require_characters, require_counts
+from crystalsweep.data.readers._numbers import to_cif_number
 
 if TYPE_CHECKING:
     from gemmi import cif
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 UNPARSABLE = "unparsable CIF"
 EXPORT_AGAIN = "export the CIF again and check that it is complete"
 
-_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?)(?:\(\d*\))?")
-"""A number with or without its standard uncertainty, as `0.2624(3)`."""
+NO_ASCII = "~"
+"""What stands for a character that CIF does not know; no name of an element, number or symbol holds it."""
 
 _FRACTION = "_atom_site_fract_x"
 
@@ -108,13 +108,14 @@ def block_of(text: str) -> CifBlock:
 
 def number(value: str, what: str, reason: str = UNPARSABLE) -> float:
     """Return a number of a CIF without its uncertainty. Raises `RefusedError` for anything else, `?` and `.` too."""
-    match = _NUMBER.fullmatch(value.strip())
-    if match is None or not math.isfinite(float(match[1])):
-        raise refuse(reason, f"{what} is {value!r}", "give a number")
-    return float(match[1])
+    try:
+        return to_cif_number(value.strip())
+    except ValueError:
+        unknown = f", where {NO_ASCII} is a character that CIF does not know" if NO_ASCII in value else ""
+        raise refuse(reason, f"{what} is {value!r}{unknown}", "give a number") from None
 
 
 def _as_ascii(text: str) -> str:
-    """Return the text with U+2212 as the minus it is, and `~` for what else CIF does not know: it fits no value."""
+    """Return the text with U+2212 as the minus it is, and `NO_ASCII` for what else CIF does not know."""
     plain = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\u2212", "-")
-    return re.sub(r"[^\x00-\x7f]", "~", plain)
+    return re.sub(r"[^\x00-\x7f]", NO_ASCII, plain)

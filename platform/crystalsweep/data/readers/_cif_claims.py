@@ -1,4 +1,4 @@
-"""What a CIF says of its own structure, against what was read: formula, number of formula units, volume."""
+"""What a CIF says of its own structure, against what was read: formula, formula units, volume, crystal system."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.data.readers._cif_block import CifBlock, number, refuse
+from crystalsweep.data.readers._cif_groups import contradiction, system_of, system_of_lattice
 from crystalsweep.structures.crystal import MASK
 from crystalsweep.structures.elements import atomic_number, element_symbol
 
@@ -17,6 +18,23 @@ VOLUME = 0.02
 
 AMOUNT = 0.01
 """Relative difference of amounts that is still rounding."""
+
+_SYSTEM = ("_space_group_crystal_system", "_symmetry_cell_setting")
+
+_LATTICES = {
+    "triclinic": {"triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal", "cubic"},
+    "monoclinic": {"monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal", "cubic"},
+    "orthorhombic": {"orthorhombic", "tetragonal", "hexagonal", "cubic"},
+    "tetragonal": {"tetragonal", "cubic"},
+    "rhombohedral": {"trigonal", "hexagonal", "cubic"},
+    "trigonal": {"trigonal", "hexagonal", "cubic"},
+    "hexagonal": {"trigonal", "hexagonal"},
+    "cubic": {"cubic"},
+}
+"""By crystal system, what the lattice of such a crystal may be. `hexagonal` is said of rhombohedral crystals too."""
+
+_FAMILY = {"trigonal": "hexagonal", "rhombohedral": "hexagonal"}
+"""Systems that files call by one another's name."""
 
 _TERM = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)")
 
@@ -52,6 +70,27 @@ def require_own_formula(block: CifBlock, species: NDArray[np.int64]) -> None:
         said = " ".join(f"{symbol}{amount:g}" for symbol, amount in sorted(formula.items()))
         detail = f"{said}{'' if z is None else f' × {z:g}'} is given, {read} was read"
         raise refuse("contradicts its own formula", detail, "check sites, occupancies and symmetry")
+
+
+def crystal_systems(block: CifBlock) -> list[str]:
+    """Return what the file says of its crystal system, in lower case; other words than the systems' are none."""
+    given = [(block.value(name) or "").lower() for name in _SYSTEM]
+    return [each for each in given if each in _LATTICES]
+
+
+def require_own_system(block: CifBlock, group: int | None, lattice: NDArray[np.float64]) -> None:
+    """Raise `RefusedError` where the file names another crystal system than its space group has.
+
+    In P 1 as in no group at all, where the atoms of any crystal may be listed one by one, the lattice must allow it.
+    """
+    for said in crystal_systems(block):
+        words = f"the file's crystal system is {said}"
+        if group not in (None, 1):
+            found = system_of(group)
+            if _FAMILY.get(found, found) != _FAMILY.get(said, said):
+                raise contradiction(words, f"its space group, number {group}, is {found}")
+        elif (found_in := system_of_lattice(lattice)) and found_in not in _LATTICES[said]:
+            raise contradiction(words, f"the lattice of its cell is {found_in}")
 
 
 def _amounts(formula: str) -> dict[str, float]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.data.checks import unknown_symbols
-from crystalsweep.data.readers._cif_block import CifBlock, RefusedError, number, refuse
+from crystalsweep.data.readers._base import isotope_notes
+from crystalsweep.data.readers._cif_block import NO_ASCII, CifBlock, RefusedError, number, refuse
 from crystalsweep.data.readers._cif_limits import require_atoms, require_sites
 from crystalsweep.data.readers._cif_symmetry import Symmetry
 from crystalsweep.structures.crystal import MASK
@@ -27,7 +28,9 @@ MAX_COORDINATE = 1000.0
 _SYMBOL = re.compile(r"([A-Za-z]{1,2})(?:\d*\.?\d*[+-]?|[+-]\d*)")
 """An element with or without its charge, e.g. `Fe3+`, `O2-`, `CL`."""
 
-_LABEL = re.compile(r"([A-Za-z]+)")
+_LABEL = re.compile(rf"([A-Za-z]+)(?![A-Za-z{NO_ASCII}])")
+"""Letters that begin a label; those that a character unknown to CIF goes on may be of another element."""
+
 _MASKED = re.compile(r"(?:X|\?)(?![A-Za-z]).*")
 """A masked site: `X`, `X0+`, `?`; of labels `X1` and `?2`, but not `Xe1`."""
 
@@ -46,6 +49,7 @@ class Sites:
     multiplicities: list[int | None]
     """Atoms in the cell, where the file tells."""
     labels: list[str]
+    notes: tuple[str, ...] = ()
 
 
 def sites_of(block: CifBlock, *, partial: bool) -> Sites:
@@ -78,6 +82,7 @@ def sites_of(block: CifBlock, *, partial: bool) -> Sites:
         frac=np.array(frac, dtype=float).reshape(count, 3),
         multiplicities=_multiplicities(block, count),
         labels=labels or names,
+        notes=isotope_notes(names),
     )
 
 

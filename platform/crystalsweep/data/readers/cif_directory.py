@@ -8,7 +8,7 @@ from pathlib import Path
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import Reader, SourceRow
-from crystalsweep.data.readers._cif import crystal_from_cif
+from crystalsweep.data.readers._cif import read_cif
 from crystalsweep.data.readers._cif_limits import too_many_characters
 from crystalsweep.structures.crystal import Crystal
 
@@ -32,13 +32,14 @@ class CifDirectoryReader(Reader):
         if not files:
             raise DataError(f"{path}: no .cif files in this directory; give the directory that holds them")
         for file in files:
-            yield SourceRow(file.name, file.stem, _outcome(file))
+            yield SourceRow(file.name, file.stem, *_outcome(file))
 
 
-def _outcome(file: Path) -> Crystal | Problem:
+def _outcome(file: Path) -> tuple[Crystal | Problem, tuple[str, ...]]:
+    """Return the crystal of a file, or why it is none, and notes on how it was read."""
     if problem := too_many_characters(file.stat().st_size):
-        return problem
-    return crystal_from_cif(file.read_text(encoding="utf-8", errors="replace"), file.stem, {})
+        return problem, ()
+    return read_cif(file.read_text(encoding="utf-8", errors="replace"), file.stem, {})
 
 
 def _files(path: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """CSV with the text of a CIF in the column `cif`: the form of CDVAE's MP-20, Perov-5 and Carbon-24.
 
-Every other column of numbers becomes a label; an unnamed first column (pandas' index) does not.
+Every other column of numbers becomes a label: one of which at least half of the filled cells are numbers, whatever
+single cells look like; a cell that is none there is a missing label. An unnamed column (pandas' index) is no label.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Reader, SourceRow
-from crystalsweep.data.readers._cif import crystal_from_cif
+from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Numbered, Reader, SourceRow
+from crystalsweep.data.readers._cif import read_cif
 from crystalsweep.data.readers._numbers import is_number, to_number
 from crystalsweep.structures.crystal import Crystal
 
@@ -42,9 +43,15 @@ class CsvCifReader(Reader):
         columns, records = _records(path)
         id_column = next((name for name in ID_COLUMNS if name in columns), None)
         labels = [name for name in columns if name not in ("cif", *ID_COLUMNS) and _is_label(name, records)]
+        numbered = Numbered(path)
         for number, record in enumerate(records, start=1):
-            row_id = f"{path.stem}-{number}" if id_column is None else (record.get(id_column) or "").strip()
-            yield SourceRow(f"{path.name} row {number}", row_id, _outcome(record, row_id, labels))
+            row_id = numbered[number] if id_column is None else (record.get(id_column) or "").strip()
+            values = {name: _number(record.get(name)) for name in labels}
+            notes = [f"{name} is no number there, and missing" for name, value in values.items() if value is None]
+            notes += [Numbered.NOTE] if id_column is None else []
+            given = {name: value for name, value in values.items() if value is not None}
+            outcome, how = _outcome(record, row_id, given)
+            yield SourceRow(f"{path.name} row {number}", row_id, outcome, (*notes, *how))
 
 
 def _records(path: Path) -> tuple[list[str], list[_Record]]:
@@ -65,15 +72,13 @@ def _records(path: Path) -> tuple[list[str], list[_Record]]:
     return columns, records
 
 
-def _outcome(record: _Record, row_id: str, labels: list[str]) -> Crystal | Problem:
+def _outcome(record: _Record, row_id: str, labels: dict[str, float]) -> tuple[Crystal | Problem, tuple[str, ...]]:
+    """Return the crystal of a row, or why it is none, and notes on how it was read."""
     if not row_id:
-        return MISSING_ID
+        return MISSING_ID, ()
     if None in record:
-        return Problem("more cells than columns", "", "quote cells that hold commas or line breaks")
-    values = {name: _number(record[name]) for name in labels}
-    if wrong := [name for name, value in values.items() if value is None]:
-        return Problem("label is not a number", f"{wrong[0]} = {record[wrong[0]]!r}", "correct it, or leave it empty")
-    return crystal_from_cif(record["cif"] or "", row_id, {k: v for k, v in values.items() if v is not None})
+        return Problem("more cells than columns", "", "quote cells that hold commas or line breaks"), ()
+    return read_cif(record["cif"] or "", row_id, labels)
 
 
 def _number(cell: str | None) -> float | None:
@@ -84,10 +89,9 @@ def _number(cell: str | None) -> float | None:
 
 
 def _is_label(name: str, records: list[_Record]) -> bool:
-    """Return whether at least half of the filled cells are numbers: one typing error does not cost the others their
-    label."""
+    """Return whether at least half of the filled cells are numbers."""
     if not name or name.startswith("Unnamed:"):
         return False
-    values = [_number(record[name]) for record in records]
+    values = [_number(record.get(name)) for record in records]
     numbers = sum(value is not None and value == value for value in values)
     return numbers > 0 and numbers >= values.count(None)

@@ -1,12 +1,14 @@
 """Extended XYZ: frames of `N`, a comment line with `Lattice="…" Properties=…`, and N lines of atoms.
 
-Read here rather than by a library, so that one broken frame does not stop the reading of the others. Numbers in the
-comment line become labels; the id is its `material_id` or `id`.
+Read here rather than by a library, so that one broken frame does not stop the reading of the others. Keys of
+the comment line that hold numbers, in at least half of the frames that have them, are labels; the id is its
+`material_id` or `id`.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,17 +18,21 @@ from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem, unknown_symbols
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import ID_COLUMNS, Reader, SourceRow, admit
-from crystalsweep.data.readers._numbers import is_number, to_number
+from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Numbered, Reader, SourceRow, admit, isotope_notes
+from crystalsweep.data.readers._numbers import is_number, to_number, to_whole, words_of
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.elements import atomic_number, element_symbol
 
 BROKEN = "broken frame"
 DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
+NINE_NUMBERS = 'Lattice="ax ay az bx by bz cx cy cz"'
 RESERVED = {"lattice", "properties", "pbc", *ID_COLUMNS}
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_PAIR = re.compile(rf"({_QUOTED}|[^\s=\"]+)\s*=\s*({_QUOTED}|\[[^\]]*\]|\{{[^}}]*\}}|\S+)")
+_PAIR = re.compile(rf"({_QUOTED}|[^\s=\"]+)\s*=\s*({_QUOTED}|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{{[^}}]*\}}|\S+)", re.ASCII)
+_ROW = r"\[([^\[\]]*)\]"
+_NESTED = re.compile(rf"\[\s*{_ROW}\s*,\s*{_ROW}\s*,\s*{_ROW}\s*\]")
+_LIST = re.compile(r"\[([^\[\]]*)\]|\{([^{}]*)\}")
 _COUNT = re.compile(r"\s*\d{1,9}\s*$", re.ASCII)
 
 _PERIODIC = {"t": True, "true": True, "1": True, "f": False, "false": False, "0": False}
@@ -56,14 +62,22 @@ class ExtxyzReader(Reader):
         lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
         if not any(line.strip() for line in lines):
             raise DataError(f"{path}: no frames in this file; export it again")
-        for number, frame in enumerate(_frames(lines), start=1):
-            row_id = f"{path.stem}-{number}"
+        numbered, frames = Numbered(path), list(_frames(lines))
+        infos = [{} if isinstance(frame, Problem) else _info(frame[0]) for frame in frames]
+        labels = _label_names(infos)
+        for number, (frame, info) in enumerate(zip(frames, infos, strict=True), start=1):
+            where = f"{path.name} frame {number}"
             if isinstance(frame, Problem):
-                yield SourceRow(f"{path.name} frame {number}", row_id, frame)
+                yield SourceRow(where, numbered[number], frame)
                 continue
-            info = _info(frame[0])
-            row_id = next((info[name] for name in ID_COLUMNS if name in info), row_id)
-            yield SourceRow(f"{path.name} frame {number}", row_id, _outcome(row_id, info, frame[1]))
+            given = next((info[name] for name in ID_COLUMNS if name in info), None)
+            row_id = numbered[number] if given is None else given
+            values = {name: info[name] for name in labels if name in info}
+            notes = [f"{name} is no number there, and missing" for name in values if not is_number(values[name])]
+            notes += [Numbered.NOTE] if given is None else []
+            found = {name: to_number(value) for name, value in values.items() if is_number(value)}
+            outcome = _outcome(row_id, info, frame[1], found) if row_id else MISSING_ID
+            yield SourceRow(where, row_id, outcome, (*notes, *_isotopes(info, frame[1])))
 
 
 def _frames(lines: list[str]) -> Iterator[_Frame]:
@@ -115,21 +129,42 @@ def _not_periodic(pbc: str) -> bool:
     return len(words) not in (1, 3) or not all(_PERIODIC.get(word, False) for word in words)
 
 
-def _outcome(row_id: str, info: dict[str, str], lines: list[str]) -> Crystal | Problem:
+def _outcome(row_id: str, info: dict[str, str], lines: list[str], labels: dict[str, float]) -> Crystal | Problem:
     named = {key.lower(): value for key, value in info.items()}
     if "lattice" not in named:
-        return Problem("no lattice", "", 'add Lattice="ax ay az bx by bz cx cy cz" to the comment line')
+        return Problem("no lattice", "", f"add {NINE_NUMBERS} to the comment line")
     if _not_periodic(named.get("pbc", "T T T")):
         return Problem("not periodic", f"pbc={named['pbc']!r}", "only crystals, periodic in three directions, are read")
     try:
-        lattice = np.array([to_number(word) for word in named["lattice"].split()]).reshape(3, 3)
+        lattice = _lattice(named["lattice"])
         columns = _columns(named.get("properties", DEFAULT_PROPERTIES))
         symbols, cart = _atoms(lines, columns)
     except (ValueError, KeyError, IndexError) as error:
         return Problem(BROKEN, f"{type(error).__name__}: {error}", "check Lattice, Properties and the lines of atoms")
     if problem := unknown_symbols(symbols):
         return problem
-    return admit(row_id, [atomic_number(s) for s in symbols], lattice, _fractional(cart, lattice), _labels(info))
+    return admit(row_id, [atomic_number(s) for s in symbols], lattice, _fractional(cart, lattice), labels)
+
+
+def _isotopes(info: dict[str, str], lines: list[str]) -> tuple[str, ...]:
+    """Return a note for each isotope among the first words of the lines, where these are symbols."""
+    named = {key.lower(): value for key, value in info.items()}
+    symbols = named.get("properties", DEFAULT_PROPERTIES).startswith("species:")
+    return isotope_notes({line.split(maxsplit=1)[0] for line in lines if line.strip()}) if symbols else ()
+
+
+def _lattice(text: str) -> NDArray[np.float64]:
+    """Return (3, 3), rows the cell vectors: nine numbers one after another, or three lists of three.
+
+    As the format's description at github.com/libAtoms/extxyz has it: "3x3 matrix - rows are cell vectors" and "9-vector
+    - 3 cell vectors concatenated".
+    """
+    form = _NESTED.fullmatch(text.strip()) or _LIST.fullmatch(text.strip())
+    rows = [row for row in form.groups() if row is not None] if form else [text]
+    numbers = [[to_number(word) for word in words_of(row.replace(",", " "))] for row in rows]
+    if [len(row) for row in numbers] not in ([3, 3, 3], [9]):
+        raise ValueError(f"Lattice={text[:60]}: neither nine numbers nor three lists of three; write {NINE_NUMBERS}")
+    return np.array(numbers, dtype=np.float64).reshape(3, 3)
 
 
 def _columns(properties: str) -> dict[str, slice]:
@@ -139,17 +174,17 @@ def _columns(properties: str) -> dict[str, slice]:
     start = 0
     while triple := list(islice(fields, 3)):
         name, _, width = triple
-        columns[name] = slice(start, start := start + int(width))
+        columns[name] = slice(start, start := start + to_whole(width))
     return columns
 
 
 def _atoms(lines: list[str], columns: dict[str, slice]) -> tuple[list[str], NDArray[np.float64]]:
     """Return symbols, also of atomic numbers (`Z:I:1`), and (N, 3) Cartesian coordinates, Å."""
-    cells = [line.split() for line in lines]
+    cells = [words_of(line) for line in lines]
     if "species" in columns:
         symbols = [cell[columns["species"].start] for cell in cells]
     else:
-        symbols = [element_symbol(int(cell[columns["Z"].start])) for cell in cells]
+        symbols = [element_symbol(to_whole(cell[columns["Z"].start])) for cell in cells]
     cart = [[to_number(word) for word in cell[columns["pos"]]] for cell in cells]
     return symbols, np.array(cart, dtype=np.float64).reshape(-1, 3)
 
@@ -162,6 +197,8 @@ def _fractional(cart: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDAr
         return np.full_like(cart, np.nan)
 
 
-def _labels(info: dict[str, str]) -> dict[str, float]:
-    """Return the pairs whose value is a number; text, flags and vectors are no labels."""
-    return {key: to_number(value) for key, value in info.items() if key.lower() not in RESERVED and is_number(value)}
+def _label_names(infos: list[dict[str, str]]) -> list[str]:
+    """Return the keys of labels: those whose values are numbers in at least half of the frames that have them."""
+    numbers = Counter(key for info in infos for key, value in info.items() if is_number(value))
+    there = Counter(key for info in infos for key in info if key.lower() not in RESERVED)
+    return [key for key, frames in there.items() if numbers[key] and 2 * numbers[key] >= frames]

@@ -2,10 +2,12 @@
 
 Columns `atomic_numbers` (N integers), `lattice` (9 numbers, row-major, Å) and `frac_coords` (3N numbers) are needed,
 `material_id` is used where there is one, and every other column of numbers becomes a label; NaN and null are missing.
+A pandas index is no label; one of texts names the rows where nothing else does.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Reader, SourceRow, admit
+from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Numbered, Reader, SourceRow, admit
 from crystalsweep.structures.crystal import Crystal
 
 STRUCTURE_COLUMNS = ("atomic_numbers", "lattice", "frac_coords")
@@ -42,15 +44,17 @@ class ParquetReader(Reader):
         with _opened(path) as file:
             schema = file.schema_arrow
             _require_columns(path, schema)
-            id_column = next((name for name in ID_COLUMNS if name in schema.names), None)
-            labels = [field.name for field in schema if _is_label(field)]
+            index = _index_of(schema)
+            id_column = next((name for name in (*ID_COLUMNS, *index) if _can_name(schema, name)), None)
+            labels = [field.name for field in schema if _is_label(field) and field.name not in index]
             wanted = [*STRUCTURE_COLUMNS, *labels, *([id_column] if id_column else [])]
-            number = 0
+            number, numbered = 0, Numbered(path)
             for batch in file.iter_batches(BATCH, columns=wanted):
                 for record in _records(batch):
                     number += 1
-                    row_id = _row_id(record[id_column]) if id_column else f"{path.stem}-{number}"
-                    yield SourceRow(f"{path.name} row {number}", row_id, _outcome(record, row_id, labels))
+                    row_id = _row_id(record[id_column]) if id_column else numbered[number]
+                    notes = () if id_column else (Numbered.NOTE,)
+                    yield SourceRow(f"{path.name} row {number}", row_id, _outcome(record, row_id, labels), notes)
 
 
 def _opened(path: Path) -> pq.ParquetFile:
@@ -70,6 +74,21 @@ def _require_columns(path: Path, schema: pa.Schema) -> None:
 def _is_label(field: pa.Field) -> bool:
     number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
     return number and field.name not in (*STRUCTURE_COLUMNS, *ID_COLUMNS)
+
+
+def _index_of(schema: pa.Schema) -> list[str]:
+    """Return the columns that are the index of a pandas table."""
+    columns = (schema.pandas_metadata or {}).get("index_columns", [])
+    unnamed = [name for name in schema.names if re.fullmatch(r"Unnamed: \d+|__index_level_\d+__", name)]
+    return [name for name in (*columns, *unnamed) if isinstance(name, str) and name in schema.names]
+
+
+def _can_name(schema: pa.Schema, name: str) -> bool:
+    """Return whether a column holds ids; an index only where it is of texts, for its numbers are those of rows."""
+    if name not in schema.names:
+        return False
+    kind = schema.field(name).type
+    return name in ID_COLUMNS or pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _row_id(value: object) -> str:

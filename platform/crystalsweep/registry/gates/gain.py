@@ -58,6 +58,7 @@ def gain(
     found = {row["metric"]: row for row in frame.to_dict("records")}
     checks = [_better(metric, found.get(metric.name), holder)]
     checks += [_not_worse(each, found[each.name]) for each in shared if each.name != metric.name]
+    checks += [_decided(each, tables) for each in shared if any(map(each.undecided_in, tables.values()))]
     missing = [each for each in asked if each not in shared and each.name != metric.name]
     lost = [each for each in missing if available([each], champion)]
     checks += [
@@ -103,6 +104,13 @@ def _better(metric: Metric, row: Mapping[Hashable, Any] | None, holder: str) -> 
         says=f"{row['verdict']}: {_effect(row)}",
         numbers=_numbers(row),
     )
+
+
+def _decided(metric: Metric, tables: Mapping[str, pd.DataFrame]) -> Check:
+    """Return the check that fails: rows that nothing could decide are in neither mean."""
+    counts = {name: metric.undecided_in(table) for name, table in tables.items()}
+    told = " and ".join(f"{n:,} of {len(tables[name]):,} rows of {name}" for name, n in counts.items() if n)
+    return Check(title=f"{metric.title} is decided", passed=False, says=f"nothing could decide {told}")
 
 
 def _not_worse(metric: Metric, row: Mapping[Hashable, Any]) -> Check:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from crystalsweep.data import load_data
-from crystalsweep.metrics.duplicates import MATCHER_ERRORS, Comparable, fits, too_large_to_match, unscorable
-from crystalsweep.metrics.settings import MatcherTolerances, MetricConfig
+from crystalsweep.data import load_data, told_of
+from crystalsweep.metrics.duplicates import find, repeats, unscorable
+from crystalsweep.metrics.reduced_cell import Comparable
+from crystalsweep.metrics.settings import MetricConfig
 from crystalsweep.networks.checkpoint import PUBLISHED, UNKNOWN
 from crystalsweep.registry.gates.gate import Check, Gate, Number
 from crystalsweep.structures.crystal import Crystal
@@ -20,7 +21,8 @@ _NAMED = 5
 
 _HOW = (
     "Same structure: pymatgen's StructureMatcher with its defaults, on reduced cells. Supercell: the smaller cell, "
-    "repeated, matches the larger one. Only crystals of the same reduced composition can match."
+    "repeated, matches the larger one. Only crystals of the same reduced composition can match. What could not be "
+    "compared does not pass."
 )
 
 
@@ -32,6 +34,8 @@ class Ancestor:
     """What it is called, as `gan on bundled`."""
     train: Sequence[Crystal]
     val: Sequence[Crystal]
+    read: Sequence[str] = ()
+    """What a reader must know of how they were read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,16 @@ class Leak:
     train: str
     how: str
     """`id`, `structure` or `supercell`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undecided:
+    """A held-out crystal of which nothing could tell whether it was trained on."""
+
+    held_out: str
+    why: str
+    pairs: int
+    """Training crystals of its composition that it could not be told from."""
 
 
 def leakage(trainings: Sequence[Ancestor], unknown: Sequence[str], judged_by: Sequence[Crystal]) -> Gate:
@@ -58,62 +72,72 @@ def leakage(trainings: Sequence[Ancestor], unknown: Sequence[str], judged_by: Se
     for training in trainings:
         checks.append(_check(f"suite and {training.told}", training.train, judged_by))
         checks.append(_check(f"validation and {training.told}", training.train, training.val))
-    return Gate(name="leakage", title="Leakage", checks=checks, notes=[_HOW])
+    read = dict.fromkeys(line for training in trainings for line in training.read)
+    return Gate(name="leakage", title="Leakage", checks=checks, notes=[_HOW, *read])
 
 
 def _check(title: str, train: Sequence[Crystal], held_out: Sequence[Crystal]) -> Check:
     found = list(leaks(train, held_out, title))
-    counts = {how: sum(leak.how == how for leak in found) for how in ("id", "structure", "supercell")}
-    says = f"{len(found)} of {len(held_out):,} held-out crystals among {len(train):,} training crystals"
-    if found:
-        named = ", ".join(f"{leak.held_out} = {leak.train} ({leak.how})" for leak in found[:_NAMED])
-        says += f": {named}{', …' if len(found) > _NAMED else ''}"
+    leaked = [each for each in found if isinstance(each, Leak)]
+    undecided = [each for each in found if isinstance(each, Undecided)]
+    counts = {how: sum(leak.how == how for leak in leaked) for how in ("id", "structure", "supercell")}
+    says = f"{len(leaked)} of {len(held_out):,} held-out crystals among {len(train):,} training crystals"
+    if leaked:
+        says += f": {_first(f'{leak.held_out} = {leak.train} ({leak.how})' for leak in leaked)}"
     else:
         says += " (by id, structure and supercell)"
-    numbers: dict[str, Number] = {"held_out": len(held_out), "train": len(train), **counts}
+    if undecided:
+        pairs = sum(each.pairs for each in undecided)
+        named = _first(f"{each.held_out} ({each.why})" for each in undecided)
+        says += f"; {len(undecided):,} could not be compared, in {pairs:,} pairs: {named}"
+    numbers: dict[str, Number] = {"held_out": len(held_out), "train": len(train), **counts, "undecided": len(undecided)}
     return Check(title=title, passed=not found, says=says, numbers=numbers)
 
 
-def leaks(train: Iterable[Crystal], held_out: Sequence[Crystal], told: str = "") -> Iterable[Leak]:
-    """Return held-out crystals that are among the training crystals, each once, with what gave it away."""
+def _first(told: Iterable[str]) -> str:
+    named = list(told)
+    return ", ".join(named[:_NAMED]) + (", …" if len(named) > _NAMED else "")
+
+
+def leaks(train: Iterable[Crystal], held_out: Sequence[Crystal], told: str = "") -> Iterable[Leak | Undecided]:
+    """Return held-out crystals that are, or may be, among the training crystals, each once, with what gave it away."""
     ids: set[str] = set()
-    by_composition: defaultdict[str, list[Comparable]] = defaultdict(list)
+    by_composition: defaultdict[str, list[Crystal]] = defaultdict(list)
     for crystal in train:
         ids.add(crystal.id)
-        by_composition[crystal.reduced_formula].append(Comparable(crystal))
+        by_composition[crystal.reduced_formula].append(crystal)
+    known: dict[str, list[Comparable]] = {}
     for crystal in tqdm(held_out, desc=f"leakage: {told}"[:40], unit="", disable=not told, leave=False):
+        formula = crystal.reduced_formula
+        alike = by_composition.get(formula, [])
         if crystal.id in ids:
             yield Leak(held_out=crystal.id, train=crystal.id, how="id")
-        elif by_composition.get(crystal.reduced_formula) and not unscorable(crystal):
-            yield from _alike(by_composition[crystal.reduced_formula], Comparable(crystal))
+        elif alike and (why := unscorable(crystal)):
+            yield Undecided(held_out=crystal.id, why=why, pairs=len(alike))
+        elif alike:
+            if formula not in known:
+                known[formula] = [Comparable(each) for each in alike if not unscorable(each)]
+            yield from _alike(known[formula], Comparable(crystal), len(alike) - len(known[formula]))
 
 
-def _alike(known: Sequence[Comparable], new: Comparable) -> Iterable[Leak]:
-    """Return the first training crystal that is the same."""
-    tolerances = MetricConfig().duplicate
-    scorable = [other for other in known if not unscorable(other.crystal)]
-    for how, same in (("structure", fits), ("supercell", _repeats)):
-        for other in scorable:
-            if same(other, new, tolerances):
-                yield Leak(held_out=new.crystal.id, train=other.crystal.id, how=how)
-                return
-
-
-def _repeats(a: Comparable, b: Comparable, tolerances: MatcherTolerances) -> bool:
-    """Return whether one reduced cell, repeated, is the other: a distorted supercell does not reduce to its primitive
-    cell."""
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-    if a.reduced is None or b.reduced is None or too_large_to_match(a.crystal) or too_large_to_match(b.crystal):
-        return False
-    small, large = sorted((a.reduced, b.reduced), key=len)
-    if len(small) == len(large) or len(large) % len(small):
-        return False
-    matcher = StructureMatcher(**tolerances.model_dump(), primitive_cell=False, attempt_supercell=True)
-    try:
-        return bool(matcher.fit(small, large))
-    except MATCHER_ERRORS:
-        return False
+def _alike(known: Sequence[Comparable], new: Comparable, unscorable_ones: int) -> Iterable[Leak | Undecided]:
+    """Return the first training crystal that is the same, or why nothing could tell."""
+    tolerances, name = MetricConfig().duplicate, new.crystal.id
+    found = find(known, new, tolerances)
+    if found.position is not None:
+        yield Leak(held_out=name, train=known[found.position].crystal.id, how="structure")
+        return
+    undecided = dict(found.undecided)
+    for i, other in enumerate(known):
+        same, why = repeats(other, new, tolerances)
+        if same:
+            yield Leak(held_out=name, train=other.crystal.id, how="supercell")
+            return
+        if why:
+            undecided[i] = why
+    if undecided or unscorable_ones:
+        why = next(iter(undecided.values()), "training crystal that cannot be compared")
+        yield Undecided(held_out=name, why=why, pairs=len(undecided) + unscorable_ones)
 
 
 def trainings_of(lineage: Sequence[Mapping[str, str]], sources: Sequence[str]) -> tuple[list[Ancestor], list[str]]:
@@ -138,7 +162,8 @@ def trainings_of(lineage: Sequence[Mapping[str, str]], sources: Sequence[str]) -
         elif (key := (each["data_sha256"], each["split_sha256"])) in known:
             source, data = known[key]
             told = f"the training crystals of {source}"
-            found[told] = Ancestor(told=told, train=data.train, val=data.val)
+            read = told_of(source, data.crystals, data.rejects, data.notes)
+            found[told] = Ancestor(told=told, train=data.train, val=data.val, read=read)
         elif any(data_sha256 == each["data_sha256"] for data_sha256, _ in known):
             unknown.append(
                 f"{each['stage']} was trained on data {each['data_sha256'][:12]} under another split "

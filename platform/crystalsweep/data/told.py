@@ -1,0 +1,57 @@
+"""What a user is told of data that a command read: rows it could not use, how others were read, and copies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from crystalsweep.data.reading import Note, Reject
+from crystalsweep.structures.crystal import Crystal
+
+_DECIMALS = 3
+"""Of Å and of fractional coordinates; crystals that agree to so many are one crystal written twice."""
+
+
+def told_of(source: str, crystals: Sequence[Crystal], rejects: Sequence[Reject], notes: Sequence[Note]) -> list[str]:
+    """Return a line for all rejects, one for each note, and one for crystals that stand twice; none where all is well.
+
+    Args:
+        source: What was read, as the user named it.
+        crystals: Those that were read.
+        rejects: Rows that were not.
+        notes: How some were read.
+    """
+    lines = []
+    if rejects:
+        reasons = Counter(reject.reason for reject in rejects).most_common()
+        counted = ", ".join(f"{reason} ({n:,})" for reason, n in reasons)
+        lines.append(
+            f"{source}: {len(rejects):,} of {len(rejects) + len(crystals):,} rows rejected: {counted}; the first: "
+            f"{rejects[0]}. `crystalsweep data info` lists them"
+        )
+    lines += [f"{source}: {note}" for note in notes]
+    if copies := copied(crystals):
+        some = "crystal is a copy" if len(copies) == 1 else "crystals are copies"
+        lines.append(f"{source}: {len(copies):,} {some} of an earlier one, as {copies[0][1]} of {copies[0][0]}")
+    return lines
+
+
+def copied(crystals: Sequence[Crystal]) -> list[tuple[str, str]]:
+    """Return pairs of ids, the earlier first, of crystals with the same cell and sites under two ids.
+
+    Only what is written alike is found, to three decimals and up to the order of atoms; other cells of one crystal are
+    found by uniqueness and by the leakage gate.
+    """
+    first: dict[bytes, str] = {}
+    found = []
+    for crystal in crystals:
+        frac = np.round(crystal.frac, _DECIMALS) % 1.0
+        order = np.lexsort((*frac.T[::-1], crystal.species))
+        parts = (crystal.species[order], np.round(crystal.lattice, _DECIMALS) + 0.0, frac[order] + 0.0)
+        key = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+        if key in first:
+            found.append((first[key], crystal.id))
+        first.setdefault(key, crystal.id)
+    return found

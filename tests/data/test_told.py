@@ -1,0 +1,165 @@
+"""Kinds "denominator", "text is never repaired" and "identity": what is told of data, and what a row is called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from crystalsweep.cli.data import data
+from crystalsweep.data import DataError, load_bundled, load_data, read, told_of, write
+from crystalsweep.data.told import copied
+from crystalsweep.structures.crystal import Crystal
+
+SALT = Crystal.of("salt", [11, 17], 2.82 * (1 - np.eye(3)), [[0, 0, 0], [0.5, 0.5, 0.5]])
+FRAME = '2\nLattice="4 0 0 0 4 0 0 0 4"{pairs}\n{first} 0 0 0\nCl 2 2 2\n'
+CIF = (
+    "data_x\n_symmetry_space_group_name_H-M 'P 1'\n"
+    "_cell_length_a 4\n_cell_length_b 4\n_cell_length_c {c}\n_cell_angle_alpha 90\n_cell_angle_beta 90\n"
+    "_cell_angle_gamma 90\nloop_\n_atom_site_label\n_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n"
+    "_atom_site_fract_z\nA1 {symbol} 0 0 0\nB1 Cl 0.5 0.5 0.5\n"
+)
+
+
+def extxyz(path: Path, *pairs: str, first: str = "Na") -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(FRAME.format(pairs=f" {each}" if each else "", first=first) for each in pairs))
+    return path
+
+
+def table(path: Path, **columns: list[str]) -> Path:
+    rows = len(next(iter(columns.values())))
+    pd.DataFrame(columns | {"cif": [CIF.format(c=4 + i, symbol="Na") for i in range(rows)]}).to_csv(path, index=False)
+    return path
+
+
+def notes(path: Path) -> list[str]:
+    return [note.says for note in read(path).notes]
+
+
+def test_rows_without_ids_are_called_alike_in_no_two_files(tmp_path: Path) -> None:
+    one = read(extxyz(tmp_path / "a" / "crystals.extxyz", "", "energy=1")).crystals
+    other = read(extxyz(tmp_path / "b" / "crystals.extxyz", "", "energy=2")).crystals
+    assert not {crystal.id for crystal in one} & {crystal.id for crystal in other}
+    again = read(tmp_path / "a" / "crystals.extxyz").crystals
+    assert [crystal.id for crystal in again] == [crystal.id for crystal in one], "nor another when read again"
+    assert notes(tmp_path / "a" / "crystals.extxyz") == [
+        "no id in the file: rows are numbered, and pair with no other file's"
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_tables_without_ids_too(tmp_path: Path, suffix: str) -> None:
+    ids = []
+    for folder, crystals in (("a", load_bundled()[:3]), ("b", load_bundled()[3:6])):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / f"crystals{suffix}"
+        write(crystals, path)
+        frame = pd.read_csv(path) if suffix == ".csv" else pd.read_parquet(path)
+        frame = frame.drop(columns="material_id")
+        frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path, index=False)
+        ids += [crystal.id for crystal in read(path).crystals]
+    assert len(set(ids)) == 6
+
+
+def test_parts_of_one_name_without_ids_share_none(tmp_path: Path) -> None:
+    train = extxyz(tmp_path / "train" / "crystals.extxyz", "a=1", "a=2")
+    val = extxyz(tmp_path / "val" / "crystals.extxyz", "a=3")
+    found = load_data(f"{train},{val}")
+    assert (len(found.train), len(found.val)) == (2, 1)
+
+
+def test_an_empty_id_is_missing_in_extxyz_as_elsewhere(tmp_path: Path) -> None:
+    reading = read(extxyz(tmp_path / "x.extxyz", 'material_id=""', "material_id=b"))
+    assert [crystal.id for crystal in reading.crystals] == ["b"]
+    assert [reject.reason for reject in reading.rejects] == ["missing id"]
+
+
+def test_a_pandas_index_is_no_label(tmp_path: Path) -> None:
+    write(load_bundled()[:4], tmp_path / "x.parquet")
+    frame = pd.read_parquet(tmp_path / "x.parquet")
+    labels = {name for crystal in load_bundled()[:4] for name in crystal.labels}
+    for index in (frame.iloc[::-1], frame.set_index(pd.Index([7, 5, 3, 1], name="row"))):
+        index.to_parquet(tmp_path / "y.parquet")
+        assert {name for crystal in read(tmp_path / "y.parquet").crystals for name in crystal.labels} == labels
+    frame.assign(**{"Unnamed: 0": range(4)}).to_parquet(tmp_path / "z.parquet")  # saved as CSV with its index before
+    assert {name for crystal in read(tmp_path / "z.parquet").crystals for name in crystal.labels} == labels
+
+
+def test_an_index_of_texts_names_the_rows(tmp_path: Path) -> None:
+    write(load_bundled()[:2], tmp_path / "x.parquet")
+    frame = pd.read_parquet(tmp_path / "x.parquet")
+    for name in (None, "mp_id", "material_id"):
+        other = frame.drop(columns="material_id").set_index(pd.Index(["first", "second"], name=name))
+        other.to_parquet(tmp_path / "y.parquet")
+        assert [crystal.id for crystal in read(tmp_path / "y.parquet").crystals] == ["first", "second"]
+
+
+def test_a_label_is_what_most_of_its_column_is(tmp_path: Path) -> None:
+    path = table(
+        tmp_path / "x.csv", material_id=list("abcd"), icsd=["12", "[12, 77]", "", "13"], name=["1", "b", "c", "d"]
+    )
+    reading = read(path)
+    assert not reading.rejects, "a column costs no crystal"
+    assert [crystal.labels for crystal in reading.crystals] == [{"icsd": 12.0}, {}, {}, {"icsd": 13.0}]
+    assert [str(note) for note in reading.notes] == [
+        "icsd is no number there, and missing (1 row, the first: x.csv row 2)"
+    ]
+
+
+def test_a_label_of_extxyz_is_what_most_frames_say(tmp_path: Path) -> None:
+    path = extxyz(
+        tmp_path / "x.extxyz", "id=a energy=1 source=17", "id=b energy=2 source=mp", "id=c energy=1,5 source=x"
+    )
+    reading = read(path)
+    assert [crystal.labels for crystal in reading.crystals] == [{"energy": 1.0}, {"energy": 2.0}, {}]
+    assert notes(path) == ["energy is no number there, and missing"]
+
+
+@pytest.mark.parametrize("symbol", ["D", "T"])
+def test_an_isotope_is_hydrogen_with_a_word(tmp_path: Path, symbol: str) -> None:
+    (tmp_path / "cifs").mkdir()
+    (tmp_path / "cifs" / "a.cif").write_text(CIF.format(c=4, symbol=symbol))
+    for path in (tmp_path / "cifs", extxyz(tmp_path / "x.extxyz", "id=a", first=symbol)):
+        assert read(path).crystals[0].species.tolist() == [1, 17]
+        assert notes(path) == [
+            {"D": "deuterium (D) is read as hydrogen", "T": "tritium (T) is read as hydrogen"}[symbol]
+        ]
+    assert not notes(extxyz(tmp_path / "dy.extxyz", "id=a", first="Dy"))
+
+
+def test_copies_within_a_set_are_told() -> None:
+    shuffled = replace(SALT, id="again", species=SALT.species[::-1], frac=SALT.frac[::-1] + 1e-6)
+    other = replace(SALT, id="other", lattice=1.01 * SALT.lattice)
+    assert copied([SALT, other, shuffled]) == [("salt", "again")]
+    assert told_of("x", [SALT, other, shuffled], [], []) == [
+        "x: 1 crystal is a copy of an earlier one, as again of salt"
+    ]
+
+
+def test_what_cannot_be_read_is_counted_by_reason() -> None:
+    assert told_of("x", [SALT], [], []) == []
+
+
+def test_data_info_tells_rejects_notes_and_copies(tmp_path: Path) -> None:
+    path = extxyz(tmp_path / "x.extxyz", "id=a", "id=b", "id=a", "", first="D")
+    said = CliRunner().invoke(data, ["info", str(path)])
+    assert said.exit_code == 0, said.output
+    for part in (
+        "4 rows = 3 crystals + 1 reject",
+        "duplicate id",
+        "deuterium (D) is read as hydrogen",
+        "no id in the file",
+        "2 crystals are copies",
+    ):
+        assert part in said.output
+
+
+def test_a_split_with_nothing_readable_names_its_first_reject(tmp_path: Path) -> None:
+    (tmp_path / "x.extxyz").write_text("2\nno lattice\nNa 0 0 0\nCl 2 2 2\n")
+    with pytest.raises(DataError, match="no usable crystal among 1 rows; the first reject"):
+        load_data(str(tmp_path / "x.extxyz"))
