@@ -25,7 +25,6 @@ import sweeps  # noqa: F401  brings the library that lies beside it, before anot
 from crystalsweep.config import override
 from crystalsweep.networks.architectures import SIZES
 from crystalsweep.sweeping.command import sweep_command
-from crystalsweep.sweeping.report.backbones import backbones_report
 from crystalsweep.sweeping.space.parameters import Parameter
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
@@ -68,7 +67,12 @@ def known(context: click.Context, parameter: click.Parameter, text: str) -> list
     return names
 
 
-SWEEP = SweepSpec(name="backbones", question=__doc__, search_space=search_space, report=backbones_report)
+SWEEP = SweepSpec(
+    name="backbones",
+    question=__doc__,
+    search_space=search_space,
+    report="crystalsweep.sweeping.report.backbones:backbones_report",
+)
 
 main = sweep_command(
     SWEEP,

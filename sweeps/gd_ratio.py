@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.options import BACKBONE
-from crystalsweep.sweeping.report.gan import gan_report
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from sweeps.axes import NO_ADVERSARY, W, g_steps_per_d_step, gan_stages, learning_rate_ratio, require_unvaried
 
@@ -44,7 +43,9 @@ def search_space(name: str, settings: Sequence[str], *, backbone: str) -> Search
     return SearchSpace(stages=stages, parameters=parameters, controls=(NO_ADVERSARY,))
 
 
-SWEEP = SweepSpec(name="gd_ratio", question=__doc__, search_space=search_space, report=gan_report)
+SWEEP = SweepSpec(
+    name="gd_ratio", question=__doc__, search_space=search_space, report="crystalsweep.sweeping.report.gan:gan_report"
+)
 
 main = sweep_command(SWEEP, BACKBONE)
 

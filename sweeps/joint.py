@@ -20,7 +20,6 @@ from collections.abc import Sequence
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.options import BACKBONE
-from crystalsweep.sweeping.report.gan import gan_report
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
 from sweeps.axes import (
@@ -80,7 +79,9 @@ def _tested_at_high_noise(name: str) -> str:
     return f"evaluation.sigma_noise={sorted({*evaluated, HIGH_NOISE})}"
 
 
-SWEEP = SweepSpec(name="joint", question=__doc__, search_space=search_space, report=gan_report)
+SWEEP = SweepSpec(
+    name="joint", question=__doc__, search_space=search_space, report="crystalsweep.sweeping.report.gan:gan_report"
+)
 
 main = sweep_command(
     SWEEP,

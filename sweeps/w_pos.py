@@ -21,7 +21,6 @@ import sweeps  # noqa: F401  brings the library that lies beside it, before anot
 from crystalsweep.config import override
 from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.options import BACKBONE
-from crystalsweep.sweeping.report.w_pos import w_pos_report
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
 from crystalsweep.training.config import RestorationConfig
@@ -39,7 +38,9 @@ def search_space(name: str, settings: Sequence[str], *, backbone: str) -> Search
     return SearchSpace(stages={"pretrain": config}, parameters=parameters)
 
 
-SWEEP = SweepSpec(name="w_pos", question=__doc__, search_space=search_space, report=w_pos_report)
+SWEEP = SweepSpec(
+    name="w_pos", question=__doc__, search_space=search_space, report="crystalsweep.sweeping.report.w_pos:w_pos_report"
+)
 
 main = sweep_command(SWEEP, BACKBONE)
 

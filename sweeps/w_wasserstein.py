@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
 from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.options import BACKBONE
-from crystalsweep.sweeping.report.gan import gan_report
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from sweeps.axes import AS_RELEASED, NO_ADVERSARY, gan_stages, require_unvaried, w_wasserstein
 
@@ -34,7 +33,12 @@ def search_space(name: str, settings: Sequence[str], *, backbone: str) -> Search
     return SearchSpace(stages=stages, parameters=parameters, controls=(NO_ADVERSARY, AS_RELEASED))
 
 
-SWEEP = SweepSpec(name="w_wasserstein", question=__doc__, search_space=search_space, report=gan_report)
+SWEEP = SweepSpec(
+    name="w_wasserstein",
+    question=__doc__,
+    search_space=search_space,
+    report="crystalsweep.sweeping.report.gan:gan_report",
+)
 
 main = sweep_command(SWEEP, BACKBONE)
 

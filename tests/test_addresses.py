@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+from datetime import datetime
 
 import pytest
 
-from crystalsweep.artifacts.addresses import ray_address, shown_address, without_password
+from crystalsweep.artifacts.addresses import LONGEST_SOCKET, ray_address, shown_address, without_password
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,32 @@ def test_other_words_for_a_cluster_are_rays(monkeypatch: pytest.MonkeyPatch, giv
     if given is not None:
         monkeypatch.setenv("RAY_ADDRESS", given)
     assert ray_address() == expected
+
+
+@pytest.mark.parametrize("variable", ["RAY_TMPDIR", "TMPDIR"])
+def test_a_folder_in_which_rays_sockets_have_too_long_names_is_told(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Where Ray itself would stop, to a byte."""
+    from ray._private.utils import validate_socket_filepath
+
+    for name in ("RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    assert ray_address() == "local"
+    monkeypatch.setenv(variable, "/tmp/" + 100 * "a")
+    with pytest.raises(
+        ValueError, match=rf"{variable} is /tmp/aaa.* too long: set RAY_TMPDIR to .* such as /tmp"
+    ) as told:
+        ray_address()
+    most = int(re.findall(r"at most (\d+) bytes", str(told.value))[0])
+    session = f"ray/session_{datetime.now():%Y-%m-%d_%H-%M-%S_%f}_{os.getpid()}/sockets/{LONGEST_SOCKET}"
+    validate_socket_filepath(f"{'/' + (most - 1) * 'a'}/{session}")
+    with pytest.raises(OSError, match="AF_UNIX"):
+        validate_socket_filepath(f"{'/' + most * 'a'}/{session}")
+
+
+def test_a_folder_that_ray_cannot_write_to_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", "/proc/ray")
+    with pytest.raises(ValueError, match=r"/proc/ray cannot be written .*RAY_TMPDIR, where Ray keeps its files; set"):
+        ray_address()

@@ -19,7 +19,8 @@ from ray.tune.schedulers import ASHAScheduler
 from crystalsweep.config import override
 from crystalsweep.data import DataSet, load_data
 from crystalsweep.sweeping.plan.forecast import FIRST_SECONDS, NESTED_SECONDS, REUSED_SECONDS, Forecast, cost
-from crystalsweep.sweeping.plan.plan import PROPOSED, Plan
+from crystalsweep.sweeping.plan.plan import Plan
+from crystalsweep.sweeping.plan.points import PROPOSED
 from crystalsweep.sweeping.plan.refusals import require_caps, require_patience
 from crystalsweep.sweeping.plan.rehearsal import Rehearsal, rehearse
 from crystalsweep.sweeping.plan.request import SweepRequest

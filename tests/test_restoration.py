@@ -16,7 +16,8 @@ from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics import METRICS, SECONDARY, flat, headline, novel_vs_input, ranking_score, score_table
 from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.models import Generator
-from crystalsweep.training.restoration import SCORE, TABLE, RestorationValidation, novel_composition
+from crystalsweep.training.records import SCORE
+from crystalsweep.training.restoration import TABLE, RestorationValidation, novel_composition
 
 CONFIG = EvaluationConfig(sigma_noise=(0.1, 0.6), draws=1, max_crystals=40)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +22,7 @@ from crystalsweep.losses.reconstruction import position_loss
 from crystalsweep.structures.batch import collate, is_stable
 from crystalsweep.structures.corruption import draw_noise
 from crystalsweep.sweeping.command import sweep_command
-from crystalsweep.sweeping.plan.plan import known_points
+from crystalsweep.sweeping.plan.points import known_points
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
 from crystalsweep.sweeping.space.parameters import grid_points, label
 from crystalsweep.sweeping.space.settings import configured
@@ -201,13 +203,14 @@ def test_all_sweeps_share_their_options() -> None:
 
 def test_what_is_given_is_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     options = "--max-bytes 2GiB --gpus-per-worker 0.25 --objective novelty --objective score --set epochs=3"
-    told = asked(
-        "joint", *options.split(), "--storage", "s3://b/p", "--tracking-uri", "http://x", monkeypatch=monkeypatch
-    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        places = ("--storage", "s3://b/p", "--tracking-uri", uri)
+        told = asked("joint", *options.split(), *places, monkeypatch=monkeypatch)
     given: SweepRequest = told["request"]
     assert (given.max_bytes, given.gpus_per_worker, given.settings) == (2 * 2**30, 0.25, ("epochs=3",))
     assert (given.objectives, given.search, given.scheduler) == (("novelty", "score"), "optuna", "asha")
-    assert (given.storage, given.tracking_uri, given.own) == ("s3://b/p", "http://x", {"backbone": "painn"})
+    assert (given.storage, given.tracking_uri, given.own) == ("s3://b/p", uri, {"backbone": "painn"})
     assert SweepRequest.from_json(given.as_json()) == given
 
 
@@ -259,7 +262,52 @@ def test_nonsense_is_refused_in_a_line(name: str, options: str, message: str, mo
     assert ran.output.splitlines()[-1].startswith("Error: ")
 
 
-def test_a_resumed_sweep_may_be_given_more(monkeypatch: pytest.MonkeyPatch) -> None:
+TOLD_LIGHTLY = """
+import sys
+from click.testing import CliRunner
+from {page} import main
+ran = CliRunner().invoke(main, {options!r}, catch_exceptions=False)
+print(ran.output)
+print(ran.exit_code, sorted({{"torch", "ray", "mlflow", "optuna", "pymatgen", "pandas"}} & set(sys.modules)))
+"""
+"""Says what is loaded by the time a mistake is told."""
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gan_noise", "--no-such-option", "No such option"),
+        ("gan_noise", "--seeds none", "is not a valid integer"),
+        ("joint", "--set w_poz=3", "did you mean"),
+        ("w_pos", "--set epochs=-1", "epochs"),
+        ("backbones", "--preset dmo", "did you mean 'demo'"),
+        ("gd_ratio", "--data missing.csv", "there is no file or folder missing.csv; check the path"),
+        ("gd_ratio", "--data {here},missing.csv", "there is no file or folder missing.csv; check the path"),
+        ("w_wasserstein", "--start-from no/such/run", "--start-from 'no/such/run' is not there"),
+        ("gan_noise", "--objective scor", "did you mean 'score'"),
+        ("gan_noise", "--resume latest --storage nowhere", "there is none"),
+        ("gan_noise", "--storage {here}/x", "cannot be written"),
+        ("gan_noise", "--tracking-uri http://127.0.0.1:1", "no MLflow server answers"),
+    ],
+)
+def test_mistakes_are_told_before_anything_heavy_is_loaded(name: str, options: str, message: str) -> None:
+    given = [option.format(here=__file__) for option in options.split()]
+    code = TOLD_LIGHTLY.format(page=f"sweeps.{name}", options=given)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *told, last = ran.stdout.strip().splitlines()
+    assert message in "\n".join(told)
+    assert last in ("1 []", "2 []")
+
+
+def test_every_page_names_a_report_that_is_there() -> None:
+    for name in FILES:
+        assert callable(import_module(f"sweeps.{name}").SWEEP.reporter())
+
+
+def test_a_resumed_sweep_may_be_given_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYSTALSWEEP_STORAGE", str(tmp_path))  # beside s3://… the study is there
+    (tmp_path / "sweeps" / "gan_noise-1").mkdir(parents=True)
+    (tmp_path / "sweeps" / "gan_noise-1" / "sweep.json").touch()
     options = "--resume latest --storage s3://bucket --num-samples 40 --max-cpu-hours 9 --timeout 5 --dry-run"
     told = asked("gan_noise", *options.split(), monkeypatch=monkeypatch)
     assert told["given"] == {"num_samples": 40, "max_cpu_hours": 9.0, "timeout": 5.0}

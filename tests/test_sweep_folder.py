@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from crystalsweep.artifacts.places import state_folder
 from crystalsweep.sweeping.folder import (
     SweepRecord,
     allowed,
@@ -17,7 +18,6 @@ from crystalsweep.sweeping.folder import (
     locked,
     new_name,
     read_sweep,
-    state_folder,
     write_sweep,
 )
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest

@@ -36,8 +36,8 @@ from crystalsweep.training.catalogue import stage_builder
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.local import LocalSession
 from crystalsweep.training.loop import fit
-from crystalsweep.training.records import recorded
-from crystalsweep.training.restoration import SCORE, TABLE
+from crystalsweep.training.records import SCORE, recorded
+from crystalsweep.training.restoration import TABLE
 from trainables.gan.config import GanConfig
 from trainables.pretrain.config import PretrainConfig
 

@@ -16,8 +16,9 @@ from crystalsweep.data import DataSet, load_data
 from crystalsweep.sweeping import prerequisites
 from crystalsweep.sweeping.prerequisites import Prerequisite, prerequisite_key
 from crystalsweep.sweeping.run import _bury_the_dead
+from crystalsweep.tracking.opening import open_tracker
 from crystalsweep.tracking.tags import PROCESS
-from crystalsweep.tracking.tracker import Tracker, default_tracking_uri, open_tracker, sqlite_uri
+from crystalsweep.tracking.tracker import Tracker, default_tracking_uri, sqlite_uri
 from crystalsweep.training.catalogue import preset
 
 

@@ -22,6 +22,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from crystalsweep.notices import silence_known_warnings
+
 if TYPE_CHECKING:
     from crystalsweep.data import read
     from crystalsweep.evaluation.interface import compare, evaluate
@@ -47,6 +49,8 @@ for _name, _value in {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }.items():
     os.environ.setdefault(_name, _value)  # MLflow reads them when it is imported, whoever imports it first
+
+silence_known_warnings()
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ByteSize, ConfigDict, TypeAdapter, ValidationError
 
+from crystalsweep.mistakes import mistakes
+from crystalsweep.mistakes import suggestion as suggestion
+
 
 class Config(BaseModel):
     """Base of every config: immutable, unknown keys are errors, field docstrings are descriptions."""
@@ -92,7 +95,7 @@ def override(config: C, assignments: Iterable[str]) -> C:
     try:
         return type(config).model_validate(tree)
     except ValidationError as error:
-        raise ValueError(_one_line(error)) from None
+        raise ValueError(mistakes(error, type(config), tree)) from None
 
 
 def setting_path(config: Config, key: str) -> str:
@@ -120,13 +123,6 @@ def parse_bytes(text: str) -> int:
         raise ValueError(f"{text!r} is no amount of memory; write it as in 80GB or 24GiB") from None
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return what an unknown name was probably meant to be, or else what there is."""
-    known = list(known)
-    near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-
-
 def _is_part(config: Config, key: str) -> bool:
     """Return whether a key is that of a config within the config, as `backbone`."""
     return any(leaf.path.startswith(f"{key}.") for leaf in leaves(config))
@@ -145,8 +141,3 @@ def _parsed(text: str) -> object:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def _one_line(error: ValidationError) -> str:
-    problems = (f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-    return "; ".join(problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def default_storage() -> Path:
@@ -13,6 +14,24 @@ def default_storage() -> Path:
     folder that all of them share.
     """
     return Path(os.environ.get("CRYSTALSWEEP_STORAGE") or Path.home() / "crystalsweep").resolve()
+
+
+def state_folder(storage: str) -> Path:
+    """Return where the state of sweeps lies that a database or a report needs as local files.
+
+    It is the storage itself, unless that is an object store.
+    """
+    return default_storage() if "://" in storage else Path(storage)
+
+
+def require_writable(folder: Path, remedy: str) -> None:
+    """Raise `ValueError` with the remedy where a folder, or the one in which it would be made, takes no files. Leaves
+    nothing behind."""
+    try:
+        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        TemporaryDirectory(dir=there).cleanup()
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written ({error.strerror}): {remedy}") from error
 
 
 def checkpoint_folder(path: Path) -> Path:

@@ -144,14 +144,18 @@ def _evaluate(request: EvaluationRequest, suite: Suite | None, tracking_uri: str
     from crystalsweep.evaluation.driver import evaluate_checkpoint, evaluate_structures
     from crystalsweep.evaluation.freezing import require_same_crystals
     from crystalsweep.evaluation.models import allowed_name
-    from crystalsweep.evaluation.publishing import checked_tracker, log_evaluation
-    from crystalsweep.tracking.tracker import open_tracker
+    from crystalsweep.evaluation.publishing import EVALUATIONS, log_evaluation
+    from crystalsweep.inference.locate import is_local
+    from crystalsweep.tracking.opening import checked_tracker, open_tracker
 
     if suite:
         require_same_crystals(suite)
     if request.name or request.structures:
         allowed_name(request.name or (request.structures.stem if request.structures else ""))
     tracker, run = checked_tracker(tracking_uri) if tracking_uri else open_tracker(None, storage), None
+    alone = request.structures is not None or is_local(str(request.checkpoint))
+    if tracker and tracking_uri and alone:
+        tracker.require_kept(EVALUATIONS)  # before hours of work
     if request.structures is not None:
         folder, outcome = evaluate_structures(request)
     else:

@@ -66,9 +66,9 @@ def leaderboard(
     rows resolve smaller differences.
     """
     with told_in_a_line():
-        from crystalsweep.evaluation.publishing import checked_tracker
         from crystalsweep.leaderboard.board import build_board
         from crystalsweep.leaderboard.text import board_frame, board_json, board_text
+        from crystalsweep.tracking.opening import checked_tracker
 
         where = storage or default_storage()
         uri = _address(tracking_uri, where)

@@ -275,6 +275,7 @@ def _gates(gates: Sequence[Gate]) -> str:
 
 
 def _tracker(tracking_uri: str | None, storage: Path | None) -> Tracker:
-    from crystalsweep.tracking.tracker import Tracker, default_tracking_uri
+    from crystalsweep.tracking.opening import checked_tracker
+    from crystalsweep.tracking.tracker import default_tracking_uri
 
-    return Tracker(tracking_uri or default_tracking_uri(storage or default_storage()))
+    return checked_tracker(tracking_uri or default_tracking_uri(storage or default_storage()))

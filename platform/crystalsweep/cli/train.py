@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crystalsweep.artifacts.places import checkpoint_folder, default_storage
+from crystalsweep.artifacts.addresses import ray_address
+from crystalsweep.artifacts.places import checkpoint_folder, default_storage, require_writable
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.config import leaves, override, setting_path
 from crystalsweep.inference.locate import locate as find
@@ -138,6 +139,9 @@ def _train(
             click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
         return
     folder = (out or Path("runs") / stage).resolve()
+    require_writable(folder, "give another folder with --out")
+    if workers > 1:
+        ray_address()  # told before anything heavy is imported
     _require_backbone(config, settings, given)
     if init_backbone:
         given["backbone"] = init_backbone.resolve()
@@ -232,7 +236,6 @@ def _on_ray(
     import ray
     import torch
 
-    from crystalsweep.artifacts.addresses import ray_address
     from crystalsweep.data import absolute_source
     from crystalsweep.training.cluster import EpochRecorder, explaining, trainer
     from crystalsweep.training.job import Resources, job_for

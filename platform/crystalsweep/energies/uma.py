@@ -13,6 +13,7 @@ from typing import Any
 from crystalsweep.energies.ase_calculator import AseCalculator
 from crystalsweep.energies.limits import DEFAULT_LIMITS, Limits
 from crystalsweep.networks.pretrained import INORGANIC, unpickled
+from crystalsweep.notices import without_known_lines
 
 HELP = (
     "uma:FILE or uma:FILE#TASK takes a checkpoint file of fairchem-core 2 on this machine. fairchem unpickles it: only "
@@ -37,8 +38,9 @@ def load_uma(name: str, *, device: str = "cpu", limits: Limits = DEFAULT_LIMITS)
         )
     _require_trusted(file)
 
-    from fairchem.core import FAIRChemCalculator
-    from fairchem.core.units.mlip_unit import load_predict_unit
+    with without_known_lines():
+        from fairchem.core import FAIRChemCalculator
+        from fairchem.core.units.mlip_unit import load_predict_unit
 
     try:
         unit = load_predict_unit(file, inference_settings="batch", device=device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from crystalsweep.evaluation.outcome import Evaluation
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import find_suite
-from crystalsweep.tracking.tracker import Tracker, open_tracker
+from crystalsweep.inference.locate import is_local, tracker_for
 
 
 def evaluate(
@@ -87,7 +86,7 @@ def evaluate(
     asked.require_sound()
     if asked.structures is not None:
         return evaluate_structures(asked)[1]
-    return evaluate_checkpoint(asked, _tracker(tracking_uri, place), place)[1]
+    return evaluate_checkpoint(asked, tracker_for(str(checkpoint), tracking_uri, place), place)[1]
 
 
 def compare(
@@ -121,13 +120,9 @@ def compare(
     place = Path(storage) if storage else default_storage()
     return compare_evaluations(
         [str(each) for each in evaluations],
-        _tracker(tracking_uri, place),
+        next((tracker_for(each, tracking_uri, place) for each in map(str, evaluations) if not is_local(each)), None),
         place / "downloads",
         all_metrics=all_metrics,
         all_pairs=all_pairs,
         preset=preset,
     )
-
-
-def _tracker(tracking_uri: str | None, storage: Path) -> Tracker | None:
-    return open_tracker(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"), storage)

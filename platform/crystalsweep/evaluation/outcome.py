@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +28,7 @@ from crystalsweep.metrics.summary import (
     energetic,
     ranking_score,
 )
+from crystalsweep.mistakes import mistakes
 
 METRICS_FORMAT = 1
 METRICS_FILE = "metrics.json"
@@ -81,7 +84,7 @@ class Evaluation(Config):
     flags: dict[str, list[str]] = {}
     """By row name, what makes its figures hollow."""
     failures: dict[str, dict[str, int]] = {}
-    """By column, how often which reason."""
+    """By column, how often which kind of reason."""
     rescored: dict[str, Rescored] = {}
     """By preset, the figures that other settings give."""
 
@@ -133,14 +136,38 @@ def has_variant(table: pd.DataFrame, name: str = ALL_ATOMS) -> bool:
 
 
 def reasons(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Return how often each reason stands in the columns that hold reasons, whatever its numbers."""
+    """Return how often each kind of reason stands in the columns that hold reasons, the most frequent first.
+
+    Reasons that differ in their numbers alone are of one kind, told with the range of each: `220 to 1,200 atoms, more
+    than the limit of 200`.
+    """
     columns = [name for name in table.columns if name == "failure" or name.endswith(("_failure", "_undecided"))]
-    told = {name: table[name].replace("", None).dropna().astype(str) for name in columns}
-    counted = {name: rows.str.replace(_NUMBER, "…", regex=True).value_counts() for name, rows in told.items()}
-    return {name: {str(k): int(v) for k, v in found.items()} for name, found in counted.items() if len(found)}
+    found = {name: _by_kind(table[name].replace("", None).dropna().astype(str)) for name in columns}
+    return {name: kinds for name, kinds in found.items() if kinds}
 
 
-_NUMBER = r"(?<![A-Za-z])\d[\d.,]*(?:e[+-]?\d+)?"
+def _by_kind(told: Iterable[str]) -> dict[str, int]:
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for reason, n in Counter(told).items():
+        kinds[_NUMBER.sub("\0", reason)][reason] = n
+    counted = ((_with_ranges(reasons), reasons.total()) for reasons in kinds.values())
+    return dict(sorted(counted, key=lambda each: -each[1]))
+
+
+def _with_ranges(reasons: Iterable[str]) -> str:
+    """Return reasons that differ in their numbers alone as one, each number from its least to its greatest."""
+    reasons = list(reasons)
+    ranges = map(_range, zip(*(_NUMBER.findall(reason) for reason in reasons), strict=True))
+    return _NUMBER.sub(lambda _: next(ranges), reasons[0])
+
+
+def _range(numbers: Sequence[str]) -> str:
+    least, greatest = (end(numbers, key=lambda number: float(number.replace(",", ""))) for end in (min, max))
+    return least if least == greatest else f"{least} to {greatest}"
+
+
+_NUMBER = re.compile(r"(?<![A-Za-z\d])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
+"""A number in a text, as 1,200 or 1e-05; not those of formulas and names, as Fe2O3."""
 
 
 def plain(value: Any) -> Any:
@@ -161,9 +188,9 @@ def read_outcome(folder: Path) -> Evaluation:
     file = folder / METRICS_FILE
     if not file.exists():
         raise ValueError(f"{folder} holds no {METRICS_FILE}: give the folder of a finished `crystalsweep evaluate`")
+    content = file.read_text(encoding="utf-8")
     try:
-        return Evaluation.model_validate_json(file.read_text(encoding="utf-8"))
+        return Evaluation.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{file}: not of format {METRICS_FORMAT} ({where}: {first['msg']}); evaluate again") from error
+        why = mistakes(error, Evaluation, content)
+        raise ValueError(f"{file}: not of format {METRICS_FORMAT} ({why}); evaluate again") from error

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from crystalsweep.artifacts.atomic import file_sha256
@@ -23,35 +21,6 @@ EVALUATIONS = "evaluations"
 
 LOGGED = "crystalsweep.evaluation"
 """Tag: hash of the request of a run's latest evaluation; `LOGGED.<hash>` is the artifact folder of each."""
-
-_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-
-
-def checked_tracker(uri: str) -> Tracker:
-    """Return the tracking server, asked for something, so that a wrong address is noticed before hours of work.
-
-    Raises `ValueError` with what it answers.
-    """
-    try:
-        tracker = Tracker(uri)
-        with _impatient():
-            tracker.client.search_experiments(max_results=1)
-    except Exception as error:  # of MLflow, of SQLAlchemy, or of a driver that is missing
-        raise ValueError(f"{uri} cannot be used as an MLflow tracking server: {error}") from error
-    return tracker
-
-
-@contextmanager
-def _impatient() -> Iterator[None]:
-    """Keep MLflow from waiting: it repeats a failed request for minutes unless the environment says otherwise."""
-    if _RETRIES in os.environ:
-        yield
-        return
-    os.environ[_RETRIES] = "2"
-    try:
-        yield
-    finally:
-        del os.environ[_RETRIES]
 
 
 def log_evaluation(tracker: Tracker, outcome: Evaluation, folder: Path, run: str | None) -> str:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crystalsweep.artifacts.places import require_writable
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.spread import available_workers
 from crystalsweep.evaluation.suite import Suite
+
+EVALUATIONS = "evaluations"
+"""Folder of results where nobody names one."""
 
 FEW_CRYSTALS = 1000
 """Crystals below which starting Ray takes longer than it saves."""
@@ -81,11 +85,12 @@ class EvaluationRequest:
         )
 
     def require_sound(self) -> None:
-        """Raise `ValueError` where options do not go together."""
+        """Raise `ValueError` where options do not go together, or the result folder cannot be written."""
         if (self.checkpoint is None) == (self.structures is None):
             raise ValueError("give either --checkpoint REF or --structures PATH")
         if self.checkpoint is not None and self.originals:
             raise ValueError("--originals goes with --structures")
+        require_writable(self.out or Path(EVALUATIONS), "give another folder with --out")
         if self.structures is None:
             return
         if self.reference is None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from crystalsweep.config import Config, suggestion
 from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.mistakes import mistakes
 
 _SHIPPED = Path(__file__).with_name("suites")
 
@@ -44,8 +45,8 @@ def find_suite(name: str) -> Suite:
     file = Path(name) if name.endswith(".json") else _SHIPPED / f"{name}.json"
     if not file.exists():
         raise ValueError(f"no suite {name!r}: {suggestion(name, shipped())} or give the path of a suite's .json file")
+    content = file.read_text(encoding="utf-8")
     try:
-        return Suite.model_validate_json(file.read_text(encoding="utf-8"))
+        return Suite.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{file} is no suite: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(f"{file} is no suite: {mistakes(error, Suite, content)}") from None

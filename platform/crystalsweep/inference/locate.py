@@ -16,9 +16,10 @@ from pathlib import Path
 from crystalsweep.artifacts.addresses import without_password
 from crystalsweep.artifacts.archive import plain_files, unpack
 from crystalsweep.artifacts.atomic import file_sha256, is_abandoned, partial_name
-from crystalsweep.artifacts.places import checkpoint_folder, default_storage
+from crystalsweep.artifacts.places import checkpoint_folder, default_storage, require_writable
 from crystalsweep.artifacts.seal import SEAL, require_sealed
-from crystalsweep.tracking.tracker import Tracker, open_tracker
+from crystalsweep.tracking.opening import open_tracker
+from crystalsweep.tracking.tracker import Tracker
 
 UNDERSTOOD = (
     "a run or checkpoint folder, the checkpoint.json or a .safetensors file in one, a .zip that "
@@ -75,6 +76,12 @@ def tracker_for(reference: str, tracking_uri: str | None, storage: Path | None) 
     return open_tracker(tracking_uri, storage or default_storage())
 
 
+def require_understood(reference: str) -> None:
+    """Raise `UnknownReferenceError` for what is neither there nor a name that could be looked up."""
+    if not is_local(reference) and not _VERSION.fullmatch(reference) and not _RUN.fullmatch(reference):
+        raise UnknownReferenceError(f"{reference!r} is not there, nor a name that is understood; give {UNDERSTOOD}")
+
+
 def locate(reference: str, tracker: Tracker | None, downloads: Path) -> Location:
     """Return the checkpoint that `reference` names, downloaded where it is not on this machine yet.
 
@@ -92,9 +99,8 @@ def locate(reference: str, tracker: Tracker | None, downloads: Path) -> Location
         path = Path(reference)
         root = path if path.is_dir() else _of_file(path, downloads)
         return Location(folder=checkpoint_folder(root), root=root.resolve())
+    require_understood(reference)
     named = _VERSION.fullmatch(reference)
-    if not named and not _RUN.fullmatch(reference):
-        raise UnknownReferenceError(f"{reference!r} is not there, nor a name that is understood; give {UNDERSTOOD}")
     if tracker is None:
         raise ValueError(
             f"{reference}: no MLflow store to look it up in; set MLFLOW_TRACKING_URI, or name the server or the storage"
@@ -146,6 +152,7 @@ def _kept(target: Path, fetch: Callable[[Path], object], source: str) -> Path:
     """Return `target`, fetched if it is not there yet; it appears only when it holds a whole checkpoint."""
     if target.is_dir():
         return target
+    require_writable(target.parent, "give another folder with --storage or CRYSTALSWEEP_STORAGE")
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.iterdir():
         if is_abandoned(left):

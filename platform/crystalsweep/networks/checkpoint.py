@@ -31,6 +31,7 @@ from crystalsweep.artifacts.safe_load import (
     require_same_tensors,
     tensors_of_pickle,
 )
+from crystalsweep.mistakes import mistakes
 from crystalsweep.networks.architectures import BackboneConfig, backbone_config
 from crystalsweep.networks.backbones import build_backbone
 from crystalsweep.networks.cost import weightless
@@ -180,9 +181,7 @@ def _backbone(folder: Path) -> BackboneConfig:
     try:
         return backbone_config(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("config", "backbone", *first["loc"])))
-        raise ValueError(f"{path}: {where}: {first['msg']} (got {str(first['input'])[:60]!r})") from None
+        raise ValueError(f"{path}: config.backbone: {mistakes(error, BackboneConfig, content)}") from None
 
 
 def _networks(folder: Path) -> list[Path]:

@@ -19,8 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from crystalsweep.mistakes import mistakes
 from crystalsweep.networks.architectures import ESCN_MD_TABLES, EscnMdConfig
 from crystalsweep.networks.backbones import Backbone
+from crystalsweep.notices import without_known_lines
 
 SETTING_NAMES = {
     "sphere_channels": "width",
@@ -130,18 +132,21 @@ def _is_table(name: str) -> bool:
 
 
 def _config(settings: dict[str, Any], path: Path) -> EscnMdConfig:
+    given = {ours: settings[theirs] for theirs, ours in SETTING_NAMES.items()}
     try:
-        return EscnMdConfig(symmetry="SO3", **{ours: settings[theirs] for theirs, ours in SETTING_NAMES.items()})
+        return EscnMdConfig(symmetry="SO3", **given)
     except ValidationError as error:
-        named = {ours: theirs for theirs, ours in SETTING_NAMES.items()}
-        reasons = [f"{' '.join(named[str(key)] for key in each['loc'])}: {each['msg']}" for each in error.errors()]
-        raise ValueError(f"{path} has a setting that escn_md cannot have: {'; '.join(reasons)}") from None
+        why = mistakes(error, EscnMdConfig, given)
+        for theirs, ours in SETTING_NAMES.items():
+            why = re.sub(rf"\b{ours}:", f"{theirs}:", why)
+        raise ValueError(f"{path} has a setting that escn_md cannot have: {why}") from None
 
 
 def _settings(model: Any, path: Path) -> dict[str, Any]:
     """Return all settings of the backbone, with fairchem's defaults for those that the file leaves out."""
-    from fairchem.core.models.uma.escn_md import eSCNMDBackbone
-    from fairchem.core.models.uma.escn_moe import eSCNMDMoeBackbone
+    with without_known_lines():
+        from fairchem.core.models.uma.escn_md import eSCNMDBackbone
+        from fairchem.core.models.uma.escn_moe import eSCNMDMoeBackbone
 
     given = dict(model["backbone"]) if isinstance(model, dict) and isinstance(model.get("backbone"), dict) else {}
     kind = str(given.pop("model", None))

@@ -1,4 +1,4 @@
-"""A figure as text: a mean with its 95 % interval, as terminals and tables show it."""
+"""A figure as text, as terminals and tables show it: a mean with its 95 % interval, a number to three digits."""
 
 from __future__ import annotations
 
@@ -35,3 +35,8 @@ def with_interval(
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return f"{mean:{form}}{beside}"
     return f"{mean:{form}} [{low:{form}}, {high:{form}}]{beside}"
+
+
+def three_digits(value: float) -> str:
+    """Return the number to three digits, with an exponent only where it is very large or small: `1000`, not `1e+03`."""
+    return f"{float(f'{value:.3g}'):g}"

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crystalsweep.plots.scales import Ruler, Scale, set_ticks, three_digits
+from crystalsweep.pages.text import three_digits
+from crystalsweep.plots.scales import Ruler, Scale, set_ticks
 from crystalsweep.plots.style import PALETTE, REFERENCE, describe, legend_below, panels, save
 
 LEVEL = 0.05

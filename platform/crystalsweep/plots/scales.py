@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
+from crystalsweep.pages.text import three_digits
+
 _LABELLED = 9
 """Up to so many distinct values each has a tick of its own."""
 
@@ -90,11 +92,6 @@ class Ruler:
         if not self.log:
             return float(value)
         return float(np.log10(value)) if value > 0 else self._zero
-
-
-def three_digits(value: float) -> str:
-    """Return the number to three digits, with an exponent only where it is very large or small: `1000`, not `1e+03`."""
-    return f"{float(f'{value:.3g}'):g}"
 
 
 def set_ticks(axis: Axes, *, x: Ruler | None = None, y: Ruler | None = None) -> None:

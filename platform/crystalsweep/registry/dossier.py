@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from crystalsweep.config import Config
 from crystalsweep.evaluation.outcome import Figure
 from crystalsweep.evaluation.suite import Suite
+from crystalsweep.mistakes import mistakes
 from crystalsweep.registry.gates.gate import Gate
 
 DOSSIER_FILE = "dossier.json"
@@ -108,8 +109,8 @@ def read_dossier(folder: Path) -> Dossier:
     file = folder / DOSSIER_FOLDER / DOSSIER_FILE
     if not file.exists():
         raise ValueError(f"{folder} has no dossier: it was not registered by `crystalsweep promote`")
+    content = file.read_text(encoding="utf-8")
     try:
-        return Dossier.model_validate_json(file.read_text(encoding="utf-8"))
+        return Dossier.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(f"{file}: {mistakes(error, Dossier, content)}") from None

@@ -13,6 +13,7 @@ from crystalsweep.artifacts.archive import pack, unpack
 from crystalsweep.artifacts.seal import RECORD, SEAL, require_sealed, seal_of
 from crystalsweep.config import Config
 from crystalsweep.inference.locate import locate
+from crystalsweep.mistakes import mistakes
 from crystalsweep.networks.checkpoint import load_generator
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, ensure_registered, holder_of, move
@@ -130,11 +131,11 @@ def _record(folder: Path, file: Path) -> VersionRecord:
     path = folder / RECORD
     if not path.exists():
         raise ValueError(f"{file} holds no {RECORD}: it was not written by `crystalsweep registry export`")
+    content = path.read_bytes()
     try:
-        record = VersionRecord.model_validate_json(path.read_bytes())
+        record = VersionRecord.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{file}: {RECORD}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(f"{file}: {RECORD}: {mistakes(error, VersionRecord, content)}") from None
     path.unlink()
     return record
 

@@ -14,9 +14,12 @@ from click.core import ParameterSource
 from crystalsweep.artifacts.places import default_storage
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.sweeping import options
+from crystalsweep.sweeping.folder import find_sweep
 from crystalsweep.sweeping.options import Option, flag
+from crystalsweep.sweeping.plan.refusals import require_places, require_sound
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
 from crystalsweep.sweeping.space.spec import SweepSpec
+from crystalsweep.tracking.tracker import default_tracking_uri
 
 _BESIDE_RESUME = {"resume", "storage", "dry_run", "json"}
 """Options that say where to look and what to show, not what to do."""
@@ -49,8 +52,10 @@ def sweep_command(
             typed = _typed(click.get_current_context())
             if resume:
                 _require_free(typed)
+                find_sweep(asked.storage, sweep.name, resume)
             else:
-                _require_sound(sweep, asked)
+                require_sound(asked, asked.search_space(sweep))
+            require_places(asked, dry_run=dry_run)
         from crystalsweep.sweeping.run import run_sweep  # imports Ray and MLflow
 
         run_sweep(sweep, asked, given=typed, resume=resume, dry_run=dry_run, json=json)
@@ -90,8 +95,6 @@ def _storage(given: str | None) -> str:
 def _default_tracking(storage: str) -> str:
     if "://" in storage and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise ValueError(f"--storage {storage} cannot hold MLflow's SQLite file: give --tracking-uri, as http://…:5000")
-    from crystalsweep.tracking.tracker import default_tracking_uri  # imports MLflow
-
     return default_tracking_uri(Path(storage))
 
 
@@ -111,9 +114,3 @@ def _require_free(given: Mapping[str, Any]) -> None:
         raise ValueError(
             f"a resumed sweep keeps its {', '.join(fixed)}: leave that out, or start a new sweep without --resume"
         )
-
-
-def _require_sound(sweep: SweepSpec, asked: SweepRequest) -> None:
-    from crystalsweep.sweeping.plan.refusals import require_sound  # imports torch
-
-    require_sound(asked, asked.search_space(sweep))

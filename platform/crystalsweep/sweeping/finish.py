@@ -67,7 +67,7 @@ def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: b
         importances=ledger.importances(),
         folder=session.folder,
     )
-    told = session.spec.report(finished)
+    told = session.spec.reporter()(finished)
     _publish(session, told, references)
     named = {ended.training.key: ended.training.name for ended in ledger.ended()}
     _publish_trials(session, finished, told, list(evaluation_chunks(val, config.evaluation)), named)

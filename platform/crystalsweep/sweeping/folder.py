@@ -13,7 +13,7 @@ from typing import Any
 
 from crystalsweep.artifacts.addresses import shown_address
 from crystalsweep.artifacts.atomic import write_whole
-from crystalsweep.artifacts.places import default_storage
+from crystalsweep.artifacts.places import state_folder
 from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.tracking.tracker import sqlite_uri
 
@@ -45,14 +45,6 @@ class SweepRecord:
     """Wall-clock of all sessions so far, downtime not counted."""
     prerequisites_used: dict[str, float] = field(default_factory=lambda: {"cpu_hours": 0.0, "gpu_hours": 0.0})
     """By trainings of prerequisites, in all sessions."""
-
-
-def state_folder(storage: str) -> Path:
-    """Return where the state of sweeps lies that a database or a report needs as local files.
-
-    It is the storage itself, unless that is an object store.
-    """
-    return default_storage() if "://" in storage else Path(storage)
 
 
 def new_name(sweep: str) -> str:

@@ -20,6 +20,7 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
 from crystalsweep.artifacts.addresses import shown_address, without_password
+from crystalsweep.artifacts.places import state_folder
 from crystalsweep.data import DataSet, absolute_source, load_data, told_of
 from crystalsweep.data.splitting import PARTS
 from crystalsweep.metrics import CompositionRules
@@ -36,7 +37,6 @@ from crystalsweep.sweeping.folder import (
     moved,
     new_name,
     read_sweep,
-    state_folder,
     write_sweep,
 )
 from crystalsweep.sweeping.plan.plan import Plan
@@ -49,6 +49,7 @@ from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.spec import SweepSpec
 from crystalsweep.sweeping.stages import PATIENCE, CapReachedError, left_by, run_stages
 from crystalsweep.sweeping.start import STARTED_FROM, adopt, look_up
+from crystalsweep.tracking.opening import checked_tracker
 from crystalsweep.tracking.outbox import Outbox
 from crystalsweep.tracking.tags import NOTE, PROCESS, STATE, is_orphan, this_process
 from crystalsweep.tracking.tracker import Tracker
@@ -87,6 +88,7 @@ def run_sweep(
     """
     screen, folder = display(json=json), Path()
     try:
+        spec.reporter()  # a wrong place is told now, not at the end
         if resume:
             folder = find_sweep(request.storage, spec.name, resume)
             with locked(folder):
@@ -184,7 +186,7 @@ def _require_same(record: SweepRecord, crystals: DataSet, screen: Display) -> No
 def _go(plan: Plan, record: SweepRecord, folder: Path, crystals: DataSet, screen: Display) -> None:
     spec, request = plan.spec, record.request
     root = state_folder(request.storage)
-    tracker = Tracker(request.tracking_uri)
+    tracker = checked_tracker(request.tracking_uri)
     names = (spec.name, *([PREREQUISITES] if plan.prerequisites else []))
     experiments = {name: tracker.experiment(name, root / "mlflow-artifacts") for name in names}
     for experiment in experiments.values():

@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from crystalsweep.artifacts.places import state_folder
 from crystalsweep.sweeping.cluster import on_a_worker
 from crystalsweep.sweeping.finish import finish_sweep, runs_of
-from crystalsweep.sweeping.folder import locked, state_folder, write_sweep
+from crystalsweep.sweeping.folder import locked, write_sweep
 from crystalsweep.sweeping.meter import Meter
 from crystalsweep.sweeping.plan.budget import Usage
 from crystalsweep.sweeping.plan.forecast import Forecast

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore, child
+from crystalsweep.artifacts.places import state_folder
 from crystalsweep.data import DataSet
 from crystalsweep.inference.locate import Location, locate, tracker_for
 from crystalsweep.networks.architectures import backbone_config, run_as
 from crystalsweep.networks.checkpoint import CheckpointInfo, lineage, read_info
 from crystalsweep.registry.aliases import holder_of
-from crystalsweep.sweeping.folder import locked, state_folder
+from crystalsweep.sweeping.folder import locked
 from crystalsweep.sweeping.plan.plan import Plan
 from crystalsweep.sweeping.plan.request import CHAMPION, SCRATCH
 from crystalsweep.sweeping.prerequisites import Prerequisite, home, shared

@@ -13,7 +13,7 @@ from crystalsweep.sweeping.space.finished import Report
 from crystalsweep.tracking.tags import KIND
 from crystalsweep.tracking.tracker import now_ms
 from crystalsweep.tracking.view import TAG, SavedView, ViewSection, encoded
-from crystalsweep.training.restoration import SCORE
+from crystalsweep.training.records import SCORE
 
 IMAGES = ("crystals", "validity", "training")
 """Pictures of each trial that the view shows side by side."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from crystalsweep.artifacts.addresses import sqlite_address, sqlite_file
+from crystalsweep.artifacts.addresses import sqlite_address
 from crystalsweep.tracking import private
 from crystalsweep.tracking.tags import KIND, PARENT, REASON
 
@@ -31,6 +31,7 @@ METRICS_PER_BATCH = 1000
 _PARAMS_PER_BATCH = 100
 _PASSING = {429, 500, 502, 503, 504}
 _ANSWER_TIMEOUT_S = 10
+_EXPERIMENTS = "/api/2.0/mlflow/experiments/search"
 
 Item = TypeVar("Item")
 
@@ -79,13 +80,6 @@ def sqlite_uri(storage: Path) -> str:
     return sqlite_address(storage.resolve() / "mlflow.db")
 
 
-def open_tracker(tracking_uri: str | None, storage: Path) -> Tracker | None:
-    """Return the store at an address, else the default one; None where it is a local one that is not there yet."""
-    uri = tracking_uri or default_tracking_uri(storage)
-    file = sqlite_file(uri)
-    return Tracker(uri) if file is None or file.exists() else None
-
-
 class Tracker:
     """A tracking server or SQLite file. Picklable: only the address travels."""
 
@@ -106,7 +100,11 @@ class Tracker:
         return self._client
 
     def experiment(self, name: str, artifacts: Path | None = None) -> str:
-        """Return id of the experiment, made if absent; a SQLite store keeps its artifacts in the folder `artifacts`."""
+        """Return id of the experiment, made if absent; a SQLite store keeps its artifacts in the folder `artifacts`.
+
+        Raises `ValueError` with the remedy where it was deleted: MLflow keeps its name, and takes no runs.
+        """
+        self.require_kept(name)
         found = self._client.get_experiment_by_name(name)
         if found:
             return str(found.experiment_id)
@@ -118,6 +116,16 @@ class Tracker:
             if found is None:
                 raise
             return str(found.experiment_id)
+
+    def require_kept(self, name: str) -> None:
+        """Raise `ValueError` with the remedy where an experiment of this name was deleted."""
+        found = self._client.get_experiment_by_name(name)
+        if found and found.lifecycle_stage == "deleted":
+            raise ValueError(
+                f"the MLflow experiment {name!r} was deleted: bring it back with `MLFLOW_TRACKING_URI={self.uri} "
+                f"mlflow experiments restore --experiment-id {found.experiment_id}`, or give another --tracking-uri "
+                "or --storage"
+            )
 
     def tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
         """Set tags of an experiment."""
@@ -222,11 +230,17 @@ class Tracker:
         if self.uri.startswith("http"):
             self._ask("/health", retries=0)
 
+    def require_usable(self) -> None:
+        """Ask for an experiment, a server only once. Raises what MLflow or its database raises."""
+        if self.uri.startswith("http"):
+            self._ask(_EXPERIMENTS, retries=0, max_results=1)
+        self._client.search_experiments(max_results=1)
+
     def reads(self) -> bool:
         """Return whether the database answers: a server may be there without it."""
         try:
             if self.uri.startswith("http"):  # once more where the failed write broke the connection
-                self._ask("/api/2.0/mlflow/experiments/search", retries=1, max_results=1)
+                self._ask(_EXPERIMENTS, retries=1, max_results=1)
             else:
                 self._client.search_experiments(max_results=1)
         except Exception as error:  # what is refused is answered too

@@ -9,6 +9,9 @@ from crystalsweep.artifacts.atomic import write_whole
 
 METRICS_FILE, TIMING_FILE = "metrics.jsonl", "timing.jsonl"
 
+SCORE = "val/score"
+"""`metrics.ranking_score`: what a sweep maximises."""
+
 _FILES = ((TIMING_FILE, True), (METRICS_FILE, False))
 
 _SHOWN = (

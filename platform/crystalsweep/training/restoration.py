@@ -17,14 +17,11 @@ from crystalsweep.networks.models import Generator
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.training.catalogue import config_from
 from crystalsweep.training.config import RestorationConfig
+from crystalsweep.training.records import SCORE
 from crystalsweep.training.stage import Metrics, Stage, select
 
 TABLE = "evaluation.parquet"
 """A row per restored crystal, in every checkpoint."""
-
-SCORE = "val/score"
-"""`metrics.ranking_score`: what a sweep maximises."""
-
 
 NOVELTY = next(metric for metric in EXTENDED if metric.name == "novel_vs_input")
 

@@ -14,33 +14,17 @@ from crystalsweep.config import Leaf, as_parameters, leaves
 from crystalsweep.data import DataSet
 from crystalsweep.sweeping.plan.budget import readable
 from crystalsweep.sweeping.plan.forecast import Forecast, cost
+from crystalsweep.sweeping.plan.points import known_points, num_samples
 from crystalsweep.sweeping.plan.rehearsal import Rehearsal, rehearse
 from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.sweeping.plan.room import Node, this_machine, trainings_that_fit
 from crystalsweep.sweeping.space.objectives import OBJECTIVES, Objective, objectives
-from crystalsweep.sweeping.space.parameters import grid_points
 from crystalsweep.sweeping.space.settings import configured
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.config import RestorationConfig, StageConfig
 from crystalsweep.training.job import Resources
 
-PROPOSED = 16
-"""Trials beyond the control arms where a search proposes them and `--num-samples` says nothing."""
-
 _HOW = {"random": "drawn at random", "optuna": "proposed by Optuna (TPE)"}
-
-
-def known_points(space: SearchSpace, request: SweepRequest) -> list[dict[str, Any]]:
-    """Return settings of the trials that are known beforehand: the control arms, and those of a grid."""
-    if request.search != "grid":
-        return list(space.controls)
-    return [*space.controls, *(grid_points(space.parameters) if space.grid is None else space.grid)]
-
-
-def num_samples(space: SearchSpace, request: SweepRequest) -> int:
-    """Return trials in all, as asked for or by default."""
-    known = len(known_points(space, request))
-    return request.num_samples or (known if request.search == "grid" else known + PROPOSED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,17 @@
-"""Requests that make no sense, refused in a line before anything is loaded or started."""
+"""Requests that make no sense, refused in a line before anything is loaded or started. Imports without torch."""
 
 from __future__ import annotations
 
-from crystalsweep.sweeping.plan.plan import known_points
-from crystalsweep.sweeping.plan.request import SweepRequest
+from pathlib import Path
+
+from crystalsweep.artifacts.addresses import ray_address
+from crystalsweep.artifacts.places import require_writable, state_folder
+from crystalsweep.inference.locate import require_understood
+from crystalsweep.sweeping.plan.points import known_points
+from crystalsweep.sweeping.plan.request import CHAMPION, SCRATCH, SweepRequest
 from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.spec import SearchSpace
+from crystalsweep.tracking.opening import require_reachable
 
 
 def require_sound(request: SweepRequest, space: SearchSpace) -> None:
@@ -14,6 +20,17 @@ def require_sound(request: SweepRequest, space: SearchSpace) -> None:
     _require_trials(request, space)
     _require_schedulable(request, space)
     _require_resources(request)
+    _require_files(request)
+
+
+def require_places(request: SweepRequest, *, dry_run: bool) -> None:
+    """Raise `ValueError` where the storage cannot be written, or no tracking server or Ray cluster answers; of the
+    last a dry run needs none."""
+    require_writable(state_folder(request.storage), "give another folder with --storage or CRYSTALSWEEP_STORAGE")
+    if not dry_run:
+        ray_address()
+    if request.tracking_uri:
+        require_reachable(request.tracking_uri)
 
 
 def require_patience(epoch_minutes: float | None, timeout: float) -> None:
@@ -63,6 +80,23 @@ def _require_schedulable(request: SweepRequest, space: SearchSpace) -> None:
         raise ValueError("--scheduler pbt needs a population of 4 or more beside the control arms: raise --num-samples")
     if request.scheduler == "pbt" and request.workers_per_trial > 1:
         raise ValueError("--scheduler pbt: trials of several workers cannot be cloned; leave out --workers-per-trial")
+
+
+def _require_files(request: SweepRequest) -> None:
+    """Require the files and folders that are named. What is in them, reading tells."""
+    source = request.data
+    if source != "bundled" and not Path(source).exists():
+        for part in source.split(","):
+            if not Path(part.strip()).exists():
+                raise ValueError(
+                    f"--data {source}: there is no file or folder {part.strip()}; check the path, or use 'bundled' for "
+                    "the bundled data"
+                )
+    if request.start_from not in (CHAMPION, SCRATCH):
+        try:
+            require_understood(request.start_from)
+        except ValueError as error:
+            raise ValueError(f"--start-from {error}") from error
 
 
 def _require_resources(request: SweepRequest) -> None:

@@ -23,7 +23,7 @@ from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.sweep import tell
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
-from crystalsweep.training.restoration import SCORE
+from crystalsweep.training.records import SCORE
 
 BACKBONE_KEY = "backbone"
 

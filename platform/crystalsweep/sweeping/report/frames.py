@@ -16,7 +16,7 @@ from crystalsweep.sweeping.space.finished import FinishedSweep
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter, label
-from crystalsweep.training.restoration import SCORE
+from crystalsweep.training.records import SCORE
 
 _UNFINISHED = ("failed", "stopped", "pruned")
 """A trial is what the worst of its trainings is."""

@@ -22,7 +22,7 @@ from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.report.words import adversary_sentences
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
-from crystalsweep.training.restoration import SCORE
+from crystalsweep.training.records import SCORE
 
 SIGMA = "corruption.sigma_noise"
 

@@ -6,8 +6,8 @@ from functools import partial
 
 import pandas as pd
 
+from crystalsweep.pages.text import three_digits
 from crystalsweep.plots.position_weight import LEVEL, plateau, plot_position_weight
-from crystalsweep.plots.scales import three_digits
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.frames import parameter_scale, setting, shown
 from crystalsweep.sweeping.report.results import results_table
@@ -15,7 +15,7 @@ from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter
-from crystalsweep.training.restoration import SCORE
+from crystalsweep.training.records import SCORE
 
 W_POS = "reconstruction.w_pos"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crystalsweep.config import suggestion
-from crystalsweep.training.restoration import SCORE
+from crystalsweep.training.records import SCORE
 
 
 @dataclass(frozen=True, kw_only=True)

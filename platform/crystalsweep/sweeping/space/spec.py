@@ -1,15 +1,18 @@
-"""What a sweep file says, before anything is known of data or machine."""
+"""What a sweep file says, before anything is known of data or machine. Imports without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
-from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.parameters import Parameter
 from crystalsweep.sweeping.space.settings import Choices
 from crystalsweep.training.config import StageConfig
+
+if TYPE_CHECKING:
+    from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,5 +40,14 @@ class SweepSpec:
     search_space: Callable[..., SearchSpace]
     """From a preset, `--set` assignments and, by name, the options that it alone has; raises `ValueError` for unknown
     names and bad values."""
-    report: Callable[[FinishedSweep], Report]
-    """What a finished sweep says beside what all of them say."""
+    report: str | Callable[[FinishedSweep], Report]
+    """What a finished sweep says beside what all of them say: a function, or the place of one, as
+    `crystalsweep.sweeping.report.gan:gan_report`. What draws imports torch, for which bad options need not wait."""
+
+    def reporter(self) -> Callable[[FinishedSweep], Report]:
+        """Return the function that makes the report, imported. Raises `ImportError` or `AttributeError` for a wrong
+        place."""
+        found: Callable[[FinishedSweep], Report] = (
+            resolve_name(self.report) if isinstance(self.report, str) else self.report
+        )
+        return found

@@ -1,0 +1,76 @@
+"""MLflow stores by their address, asked once before work begins: MLflow itself repeats what fails for minutes."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from crystalsweep.artifacts.addresses import require_listening, sqlite_file
+from crystalsweep.artifacts.places import require_writable
+from crystalsweep.tracking.tracker import Tracker, default_tracking_uri, root_reason
+
+REMEDY = (
+    "start it, or correct --tracking-uri or MLFLOW_TRACKING_URI; without either, runs are kept in a SQLite file of the "
+    "storage"
+)
+
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+"""Where an address names none."""
+
+_BUSY_S = 10.0
+"""Seconds to wait for another process that writes to a SQLite file."""
+
+
+def open_tracker(tracking_uri: str | None, storage: Path) -> Tracker | None:
+    """Return the store at an address, else the default one; None where it is a local one that is not there yet.
+
+    Raises `ValueError` with the remedy where it does not answer.
+    """
+    uri = tracking_uri or default_tracking_uri(storage)
+    file = sqlite_file(uri)
+    return checked_tracker(uri) if file is None or file.exists() else None
+
+
+def checked_tracker(uri: str) -> Tracker:
+    """Return the store at an address, which has just answered. Raises `ValueError` with the remedy where it does
+    not."""
+    require_reachable(uri)
+    try:
+        tracker = Tracker(uri)
+        tracker.require_usable()
+    except Exception as error:  # of MLflow, of SQLAlchemy, or of a driver that is missing
+        why = f"{uri} cannot be used as an MLflow tracking server ({root_reason(error)})"
+        raise ValueError(f"{why}: {REMEDY}") from error
+    return tracker
+
+
+def require_reachable(uri: str) -> None:
+    """Raise `ValueError` with the remedy where nothing listens at the address of a server or database, or a SQLite
+    file is none or cannot be made. Imports no MLflow, and makes nothing."""
+    if file := sqlite_file(uri):
+        _require_sqlite(file, uri)
+        return
+    address = urlsplit(uri)
+    scheme = address.scheme.partition("+")[0]
+    if scheme not in _PORTS or not address.hostname:
+        return
+    if scheme in getproxies() and not proxy_bypass(address.hostname):  # which reaches what this machine may not
+        return
+    require_listening(address.hostname, address.port or _PORTS[scheme], f"no MLflow server answers at {uri}", REMEDY)
+
+
+def _require_sqlite(file: Path, uri: str) -> None:
+    if not file.exists():
+        remedy = "correct --tracking-uri, --storage or MLFLOW_TRACKING_URI"
+        require_writable(file.parent, f"it is to hold the MLflow store {uri}; {remedy}")
+        return
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=_BUSY_S)) as database:
+            database.execute("SELECT name FROM sqlite_master LIMIT 1")
+    except sqlite3.Error as error:
+        if "locked" not in str(error):  # by a sweep that writes to it
+            why = f"{file} cannot be read as an MLflow store ({error})"
+            raise ValueError(f"{why}: move it away, or give another --storage or --tracking-uri") from error
