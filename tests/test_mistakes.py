@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from crystalsweep.cli.main import main
 from crystalsweep.config import Config, override
 from crystalsweep.evaluation.suite import find_suite
-from crystalsweep.mistakes import mistakes
 from crystalsweep.networks.architectures import backbone_config
 from crystalsweep.sweeping.space.settings import configured
 from crystalsweep.training.catalogue import preset
+from crystalsweep.wording.mistakes import mistakes
 from sweeps.gan_noise import main as sweep
 
 INNER = re.compile(r"constrained|function-|\[_|\]:|tuple\[|dict\[|Range|Config|Input should|Value error|\[key\]")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from crystalsweep.notices import LINES, without_known_lines
+from crystalsweep.wording.notices import LINES, without_known_lines
 
 
 def python(code: str, *flags: str) -> subprocess.CompletedProcess[str]:

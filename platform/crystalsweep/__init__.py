@@ -22,7 +22,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from crystalsweep.notices import silence_known_warnings
+from crystalsweep.wording.notices import silence_known_warnings
 
 if TYPE_CHECKING:
     from crystalsweep.data import read

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ByteSize, ConfigDict, TypeAdapter, ValidationError
 
-from crystalsweep.mistakes import mistakes
-from crystalsweep.mistakes import suggestion as suggestion
+from crystalsweep.wording.mistakes import mistakes
+from crystalsweep.wording.mistakes import suggestion as suggestion
 
 
 class Config(BaseModel):

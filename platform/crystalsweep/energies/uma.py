@@ -13,7 +13,7 @@ from typing import Any
 from crystalsweep.energies.ase_calculator import AseCalculator
 from crystalsweep.energies.limits import DEFAULT_LIMITS, Limits
 from crystalsweep.networks.pretrained import INORGANIC, unpickled
-from crystalsweep.notices import without_known_lines
+from crystalsweep.wording.notices import without_known_lines
 
 HELP = (
     "uma:FILE or uma:FILE#TASK takes a checkpoint file of fairchem-core 2 on this machine. fairchem unpickles it: only "

@@ -28,7 +28,7 @@ from crystalsweep.metrics.summary import (
     energetic,
     ranking_score,
 )
-from crystalsweep.mistakes import mistakes
+from crystalsweep.wording.mistakes import mistakes
 
 METRICS_FORMAT = 1
 METRICS_FILE = "metrics.json"

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from crystalsweep.config import Config, suggestion
 from crystalsweep.evaluation.settings import EvaluationSettings
-from crystalsweep.mistakes import mistakes
+from crystalsweep.wording.mistakes import mistakes
 
 _SHIPPED = Path(__file__).with_name("suites")
 

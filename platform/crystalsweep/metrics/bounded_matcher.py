@@ -47,7 +47,7 @@ def _bounded_matcher() -> type[StructureMatcher]:
             return super()._preprocess(*args, **kwargs)
 
         def _cart_dists(self, s1: Any, *args: Any, **kwargs: Any) -> Any:
-            """Solve one assignment of sites, of which a comparison may take thousands."""
+            """Return what pymatgen does of one assignment of sites; a comparison may ask for thousands."""
             self._work += float(len(s1)) ** 3
             if self._work > MOST_WORK:
                 raise GivenUpError(f"given up after {MOST_WORK:.0e} steps")

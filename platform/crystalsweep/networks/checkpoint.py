@@ -31,11 +31,11 @@ from crystalsweep.artifacts.safe_load import (
     require_same_tensors,
     tensors_of_pickle,
 )
-from crystalsweep.mistakes import mistakes
 from crystalsweep.networks.architectures import BackboneConfig, backbone_config
 from crystalsweep.networks.backbones import build_backbone
 from crystalsweep.networks.cost import weightless
 from crystalsweep.networks.models import Generator
+from crystalsweep.wording.mistakes import mistakes
 
 CHECKPOINT_FORMAT = 2
 

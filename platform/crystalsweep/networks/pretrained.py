@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from crystalsweep.mistakes import mistakes
 from crystalsweep.networks.architectures import ESCN_MD_TABLES, EscnMdConfig
 from crystalsweep.networks.backbones import Backbone
-from crystalsweep.notices import without_known_lines
+from crystalsweep.wording.mistakes import mistakes
+from crystalsweep.wording.notices import without_known_lines
 
 SETTING_NAMES = {
     "sphere_channels": "width",

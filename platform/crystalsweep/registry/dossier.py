@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from crystalsweep.config import Config
 from crystalsweep.evaluation.outcome import Figure
 from crystalsweep.evaluation.suite import Suite
-from crystalsweep.mistakes import mistakes
 from crystalsweep.registry.gates.gate import Gate
+from crystalsweep.wording.mistakes import mistakes
 
 DOSSIER_FILE = "dossier.json"
 PAGE = "dossier.html"

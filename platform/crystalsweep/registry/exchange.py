@@ -13,7 +13,6 @@ from crystalsweep.artifacts.archive import pack, unpack
 from crystalsweep.artifacts.seal import RECORD, SEAL, require_sealed, seal_of
 from crystalsweep.config import Config
 from crystalsweep.inference.locate import locate
-from crystalsweep.mistakes import mistakes
 from crystalsweep.networks.checkpoint import load_generator
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, ensure_registered, holder_of, move
@@ -21,6 +20,7 @@ from crystalsweep.registry.dossier import read_dossier
 from crystalsweep.registry.foreign import require_harmless
 from crystalsweep.registry.versions import CHECKPOINT, is_known, register
 from crystalsweep.tracking.tracker import Tracker
+from crystalsweep.wording.mistakes import mistakes
 
 
 class VersionRecord(Config):

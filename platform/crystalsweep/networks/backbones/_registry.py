@@ -8,7 +8,7 @@ from importlib import import_module
 
 from crystalsweep.networks.architectures import BackboneConfig
 from crystalsweep.networks.backbones._base import Backbone
-from crystalsweep.notices import without_known_lines
+from crystalsweep.wording.notices import without_known_lines
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:

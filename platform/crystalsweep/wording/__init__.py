@@ -1,0 +1,1 @@
+"""What users read of mistakes and of libraries: words without the names that code has for its own parts."""
