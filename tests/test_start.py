@@ -111,5 +111,5 @@ def test_a_dry_run_tells_what_it_would_start_from(
     ran = CliRunner().invoke(main, ["--dry-run", "--storage", str(tmp_path), "--num-samples", "2"])
     assert ran.exit_code == 0, ran.output
     assert "starts from crystal-generator version 1" in ran.output
-    pretrain = next(line for line in ran.output.splitlines() if line.strip().startswith("pretrain"))
+    pretrain = next(line for line in ran.output.splitlines() if line.split()[:1] == ["pretrain"])
     assert float(pretrain.split()[-1]) == 0.0

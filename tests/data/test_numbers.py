@@ -37,7 +37,7 @@ def read_cif(value: str, name: str = "_cell_length_a") -> Crystal | Problem:
 
 
 def read_extxyz(tmp_path: Path, label: str = "1", position: str = "1", z: str = "11") -> Reading:
-    comment = f'Lattice="90 0 0 0 90 0 0 0 90" Properties=Z:I:1:pos:R:3 energy={label}'
+    comment = f'Lattice="900 0 0 0 900 0 0 0 900" Properties=Z:I:1:pos:R:3 energy={label}'
     (tmp_path / "x.extxyz").write_text(f"1\n{comment}\n{z} {position} 2 3\n")
     return read(tmp_path / "x.extxyz")
 
@@ -52,7 +52,7 @@ def test_a_number_is_read_as_it_is_in_every_form(tmp_path: Path, text: str, valu
     assert to_number(text) == to_cif_number(text) == value
     (atom,) = read_extxyz(tmp_path, text, text).crystals
     assert atom.labels == {"energy": value}
-    assert atom.cart[0, 0] == pytest.approx(value % 90)
+    assert atom.cart[0, 0] == pytest.approx(value % 900)
     assert read_csv(tmp_path, text).crystals[1].labels == {"gap": value}
     in_cif = crystal_from_cif(cif(f"Na1 Na {text} 0 0"), "x", {})
     if isinstance(in_cif, Crystal):

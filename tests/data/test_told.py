@@ -107,7 +107,8 @@ def test_a_label_is_what_most_of_its_column_is(tmp_path: Path) -> None:
     assert not reading.rejects, "a column costs no crystal"
     assert [crystal.labels for crystal in reading.crystals] == [{"icsd": 12.0}, {}, {}, {"icsd": 13.0}]
     assert [str(note) for note in reading.notes] == [
-        "icsd is no number there, and missing (1 row, the first: x.csv row 2)"
+        "read as no label, for most of it is no number: name (4 rows, the first: x.csv row 1)",
+        "icsd is no number there, and missing (1 row, the first: x.csv row 2)",
     ]
 
 
@@ -117,7 +118,10 @@ def test_a_label_of_extxyz_is_what_most_frames_say(tmp_path: Path) -> None:
     )
     reading = read(path)
     assert [crystal.labels for crystal in reading.crystals] == [{"energy": 1.0}, {"energy": 2.0}, {}]
-    assert notes(path) == ["energy is no number there, and missing"]
+    assert notes(path) == [
+        "read as no label, for most of it is no number: source",
+        "energy is no number there, and missing",
+    ]
 
 
 @pytest.mark.parametrize("symbol", ["D", "T"])

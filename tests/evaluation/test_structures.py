@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,13 @@ import pytest
 from click.testing import Result
 
 from crystalsweep.config import override
-from crystalsweep.data import write
+from crystalsweep.data import Reject, write
 from crystalsweep.evaluation.driver import evaluate_structures
 from crystalsweep.evaluation.outcome import Evaluation, read_outcome
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import EvaluationSettings
-from crystalsweep.evaluation.submitted import Submission, SubmissionTask
+from crystalsweep.evaluation.submitted import Submission, SubmissionTask, pair
 from crystalsweep.structures.crystal import Crystal
 
 Evaluate = Callable[..., Result]
@@ -279,3 +280,37 @@ def test_rejects_of_the_reference_are_told_beside_novelty(
     assert f"1 of {len(crystals['train']) + 1} rows rejected: no lattice (1)" in told
     assert f"against the {len(crystals['train'])} reference crystals that could be read; 1 more rows" in told
     assert "1 more rows could not be read" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_rows_keep_their_number_whatever_other_rows_could_be_read(crystals: dict[str, list[Crystal]]) -> None:
+    """Else `compare` would pair one crystal's first sample with another file's second."""
+    original = crystals["test"][0]
+    originals = {original.id: original}
+    names = [f"{original.id}__{i}" for i in ("0", "1", "relaxed")]
+    whole = pair([replace(original, id=name) for name in names], [], originals)
+    broken = [Reject(where="x", id=names[0], reason="no atoms")]
+    part = pair([replace(original, id=name) for name in reversed(names[1:])], broken, originals)
+    assert {each.id: each.draw for each in whole} == {each.id: each.draw for each in part}
+    assert len({each.draw for each in whole}) == 3
+    assert all(each.original is original for each in part)
+
+
+def test_several_counters_behind_an_id_lead_to_the_longest_id_there_is(crystals: dict[str, list[Crystal]]) -> None:
+    one = crystals["test"][0]
+    nested = replace(one, id=f"{one.id}__2")
+    found = pair([replace(one, id=f"{one.id}__2__3")], [], {one.id: one, nested.id: nested})
+    assert found[0].original is nested
+    assert pair([replace(one, id=f"{one.id}__2__3")], [], {one.id: one})[0].original is one
+
+
+def test_other_originals_are_another_evaluation(
+    run_evaluate: Evaluate, data: dict[str, Path], crystals: dict[str, list[Crystal]], tmp_path: Path
+) -> None:
+    shutil.copy(data["test"], tmp_path / "originals.parquet")
+    asked = ("--structures", data["test"], "--reference", data["train"], "--out", tmp_path / "out")
+    asked = (*asked, "--originals", tmp_path / "originals.parquet")
+    assert run_evaluate(*asked, source=False).exit_code == 0
+    write([replace(c, species=np.full(len(c), 26)) for c in crystals["test"]], tmp_path / "originals.parquet")
+    again = run_evaluate(*asked, source=False)
+    assert again.exit_code == 1
+    assert "holds another" in again.output or "other" in again.output

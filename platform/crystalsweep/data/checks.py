@@ -22,6 +22,10 @@ MAX_EDGE = 1000.0
 """Å; a lattice vector above this is in the wrong unit, and neighbour searches would exhaust the memory."""
 
 
+MAX_COORDINATE = 1000.0
+"""Cells; beyond this a fraction loses the digits that tell where an atom is."""
+
+
 class Problem(NamedTuple):
     """One reason for a reject."""
 
@@ -68,10 +72,12 @@ def degenerate_lattice(raw: RawStructure) -> Problem | None:
     """Report a lattice with NaN, |det| below `MIN_VOLUME`, or a vector longer than `MAX_EDGE`."""
     if not np.isfinite(raw.lattice).all():
         return Problem("lattice is not finite", "", "give nine numbers in Å")
-    volume = abs(float(np.linalg.det(raw.lattice)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        volume = abs(float(np.linalg.det(raw.lattice)))
     if volume < MIN_VOLUME:
         return Problem("zero volume", f"|det| = {volume:.3g} Å³", "give three independent lattice vectors in Å")
-    longest = float(np.linalg.norm(raw.lattice, axis=1).max())
+    with np.errstate(over="ignore"):
+        longest = float(np.linalg.norm(raw.lattice, axis=1).max())
     if longest > MAX_EDGE:
         return Problem("lattice vector too long", f"{longest:.3g} Å", "check the unit: lattices are in Å")
     return None
@@ -83,6 +89,14 @@ def non_finite_coordinates(raw: RawStructure) -> Problem | None:
     if not len(bad):
         return None
     return Problem("coordinates are not finite", f"atom {bad[0] + 1} of {len(raw.frac)}", "give every atom a position")
+
+
+def far_coordinates(raw: RawStructure) -> Problem | None:
+    """Report coordinates so far outside the cell that the digits which tell where an atom is are lost."""
+    farthest = float(np.abs(raw.frac).max(initial=0.0))
+    if farthest <= MAX_COORDINATE:
+        return None
+    return Problem("coordinate far outside the cell", f"{farthest:.3g} cells", "give coordinates in the cell")
 
 
 def overlapping_atoms(raw: RawStructure) -> Problem | None:
@@ -99,6 +113,7 @@ STRUCTURE_CHECKS: tuple[Callable[[RawStructure], Problem | None], ...] = (
     unknown_numbers,
     degenerate_lattice,
     non_finite_coordinates,
+    far_coordinates,
     overlapping_atoms,
 )
 """In this order: each may rely on those before it."""

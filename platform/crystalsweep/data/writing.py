@@ -18,8 +18,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from crystalsweep.data.errors import DataError
+from crystalsweep.data.readers import NO_LABELS
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.elements import element_symbol
+
+_LONGEST_NAME = 255
+"""Bytes of a file name, at most."""
 
 _ESCAPED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -34,6 +38,7 @@ def write(crystals: Sequence[Crystal], path: Path) -> None:
     """
     path = Path(path)
     require_writable(path)
+    _require_names(crystals, path)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         unfinished = Path(folder) / "data"
         WRITERS[path.suffix.lower()](crystals, unfinished)
@@ -50,6 +55,17 @@ def require_writable(path: Path) -> None:
         raise DataError(f"{path}: this directory is not empty; name a new one")
     if path.suffix.lower() not in WRITERS:
         raise DataError(f"{path}: unknown form {path.suffix!r}; use {FORMS}")
+
+
+def _require_names(crystals: Sequence[Crystal], path: Path) -> None:
+    """Raise `DataError` for labels and ids that would not be read back."""
+    if taken := sorted({name for crystal in crystals for name in crystal.labels if name.lower() in NO_LABELS}):
+        raise DataError(f"{path}: a label cannot be called {taken[0]!r}, which means something else; rename it")
+    if path.suffix:
+        return
+    for crystal in crystals:
+        if len(f"{crystal.id}.cif".encode()) > _LONGEST_NAME or "\0" in crystal.id:
+            raise DataError(f"{path}: id {crystal.id[:40]!r} cannot be a file name; write .parquet or .extxyz instead")
 
 
 def parquet_table(crystals: Sequence[Crystal]) -> pa.Table:

@@ -144,14 +144,14 @@ def _compare(pairs: _Pairs, evaluate: _Evaluate, *, every_parent: bool) -> _Comp
 def _hull_energies(decomposed: dict[int, Decomposition], evaluate: _Evaluate) -> dict[int, tuple[float, str]]:
     """Return the hull's energy (eV/atom) below each row, NaN with the reason where a phase has none."""
     complete = [each for each in decomposed.values() if not each.missing]
-    crystals = {phase.crystal.id: phase.crystal for each in complete for phase in each.phases if phase.crystal}
-    known = dict(zip(crystals, evaluate(list(crystals.values())), strict=True))
+    crystals = dict.fromkeys(phase.crystal for each in complete for phase in each.phases if phase.crystal)
+    known = dict(zip(crystals, evaluate(list(crystals)), strict=True))
     below = {}
     for i, each in decomposed.items():
         if each.missing:
             below[i] = (np.nan, each.missing)
             continue
-        phases = [(phase.crystal.id, known[phase.crystal.id]) for phase in each.phases if phase.crystal]
+        phases = [(phase.crystal.id, known[phase.crystal]) for phase in each.phases if phase.crystal]
         failed = [f"phase {name}: {energy.failure}" for name, energy in phases if energy.failure]
         below[i] = (each.energy([energy.per_atom for _, energy in phases]), ", ".join(failed))
     return below

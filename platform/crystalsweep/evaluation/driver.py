@@ -108,6 +108,7 @@ def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Evaluation]:
         "with_original": sum(each.original is not None for each in submissions),
         "unreadable": len(reading.rejects),
         "originals": originals or reference,
+        "originals_sha256": paired.data_sha256,
         "told": list(dict.fromkeys((*own, *paired.told, *inputs.told))),
     }
     title = allowed_name(asked.name or structures.stem)

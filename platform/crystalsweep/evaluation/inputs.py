@@ -46,7 +46,8 @@ class Inputs:
     @property
     def labelled(self) -> list[Crystal]:
         """Every crystal of source and reference with a formation energy: the hull, of all phases that are known."""
-        return [c for c in {c.id: c for c in [*self.everything, *self.reference]}.values() if LABEL in c.labels]
+        every = {(c.id, fingerprint([c])): c for c in [*self.everything, *self.reference] if LABEL in c.labels}
+        return list(every.values())
 
     def record(self) -> dict[str, object]:
         """Return what identifies the data in a result."""

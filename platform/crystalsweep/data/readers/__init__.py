@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import Reader, SourceRow
+from crystalsweep.data.readers._base import NO_LABELS, Reader, SourceRow
 from crystalsweep.data.readers.cif_directory import CifDirectoryReader
 from crystalsweep.data.readers.csv_cif import CsvCifReader
 from crystalsweep.data.readers.extxyz import ExtxyzReader
 from crystalsweep.data.readers.parquet import ParquetReader
 
-__all__ = ["READERS", "Reader", "SourceRow", "reader_for"]
+__all__ = ["NO_LABELS", "READERS", "Reader", "SourceRow", "reader_for"]
 
 READERS: tuple[Reader, ...] = (ParquetReader(), CsvCifReader(), ExtxyzReader(), CifDirectoryReader())
 """The first that recognises a path reads it: the last takes any directory."""

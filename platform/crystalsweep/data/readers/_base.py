@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +15,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crystalsweep.data.checks import Problem, RawStructure, infinite_label, structure_problem
+from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._limits import size_problem
 from crystalsweep.structures.crystal import Crystal
 
 ID_COLUMNS = ("material_id", "id")
 """Where an id is looked for, in this order; without one, a row gets a name from `Numbered`."""
+
+NO_LABELS = {
+    *("material_id", "id", "cif", "atomic_numbers", "lattice", "frac_coords"),
+    *("pbc", "properties", "index", "level_0"),
+}
+"""Names, in lower case, that mean something else in one form or another, and so are labels in none."""
 
 MISSING_ID = Problem("missing id", "", "fill the id column, or drop the column to have rows numbered")
 
@@ -41,6 +49,17 @@ def isotope_notes(symbols: Iterable[str]) -> tuple[str, ...]:
     """Return a note for each isotope among symbols or labels, which becomes its element."""
     letters = {symbol.strip().rstrip("0123456789+-").upper() for symbol in symbols}
     return tuple(f"{name} is read as hydrogen" for symbol, name in _ISOTOPES.items() if symbol in letters)
+
+
+def require_distinct(path: Path, columns: Sequence[str]) -> None:
+    """Raise `DataError` where two columns have one name: which of them is meant is not known."""
+    if twice := [name for name, count in Counter(columns).items() if count > 1 and name]:
+        raise DataError(f"{path}: two columns are called {twice[0]!r}; rename or remove one")
+
+
+def no_label_note(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the note that columns are read as no labels."""
+    return (f"read as no label, for most of it is no number: {', '.join(names)}",) if names else ()
 
 
 class Numbered:

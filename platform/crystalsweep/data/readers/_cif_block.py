@@ -39,6 +39,8 @@ class CifBlock:
     """Values of one block by name. Names are in lower case, with `_` for the `.` of DDLm; quotes are taken off."""
 
     def __init__(self, block: cif.Block) -> None:
+        self.beside: list[CifBlock] = []
+        """Blocks of the same file without a structure."""
         self._columns: dict[str, list[str]] = {}
         self._unusable: dict[str, str] = {}
         """Why a name cannot be used: that matters only where it is."""
@@ -81,6 +83,11 @@ class CifBlock:
         """Return the names that begin so."""
         return [name for name in self._columns if name.startswith(prefix)]
 
+    def elsewhere(self, prefixes: Sequence[str]) -> list[str]:
+        """Return the names that begin so and have a value in blocks beside this one."""
+        found = [(other, name) for other in self.beside for prefix in prefixes for name in other.starting(prefix)]
+        return [f"{name} in another block" for other, name in found if set(other._columns[name]) - {".", "?", ""}]
+
 
 def block_of(text: str) -> CifBlock:
     """Return the one block that holds a structure.
@@ -98,11 +105,13 @@ def block_of(text: str) -> CifBlock:
     except (ValueError, RuntimeError) as error:
         raise refuse(UNPARSABLE, str(error).removeprefix("string:")) from error
     require_counts(document)
-    blocks = [block for block in map(CifBlock, document) if block.column(_FRACTION)]
+    every = list(map(CifBlock, document))
+    blocks = [block for block in every if block.column(_FRACTION)]
     if not blocks:
         raise refuse(UNPARSABLE, "no atom sites with fractional coordinates (_atom_site_fract_x)")
     if len(blocks) > 1:
         raise refuse("several structures in one CIF", f"{len(blocks)} found", "split it into one CIF each")
+    blocks[0].beside = [block for block in every if block is not blocks[0]]
     return blocks[0]
 
 

@@ -96,9 +96,12 @@ def require_own_system(block: CifBlock, group: int | None, lattice: NDArray[np.f
 def _amounts(formula: str) -> dict[str, float]:
     """Return amounts by element; none where the text is no sum formula. Deuterium counts as hydrogen."""
     amounts: Counter[str] = Counter()
-    for term in formula.split():
-        match = _TERM.fullmatch(term)
-        if match is None or (z := atomic_number(match[1])) == MASK or match[2] == ".":
+    plain = re.sub(r"[\s_]+", "", formula.strip().removeprefix("(").removesuffix(")"))
+    matches = list(_TERM.finditer(plain))
+    if "".join(match[0] for match in matches) != plain:
+        return {}
+    for match in matches:
+        if (z := atomic_number(match[1])) == MASK or match[2] == ".":
             return {}
         amounts[element_symbol(z)] += float(match[2] or 1)  # type: ignore[assignment]
     return {symbol: amount for symbol, amount in amounts.items() if amount > 0}

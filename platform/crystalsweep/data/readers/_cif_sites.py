@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.data.checks import unknown_symbols
+from crystalsweep.data.checks import MAX_COORDINATE, unknown_symbols
 from crystalsweep.data.readers._base import isotope_notes
 from crystalsweep.data.readers._cif_block import NO_ASCII, CifBlock, RefusedError, number, refuse
 from crystalsweep.data.readers._cif_limits import require_atoms, require_sites
 from crystalsweep.data.readers._cif_symmetry import Symmetry
 from crystalsweep.structures.crystal import MASK
-from crystalsweep.structures.elements import atomic_number
+from crystalsweep.structures.elements import atomic_number, element_symbol
 
 SAME = 0.05
 """Å; images of one site that are closer than this are one atom, set apart by rounded digits of a special position."""
@@ -22,14 +22,15 @@ SAME = 0.05
 WHOLE = 1e-3
 """By how much an occupancy may differ from 1."""
 
-MAX_COORDINATE = 1000.0
-"""Cells; beyond this a fraction loses the digits that tell where an atom is."""
-
 _SYMBOL = re.compile(r"([A-Za-z]{1,2})(?:\d*\.?\d*[+-]?|[+-]\d*)")
 """An element with or without its charge, e.g. `Fe3+`, `O2-`, `CL`."""
 
 _LABEL = re.compile(rf"([A-Za-z]+)(?![A-Za-z{NO_ASCII}])")
 """Letters that begin a label; those that a character unknown to CIF goes on may be of another element."""
+
+_CAPITALS = re.compile(r"[A-Z]{2}(?![A-Za-z])")
+_LAST_MADE = 98
+"""Californium: no crystal of a heavier element has been measured."""
 
 _MASKED = re.compile(r"(?:X|\?)(?![A-Za-z]).*")
 """A masked site: `X`, `X0+`, `?`; of labels `X1` and `?2`, but not `Xe1`."""
@@ -72,6 +73,7 @@ def sites_of(block: CifBlock, *, partial: bool) -> Sites:
     if any(len(column) != count for column in columns):
         raise refuse("unparsable CIF", "sites without a symbol, a label or a coordinate")
     species = [_species(name, symbol=bool(symbols), partial=partial) for name in names]
+    _require_elements(names, species)
     if problem := unknown_symbols([name for name, found in zip(names, species, strict=True) if found is None]):
         raise RefusedError(problem)
     _require_whole(block, count, names)
@@ -131,6 +133,22 @@ def _species(name: str, *, symbol: bool, partial: bool) -> int | None:
     return next((found for each in elements if (found := atomic_number(each.title())) != MASK), None)
 
 
+def _require_elements(names: list[str], species: list[int | None]) -> None:
+    """Raise `RefusedError` for capitals that may be a group of two elements, as `NO3`, `CN` or `CO` beside `Na`.
+
+    In a file that knows capitals only, `CO` is cobalt; of what no crystal is made of, such as nobelium, it is none.
+    """
+    capitals_only = not any(letter.islower() for name in names for letter in name)
+    for name, z in zip(names, species, strict=True):
+        match = _CAPITALS.match(name.strip())
+        if z is None or not match or z != atomic_number(match[0].title()) or MASK in map(atomic_number, match[0]):
+            continue
+        charged = re.fullmatch(r"\d*[+-]\d*", name.strip()[2:])
+        if z > _LAST_MADE or not (capitals_only or charged) or re.fullmatch(r"[A-Z]{2}\d+(?![+-])", name.strip()):
+            detail = f"{name} is {element_symbol(z)}, or {match[0][0]} and {match[0][1]}"
+            raise refuse("element or group of atoms", detail, f"write {element_symbol(z)}, or give each atom a site")
+
+
 def _readings(letters: str) -> list[str]:
     """Return what the letters that begin a label may name, the likeliest first: `Na` of `NaA`, `O` of `OW`."""
     if len(letters) <= 2:
@@ -149,8 +167,14 @@ def _position(value: str, name: str) -> float:
 
 def _require_whole(block: CifBlock, count: int, names: list[str]) -> None:
     """Require of each site one whole atom, which is no dummy and implies no hydrogens."""
+    if odd := [name for name in block.starting("_atom_site") if "_occ" in name and name != "_atom_site_occupancy"]:
+        raise refuse("partial occupancy", f"{odd[0]} is no name of CIF's", "call it _atom_site_occupancy")
+    if len(set(block.column("_atom_site_disorder_group")) - {".", "?", "0", ""}) > 1:
+        raise refuse("partial occupancy", "several disorder groups", "use an ordered approximant")
     occupancies = block.column("_atom_site_occupancy")
-    if len(occupancies) == count:
+    if occupancies and len(occupancies) != count:
+        raise refuse("unparsable CIF", f"{len(occupancies)} occupancies of {count} sites", "give each site its own")
+    if occupancies:
         shared = [n for n, o in zip(names, occupancies, strict=True) if o not in (".", "?") and not _whole(o, n)]
         if shared:
             detail = f"{len(shared)} of {count} sites, e.g. {shared[0]}"

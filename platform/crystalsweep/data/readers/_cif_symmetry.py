@@ -32,6 +32,24 @@ if TYPE_CHECKING:
     import gemmi
 
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
+_OF_SYMMETRY = ("_space_group", "_symmetry", "_aflow_space_group", "_cell_modulation", "_cell_wave_vector")
+"""Beginnings of all names that tell of symmetry."""
+
+_NO_GROUP = {
+    *("_space_group_symop_id", "_symmetry_equiv_pos_site_id", "_space_group_id"),
+    *("_space_group_crystal_system", "_symmetry_cell_setting"),
+    *_OPERATIONS,
+}
+"""Those that name no group; a crystal system is looked at on its own."""
+
+_MODULATED = (
+    "_cell_modulation",
+    "_cell_wave_vector",
+    "_space_group_ssg",
+    "_space_group_symop_ssg",
+    "_space_group_symop_magn_ssg",
+)
+
 _MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz")
 _TERM = r"(?:\d?\*?[xyz](?:/\d)?|\d{1,2}/\d{1,2}|\d{0,2}\.\d{1,12}|\d{1,2}\.?)"
 _PART = rf"\s*[-+]?\s*{_TERM}(?:\s*[-+]\s*{_TERM})*\s*"
@@ -53,6 +71,8 @@ def symmetries_of(block: CifBlock, lattice: NDArray[np.float64]) -> list[Symmetr
         RefusedError: Symmetry is named that is not understood, contradicts itself or does not fit the cell.
         TooLargeError: There are too many operations.
     """
+    if modulated := [name for prefix in _MODULATED for name in block.starting(prefix)]:
+        raise refuse("symmetry not understood", f"{modulated[0]}: a modulated structure", "give an approximant")
     listed, claims = _listed(block), claims_of(block)
     require_one_group(claims.understood)
     found = _named(block, claims) if listed is None else _listed_or_named(listed, claims)
@@ -145,9 +165,17 @@ def _named(block: CifBlock, claims: Claims) -> list[Symmetry]:
         return list(claims.understood[0].settings)
     if block.starting("_space_group_magn"):
         raise refuse("symmetry not understood", "a magnetic space group without its operations", LIST_THEM)
+    if others := [name for name in _symmetry_names(block) if name not in _NO_GROUP]:
+        raise refuse("symmetry not understood", f"{others[0]}, without its space group", LIST_THEM)
     if systems := [each for each in crystal_systems(block) if each != "triclinic"]:
         raise refuse("symmetry not understood", f"{systems[0]}, without its space group", LIST_THEM)
     return [symmetry_of("P 1", [_operation("x,y,z")])]
+
+
+def _symmetry_names(block: CifBlock) -> list[str]:
+    """Return the names of a block, or of blocks beside it, that tell of symmetry and have a value."""
+    names = [name for prefix in _OF_SYMMETRY for name in block.starting(prefix)]
+    return [name for name in names if set(block.column(name)) - {".", "?", ""}] + block.elsewhere(_OF_SYMMETRY)
 
 
 def _group(listed: Symmetry | None, claims: Claims) -> int | None:

@@ -31,8 +31,18 @@ class CifDirectoryReader(Reader):
         files = _files(path)
         if not files:
             raise DataError(f"{path}: no .cif files in this directory; give the directory that holds them")
+        note = _left_out(path, files)
         for file in files:
-            yield SourceRow(file.name, file.stem, *_outcome(file))
+            outcome, notes = _outcome(file)
+            yield SourceRow(file.name, file.stem, outcome, (*notes, *note))
+
+
+def _left_out(path: Path, files: list[Path]) -> tuple[str, ...]:
+    """Return a note of what else lies in the directory."""
+    others = sorted({*path.iterdir()} - {*files}) if path.is_dir() else []
+    if not others:
+        return ()
+    return (f"{len(others):,} other entries of {path.name} are not read, as {others[0].name}",)
 
 
 def _outcome(file: Path) -> tuple[Crystal | Problem, tuple[str, ...]]:

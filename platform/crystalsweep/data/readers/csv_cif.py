@@ -7,12 +7,22 @@ single cells look like; a cell that is none there is a missing label. An unnamed
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Numbered, Reader, SourceRow
+from crystalsweep.data.readers._base import (
+    ID_COLUMNS,
+    MISSING_ID,
+    NO_LABELS,
+    Numbered,
+    Reader,
+    SourceRow,
+    no_label_note,
+    require_distinct,
+)
 from crystalsweep.data.readers._cif import read_cif
 from crystalsweep.data.readers._numbers import is_number, to_number
 from crystalsweep.structures.crystal import Crystal
@@ -22,6 +32,12 @@ MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>"}
 
 MAX_CELL = 1 << 30
 """Characters; the csv module's own limit of 131,072 is less than the CIF of a large cell."""
+
+_BROKEN = "\0broken"
+"""Key of a record whose quoting is broken."""
+
+_INDEX = re.compile(r"(?:Unnamed: \d+)?")
+"""Columns that are pandas' index."""
 
 _Record = dict[str, str | None]
 
@@ -42,13 +58,15 @@ class CsvCifReader(Reader):
         """Yield one row per record; `DataError` if there is no column `cif`."""
         columns, records = _records(path)
         id_column = next((name for name in ID_COLUMNS if name in columns), None)
-        labels = [name for name in columns if name not in ("cif", *ID_COLUMNS) and _is_label(name, records)]
+        asked = [name for name in columns if name.lower() not in NO_LABELS and not _INDEX.fullmatch(name)]
+        labels = [name for name in asked if _is_label(name, records)]
+        no_labels = no_label_note([name for name in asked if name not in labels])
         numbered = Numbered(path)
         for number, record in enumerate(records, start=1):
-            row_id = numbered[number] if id_column is None else (record.get(id_column) or "").strip()
+            row_id = numbered[number] if id_column is None else record.get(id_column) or ""
             values = {name: _number(record.get(name)) for name in labels}
             notes = [f"{name} is no number there, and missing" for name, value in values.items() if value is None]
-            notes += [Numbered.NOTE] if id_column is None else []
+            notes += [*no_labels, *([Numbered.NOTE] if id_column is None else [])]
             given = {name: value for name, value in values.items() if value is not None}
             outcome, how = _outcome(record, row_id, given)
             yield SourceRow(f"{path.name} row {number}", row_id, outcome, (*notes, *how))
@@ -58,13 +76,14 @@ def _records(path: Path) -> tuple[list[str], list[_Record]]:
     limit = csv.field_size_limit(MAX_CELL)
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            table = csv.DictReader(file)
+            table = csv.DictReader(file, strict=True)
             columns = list(table.fieldnames or ())
-            records = list(table)
+            records = list(_rows(table))
     except csv.Error as error:
         raise DataError(f"{path}: not readable as CSV ({error}); export it again") from error
     finally:
         csv.field_size_limit(limit)
+    require_distinct(path, columns)
     if "cif" not in columns:
         raise DataError(
             f"{path}: no column 'cif'; found {', '.join(columns) or 'none'}; rename the column of CIF texts"
@@ -72,9 +91,25 @@ def _records(path: Path) -> tuple[list[str], list[_Record]]:
     return columns, records
 
 
+def _rows(table: csv.DictReader[str]) -> Iterator[_Record]:
+    """Yield all records; where the quoting of one is broken, one that says so."""
+    while True:
+        try:
+            yield next(table)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "field larger" in str(error):
+                raise
+            where = f"line {table.line_num}"
+            yield {_BROKEN: f"{where}: {error}", **dict.fromkeys(ID_COLUMNS, where)}
+
+
 def _outcome(record: _Record, row_id: str, labels: dict[str, float]) -> tuple[Crystal | Problem, tuple[str, ...]]:
     """Return the crystal of a row, or why it is none, and notes on how it was read."""
-    if not row_id:
+    if broken := record.get(_BROKEN):
+        return Problem("broken quoting", broken, "close the quote that a cell begins with"), ()
+    if not row_id.strip():
         return MISSING_ID, ()
     if None in record:
         return Problem("more cells than columns", "", "quote cells that hold commas or line breaks"), ()
@@ -90,8 +125,6 @@ def _number(cell: str | None) -> float | None:
 
 def _is_label(name: str, records: list[_Record]) -> bool:
     """Return whether at least half of the filled cells are numbers."""
-    if not name or name.startswith("Unnamed:"):
-        return False
     values = [_number(record.get(name)) for record in records]
     numbers = sum(value is not None and value == value for value in values)
     return numbers > 0 and numbers >= values.count(None)

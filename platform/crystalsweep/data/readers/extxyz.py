@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem, unknown_symbols
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Numbered, Reader, SourceRow, admit, isotope_notes
+from crystalsweep.data.readers._base import (
+    ID_COLUMNS,
+    MISSING_ID,
+    NO_LABELS,
+    Numbered,
+    Reader,
+    SourceRow,
+    admit,
+    isotope_notes,
+    no_label_note,
+)
 from crystalsweep.data.readers._numbers import is_number, to_number, to_whole, words_of
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.elements import atomic_number, element_symbol
@@ -26,14 +36,16 @@ from crystalsweep.structures.elements import atomic_number, element_symbol
 BROKEN = "broken frame"
 DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
 NINE_NUMBERS = 'Lattice="ax ay az bx by bz cx cy cz"'
-RESERVED = {"lattice", "properties", "pbc", *ID_COLUMNS}
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PAIR = re.compile(rf"({_QUOTED}|[^\s=\"]+)\s*=\s*({_QUOTED}|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{{[^}}]*\}}|\S+)", re.ASCII)
+_WORD = re.compile(rf"{_QUOTED}|[^\s=\"]+(?=\s|$)", re.ASCII)
 _ROW = r"\[([^\[\]]*)\]"
 _NESTED = re.compile(rf"\[\s*{_ROW}\s*,\s*{_ROW}\s*,\s*{_ROW}\s*\]")
 _LIST = re.compile(r"\[([^\[\]]*)\]|\{([^{}]*)\}")
 _COUNT = re.compile(r"\s*\d{1,9}\s*$", re.ASCII)
+
+_OCCUPANCY = {"occupancy", "occupancies", "occ"}
 
 _PERIODIC = {"t": True, "true": True, "1": True, "f": False, "false": False, "0": False}
 """Every spelling of a boolean, in lower case."""
@@ -63,17 +75,23 @@ class ExtxyzReader(Reader):
         if not any(line.strip() for line in lines):
             raise DataError(f"{path}: no frames in this file; export it again")
         numbered, frames = Numbered(path), list(_frames(lines))
-        infos = [{} if isinstance(frame, Problem) else _info(frame[0]) for frame in frames]
+        read = [frame if isinstance(frame, Problem) else _info(frame[0]) for frame in frames]
+        infos = [{} if isinstance(info, Problem) else info for info in read]
         labels = _label_names(infos)
+        others = {key for info in infos for key in info if key.lower() not in NO_LABELS} - set(labels)
         for number, (frame, info) in enumerate(zip(frames, infos, strict=True), start=1):
             where = f"{path.name} frame {number}"
             if isinstance(frame, Problem):
                 yield SourceRow(where, numbered[number], frame)
                 continue
+            if isinstance(problem := read[number - 1], Problem):
+                yield SourceRow(where, numbered[number], problem)
+                continue
             given = next((info[name] for name in ID_COLUMNS if name in info), None)
             row_id = numbered[number] if given is None else given
             values = {name: info[name] for name in labels if name in info}
             notes = [f"{name} is no number there, and missing" for name in values if not is_number(values[name])]
+            notes += no_label_note(sorted(others & set(info)))
             notes += [Numbered.NOTE] if given is None else []
             found = {name: to_number(value) for name, value in values.items() if is_number(value)}
             outcome = _outcome(row_id, info, frame[1], found) if row_id else MISSING_ID
@@ -112,9 +130,31 @@ def _frames(lines: list[str]) -> Iterator[_Frame]:
         start = after
 
 
-def _info(comment: str) -> dict[str, str]:
-    """Return `key=value` pairs of the comment line, without quotes and what they escape."""
-    return {_plain(key): _plain(value) for key, value in _PAIR.findall(comment)}
+def _info(comment: str) -> dict[str, str] | Problem:
+    """Return `key=value` pairs of the comment line, without quotes and what they escape.
+
+    What could be read in two ways is a problem: a quote that is not closed, a key without a value or with two, and
+    `pbc=T F F` without quotes. Other words between the pairs mean nothing here.
+    """
+    info: dict[str, str] = {}
+    rest, key = comment.strip(), ""
+    while rest:
+        if pair := _PAIR.match(rest):
+            key, value = _plain(pair[1]), pair[2]
+            unclosed = value.startswith('"') and not re.fullmatch(_QUOTED, value)
+            if unclosed or ("=" in value and rest[: pair.start(2)][-1].isspace()):
+                return Problem(
+                    BROKEN, f"{key} has the value {value[:40]!r}", "give every key a value, in closed quotes"
+                )
+            if key.lower() in NO_LABELS and key.lower() in map(str.lower, info):
+                return Problem(BROKEN, f"{key} is given twice", "give each key once")
+            info[key] = "" if key in info else _plain(value)  # of two labels of one name none is known
+        elif not (pair := _WORD.match(rest)):
+            return Problem(BROKEN, f"the comment line goes on as {rest[:40]!r}", "close its quotes")
+        elif key.lower() == "pbc" and pair[0].lower() in _PERIODIC:
+            return Problem("not periodic", f"{comment[comment.find(key) :][:20]!r}", 'write pbc="T T T", in quotes')
+        rest = rest[pair.end() :].strip()
+    return info
 
 
 def _plain(text: str) -> str:
@@ -149,8 +189,11 @@ def _outcome(row_id: str, info: dict[str, str], lines: list[str], labels: dict[s
 def _isotopes(info: dict[str, str], lines: list[str]) -> tuple[str, ...]:
     """Return a note for each isotope among the first words of the lines, where these are symbols."""
     named = {key.lower(): value for key, value in info.items()}
-    symbols = named.get("properties", DEFAULT_PROPERTIES).startswith("species:")
-    return isotope_notes({line.split(maxsplit=1)[0] for line in lines if line.strip()}) if symbols else ()
+    try:
+        column = _columns(named.get("properties", DEFAULT_PROPERTIES))["species"].start
+        return isotope_notes({line.split()[column] for line in lines if line.strip()})
+    except (ValueError, KeyError, IndexError):
+        return ()
 
 
 def _lattice(text: str) -> NDArray[np.float64]:
@@ -174,6 +217,8 @@ def _columns(properties: str) -> dict[str, slice]:
     start = 0
     while triple := list(islice(fields, 3)):
         name, _, width = triple
+        if name in columns:
+            raise ValueError(f"Properties gives {name} twice")
         columns[name] = slice(start, start := start + to_whole(width))
     return columns
 
@@ -181,10 +226,15 @@ def _columns(properties: str) -> dict[str, slice]:
 def _atoms(lines: list[str], columns: dict[str, slice]) -> tuple[list[str], NDArray[np.float64]]:
     """Return symbols, also of atomic numbers (`Z:I:1`), and (N, 3) Cartesian coordinates, Å."""
     cells = [words_of(line) for line in lines]
-    if "species" in columns:
-        symbols = [cell[columns["species"].start] for cell in cells]
-    else:
-        symbols = [element_symbol(to_whole(cell[columns["Z"].start])) for cell in cells]
+    for name in columns:
+        if name.lower() in _OCCUPANCY and any(to_number(cell[columns[name].start]) != 1 for cell in cells):
+            raise ValueError(f"{name} is not 1 everywhere: use an ordered approximant")
+    numbered = [element_symbol(to_whole(cell[columns["Z"].start])) for cell in cells] if "Z" in columns else []
+    symbols = [cell[columns["species"].start] for cell in cells] if "species" in columns else numbered
+    if numbered and [atomic_number(symbol) for symbol in symbols] != [atomic_number(each) for each in numbered]:
+        raise ValueError("species and Z are of different elements")
+    if not numbered and "species" not in columns:
+        raise KeyError("species")
     cart = [[to_number(word) for word in cell[columns["pos"]]] for cell in cells]
     return symbols, np.array(cart, dtype=np.float64).reshape(-1, 3)
 
@@ -200,5 +250,5 @@ def _fractional(cart: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDAr
 def _label_names(infos: list[dict[str, str]]) -> list[str]:
     """Return the keys of labels: those whose values are numbers in at least half of the frames that have them."""
     numbers = Counter(key for info in infos for key, value in info.items() if is_number(value))
-    there = Counter(key for info in infos for key in info if key.lower() not in RESERVED)
+    there = Counter(key for info in infos for key in info if key.lower() not in NO_LABELS)
     return [key for key, frames in there.items() if numbers[key] and 2 * numbers[key] >= frames]

@@ -8,7 +8,7 @@ A pandas index is no label; one of texts names the rows where nothing else does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,23 @@ import pyarrow.parquet as pq
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import ID_COLUMNS, MISSING_ID, Numbered, Reader, SourceRow, admit
+from crystalsweep.data.readers._base import (
+    ID_COLUMNS,
+    MISSING_ID,
+    NO_LABELS,
+    Numbered,
+    Reader,
+    SourceRow,
+    admit,
+    no_label_note,
+    require_distinct,
+)
 from crystalsweep.structures.crystal import Crystal
 
 STRUCTURE_COLUMNS = ("atomic_numbers", "lattice", "frac_coords")
+_ANY_NUMBER = 1e6
+"""Beyond this nothing is an atomic number, and whole numbers of 64 bits overflow."""
+
 BATCH = 4096
 """Rows in memory at once beside the crystals."""
 
@@ -44,17 +57,28 @@ class ParquetReader(Reader):
         with _opened(path) as file:
             schema = file.schema_arrow
             _require_columns(path, schema)
+            require_distinct(path, schema.names)
             index = _index_of(schema)
             id_column = next((name for name in (*ID_COLUMNS, *index) if _can_name(schema, name)), None)
             labels = [field.name for field in schema if _is_label(field) and field.name not in index]
+            other = [name for name in schema.names if name not in (*labels, *index) and name.lower() not in NO_LABELS]
+            no_labels = no_label_note(other)
             wanted = [*STRUCTURE_COLUMNS, *labels, *([id_column] if id_column else [])]
             number, numbered = 0, Numbered(path)
-            for batch in file.iter_batches(BATCH, columns=wanted):
-                for record in _records(batch):
+            for batch in _batches(path, file, wanted):
+                for record in _records(batch, id_column):
                     number += 1
                     row_id = _row_id(record[id_column]) if id_column else numbered[number]
-                    notes = () if id_column else (Numbered.NOTE,)
+                    notes = no_labels if id_column else (*no_labels, Numbered.NOTE)
                     yield SourceRow(f"{path.name} row {number}", row_id, _outcome(record, row_id, labels), notes)
+
+
+def _batches(path: Path, file: pq.ParquetFile, wanted: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield batches of rows; raises `DataError` where a page is damaged."""
+    try:
+        yield from file.iter_batches(BATCH, columns=wanted)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: damaged ({error}); copy or export it again") from error
 
 
 def _opened(path: Path) -> pq.ParquetFile:
@@ -73,7 +97,7 @@ def _require_columns(path: Path, schema: pa.Schema) -> None:
 
 def _is_label(field: pa.Field) -> bool:
     number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
-    return number and field.name not in (*STRUCTURE_COLUMNS, *ID_COLUMNS)
+    return number and field.name.lower() not in NO_LABELS
 
 
 def _index_of(schema: pa.Schema) -> list[str]:
@@ -92,11 +116,17 @@ def _can_name(schema: pa.Schema, name: str) -> bool:
 
 
 def _row_id(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="backslashreplace")
     return "" if value is None or value != value else str(value)
 
 
-def _records(batch: pa.RecordBatch) -> Iterator[dict[str, object]]:
-    columns = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names}
+def _records(batch: pa.RecordBatch, id_column: str | None) -> Iterator[dict[str, object]]:
+    """Yield rows; ids as they are, for NumPy makes numbers with a decimal point of whole ones beside a null."""
+    columns: dict[str, Iterable[object]] = {
+        name: batch.column(name).to_pylist() if name == id_column else batch.column(name).to_numpy(zero_copy_only=False)
+        for name in batch.schema.names
+    }
     for values in zip(*columns.values(), strict=True):
         yield dict(zip(columns, values, strict=True))
 
@@ -108,17 +138,24 @@ def _outcome(record: dict[str, object], row_id: str, labels: list[str]) -> Cryst
         return Problem("empty cell", ", ".join(empty), "fill it, or drop the row")
     given = {name: float(record[name]) for name in labels if record[name] is not None}  # type: ignore[arg-type]
     try:
-        numbers, lattice, frac = (_flat(record[name]) for name in STRUCTURE_COLUMNS)
+        numbers, lattice, frac = (_flat(record[name], name) for name in STRUCTURE_COLUMNS)
     except (TypeError, ValueError) as error:
         return Problem("not numbers", str(error), "structure columns hold lists of numbers")
     if (numbers != np.round(numbers)).any():  # also where one is NaN
         return Problem("unknown element", "atomic numbers are not whole", "give atomic numbers as integers")
+    if (np.abs(numbers) > _ANY_NUMBER).any():
+        return Problem("unknown element", f"atomic number {numbers[np.abs(numbers).argmax()]:g}", "give 1 to 118")
     return admit(row_id, numbers, lattice, frac, given)
 
 
-def _flat(values: object) -> np.ndarray:
-    """Return lists of numbers, or lists of lists of numbers."""
+def _flat(values: object, name: str) -> np.ndarray:
+    """Return a list of numbers, or of vectors of three, as one array. Raises `ValueError` for anything else."""
     array = np.asarray(values)
-    if array.dtype == object:
-        array = np.concatenate([np.asarray(part) for part in array]) if len(array) else array
+    if array.dtype == object and len(array):
+        parts = [np.asarray(part) for part in array]
+        if name == STRUCTURE_COLUMNS[0] or any(part.shape != (3,) for part in parts):
+            raise ValueError(f"{name}: neither a list of numbers nor one of vectors of three")
+        array = np.concatenate(parts)
+    if array.dtype.kind not in "iuf" and len(array):
+        raise ValueError(f"{name} holds {array.dtype}, no numbers")
     return array.astype(np.float64)
