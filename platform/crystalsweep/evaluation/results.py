@@ -45,6 +45,9 @@ from crystalsweep.structures.crystal import Crystal
 
 PLOTS = "plots"
 
+_PATIENCE_S = 2.0
+"""Seconds after which a bar is shown."""
+
 BOTH_READINGS = ", all atoms"
 """What is added to a model's name for its crystals with visible species predicted too; tables show it, plots do not."""
 
@@ -74,9 +77,10 @@ def unique_within_conditions(
     nothing could tell, and `unique_undecided`, which says why."""
     unique, undecided = np.zeros(len(table)), np.full(len(table), "", dtype=object)
     groups = table.reset_index(drop=True).groupby(["mask_type", "sigma_noise"]).indices
-    for rows in tqdm(groups.values(), desc="uniqueness", unit="condition", disable=len(table) < 1000):
-        found = kinds([crystals[i] for i in rows], tolerances)
-        unique[rows], undecided[rows] = found.unique, found.undecided
+    with tqdm(total=len(table), desc="uniqueness", unit="crystal", delay=_PATIENCE_S) as bar:
+        for rows in groups.values():
+            found = kinds([crystals[i] for i in rows], tolerances, bar.update)
+            unique[rows], undecided[rows] = found.unique, found.undecided
     return {"unique": unique, "unique_undecided": undecided}
 
 
