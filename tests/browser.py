@@ -23,7 +23,7 @@ def opened(page: Path, scratch: Path) -> str:
     """What the browser made of a page by the time it had nothing more to do, as HTML."""
     assert CHROMIUM is not None
     profile = f"--user-data-dir={scratch / 'profile'}"
-    command = [CHROMIUM, *QUIET, profile, "--virtual-time-budget=2000", "--dump-dom", page.absolute().as_uri()]
+    command = [CHROMIUM, *QUIET, profile, "--timeout=5000", "--dump-dom", page.absolute().as_uri()]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
     return ran.stdout

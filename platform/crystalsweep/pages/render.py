@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 
 from crystalsweep.pages.policy import content_policy
+from crystalsweep.pages.text import plain_markdown
 
 
 def render(template: str, **values: Any) -> str:
@@ -32,6 +33,7 @@ def _environment() -> Environment:
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
     )
     environment.globals["content_policy"] = content_policy
+    environment.filters["plain"] = plain_markdown
     return environment
 
 
