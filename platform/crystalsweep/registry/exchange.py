@@ -140,7 +140,7 @@ class _Case:
 
 
 def _opened(tracker: Tracker, file: Path, model: str | None, scratch: Path) -> _Case:
-    """Unpack an archive and look at all of it. Raises `ValueError` for what cannot be registered."""
+    """Return what an archive holds, once all of it was looked at. Raises `ValueError` for what cannot be registered."""
     folder = unpack(file, scratch / "import")
     record = _record(folder, file)
     require_name(record.model, f"{RECORD} names a model")
