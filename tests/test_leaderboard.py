@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from crystalsweep.leaderboard.measures import all_pairs, metric_interval
 from crystalsweep.metrics import METRICS, SECONDARY, SHOWN, flat, headline, ranking_score
 from crystalsweep.metrics.pairing import KEYS
 from crystalsweep.metrics.summary import ROW_SCORE
+from crystalsweep.pages.policy import content_policy
 from crystalsweep.tracking.tracker import Tracker
 
 NO_SERVER = {"MLFLOW_TRACKING_URI": None}
@@ -238,6 +241,9 @@ def test_page_opens_offline_and_holds_every_row(store: Store, tmp_path: Path) ->
     assert "http://" not in text
     assert "https://" not in text
     assert text.count("data:image/png;base64,") == 1
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == 1
+    assert content_policy(scripts) in unescape(text), "browsers run the script that sorts"
     for name in (*store.tables, "ceiling", "most common", "crystal-generator@champion"):
         assert name in text
     frame = pd.read_csv(table)

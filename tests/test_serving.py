@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
+from crystalsweep.artifacts.seal import SEAL, seal, seal_of
 from crystalsweep.data.partial_cif import partial_from_cif
 from crystalsweep.inference.restorer import load
 from crystalsweep.inference.serving import ANSWER_COLUMNS, EXAMPLE, MAX_ROWS, write_pyfunc
@@ -45,6 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     save_checkpoint(folder / "checkpoint", info, {"generator": Generator(config)})
     write_pyfunc(folder)
+    seal(folder)
     return folder
 
 
@@ -56,6 +58,7 @@ def loaded(model: Path) -> Any:
 def test_the_folder_is_a_model_without_code_or_pickles(model: Path) -> None:
     files = {str(path.relative_to(model)) for path in model.rglob("*") if path.is_file()}
     assert files == {
+        "FILES.json",
         "MLmodel",
         "checkpoint/checkpoint.json",
         "checkpoint/generator.safetensors",
@@ -147,7 +150,8 @@ def test_the_champion_completes_cifs_over_http(model: Path, tmp_path: Path, monk
     client.log_model_artifacts(logged.model_id, str(model))
     client.finalize_logged_model(logged.model_id, "READY")
     client.create_registered_model("crystal-generator")
-    client.create_model_version("crystal-generator", f"models:/{logged.model_id}", model_id=logged.model_id)
+    source, tags = f"models:/{logged.model_id}", {SEAL: seal_of(model)}
+    client.create_model_version("crystal-generator", source, model_id=logged.model_id, tags=tags)
     client.set_registered_model_alias("crystal-generator", "champion", "1")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
     monkeypatch.setenv("PATH", str(BIN), prepend=os.pathsep)  # mlflow starts uvicorn by name

@@ -72,17 +72,17 @@ def exported(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def another(exported: Path, into: Path, number: int) -> Path:
-    """The same version with a line more in its card: other files, so that they are sent."""
+    """The same version with empty lines more below its suite: other data, so that it is sent."""
     folder = unpack(exported, into / f"version-{number}")
     record = VersionRecord.model_validate_json((folder / RECORD).read_text())
     (folder / RECORD).unlink()
-    with (folder / "MODEL_CARD.md").open("a") as card:
-        card.write(f"\nNumber {number}\n")
+    with (folder / "dossier" / "suite.json").open("a") as file:
+        file.write("\n" * (number + 1))
     tags = record.tags | {SEAL: seal(folder)}
     (folder / RECORD).write_text(record.model_copy(update={"tags": tags}).model_dump_json())
-    file = into / f"version-{number}.zip"
-    pack(folder, file)
-    return file
+    archive = into / f"version-{number}.zip"
+    pack(folder, archive)
+    return archive
 
 
 def kill(stack: RunningStack, server: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from crystalsweep.cli.registry import promote
 from crystalsweep.config import override
 from crystalsweep.evaluation.driver import evaluate_checkpoint
 from crystalsweep.evaluation.freezing import freeze
@@ -13,6 +15,7 @@ from crystalsweep.evaluation.outcome import Evaluation
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import Suite
+from crystalsweep.tracking.tracker import sqlite_uri
 
 GENERATORS = Path(__file__).parents[1] / "fixtures" / "generators"
 
@@ -59,3 +62,14 @@ def outcome(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Evaluatio
     asked = EvaluationRequest.of_suite(suite, str(GENERATORS / "control"), out=folder / "out", machine=machine)
     _, found, _ = evaluate_checkpoint(asked, None, folder)
     return found
+
+
+@pytest.fixture(scope="session")
+def promoted(suite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a champion, to read."""
+    store = tmp_path_factory.mktemp("promoted")
+    asked = ("--suite", str(suite_file), "--metric", "masked_accuracy", "--workers", "1")
+    where = ("--storage", str(store), "--tracking-uri", sqlite_uri(store))
+    ran = CliRunner().invoke(promote, [str(GENERATORS / "control"), *asked, *where])
+    assert ran.exit_code == 0, f"{ran.output}\n{ran.exception!r}"
+    return store

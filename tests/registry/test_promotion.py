@@ -17,8 +17,10 @@ from crystalsweep.artifacts.archive import pack, unpack
 from crystalsweep.artifacts.seal import SEAL, require_sealed, seal
 from crystalsweep.cli.registry import demote, history, promote, registry, verify
 from crystalsweep.inference.locate import locate
+from crystalsweep.pages.text import plain_markdown
 from crystalsweep.registry.attempts import PROMOTIONS, VERDICT
 from crystalsweep.registry.dossier import read_dossier
+from crystalsweep.registry.foreign import content_sha256
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 
 pytestmark = pytest.mark.server  # a store, and evaluations in processes of their own
@@ -79,7 +81,7 @@ def test_the_first_champion_beats_the_baselines(
     page, card = (found.root / "dossier" / "dossier.html").read_text(), (found.root / "MODEL_CARD.md").read_text()
     for check in (check for gate in dossier.gates for check in gate.checks):
         assert check.title in page
-        assert check.says in card
+        assert plain_markdown(check.says) in card
     assert "http" not in page.replace("http-equiv", "")
     assert not list(found.root.rglob("training.pt"))
 
@@ -160,7 +162,7 @@ def test_export_and_import_carry_the_dossier_to_another_server(run: Run, store: 
     assert "crystal-generator version 1, now champion" in told
     found = locate(CHAMPION, tracker(there), there / "downloads")
     here = locate(CHAMPION, tracker(store), store / "downloads")
-    assert (found.root / "FILES.json").read_bytes() == (here.root / "FILES.json").read_bytes()
+    assert content_sha256(found.root) == content_sha256(here.root)
     require_sealed(found.root)
     assert read_dossier(found.root) == read_dossier(here.root)
     assert "which this server had" in run(registry, "import", file, storage=there).output
@@ -192,9 +194,6 @@ MLMODEL = """flavors:
         ("code/evil.py", "open('/tmp/evil', 'w')", "'code/evil.py' is no file of a promoted version"),
         ("requirements.txt", "crystalsweep==0.1.0\nevil\n", "requirements.txt asks for more"),
         ("python_env.yaml", "dependencies: [evil]\n", "python_env.yaml asks for more"),
-        ("dossier/dossier.html", "<p>hello<script>steal()</script>", "<script> does not belong there"),
-        ("dossier/dossier.html", '<img src=x onerror="steal()">', "onerror"),
-        ("dossier/evaluation/report.html", '<a href=" JavaScript:steal()">', "href"),
     ],
 )
 def test_a_hostile_archive_that_is_consistent_is_refused(

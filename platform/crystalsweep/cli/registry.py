@@ -143,7 +143,8 @@ def verify(
     """Run a version's dossier again and say whether it still holds.
 
     Looks at the sha256 of every file, physics, leakage, and every figure of the suite. Also for an exported .zip. Exit
-    code 3 where something no longer holds.
+    code 3 where something no longer holds, and 1 where it could not be asked: no such version, no answer from the
+    server, crystals of the suite that are not here.
     """
     with told_in_a_line():
         from crystalsweep.inference.locate import is_local
@@ -159,9 +160,8 @@ def verify(
         )
         click.echo(_gates(found.gates))
         named = f"{reference}{f' (version {found.version})' if found.version else ''}"
-        click.echo(
-            f"{named}: the dossier of {found.dossier.decided_at} {'holds' if found.holds else 'NO LONGER HOLDS'}"
-        )
+        dossier = f"the dossier of {found.dossier.decided_at}" if found.dossier else "the dossier"
+        click.echo(f"{named}: {dossier} {'holds' if found.holds else 'NO LONGER HOLDS'}")
         if not found.holds:
             sys.exit(REFUSED)
 
@@ -254,13 +254,16 @@ def import_(
 ) -> None:
     """Register what `export` wrote, checked by hash.
 
-    Its dossier comes along as it is: `crystalsweep verify` says whether it holds here.
+    Its dossier comes along as it is: `crystalsweep verify` says whether it holds here. Pages and model card are
+    written anew from data; those of the archive, which a browser would run, are not kept.
     """
     with told_in_a_line():
         from crystalsweep.registry.exchange import import_ as read
 
         where = storage or default_storage()
         found = read(_tracker(tracking_uri, storage), file, model=model, alias=alias, replace=replace, storage=where)
+        for line in found.told:
+            click.echo(f"· {line}", err=True)
         known = "" if found.new else ", which this server had"
         click.echo(f"{file}: {found.model} version {found.version}{known}{f', now {alias}' if alias else ''}")
 

@@ -76,7 +76,7 @@ def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Evaluation
     )
     outcome = outcome.model_copy(update={"rescored": outcome.rescored | {name: rescored}})
     write_whole(folder / METRICS_FILE, outcome.model_dump_json(indent=1) + "\n")
-    present(folder, outcome, named_tables({MODEL: model} | references, outcome.name), _parents(model))
+    present(folder, outcome, named_tables({MODEL: model} | references, outcome.name), parents_of(model))
     return outcome
 
 
@@ -89,7 +89,8 @@ class _Asked:
     uniqueness: bool = False
 
 
-def _parents(model: pd.DataFrame) -> list[Crystal]:
+def parents_of(model: pd.DataFrame) -> list[Crystal]:
+    """Return the true crystals of a table, each once; none where generated crystals have no original."""
     known = model[_has_parent(model)]
     return crystals_of(known.drop_duplicates("parent"), "before")
 

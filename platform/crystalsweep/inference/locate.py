@@ -17,7 +17,7 @@ from crystalsweep.artifacts.addresses import without_password
 from crystalsweep.artifacts.archive import plain_files, unpack
 from crystalsweep.artifacts.atomic import file_sha256, is_abandoned, partial_name
 from crystalsweep.artifacts.places import checkpoint_folder, default_storage, require_writable
-from crystalsweep.artifacts.seal import SEAL, require_sealed
+from crystalsweep.artifacts.seal import FILES, SEAL, BrokenSealError, require_sealed
 from crystalsweep.tracking.opening import open_tracker
 from crystalsweep.tracking.tracker import Tracker
 
@@ -117,11 +117,22 @@ def locate(reference: str, tracker: Tracker | None, downloads: Path) -> Location
 def _of_file(file: Path, downloads: Path) -> Path:
     if file.suffix.lower() == ".zip":
         name = f"{_folder_name(file.stem)}-{file_sha256(file)[:16]}"
-        return _kept(downloads / name, lambda into: unpack(file, into), str(file))
+        return _kept(downloads / name, lambda into: _unpack_data(file, into), str(file))
     beside = file.name == "checkpoint.json" or file.suffix == ".safetensors"
     if beside and (file.parent / "checkpoint.json").exists():
         return file.parent
     raise UnknownReferenceError(f"{file} is no file of a checkpoint; give {UNDERSTOOD}")
+
+
+def _unpack_data(file: Path, into: Path) -> None:
+    """Write what a checkpoint is read from, of an archive that anybody may have made: no pages or pictures, which a
+    browser would run."""
+    unpack(file, into)
+    if (into / FILES).exists():
+        require_sealed(into)
+    for name, path in plain_files(into).items():
+        if not name.endswith((".json", ".safetensors")):
+            path.unlink()
 
 
 def _of_version(named: re.Match[str], tracker: Tracker, downloads: Path) -> Location:
@@ -131,12 +142,24 @@ def _of_version(named: re.Match[str], tracker: Tracker, downloads: Path) -> Loca
 
     def fetch(into: Path) -> None:
         tracker.download_registered(found, into)
-        if SEAL in found.tags:
-            require_sealed(into, found.tags[SEAL])
+        if sealed or (into / FILES).exists():
+            require_sealed(into, sealed)
 
+    sealed = found.tags.get(SEAL)
+    before = target.is_dir()
     root = _kept(target, fetch, named[0])
+    if before and sealed:
+        _require_still(root, sealed)
     run, model, version = str(found.run_id or "") or None, str(found.name), str(found.version)
     return Location(folder=checkpoint_folder(root), root=root.resolve(), run=run, model=model, version=version)
+
+
+def _require_still(root: Path, sealed: str) -> None:
+    """Raise `BrokenSealError` with the remedy where what was downloaded once was changed since."""
+    try:
+        require_sealed(root, sealed)
+    except BrokenSealError as error:
+        raise BrokenSealError(f"{error}; delete {root}, then it is downloaded again") from None
 
 
 def _of_run(run: str, tracker: Tracker, downloads: Path) -> Location:

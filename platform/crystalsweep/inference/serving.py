@@ -15,6 +15,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from crystalsweep.artifacts.addresses import shown_address, without_password
+from crystalsweep.artifacts.seal import META, SEAL, BrokenSealError, require_sealed
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.partial_cif import partial_from_cif
 from crystalsweep.data.reading import Reject
@@ -165,8 +169,53 @@ class ServedRestorer:
 
 
 def _load_pyfunc(path: str) -> ServedRestorer:
-    """Return what `MLmodel` names: the model of a checkpoint's folder."""
+    """Return what `MLmodel` names: the model of a checkpoint's folder, if its version is as it was sealed."""
+    require_as_promoted(Path(path).parent)
     return ServedRestorer(load(path))
+
+
+def require_as_promoted(version: Path) -> None:
+    """Raise `BrokenSealError` with the remedy where a version's files are not those that were promoted.
+
+    The folder is held to its own seal, and that to the registry's where MLflow downloaded the folder from there: who
+    can change files can change the seal beside them.
+    """
+    try:
+        require_sealed(version, _registered_seal(version))
+    except BrokenSealError as error:
+        raise BrokenSealError(
+            f"{error}. Nothing was loaded: download the version again; where that gives the same, its files in the "
+            "store were changed, and `crystalsweep promote` makes a new version of the checkpoint"
+        ) from None
+
+
+def _registered_seal(version: Path) -> str | None:
+    """Return the seal that the registry has of a downloaded version; None where it cannot be asked: of a folder that no
+    registry gave, and where no server or store is named, as in a container."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    file = version / META
+    if file.is_symlink() or not file.is_file() or not mlflow.is_tracking_uri_set():
+        return None
+    try:
+        told = yaml.safe_load(file.read_text(encoding="utf-8"))
+        name, number = told["model_name"], told["model_version"]
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        raise BrokenSealError(f"{file} does not say which version this is") from None
+    if name is None:  # a logged model, before it was registered
+        return None
+    try:
+        tags = mlflow.MlflowClient().get_model_version(str(name), str(number)).tags
+    except MlflowException as error:
+        reason = without_password(" ".join(str(error).split())[:200])
+        raise ValueError(
+            f"{version} is {name}, version {number}, and whether it is as promoted cannot be asked of "
+            f"{shown_address(mlflow.get_registry_uri())} ({reason}); let MLFLOW_TRACKING_URI name the server it is from"
+        ) from None
+    if SEAL not in tags:
+        raise BrokenSealError(f"{name}, version {number}, has no seal: it was not registered by `crystalsweep promote`")
+    return str(tags[SEAL])
 
 
 def _require_request(rows: int, top_k: int) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 
+from crystalsweep.pages.policy import content_policy
+from crystalsweep.pages.text import plain_markdown
+
 
 def render(template: str, **values: Any) -> str:
     """Fill a template.
@@ -22,13 +25,16 @@ def render(template: str, **values: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FunctionLoader(_source),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
     )
+    environment.globals["content_policy"] = content_policy
+    environment.filters["plain"] = plain_markdown
+    return environment
 
 
 def _source(template: str) -> str:

@@ -1,8 +1,9 @@
-"""A figure as text, as terminals and tables show it: a mean with its 95 % interval, a number to three digits."""
+"""Text as terminals, tables and model cards show it: a mean with its interval, words that are no markup."""
 
 from __future__ import annotations
 
 import math
+import re
 
 
 def with_interval(
@@ -40,3 +41,18 @@ def with_interval(
 def three_digits(value: float) -> str:
     """Return the number to three digits, with an exponent only where it is very large or small: `1000`, not `1e+03`."""
     return f"{float(f'{value:.3g}'):g}"
+
+
+def plain_markdown(text: object) -> str:
+    """Return text in one line that Markdown shows as it is: no HTML, no picture that a browser would fetch, no link.
+
+    Brackets around an interval stay as they are.
+    """
+    line = " ".join(str(text).split()).replace("<", "&lt;")
+    return _OPENING.sub(r"\\[", _FOLLOWED.sub(r"]\1\\\2", line))
+
+
+_OPENING = re.compile(r"^\[|(?<=!)\[|\[(?![-+\u2212\d., ]*\])")
+"""A bracket that may begin a picture, a link or the address of one."""
+_FOLLOWED = re.compile(r"\](\s*)([(\[])")
+"""What makes a link of the bracket before it."""

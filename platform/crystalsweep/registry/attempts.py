@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.artifacts.addresses import without_password
+from crystalsweep.pages.text import plain_markdown
 from crystalsweep.provenance import user
 from crystalsweep.registry.dossier import DOSSIER_FOLDER, Dossier
 from crystalsweep.tracking.tags import NOTE, PROCESS, REASON, is_orphan, this_process
@@ -126,14 +127,14 @@ def try_to_fail(tracker: Tracker, run: str, error: BaseException) -> None:
 
 
 def summary(dossier: Dossier) -> str:
-    """Write an attempt as one line, then why."""
-    target = f"{dossier.model}@{dossier.alias}"
+    """Write an attempt as one line of Markdown, then why."""
+    target = plain_markdown(f"{dossier.model}@{dossier.alias}")
     first = {
         "promoted": f"Promoted to {target}.",
         "refused": f"Refused as {target}.",
-        "forced": f"Promoted to {target} by force: {dossier.forced}",
+        "forced": f"Promoted to {target} by force: {plain_markdown(dossier.forced)}",
     }[dossier.verdict]
-    return "\n\n".join([first, *(f"- {reason}" for reason in dossier.reasons)])
+    return "\n\n".join([first, *(f"- {plain_markdown(reason)}" for reason in dossier.reasons)])
 
 
 def attempts_of(tracker: Tracker, model: str) -> list[Attempt]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mlflow.entities.model_registry import ModelVersion
 from pydantic import ValidationError
 
 from crystalsweep.artifacts.archive import pack, unpack
@@ -14,13 +16,19 @@ from crystalsweep.artifacts.seal import RECORD, SEAL, require_sealed, seal_of
 from crystalsweep.config import Config
 from crystalsweep.inference.locate import locate
 from crystalsweep.networks.checkpoint import load_generator
+from crystalsweep.pages.text import plain_markdown
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, ensure_registered, holder_of, move
-from crystalsweep.registry.dossier import read_dossier
-from crystalsweep.registry.foreign import require_harmless
+from crystalsweep.registry.dossier import Dossier, read_dossier
+from crystalsweep.registry.foreign import content_sha256, require_harmless
+from crystalsweep.registry.remaking import remake, require_name, require_plain
+from crystalsweep.registry.tags import CONTENT, tags_of
 from crystalsweep.registry.versions import CHECKPOINT, is_known, register
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.wording.mistakes import mistakes
+
+_LONGEST = 4000
+"""Characters of a version's description."""
 
 
 class VersionRecord(Config):
@@ -43,6 +51,8 @@ class Import:
     """Number on this server."""
     new: bool
     """Whether the server did not have these files yet."""
+    told: Sequence[str] = ()
+    """What became of its pages, in sentences."""
 
 
 def export(tracker: Tracker, reference: str, file: Path) -> str:
@@ -75,7 +85,9 @@ def import_(
 ) -> Import:
     """Register what `export` wrote, under its own name or `model`, and give it the alias where one is asked for.
 
-    The dossier comes along as it is; `verify` says whether it holds here. Files that the server has are not sent again.
+    Weights, dossier and tables come along as they are; `verify` says whether the dossier holds here. Pages, model card
+    and what MLflow reads are written anew, and what the registry there said of the version is not believed. Data that
+    the server has is not sent again.
 
     Args:
         tracker: The server.
@@ -90,41 +102,80 @@ def import_(
         ConflictError: Another version has the alias, and `replace` is not asked for.
     """
     with TemporaryDirectory() as scratch:
-        folder = unpack(file, Path(scratch) / "import")
-        record = _record(folder, file)
-        require_sealed(folder, record.tags.get(SEAL))
-        require_harmless(folder)
-        dossier = read_dossier(folder)
-        load_generator(folder / CHECKPOINT)  # what cannot be loaded is not registered
-        name = model or record.model
-        ensure_registered(tracker, name)
-        held = holder_of(tracker, name, alias) if alias else None
-        version = _already_there(tracker, name, seal_of(folder))
-        if alias and held is not None and str(held.version) != version and not replace:
-            raise ConflictError(f"{name}@{alias} is version {held.version} here; --replace puts the imported one there")
-        new = version is None
-        run = attempts.begin(tracker, name, alias or "", f"{file.name}", storage / "mlflow-artifacts")
+        case = _opened(tracker, file, model, Path(scratch))
+        held = holder_of(tracker, case.model, alias) if alias else None
+        before = None if held is None else str(held.version)
+        if alias and before not in (None, case.known) and not replace:
+            raise ConflictError(f"{case.model}@{alias} is version {before} here; --replace puts the imported one there")
+        told = [] if case.known else remake(case.folder, case.dossier, Path(scratch) / "anew")
+        ensure_registered(tracker, case.model)
+        run = attempts.begin(tracker, case.model, alias or "", f"{file.name}", storage / "mlflow-artifacts")
         try:
-            experiment = tracker.client.get_run(run).info.experiment_id
-            version = version or register(
-                tracker,
-                name,
-                folder,
-                experiment=experiment,
-                source_run=run,
-                run=record.run if is_known(tracker, record.run) else None,
-                tags={key: value for key, value in record.tags.items() if not key.startswith("crystalsweep.replaced")},
-            )
-            if new:
-                tracker.client.update_model_version(name, version, description=record.description)
+            version = case.known or _register(tracker, case, Path(scratch) / "anew", run)
             if alias:
-                move(tracker, name, alias, version, expected=None if held is None else str(held.version))
-            note = f"Imported from {file.name}: {record.model}, version {record.version}, {dossier.verdict} there"
+                move(tracker, case.model, alias, version, expected=before)
+            there = f"{case.record.model}, version {case.record.version}, {case.dossier.verdict} there"
+            note = plain_markdown(f"Imported from {file.name}: {there}")
             attempts.conclude(tracker, run, "imported", version=version, note=note)
         except BaseException as error:
             attempts.try_to_fail(tracker, run, error)
             raise
-    return Import(record=record, model=name, version=version, new=new)
+    return Import(record=case.record, model=case.model, version=version, new=case.known is None, told=told)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """An archive that may be registered."""
+
+    folder: Path
+    """Its files."""
+    record: VersionRecord
+    dossier: Dossier
+    model: str
+    """Name here."""
+    content: str
+    """Sha256 of its data."""
+    known: str | None
+    """Version that has the same data here."""
+
+
+def _opened(tracker: Tracker, file: Path, model: str | None, scratch: Path) -> _Case:
+    """Return what an archive holds, once all of it was looked at. Raises `ValueError` for what cannot be registered."""
+    folder = unpack(file, scratch / "import")
+    record = _record(folder, file)
+    require_name(record.model, f"{RECORD} names a model")
+    require_sealed(folder, record.tags.get(SEAL))
+    require_harmless(folder)
+    dossier = read_dossier(folder)
+    require_plain(dossier)
+    load_generator(folder / CHECKPOINT)  # what cannot be loaded is not registered
+    name, content = model or record.model, content_sha256(folder)
+    return _Case(
+        folder=folder,
+        record=record,
+        dossier=dossier,
+        model=name,
+        content=content,
+        known=_already_there(tracker, name, seal_of(folder), content),
+    )
+
+
+def _register(tracker: Tracker, case: _Case, folder: Path, run: str) -> str:
+    """Return the number of a new version. Its tags and its description come from the dossier, and the run that trained
+    it from a version of the same data here."""
+    trained_in = next((each.run_id for each in _of_content(tracker, case.content) if each.run_id), None)
+    version = register(
+        tracker,
+        case.model,
+        folder,
+        experiment=tracker.client.get_run(run).info.experiment_id,
+        source_run=run,
+        run=trained_in if is_known(tracker, trained_in) else None,
+        tags={**tags_of(case.dossier, run), CONTENT: case.content},
+    )
+    description = f"Imported. {attempts.summary(case.dossier)}"[:_LONGEST]
+    tracker.client.update_model_version(case.model, version, description=description)
+    return version
 
 
 def _record(folder: Path, file: Path) -> VersionRecord:
@@ -140,7 +191,13 @@ def _record(folder: Path, file: Path) -> VersionRecord:
     return record
 
 
-def _already_there(tracker: Tracker, model: str, seal: str) -> str | None:
-    """Return the version with these files."""
+def _already_there(tracker: Tracker, model: str, seal: str, content: str) -> str | None:
+    """Return the version of a model with these files, or with this data."""
     found = tracker.client.search_model_versions(f"name = '{model}'")
-    return next((str(each.version) for each in found if each.tags.get(SEAL) == seal), None)
+    same = (each for each in found if each.tags.get(SEAL) == seal or each.tags.get(CONTENT) == content)
+    return next((str(each.version) for each in same), None)
+
+
+def _of_content(tracker: Tracker, content: str) -> list[ModelVersion]:
+    """Return the versions of any model with this data."""
+    return list(tracker.client.search_model_versions(f"tags.`{CONTENT}` = '{content}'"))

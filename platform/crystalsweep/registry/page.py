@@ -21,9 +21,9 @@ _SHOWN = ("score", *GUARDED)
 TITLES = {name: metric.title for name, metric in JUDGED.items()}
 
 
-def write_dossier_page(dossier: Dossier, frame: pd.DataFrame, path: Path) -> None:
-    """Write the dossier's page; `frame` holds the verdicts of the gain."""
-    path.write_text(_rendered("dossier.html.j2", dossier, picture=_picture(frame)), encoding="utf-8")
+def write_dossier_page(dossier: Dossier, frame: pd.DataFrame, path: Path, note: str = "") -> None:
+    """Write the dossier's page; `frame` holds the verdicts of the gain, and `note` stands below the verdict."""
+    path.write_text(_rendered("dossier.html.j2", dossier, picture=_picture(frame), note=note), encoding="utf-8")
 
 
 def write_card(dossier: Dossier, folder: Path) -> None:

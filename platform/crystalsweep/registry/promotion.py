@@ -16,8 +16,10 @@ from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ensure_registered, holder_of, move
 from crystalsweep.registry.dossier import Dossier
+from crystalsweep.registry.foreign import content_sha256
 from crystalsweep.registry.gates.gain import judged
-from crystalsweep.registry.judging import CANDIDATE, PromotionRequest, Say, judge
+from crystalsweep.registry.judging import PromotionRequest, Say, judge
+from crystalsweep.registry.tags import CONTENT, tags_of
 from crystalsweep.registry.versions import is_known, register
 from crystalsweep.tracking.tracker import Tracker
 
@@ -159,28 +161,8 @@ def _register(
 ) -> str:
     ensure_registered(tracker, request.model)
     experiment = tracker.client.get_run(run).info.experiment_id
-    tags = _tags(request, dossier, run)
+    tags = {**tags_of(dossier, run), CONTENT: content_sha256(folder)}
     known = found.run if is_known(tracker, found.run) else None
     version = register(tracker, request.model, folder, experiment=experiment, source_run=run, run=known, tags=tags)
     tracker.client.update_model_version(request.model, version, description=attempts.summary(dossier))
     return version
-
-
-def _tags(request: PromotionRequest, dossier: Dossier, run: str) -> dict[str, str]:
-    """Return what a version says of itself without its dossier."""
-    figure = dossier.rows[CANDIDATE].get(request.metric)
-    tags = {
-        "crystalsweep.verdict": dossier.verdict,
-        "crystalsweep.promotion_run": run,
-        "crystalsweep.weights_sha256": dossier.candidate.weights_sha256,
-        "crystalsweep.suite": request.suite.name,
-        "crystalsweep.stage": dossier.candidate.stage,
-        "crystalsweep.backbone": dossier.candidate.backbone,
-        "data_sha256": dossier.candidate.data_sha256,
-        "split_sha256": dossier.candidate.split_sha256,
-    }
-    if figure and figure.mean is not None:
-        tags[request.metric] = f"{figure.mean:.4f} [{figure.low:.4f}, {figure.high:.4f}]"
-    if dossier.forced:
-        tags["crystalsweep.forced"] = dossier.forced
-    return tags

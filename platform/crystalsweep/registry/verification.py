@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from crystalsweep.artifacts.archive import unpack
 from crystalsweep.artifacts.atomic import file_sha256
-from crystalsweep.artifacts.seal import SEAL, require_sealed
+from crystalsweep.artifacts.places import checkpoint_folder
+from crystalsweep.artifacts.seal import FILES, SEAL, BrokenSealError, require_sealed
 from crystalsweep.evaluation.driver import evaluate_checkpoint
 from crystalsweep.evaluation.freezing import require_same_crystals
 from crystalsweep.evaluation.inputs import read_inputs
 from crystalsweep.evaluation.outcome import read_outcome
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
-from crystalsweep.inference.locate import Location, locate
+from crystalsweep.inference.locate import Location, is_local, locate
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
 from crystalsweep.registry.dossier import DOSSIER_FOLDER, EVALUATION, Dossier, read_dossier
 from crystalsweep.registry.gates.gate import Check, Gate
@@ -32,14 +34,15 @@ TOLERANCE = 1e-3
 class Verification:
     """What became of a dossier."""
 
-    dossier: Dossier
+    dossier: Dossier | None
+    """None where it cannot be read any more."""
     gates: list[Gate]
     version: str | None
 
     @property
     def holds(self) -> bool:
         """Whether nothing has changed that matters."""
-        return all(gate.passed for gate in self.gates)
+        return self.dossier is not None and all(gate.passed for gate in self.gates)
 
 
 def verify(
@@ -52,7 +55,8 @@ def verify(
 ) -> Verification:
     """Run a version's gates again. Gains over a champion of then are part of its dossier and are not asked again.
 
-    Raises `ValueError` where there is no such version, or it has no dossier.
+    Whatever is wrong with the version's own files is a gate that fails. Raises `ValueError` where there is no such
+    version, it never had a dossier, or this machine cannot ask.
 
     Args:
         tracker: Where names are looked up; None for a file.
@@ -62,7 +66,27 @@ def verify(
         workers: Processes of the evaluation.
     """
     with TemporaryDirectory() as fresh:  # what the registry has now, not what was downloaded once
-        return _verified(tracker, locate(reference, tracker, Path(fresh)), say, trained_on=trained_on, workers=workers)
+        try:
+            found = _fetched(tracker, reference, Path(fresh))
+        except (BrokenSealError, _DamagedError) as error:
+            return Verification(dossier=None, gates=[_failed("files", "Files", "unchanged", error)], version=None)
+        return _verified(tracker, found, say, trained_on=trained_on, workers=workers)
+
+
+class _DamagedError(Exception):
+    """An archive that cannot be unpacked."""
+
+
+def _fetched(tracker: Tracker | None, reference: str, fresh: Path) -> Location:
+    """Return where the files are, of an archive all of them: to look at, not to keep."""
+    file = Path(reference)
+    if not (is_local(reference) and file.is_file() and file.suffix.lower() == ".zip"):
+        return locate(reference, tracker, fresh)
+    try:
+        root = unpack(file, fresh / "archive")
+        return Location(folder=checkpoint_folder(root), root=root.resolve())
+    except ValueError as error:
+        raise _DamagedError(str(error)) from None
 
 
 def _verified(
@@ -73,32 +97,74 @@ def _verified(
     trained_on: Sequence[str],
     workers: int | None,
 ) -> Verification:
-    dossier = read_dossier(found.root)
     say("files: sha256 of each")
-    gates = [_files(tracker, found), _claims(dossier, found)]
+    gates = [_files(tracker, found)]
+    try:
+        dossier = read_dossier(found.root)
+    except (ValueError, OSError) as error:
+        if not _was_promoted(found.root):
+            raise
+        gates.append(_failed("claims", "Dossier", "readable", error))
+        return Verification(dossier=None, gates=gates, version=found.version)
+    gates.append(_asked("claims", "Dossier", lambda: _claims(dossier, found)))
     say("physics")
-    gates.append(_as_before(dossier, physics(load_generator(found.folder))))
-    say("leakage")
+    gates.append(_asked("physics", "Physics", lambda: _as_before(dossier, physics(load_generator(found.folder)))))
+    if gates[-1].checks[0].title != READABLE:
+        say("leakage")
+        gates.append(_leakage(dossier, found, trained_on))
+        say(f"suite {dossier.suite.name}")
+        gates.append(_asked("figures", "Figures", lambda: _figures(dossier, found, workers)))
+    return Verification(dossier=dossier, gates=gates, version=found.version)
+
+
+READABLE = "readable"
+"""Check of what could not be asked, since the version's own files cannot be read."""
+
+
+def _was_promoted(root: Path) -> bool:
+    """Return whether these are a version's files, whatever is left of them."""
+    return (root / FILES).exists() or (root / DOSSIER_FOLDER).is_dir()
+
+
+def _asked(name: str, title: str, ask: Callable[[], Gate]) -> Gate:
+    """Return a gate; one that fails where the version's files cannot be read."""
+    try:
+        return ask()
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        return _failed(name, title, READABLE, error)
+
+
+def _failed(name: str, title: str, check: str, error: Exception) -> Gate:
+    says = " ".join(str(error).split()) or type(error).__name__
+    return Gate(name=name, title=title, checks=[Check(title=check, passed=False, says=says)])
+
+
+def _leakage(dossier: Dossier, found: Location, trained_on: Sequence[str]) -> Gate:
     recorded = [source for source in dossier.trained_on if all(Path(part).exists() for part in source.split(","))]
     trainings, unknown = trainings_of(lineage([found.folder]), (*recorded, *trained_on))
     require_same_crystals(dossier.suite)
     parents = read_inputs(dossier.suite.source, dossier.suite.part, None, dossier.suite.settings).parents
-    gates.append(_as_before(dossier, leakage(trainings, unknown, parents)))
-    say(f"suite {dossier.suite.name}")
-    gates.append(_figures(dossier, found, workers))
-    return Verification(dossier=dossier, gates=gates, version=found.version)
+    return _as_before(dossier, leakage(trainings, unknown, parents))
 
 
 def _files(tracker: Tracker | None, found: Location) -> Gate:
-    expected = None
-    if tracker is not None and found.model and found.version:
-        expected = tracker.registered(found.model, version=found.version).tags.get(SEAL)
     try:
-        require_sealed(found.root, expected)
+        require_sealed(found.root, _registered_seal(tracker, found))
         passed, says = True, "every file has the sha256 that was registered"
     except ValueError as error:
         passed, says = False, str(error)
     return Gate(name="files", title="Files", checks=[Check(title="unchanged", passed=passed, says=says)])
+
+
+def _registered_seal(tracker: Tracker | None, found: Location) -> str | None:
+    """Return the seal that the registry has; None of files that no registry gave. Raises `BrokenSealError` where the
+    registry lost it."""
+    if tracker is None or not found.model or not found.version:
+        return None
+    tags = tracker.registered(found.model, version=found.version).tags
+    if SEAL not in tags:
+        raise BrokenSealError(f"the registry has no seal of version {found.version}, by which files are known")
+    return str(tags[SEAL])
 
 
 def _claims(dossier: Dossier, found: Location) -> Gate:

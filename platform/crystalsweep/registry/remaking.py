@@ -1,0 +1,80 @@
+"""The files of a foreign version put together anew: its data as it is, and all that is shown or run as written here."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from crystalsweep.artifacts.seal import seal
+from crystalsweep.evaluation.redrawing import redraw
+from crystalsweep.evaluation.report import REPORT_FILE
+from crystalsweep.inference.serving import write_pyfunc
+from crystalsweep.registry.dossier import DOSSIER_FOLDER, EVALUATION, PAGE, Dossier
+from crystalsweep.registry.foreign import KEPT
+from crystalsweep.registry.gates.gain import judged
+from crystalsweep.registry.judging import COMMAND
+from crystalsweep.registry.page import CARD, write_card, write_dossier_page
+
+NOTE = (
+    "Written from dossier.json when the version was imported: pages of an archive are not kept. The plot of "
+    "differences is left out, since the tables of the champion of then do not travel."
+)
+
+_NAME = re.compile(r"\w[\w. -]{0,199}")
+
+
+def require_plain(dossier: Dossier) -> None:
+    """Raise `ValueError` where a dossier has names or a command that somebody who copies them would not expect."""
+    for what, name in (("model", dossier.model), ("alias", dossier.alias)):
+        require_name(name, f"dossier.json names a {what}")
+    if dossier.command != COMMAND:
+        raise ValueError(
+            f"dossier.json has another command than `{COMMAND}`, which readers would copy: {dossier.command[:100]!r}; "
+            "nothing of this archive is registered"
+        )
+    judged(dossier.metric)
+
+
+def require_name(name: str, what: str) -> None:
+    """Raise `ValueError` for a name that is more than letters, digits, '.', '_', '-' and spaces, or a lease's."""
+    if not _NAME.fullmatch(name) or ".lock-" in name:
+        raise ValueError(f"{what} {name[:100]!r}, which is no plain name; nothing of this archive is registered")
+
+
+def remake(foreign: Path, dossier: Dossier, into: Path) -> list[str]:
+    """Write the version that is registered instead of a stranger's; returns what became of pages, in sentences.
+
+    Args:
+        foreign: The archive's files, which `require_harmless` let through.
+        dossier: Theirs.
+        into: A folder that is not there yet.
+
+    Raises:
+        ValueError: The dossier cannot be shown.
+    """
+    for name in KEPT:
+        if (foreign / name).exists():
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(foreign / name, into / name)
+    write_pyfunc(into)
+    folder = into / DOSSIER_FOLDER
+    _shown(lambda: write_dossier_page(dossier, pd.DataFrame(), folder / PAGE, NOTE))
+    _shown(lambda: write_card(dossier, into))
+    lacking = redraw(folder / EVALUATION)
+    seal(into)
+    told = [f"{PAGE}, {CARD} and {REPORT_FILE} are written anew from the archive's data; its own pages are not kept"]
+    return [*told, f"of the evaluation there is {lacking}"] if lacking else told
+
+
+def _shown(write: Callable[[], None]) -> None:
+    try:
+        write()
+    except Exception as error:  # a stranger's dossier may lack what pages show, in every way
+        raise ValueError(
+            f"dossier.json cannot be shown ({type(error).__name__}: {str(error)[:200]}); nothing of this archive is "
+            "registered"
+        ) from None
