@@ -210,6 +210,8 @@ def _without_storage(folder: Path) -> Iterator[None]:
     except (MemoryError, OverflowError, RuntimeError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise ValueError(f"{folder / 'checkpoint.json'} describes no network that can be built ({reason})") from None
+    except ValueError as error:
+        raise ValueError(f"{folder / 'checkpoint.json'}: config.backbone: {error}") from None
 
 
 def _is_texts(value: object) -> bool:
