@@ -29,7 +29,10 @@ NINE_NUMBERS = 'Lattice="ax ay az bx by bz cx cy cz"'
 RESERVED = {"lattice", "properties", "pbc", *ID_COLUMNS}
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_PAIR = re.compile(rf"({_QUOTED}|[^\s=\"]+)\s*=\s*({_QUOTED}|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{{[^}}]*\}}|\S+)", re.ASCII)
+_NAME = r'(?:"(?:[^"\\]|\\.){0,200}+"|(?<![^\s="])[^\s="]++)'
+_PAIR = re.compile(rf"({_NAME})\s*+=\s*+({_QUOTED}|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{{[^{{}}]*\}}|\S+)", re.ASCII)
+"""Read in one pass: from no character on is the rest looked through twice, whatever is in the line."""
+
 _ROW = r"\[([^\[\]]*)\]"
 _NESTED = re.compile(rf"\[\s*{_ROW}\s*,\s*{_ROW}\s*,\s*{_ROW}\s*\]")
 _LIST = re.compile(r"\[([^\[\]]*)\]|\{([^{}]*)\}")
@@ -140,7 +143,9 @@ def _outcome(row_id: str, info: dict[str, str], lines: list[str], labels: dict[s
         columns = _columns(named.get("properties", DEFAULT_PROPERTIES))
         symbols, cart = _atoms(lines, columns)
     except (ValueError, KeyError, IndexError) as error:
-        return Problem(BROKEN, f"{type(error).__name__}: {error}", "check Lattice, Properties and the lines of atoms")
+        return Problem(
+            BROKEN, f"{type(error).__name__}: {str(error)[:200]}", "check Lattice, Properties and the lines of atoms"
+        )
     if problem := unknown_symbols(symbols):
         return problem
     return admit(row_id, [atomic_number(s) for s in symbols], lattice, _fractional(cart, lattice), labels)
