@@ -22,11 +22,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow.fs
 import pytest
+from torch.nn import Linear
 
 from crystalsweep.artifacts.atomic import partial_name
 from crystalsweep.artifacts.checkpoint_store import CheckpointGoneError, CheckpointStore, StorageError, child
+from crystalsweep.artifacts.folder_store import FolderStore
 from crystalsweep.artifacts.places import checkpoint_folder
+from crystalsweep.networks.checkpoint import CheckpointInfo, read_info, save_checkpoint
+from crystalsweep.training.stored import StoredRun
 
 PATIENCE = 60
 WEIGHTS = "generator.safetensors"
@@ -641,3 +646,52 @@ def test_a_store_below_an_address_is_found_there(address: str) -> None:
 def test_impossible_options_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is max or min, keep_best .* at least 0, keep_last"):
         CheckpointStore(tmp_path, **options)
+
+
+# Damage
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_kept(address: str) -> None:
+    store = CheckpointStore(address, keep_last=3)
+    for epoch in (1, 2, 3):
+        store.put(folder(epoch), epoch)
+    store.flush()
+    fetched = store.fetch(3)
+    content = {path.name: path.read_bytes() for path in fetched.iterdir()}
+    assert store.set_aside(3) == "damaged-epoch_00003"
+    assert (store.epochs(), store.latest()) == ([1, 2], 2)
+    store.put(folder(3), 3)
+    store.keep_only([3])
+    assert store.epochs() == [3]
+    kept = FolderStore(address, "checkpoint.json")
+    assert {name: kept.read("damaged-epoch_00003", name) for name in content} == content
+    assert store.set_aside(3) == "damaged-epoch_00003-2"
+    assert store.epochs() == []
+
+
+def test_a_training_at_an_address_goes_back_to_the_newest_whole_checkpoint(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = StoredRun(CheckpointStore(address, keep_last=3))
+    for epoch in (1, 2, 3):
+        run.record(
+            {"epoch": epoch}, lambda made, epoch=epoch: save_checkpoint(made, info_of(epoch), {"d": Linear(2, 2)})
+        )
+    run.finish()
+    damaged = CheckpointStore(address).fetch(3)
+    (damaged / "d.safetensors").write_bytes((damaged / "d.safetensors").read_bytes()[:-4])
+    if "://" in address:
+        filesystem, root = pyarrow.fs.FileSystem.from_uri(address)
+        with filesystem.open_output_stream(f"{root}/epoch_00003/d.safetensors") as out:
+            out.write((damaged / "d.safetensors").read_bytes())
+    again = StoredRun(CheckpointStore(address, keep_last=3))
+    assert [row["epoch"] for row in again.history] == [1, 2]
+    found = again.resume_from()
+    assert found is not None
+    assert read_info(found).epoch == 2
+    assert "is damaged (it is not what its manifest says: 'd.safetensors' was changed" in caplog.text
+    assert "going back to epoch 2" in caplog.text
+
+
+def info_of(epoch: int) -> CheckpointInfo:
+    return CheckpointInfo(stage="gan", config={}, epoch=epoch, step=epoch, data_sha256="0", split_sha256="1")

@@ -263,7 +263,7 @@ def test_neighbours_of_a_crystal_are_searched_for_once(
 ) -> None:
     batch = collate(crystals)
     first = pristine_graph(batch, 4.9, 12)
-    monkeypatch.setattr(graphs, "neighbour_list", None)
+    monkeypatch.setattr(graphs, "nearest_neighbours", None)
     assert torch.equal(pristine_graph(batch, 4.9, 12).src, first.src)
     with pytest.raises(TypeError):
         pristine_graph(batch, 4.9, 11)

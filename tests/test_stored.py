@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore, StorageError
+from crystalsweep.artifacts.sums import write_sums
 from crystalsweep.config import override
 from crystalsweep.data import load_data
 from crystalsweep.networks.checkpoint import read_info, read_weights
@@ -138,6 +139,7 @@ def test_time_before_a_restart_counts(tmp_path: Path) -> None:
     assert checkpoint
     old = [{**row, "time/epoch_s": 599.999} for row in run.history]  # 1 ms is left
     (checkpoint / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
+    write_sums(checkpoint)
     told = trained(store, limited)
     assert [(row["epoch"], last) for row, last in told] == [(2, True)]
 

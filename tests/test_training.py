@@ -397,7 +397,7 @@ def test_gan_starts_from_generator_and_classifier(data: DataSet, pretrained: Pat
 
 def test_checkpoint_loads_without_running_code(data: DataSet, pretrained: Path) -> None:
     files = {path.name for path in pretrained.iterdir()}
-    assert files == {"checkpoint.json", "generator.safetensors", "training.pt", "evaluation.parquet"}
+    assert files == {"checkpoint.json", "generator.safetensors", "training.pt", "evaluation.parquet", "sums.json"}
     assert set(read_training_state(pretrained)) == {"generator"}  # reads with weights_only=True
     assert not load_generator(pretrained).training
     info = read_info(pretrained)

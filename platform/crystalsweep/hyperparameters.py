@@ -2,6 +2,9 @@
 
 Symbols and defaults follow Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672, except where a field
 says otherwise.
+
+Every number has bounds, orders of magnitude beyond what anybody would try: they refuse what is a slip of the keyboard,
+or is written to exhaust whoever reads it, before hours of work.
 """
 
 from __future__ import annotations
@@ -34,16 +37,25 @@ def _known_mask_type(mask_type: str) -> str:
 MaskType = Annotated[str, AfterValidator(_known_mask_type)]
 """`species` (α: every atom of one species) or `randomNN` (β, γ: ceil(NN % of N) distinct atoms)."""
 
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+GREATEST = 1e30
+"""Of any number; float32, in which networks compute, ends at 3e38."""
+
+NonNegative = Annotated[float, Field(ge=0, le=GREATEST, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=GREATEST, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
+"""Relative to others, or what is divided by; float32 tells such apart."""
+Noise = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+"""In units of min_edge; at 1 a crystal is no longer to be told from any other."""
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
+"""What NumPy and torch both take."""
 
 
 class Range(Config):
     """A uniform range to draw from, once per crystal."""
 
-    low: NonNegative
+    low: Noise
     """Least value."""
-    high: NonNegative
+    high: Noise
     """Greatest value."""
 
     @model_validator(mode="after")
@@ -56,9 +68,9 @@ class Range(Config):
 class CorruptionConfig(Config):
     """How a pristine crystal becomes a training input."""
 
-    mask_types: dict[MaskType, Positive] = {"species": 0.5, "random15": 0.5}
+    mask_types: dict[MaskType, Weight] = {"species": 0.5, "random15": 0.5}
     """Mask types and their weights; one is drawn per crystal."""
-    sigma_noise: NonNegative | tuple[NonNegative, ...] | Range = 0.1
+    sigma_noise: Noise | tuple[Noise, ...] | Range = 0.1
     """Noise level in units of min_edge: a number, a list, or {"low": …, "high": …} to draw from per crystal."""
     center_noise: bool = True
     """Remove the mean displacement, which a translation-invariant network cannot see; off is the paper's reading."""
@@ -92,13 +104,13 @@ class AdversarialConfig(Config):
     """How species carry gradient from D to G; `none` cuts species and positions off, as the released code does."""
     keep_known: bool = False
     """Give visible atoms to D with their true species instead of the predicted one."""
-    temperature: Positive = 1.0
+    temperature: Weight = 1.0
     """Softmax temperature of `gumbel`."""
     gradient_penalty: NonNegative = 10.0
     """Weight of the gradient penalty of `wgan_gp` (doi:10.48550/arXiv.1704.00028)."""
-    g_steps_per_d_step: Annotated[int, Field(gt=0)] = 10
+    g_steps_per_d_step: Annotated[int, Field(gt=0, le=1_000_000)] = 10
     """Generator updates per discriminator update."""
-    real_sigma_noise: NonNegative = 0.001
+    real_sigma_noise: Noise = 0.001
     """Noise on the real crystals shown to D, in units of min_edge."""
 
 
@@ -107,15 +119,15 @@ class EvaluationConfig(Config):
 
     mask_types: tuple[MaskType, ...] = ("species", "random15", "random30")
     """Mask types; `species` masks each species of a crystal once."""
-    sigma_noise: tuple[NonNegative, ...] = (0.1, 0.2, 0.4)
+    sigma_noise: Annotated[tuple[Noise, ...], Field(max_length=1000)] = (0.1, 0.2, 0.4)
     """Noise levels in units of min_edge."""
-    draws: Annotated[int, Field(gt=0)] = 5
+    draws: Annotated[int, Field(gt=0, le=100_000)] = 5
     """Draws per crystal and sigma of each random mask type."""
-    max_crystals: Annotated[int, Field(gt=0)] | None = None
+    max_crystals: Annotated[int, Field(gt=0, le=1 << 53)] | None = None
     """Evaluate a seeded sample of this many parents; none means all."""
     center_noise: bool = True
     """Remove the mean displacement; not tied to training, so that all models see the same inputs."""
     keep_known: bool = True
     """Visible species are kept as given (completion); off restores every atom (the paper's reading)."""
-    seed: int = 20240917
+    seed: Seed = 20240917
     """Fixes the corruptions, so that all models and baselines see the same inputs."""

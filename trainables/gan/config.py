@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from math import lcm
+from math import gcd, lcm
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -28,7 +27,7 @@ class GanConfig(RestorationConfig):
     """The adversarial term."""
     discriminator_learning_rate: Positive = 1e-5
     """lr_D, of Adam with betas (0.5, 0.999)."""
-    audit_every: Annotated[int, Field(gt=0)] = 20
+    audit_every: Annotated[int, Field(gt=0, le=1_000_000)] = 20
     """Generator steps between gradient audits."""
 
     @model_validator(mode="after")
@@ -64,8 +63,16 @@ def step_kinds(config: GanConfig) -> StepKinds:
     """Return a step of each kind and its share: with the discriminator's update or not, audited or not."""
     ratio, audit = config.adversarial.g_steps_per_d_step, config.audit_every
     period = lcm(ratio, audit)
-    kinds = [((number + 1) % ratio == 0, number % audit == 0) for number in range(period)]
-    return [(kinds.index(kind), count / period) for kind, count in Counter(kinds).items()]
+    meet = gcd(ratio, audit) == 1  # once in each period, at the step that is -1 modulo the one and 0 modulo the other
+    firsts = [*range(8), ratio - 1, 2 * ratio - 1, *([audit * (-pow(audit, -1, ratio) % ratio)] if meet else [])]
+    counts = {
+        (True, True): int(meet),
+        (True, False): period // ratio - meet,
+        (False, True): period // audit - meet,
+        (False, False): period - period // ratio - period // audit + meet,
+    }
+    kinds = {((number + 1) % ratio == 0, number % audit == 0): number for number in sorted(firsts, reverse=True)}
+    return sorted((number, counts[kind] / period) for kind, number in kinds.items())
 
 
 STAGE = declare(

@@ -3,7 +3,8 @@
     ADDRESS/epoch_00003/{checkpoint.json, generator.safetensors, training.pt, history.jsonl, …}
 
 A checkpoint counts once its `checkpoint.json` is there, which arrives last. `history.jsonl` has a row of metrics and
-timing for every epoch so far, so the latest checkpoint tells the whole training.
+timing for every epoch so far, so the latest checkpoint tells the whole training. `sums.json` has the sha256 of each
+file: whoever goes on from a checkpoint compares, and sets a damaged one aside.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
+from crystalsweep.artifacts.addresses import shown_address
 from crystalsweep.artifacts.atomic import target_of
 from crystalsweep.artifacts.folder_store import FolderStore, StorageError, child, copy_folder, is_missing
+from crystalsweep.artifacts.sums import renew_sum
 
 __all__ = ["HISTORY", "CheckpointGoneError", "CheckpointStore", "StorageError", "child"]
 
@@ -93,6 +96,13 @@ class CheckpointStore:
         self._free_incomplete(live=True)
         for epoch in set(self.epochs()) - set(epochs):
             self._folders.remove(_name(epoch))
+
+    def set_aside(self, epoch: int) -> str:
+        """Take a damaged checkpoint out of the others, and return its new name, under which nothing frees it."""
+        self.flush()
+        for downloaded in self._cache.glob(f"{_name(epoch)}-*") if self._cache else ():
+            shutil.rmtree(downloaded)  # what is trained again may have the very same checkpoint.json
+        return self._folders.set_aside(_name(epoch))
 
     def adopt(self, source: Path, epoch: int, config: dict[str, Any]) -> None:
         """Go on from another training's checkpoint folder `source` of `epoch`, under `config` instead of its own.
@@ -178,7 +188,13 @@ class CheckpointStore:
                 if self.latest() == epoch:  # it never had one
                     return []
                 continue  # its writer freed it just now
-            return [json.loads(line) for line in content.splitlines()]
+            try:
+                return [json.loads(line) for line in content.splitlines()]
+            except ValueError as error:
+                raise ValueError(
+                    f"{HISTORY} of epoch {epoch} in {shown_address(self.address)} is damaged ({error}); resume the "
+                    "training, which goes on from the newest whole checkpoint"
+                ) from None
         raise StorageError(f"checkpoints in {self.address} come and go faster than they can be read")
 
     def size(self) -> int:
@@ -196,9 +212,11 @@ class CheckpointStore:
             return (True, 0.0)
         try:
             info = json.loads(self._folders.read(_name(epoch), INFO))
+            value = float(info["metrics"].get(self._metric, math.nan))
         except FileNotFoundError:  # its writer freed it just now
             return (True, 0.0)
-        value = float(info["metrics"].get(self._metric, math.nan))
+        except (ValueError, LookupError, TypeError, AttributeError):  # damaged
+            return (True, 0.0)
         return (True, 0.0) if math.isnan(value) else (False, self._sign * value)
 
     def _cached(self, epoch: int) -> Path:
@@ -219,6 +237,7 @@ def _copy(source: Path, target: Path, config: dict[str, Any]) -> None:
         copy_folder(source, target)
         info = json.loads((target / INFO).read_text())
         (target / INFO).write_text(json.dumps({**info, "config": config}, indent=2, sort_keys=True) + "\n")
+        renew_sum(target, INFO)
         if not os.path.samestat(before, source.stat()):
             raise FileNotFoundError(f"{source} was replaced")
     except OSError as error:

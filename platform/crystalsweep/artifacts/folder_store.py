@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -45,6 +46,10 @@ _GONE = {errno.ENOENT, errno.ESTALE}
 _IN_THE_WAY = {errno.ENOTEMPTY, errno.EEXIST}
 _ATTEMPTS = 20
 """To free a folder that another process writes or frees too."""
+
+
+DAMAGED = "damaged-"
+"""Begins the name of a folder that was set aside: nothing reads or frees it but its owner."""
 
 
 class StorageError(OSError):
@@ -144,6 +149,20 @@ class FolderStore:
             with suppress(FileNotFoundError):
                 self._filesystem.delete_dir(f"{self._root}/{name}")
             self._remove_mark(name)  # which its writer may have sent meanwhile
+
+    def set_aside(self, name: str) -> str:
+        """Give a folder a name that says that it is damaged, and return that name; an object store, which cannot
+        rename, copies its files first."""
+        with self._explained():
+            taken = self.files()
+            aside = next(new for n in count(1) if (new := f"{DAMAGED}{name}{f'-{n}' if n > 1 else ''}") not in taken)
+            if self.local:
+                (self.local / name).rename(self.local / aside)
+                return aside
+            for file in taken[name]:
+                self._filesystem.copy_file(f"{self._root}/{name}/{file}", f"{self._root}/{aside}/{file}")
+            self.remove(name)
+            return aside
 
     def free_partial(self, *, live: bool = False) -> None:
         """Free what writers left who are no more; with `live` also what is being written, which then fails."""

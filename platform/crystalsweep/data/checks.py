@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS
 from crystalsweep.structures.elements import atomic_number
-from crystalsweep.structures.neighbours import shortest_distance
+from crystalsweep.structures.neighbours import NeighboursError, shortest_distance
 
 MIN_VOLUME = 0.1
 """Å³; a cell below this holds no atom."""
@@ -101,7 +101,11 @@ def far_coordinates(raw: RawStructure) -> Problem | None:
 
 def overlapping_atoms(raw: RawStructure) -> Problem | None:
     """Report atoms closer than `MIN_DISTANCE` under periodic boundary conditions, own images included."""
-    distance = shortest_distance(raw.lattice, raw.frac % 1.0)
+    try:
+        distance = shortest_distance(raw.lattice, raw.frac % 1.0)
+    except NeighboursError as error:
+        reason, _, remedy = str(error).partition("; ")
+        return Problem("too large", reason, remedy)
     if distance >= MIN_DISTANCE:
         return None
     return Problem("atoms closer than 0.1 Å", f"{distance:.3g} Å", "remove the duplicated atom or repair the cell")

@@ -3,6 +3,10 @@
 Each config names the class that implements it; `SIZES` holds what the presets `smoke`, `demo`, `small`, `base` and
 `paper` mean for each backbone. `equiformer_v2` at `paper` is the released configuration of Liu et al., iScience 27,
 110672 (2024), doi:10.1016/j.isci.2024.110672; the others are given its width, depth, cutoff and neighbours there.
+
+Every number has bounds, for a checkpoint comes with a config that a stranger may have written, and no weight's shape
+tells a cutoff. They are far beyond what published networks have (12 Å, 500 neighbours, 20 layers, 600 functions of the
+distance): they refuse mistakes, and no experiment.
 """
 
 from __future__ import annotations
@@ -13,8 +17,9 @@ from pydantic import Field, TypeAdapter, model_validator
 
 from crystalsweep.config import Config, suggestion
 
-Count = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(gt=0, le=65_536)]
+"""Channels, heads and functions; published networks have up to 2,048."""
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class BackboneConfig(Config):
@@ -27,11 +32,11 @@ class BackboneConfig(Config):
     """Which backbone; chosen with --backbone."""
     width: Count = 64
     """Channels of scalars and of vectors."""
-    layers: Count = 3
+    layers: Annotated[int, Field(gt=0, le=256)] = 3
     """Interaction blocks."""
-    cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
+    cutoff: Annotated[float, Field(ge=0.5, le=30, allow_inf_nan=False)] = 5.0
     """Å; pairs beyond do not interact."""
-    max_neighbours: Count = 16
+    max_neighbours: Annotated[int, Field(gt=0, le=10_000)] = 16
     """Edges per atom, whole shells kept, so that symmetric crystals stay symmetric."""
     precision: Literal["float32", "bf16"] = "float32"
     """Of the network; positions, edge vectors, frames and radial functions are float32 in either case."""
@@ -57,12 +62,12 @@ class SphericalConfig(BackboneConfig):
 
     lmax: Annotated[int, Field(ge=1, le=10)] = 2
     """Greatest degree l of the features."""
-    mmax: Annotated[int, Field(ge=1)] = 2
+    mmax: Annotated[int, Field(ge=1, le=10)] = 2
     """Greatest order m in the edge's frame; below lmax it saves time, and networks that activate messages on a grid
     (EquiformerV2, s2) are equivariant only nearly."""
     edge_channels: Count = 64
     """Hidden channels of the radial functions, and of the species embeddings of an edge."""
-    radial_functions: Annotated[int, Field(gt=1)] = 64
+    radial_functions: Annotated[int, Field(gt=1, le=2048)] = 64
     """Gaussians of the distance; the released code has 600 narrow ones, whose ∂D/∂x is noise (use ≤ 64 in D)."""
     symmetry: Literal["O3", "SO3"] = "O3"
     """O3: also reflections, by real SO(2) weights, at half their cost; SO3: the published networks, rotations only."""

@@ -31,6 +31,7 @@ from crystalsweep.artifacts.safe_load import (
     require_same_tensors,
     tensors_of_pickle,
 )
+from crystalsweep.artifacts.sums import require_sums
 from crystalsweep.networks.architectures import BackboneConfig, backbone_config
 from crystalsweep.networks.backbones import build_backbone
 from crystalsweep.networks.cost import weightless
@@ -142,6 +143,31 @@ def read_training_state(folder: Path) -> dict[str, Any]:
     return tensors_of_pickle(folder / "training.pt")
 
 
+def damage(folder: Path, epoch: int | None = None) -> str:
+    """Return what is wrong with a checkpoint in which a training should go on, in a line; empty where it is whole.
+
+    Its files are compared with their sums; where it has none, as older ones, each is read.
+
+    Args:
+        folder: The checkpoint.
+        epoch: Whose it should be, where that is known.
+    """
+    try:
+        summed = require_sums(folder)
+        info = read_info(folder)
+        if epoch is not None and info.epoch != epoch:
+            return f"it is that of epoch {info.epoch}, not of {epoch}"
+        if not summed:
+            for path in sorted(folder.glob("*.safetensors")):
+                read_tensors(path)
+            read_training_state(folder)
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (ValueError, NotADirectoryError) as error:
+        return " ".join(str(error).replace(f"{folder}/", "").replace(str(folder), "it").split())[:300]
+    return ""
+
+
 def read_backbone(folder: Path) -> BackboneConfig:
     """Return config of the backbone that a checkpoint's networks share, which is the one that its weights have.
 
@@ -210,6 +236,8 @@ def _without_storage(folder: Path) -> Iterator[None]:
     except (MemoryError, OverflowError, RuntimeError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise ValueError(f"{folder / 'checkpoint.json'} describes no network that can be built ({reason})") from None
+    except ValueError as error:
+        raise ValueError(f"{folder / 'checkpoint.json'}: config.backbone: {error}") from None
 
 
 def _is_texts(value: object) -> bool:

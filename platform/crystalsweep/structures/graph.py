@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from crystalsweep.structures.batch import CrystalBatch
 from crystalsweep.structures.crystal import Crystal
-from crystalsweep.structures.neighbours import NeighbourList, nearest, neighbour_list
+from crystalsweep.structures.neighbours import NeighbourList, nearest_neighbours, require_edges
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +63,7 @@ def build_graph(cart: Tensor, lattice: Tensor, counts: Tensor, cutoff: float, ma
     """Return neighbours within `cutoff` (Å), per atom up to the `max_neighbours`-th with its whole shell.
 
     The search runs in float64 on the CPU; which edges exist carries no gradient, their vectors do.
-    Raises `ValueError` when a position is not finite.
+    Raises `ValueError` when a position is not finite, or the edges are too many.
 
     Args:
         cart: (n, 3) Å; may require grad.
@@ -75,18 +76,18 @@ def build_graph(cart: Tensor, lattice: Tensor, counts: Tensor, cutoff: float, ma
     if not np.isfinite(positions).all():
         raise ValueError("positions are not finite: training has diverged; lower learning_rate")
     cells, bounds = lattice.cpu().double().numpy(), np.cumsum(counts.cpu().numpy())[:-1]
-    found = [
-        nearest(neighbour_list(cell, part @ inverse, cutoff), max_neighbours)
+    found = (
+        nearest_neighbours(cell, part @ inverse, cutoff, max_neighbours)
         for cell, inverse, part in zip(cells, np.linalg.inv(cells), np.split(positions, bounds), strict=True)
-    ]
-    return _joined(cart, lattice, counts, found)
+    )
+    return _joined(cart, lattice, counts, _counted(found))
 
 
 def pristine_graph(batch: CrystalBatch, cutoff: float, max_neighbours: int) -> Graph:
     """Return the same of a batch whose positions are its crystals', for each of which neighbours are searched for
     once."""
-    found = [neighbours_of(crystal, cutoff, max_neighbours) for crystal in batch.crystals]
-    return _joined(batch.cart, batch.lattice, batch.counts, found)
+    found = (neighbours_of(crystal, cutoff, max_neighbours) for crystal in batch.crystals)
+    return _joined(batch.cart, batch.lattice, batch.counts, _counted(found))
 
 
 _found: WeakKeyDictionary[Crystal, dict[tuple[float, int], NeighbourList]] = WeakKeyDictionary()
@@ -96,8 +97,18 @@ def neighbours_of(crystal: Crystal, cutoff: float, max_neighbours: int) -> Neigh
     """Return `nearest` of a crystal as it is; searched for once and kept as long as the crystal is."""
     kept = _found.setdefault(crystal, {})
     if (cutoff, max_neighbours) not in kept:
-        kept[cutoff, max_neighbours] = nearest(neighbour_list(crystal.lattice, crystal.frac, cutoff), max_neighbours)
+        kept[cutoff, max_neighbours] = nearest_neighbours(crystal.lattice, crystal.frac, cutoff, max_neighbours)
     return kept[cutoff, max_neighbours]
+
+
+def _counted(found: Iterable[NeighbourList]) -> list[NeighbourList]:
+    """Return the neighbours of all crystals. Raises `ValueError` as soon as they are too many for one graph."""
+    lists: list[NeighbourList] = []
+    edges = 0
+    for each in found:
+        lists.append(each)
+        require_edges(edges := edges + len(each.src))
+    return lists
 
 
 def _joined(cart: Tensor, lattice: Tensor, counts: Tensor, found: list[NeighbourList]) -> Graph:

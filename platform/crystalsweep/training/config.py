@@ -1,4 +1,4 @@
-"""What every stage can be told. Imports without torch."""
+"""What every stage can be told. Imports without torch; bounds are those of `hyperparameters`: beyond any experiment."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ from crystalsweep.hyperparameters import (
     EvaluationConfig,
     Positive,
     ReconstructionConfig,
+    Seed,
 )
 from crystalsweep.networks.architectures import AnyBackbone, PaiNNConfig
+
+Many = Annotated[int, Field(gt=0, le=1 << 53)]
+"""More than any data set has, and what JSON and MLflow keep exactly."""
+
+Epochs = Annotated[int, Field(gt=0, le=10_000_000)]
+
+BatchSize = Annotated[int, Field(gt=0, le=10_000_000)]
 
 
 class StageConfig(Config):
     """Settings shared by all stages."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seeds weights, data order and corruption; the same seed on the CPU gives the same metrics."""
-    epochs: Annotated[int, Field(gt=0)] = 10
+    epochs: Epochs = 10
     """Passes over the training crystals."""
-    max_minutes: Positive | None = None
+    max_minutes: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
     """Stop after the epoch in which this wall-clock time is exceeded."""
-    batch_size: Annotated[int, Field(gt=0)] | dict[Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)]] = 32
+    batch_size: BatchSize | dict[Annotated[int, Field(ge=0, le=10_000_000)], BatchSize] = 32
     """Crystals per step over all workers, or a schedule {first epoch: size}; the paper's is {0: 1, 25: 3, 45: 5}."""
     learning_rate: Positive = 1e-4
     """Of Adam; for the generator in the GAN stage."""
@@ -33,9 +41,9 @@ class StageConfig(Config):
     """Learning rate over epochs: constant is the paper's; cosine decays to zero."""
     stable_only: bool = True
     """Train on crystals with e_above_hull ≤ 0 only, as the paper does; off, all count as real in the GAN stage."""
-    max_atoms: Annotated[int, Field(gt=0)] | None = None
+    max_atoms: Many | None = None
     """Leave out crystals with more atoms per cell."""
-    max_crystals: Annotated[int, Field(gt=0)] | None = None
+    max_crystals: Many | None = None
     """Train on a seeded sample of this many crystals."""
     backbone: AnyBackbone = PaiNNConfig()
     """The network; later stages take the one of the checkpoint they start from."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,8 +13,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from crystalsweep.artifacts.sums import write_sums
 from crystalsweep.data import DataSet
-from crystalsweep.networks.checkpoint import read_info
+from crystalsweep.networks.checkpoint import damage, read_info
 from crystalsweep.training.catalogue import stage_builder
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.loop import fit
@@ -20,6 +23,8 @@ from crystalsweep.training.records import METRICS_FILE, epoch_line, record_epoch
 from crystalsweep.training.session import Session, WriteCheckpoint
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class LocalSession(Session):
@@ -53,10 +58,32 @@ class LocalSession(Session):
             return None
         if not checkpoint.exists():
             raise ValueError(f"{self.folder} was trained on Ray; resume it with its --workers, or choose another --out")
+        self._require_whole(checkpoint)
         info = read_info(checkpoint)
         if info.epoch > recorded(self.folder)[-1]["epoch"]:  # killed between checkpoint and metrics line
             record_epoch(self.folder, info.metrics)
         return checkpoint
+
+    def _require_whole(self, checkpoint: Path) -> None:
+        """Take the checkpoint before instead of a damaged one, where a kill left it. Raises `ValueError` where not."""
+        wrong = damage(checkpoint)
+        if not wrong:
+            return
+        previous, aside = self.folder / "previous", self.folder / f"damaged-{os.getpid()}"
+        if not previous.exists() or damage(previous):
+            raise ValueError(
+                f"{checkpoint} is damaged ({wrong}); a run alone keeps one checkpoint, so the networks of its "
+                f"{len(recorded(self.folder))} epochs are lost: train anew with another --out, or on Ray with --workers"
+            )
+        checkpoint.rename(aside)
+        previous.rename(checkpoint)
+        _log.warning(
+            "%s is damaged (%s), and kept as %s; going back to epoch %d",
+            checkpoint,
+            wrong,
+            aside.name,
+            read_info(checkpoint).epoch,
+        )
 
     def history(self) -> list[dict[str, float]]:
         """Return the folder's record."""
@@ -73,6 +100,10 @@ class LocalSession(Session):
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
         write_checkpoint(fresh)
+        write_sums(fresh)
+        for path in fresh.iterdir():
+            with path.open("rb+") as written:
+                os.fsync(written)  # else a power cut leaves names without content
         current, previous = self.folder / "checkpoint", self.folder / "previous"
         if current.exists():
             shutil.rmtree(previous, ignore_errors=True)

@@ -165,6 +165,8 @@ def _resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
     for name, model in stage.models.items():
         model.load_state_dict(read_weights(folder, name))
     training = read_training_state(folder)
+    if missing := stage.optimizers.keys() - training.keys():
+        raise ValueError(f"{folder} has no state of the optimizer {min(missing)}; resume from another checkpoint")
     for name, optimizer in stage.optimizers.items():
         _load_all_but_rates(optimizer, training[name])
     return info

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -14,21 +15,28 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from crystalsweep.artifacts.addresses import shown_address
 from crystalsweep.artifacts.checkpoint_store import HISTORY, CheckpointStore, StorageError
+from crystalsweep.artifacts.sums import write_sums
+from crystalsweep.networks.checkpoint import damage
 from crystalsweep.training.session import Session, WriteCheckpoint
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class StoredRun:
     """The epochs of one run: its history, and a checkpoint of each, which the store keeps or frees.
 
-    Raises `StorageError` at once where the store cannot be written.
+    Damaged checkpoints after the newest whole one are set aside, and told. Raises `StorageError` at once where the
+    store cannot be written.
     """
 
     def __init__(self, store: CheckpointStore) -> None:
         store.require_writable()
         self._store = store
+        _set_damaged_aside(store)
         self.history: list[dict[str, float]] = store.history()
         """Metrics and timing of all epochs so far."""
 
@@ -47,6 +55,7 @@ class StoredRun:
             with _local_disk():
                 write_checkpoint(folder)
                 (folder / HISTORY).write_text("".join(json.dumps(old, sort_keys=True) + "\n" for old in self.history))
+                write_sums(folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -55,6 +64,22 @@ class StoredRun:
     def finish(self) -> None:
         """Wait until the last checkpoint is complete. Raises its `StorageError`."""
         self._store.flush()
+
+
+def _set_damaged_aside(store: CheckpointStore) -> None:
+    """Leave the newest whole checkpoint as the latest; say what was wrong with those after it, and what is lost."""
+    while (latest := store.latest()) is not None and (wrong := damage(store.fetch(latest), latest)):
+        kept = store.set_aside(latest)
+        before = store.latest()
+        lost = "no other is there: training begins anew" if before is None else f"going back to epoch {before}"
+        _log.warning(
+            "the checkpoint of epoch %d in %s is damaged (%s), and kept as %s; %s",
+            latest,
+            shown_address(store.address),
+            wrong,
+            kept,
+            lost,
+        )
 
 
 class StoredSession(Session):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from crystalsweep.data.checks import MIN_VOLUME, Problem, RawStructure
+from crystalsweep.structures.neighbours import plane_spacings
 
 MAX_ATOMS_READ = 10_000
 """Atoms of one crystal."""
@@ -43,10 +44,10 @@ def size_problem(raw: RawStructure) -> Problem | None:
     if (density := atoms / volume) > max(MAX_DENSITY, 1 / volume):
         found = f"{density:.3g} atoms/Å³, at most {MAX_DENSITY:g} are read"
         return Problem("too many atoms for the cell", found, "check the cell: lattices are in Å")
-    spacings = volume / np.linalg.norm(np.cross(raw.lattice[[1, 2, 0]], raw.lattice[[2, 0, 1]]), axis=1)
+    spacings = plane_spacings(raw.lattice)
     radius = max(_SEARCH_RADIUS, _MINKOWSKI * volume ** (1 / 3))
-    images = atoms * float(np.prod(2 * np.ceil(radius / spacings) + 1))
+    images = atoms * float(np.prod(2 * np.ceil(radius / np.array(spacings)) + 1))
     if images > MAX_IMAGES:
-        found = f"lattice planes only {spacings.min():.2g} Å apart"
+        found = f"lattice planes only {min(spacings):.2g} Å apart"
         return Problem("cell too skewed", found, "give a reduced cell, such as Niggli's")
     return None

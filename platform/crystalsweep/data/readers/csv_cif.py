@@ -30,8 +30,9 @@ from crystalsweep.structures.crystal import Crystal
 MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>"}
 """Cells (lower case) that mean: no value."""
 
-MAX_CELL = 1 << 30
-"""Characters; the csv module's own limit of 131,072 is less than the CIF of a large cell."""
+MAX_CELL = 64 << 20
+"""Characters; the csv module's own limit of 131,072 is less than the CIF of a large cell, and a CIF of 4 million is
+rejected alone. A quote that is never closed makes one cell of all that follows."""
 
 _BROKEN = "\0broken"
 """Key of a record whose quoting is broken."""

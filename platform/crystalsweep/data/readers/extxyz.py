@@ -38,8 +38,12 @@ DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
 NINE_NUMBERS = 'Lattice="ax ay az bx by bz cx cy cz"'
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_PAIR = re.compile(rf"({_QUOTED}|[^\s=\"]+)\s*=\s*({_QUOTED}|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{{[^}}]*\}}|\S+)", re.ASCII)
+_NAME = r'(?:"(?:[^"\\]|\\.){0,200}+"|(?<![^\s="])[^\s="]++)'
+_PAIR = re.compile(rf"({_NAME})\s*+=\s*+({_QUOTED}|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{{[^{{}}]*\}}|\S+)", re.ASCII)
+"""Read in one pass: from no character on is the rest looked through twice, whatever is in the line."""
+
 _WORD = re.compile(rf"{_QUOTED}|[^\s=\"]+(?=\s|$)", re.ASCII)
+_BLANKS = re.compile(r"\s*")
 _ROW = r"\[([^\[\]]*)\]"
 _NESTED = re.compile(rf"\[\s*{_ROW}\s*,\s*{_ROW}\s*,\s*{_ROW}\s*\]")
 _LIST = re.compile(r"\[([^\[\]]*)\]|\{([^{}]*)\}")
@@ -137,23 +141,23 @@ def _info(comment: str) -> dict[str, str] | Problem:
     `pbc=T F F` without quotes. Other words between the pairs mean nothing here.
     """
     info: dict[str, str] = {}
-    rest, key = comment.strip(), ""
-    while rest:
-        if pair := _PAIR.match(rest):
+    line, key, at = comment.strip(), "", 0
+    while at < len(line):
+        if pair := _PAIR.match(line, at):
             key, value = _plain(pair[1]), pair[2]
             unclosed = value.startswith('"') and not re.fullmatch(_QUOTED, value)
-            if unclosed or ("=" in value and rest[: pair.start(2)][-1].isspace()):
+            if unclosed or ("=" in value and line[pair.start(2) - 1].isspace()):
                 return Problem(
-                    BROKEN, f"{key} has the value {value[:40]!r}", "give every key a value, in closed quotes"
+                    BROKEN, f"{key[:40]} has the value {value[:40]!r}", "give each key a value, in closed quotes"
                 )
             if key.lower() in NO_LABELS and key.lower() in map(str.lower, info):
                 return Problem(BROKEN, f"{key} is given twice", "give each key once")
             info[key] = "" if key in info else _plain(value)  # of two labels of one name none is known
-        elif not (pair := _WORD.match(rest)):
-            return Problem(BROKEN, f"the comment line goes on as {rest[:40]!r}", "close its quotes")
+        elif not (pair := _WORD.match(line, at)):
+            return Problem(BROKEN, f"the comment line goes on as {line[at : at + 40]!r}", "close its quotes")
         elif key.lower() == "pbc" and pair[0].lower() in _PERIODIC:
-            return Problem("not periodic", f"{comment[comment.find(key) :][:20]!r}", 'write pbc="T T T", in quotes')
-        rest = rest[pair.end() :].strip()
+            return Problem("not periodic", f"pbc={info[key]} {pair[0]}", 'write pbc="T T T", in quotes')
+        at = _BLANKS.match(line, pair.end()).end()  # type: ignore[union-attr]
     return info
 
 
@@ -180,7 +184,9 @@ def _outcome(row_id: str, info: dict[str, str], lines: list[str], labels: dict[s
         columns = _columns(named.get("properties", DEFAULT_PROPERTIES))
         symbols, cart = _atoms(lines, columns)
     except (ValueError, KeyError, IndexError) as error:
-        return Problem(BROKEN, f"{type(error).__name__}: {error}", "check Lattice, Properties and the lines of atoms")
+        return Problem(
+            BROKEN, f"{type(error).__name__}: {str(error)[:200]}", "check Lattice, Properties and the lines of atoms"
+        )
     if problem := unknown_symbols(symbols):
         return problem
     return admit(row_id, [atomic_number(s) for s in symbols], lattice, _fractional(cart, lattice), labels)

@@ -3,6 +3,9 @@
 Columns `atomic_numbers` (N integers), `lattice` (9 numbers, row-major, Å) and `frac_coords` (3N numbers) are needed,
 `material_id` is used where there is one, and every other column of numbers becomes a label; NaN and null are missing.
 A pandas index is no label; one of texts names the rows where nothing else does.
+
+What a file would take is known before it is decoded, from its footer (`_parquet_limits`); lists that are too long for a
+crystal are not made into arrays, and long texts that stand for many rows are kept once.
 """
 
 from __future__ import annotations
@@ -10,9 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crystalsweep.data.checks import Problem
@@ -28,6 +33,8 @@ from crystalsweep.data.readers._base import (
     no_label_note,
     require_distinct,
 )
+from crystalsweep.data.readers._limits import MAX_ATOMS_READ, TOO_LARGE
+from crystalsweep.data.readers._parquet_limits import require_columns_few, require_sizes
 from crystalsweep.structures.crystal import Crystal
 
 STRUCTURE_COLUMNS = ("atomic_numbers", "lattice", "frac_coords")
@@ -36,6 +43,17 @@ _ANY_NUMBER = 1e6
 
 BATCH = 4096
 """Rows in memory at once beside the crystals."""
+
+MAX_ID = 500
+"""Characters of an id."""
+
+MAX_LIST = 3 * MAX_ATOMS_READ
+"""Numbers in one cell, or lists in one."""
+
+_MAX_INNER = 9
+"""Numbers in a list within a list, which are a position or a lattice vector."""
+
+_Record = dict[str, object]
 
 
 class ParquetReader(Reader):
@@ -64,34 +82,45 @@ class ParquetReader(Reader):
             other = [name for name in schema.names if name not in (*labels, *index) and name.lower() not in NO_LABELS]
             no_labels = no_label_note(other)
             wanted = [*STRUCTURE_COLUMNS, *labels, *([id_column] if id_column else [])]
+            require_sizes(path, file.metadata, wanted)
             number, numbered = 0, Numbered(path)
-            for batch in _batches(path, file, wanted):
+            for batch in _batches(path, wanted, id_column):
                 for record in _records(batch, id_column):
                     number += 1
                     row_id = _row_id(record[id_column]) if id_column else numbered[number]
                     notes = no_labels if id_column else (*no_labels, Numbered.NOTE)
-                    yield SourceRow(f"{path.name} row {number}", row_id, _outcome(record, row_id, labels), notes)
+                    outcome = _outcome(record, row_id, labels)
+                    yield SourceRow(f"{path.name} row {number}", row_id[:MAX_ID], outcome, notes)
 
 
-def _batches(path: Path, file: pq.ParquetFile, wanted: list[str]) -> Iterator[pa.RecordBatch]:
-    """Yield batches of rows; raises `DataError` where a page is damaged."""
+def _batches(path: Path, wanted: list[str], id_column: str | None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of some columns; ids as indices of a list of their texts, which no repetition makes longer."""
+    repeated = [id_column] if id_column else []
     try:
-        yield from file.iter_batches(BATCH, columns=wanted)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: damaged ({error}); copy or export it again") from error
+        with pq.ParquetFile(path, read_dictionary=repeated) as file:
+            yield from file.iter_batches(BATCH, columns=wanted)
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _opened(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not readable as Parquet ({error}); copy or export it again") from error
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    require_columns_few(path, file.metadata)
+    return file
+
+
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    reason = " ".join(str(error)[:300].split())[:200]
+    return DataError(f"{path}: not readable as Parquet ({reason}); copy or export it again")
 
 
 def _require_columns(path: Path, schema: pa.Schema) -> None:
     missing = [name for name in STRUCTURE_COLUMNS if name not in schema.names]
     if missing:
-        found = ", ".join(schema.names)
+        found = " ".join(", ".join(schema.names).split())[:500]
         raise DataError(f"{path}: no column {', '.join(missing)}; found {found}; rename or add the missing columns")
 
 
@@ -121,19 +150,68 @@ def _row_id(value: object) -> str:
     return "" if value is None or value != value else str(value)
 
 
-def _records(batch: pa.RecordBatch, id_column: str | None) -> Iterator[dict[str, object]]:
+def _records(batch: pa.RecordBatch, id_column: str | None) -> Iterator[_Record]:
     """Yield rows; ids as they are, for NumPy makes numbers with a decimal point of whole ones beside a null."""
-    columns: dict[str, Iterable[object]] = {
-        name: batch.column(name).to_pylist() if name == id_column else batch.column(name).to_numpy(zero_copy_only=False)
-        for name in batch.schema.names
-    }
+    columns = {name: _cells(batch.column(name), whole=name == id_column) for name in batch.schema.names}
     for values in zip(*columns.values(), strict=True):
         yield dict(zip(columns, values, strict=True))
 
 
-def _outcome(record: dict[str, object], row_id: str, labels: list[str]) -> Crystal | Problem:
+def _cells(column: pa.Array, *, whole: bool) -> Iterable[object]:
+    """Return the cells of a column, as they are if `whole`; `Problem`s where a list is too long to be made an array."""
+    if pa.types.is_dictionary(column.type):
+        return _repeated(column)
+    if whole:
+        return cast("Iterable[object]", column.to_pylist())
+    if not _is_list(column.type):
+        return cast("Iterable[object]", column.to_numpy(zero_copy_only=False))
+    problems = _too_long(column)
+    if not problems:
+        return cast("Iterable[object]", column.to_numpy(zero_copy_only=False))
+    return [problems.get(i) or column.slice(i, 1).to_numpy(zero_copy_only=False)[0] for i in range(len(column))]
+
+
+def _repeated(column: pa.DictionaryArray) -> list[object]:
+    """Return ids, each text made once, and not longer than tells that it is too long."""
+    texts, kind = column.dictionary, column.dictionary.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        first = pc.binary_slice(texts.cast(pa.large_binary()), 0, 4 * MAX_ID + 4).to_pylist()
+        short: list[object] = [each if each is None else each.decode(errors="replace") for each in first]
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        short = pc.binary_slice(texts, 0, MAX_ID + 1).to_pylist()
+    else:
+        short = texts.to_pylist()
+    return [None if index is None else short[index] for index in column.indices.to_pylist()]
+
+
+def _too_long(column: pa.Array) -> dict[int, Problem]:
+    """Return rows with more numbers than any crystal that is read has, told by the lists' lengths alone."""
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    found = {int(row): _long(int(lengths[row])) for row in np.flatnonzero(lengths > MAX_LIST)}
+    if _is_list(column.type.value_type):
+        inner = pc.fill_null(pc.list_value_length(pc.list_flatten(column)), 0).to_numpy(zero_copy_only=False)
+        long = np.flatnonzero(inner > _MAX_INNER)
+        if len(long):
+            parents = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
+            found |= {int(parents[each]): _long(int(inner[each])) for each in long}
+    return found
+
+
+def _long(numbers: int) -> Problem:
+    return Problem(TOO_LARGE, f"a list of {numbers:,}, at most {MAX_LIST:,} are read", "give a smaller cell")
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _outcome(record: _Record, row_id: str, labels: list[str]) -> Crystal | Problem:
     if not row_id:
         return MISSING_ID
+    if len(row_id) > MAX_ID:
+        return Problem("id too long", f"more than {MAX_ID} characters", "give a shorter one")
+    if long := next((record[name] for name in STRUCTURE_COLUMNS if isinstance(record[name], Problem)), None):
+        return cast("Problem", long)
     if empty := [name for name in STRUCTURE_COLUMNS if record[name] is None]:
         return Problem("empty cell", ", ".join(empty), "fill it, or drop the row")
     given = {name: float(record[name]) for name in labels if record[name] is not None}  # type: ignore[arg-type]

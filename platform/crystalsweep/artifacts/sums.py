@@ -1,0 +1,47 @@
+"""Size and sha256 of the files of a checkpoint, beside them, by which a damaged one is told from a whole one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from crystalsweep.artifacts.archive import check, manifest
+from crystalsweep.artifacts.atomic import file_sha256
+from crystalsweep.artifacts.safe_load import read_json
+
+SUMS = "sums.json"
+"""Holds them, of every other file."""
+
+
+def write_sums(folder: Path) -> None:
+    """Write the sums of a local folder's files, which are then final."""
+    (folder / SUMS).unlink(missing_ok=True)
+    _write(folder, manifest(folder))
+
+
+def renew_sum(folder: Path, name: str) -> None:
+    """Write the sum of one file anew, which was changed on purpose; those of the others stay, be they right or not."""
+    if (folder / SUMS).exists():
+        _write(folder, {**read_json(folder / SUMS), name: _sum(folder / name)})
+
+
+def require_sums(folder: Path) -> bool:
+    """Return whether a folder has sums at all; older checkpoints have none.
+
+    Raises `ValueError` where its files are not those that were summed, naming the first that differ.
+    """
+    if not (folder / SUMS).exists():
+        return False
+    expected = read_json(folder / SUMS)
+    if not isinstance(expected, dict):
+        raise ValueError(f"{folder / SUMS} is no JSON object")
+    check(folder, {**expected, SUMS: _sum(folder / SUMS)})
+    return True
+
+
+def _sum(path: Path) -> dict[str, int | str]:
+    return {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+
+
+def _write(folder: Path, sums: object) -> None:
+    (folder / SUMS).write_text(json.dumps(sums, indent=2, sort_keys=True) + "\n", encoding="utf-8")
