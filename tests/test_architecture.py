@@ -79,6 +79,7 @@ ON_CALL = {
 DECIDES_NO_TRAINING = {
     "artifacts",
     "cli",
+    "cluster",
     "energies",
     "evaluation",
     "gallery",

@@ -13,6 +13,7 @@ import pytest
 from ray.tune.schedulers import ASHAScheduler
 
 from crystalsweep.artifacts.private import index_bytes
+from crystalsweep.cluster.private import kept_on_loopback
 from crystalsweep.sweeping import private
 from crystalsweep.tracking.private import get, is_serving
 
@@ -92,3 +93,13 @@ def test_mlflow_says_whether_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_serving()
     monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
     assert is_serving()
+
+
+def test_ray_resolve_ip_for_localhost_leaves_the_loopback_address_only_meanwhile() -> None:
+    from ray._private import services
+
+    before = services.resolve_ip_for_localhost
+    with kept_on_loopback():
+        assert services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"
+    assert services.resolve_ip_for_localhost is before
+    assert services.is_localhost("127.0.0.1")

@@ -120,3 +120,14 @@ def unbroken(folder: Path, key: str, scratch: Path) -> list[dict[str, float]]:
 def timeless(row: dict[str, float]) -> dict[str, float]:
     """Without wall-clock."""
     return {name: value for name, value in row.items() if not name.startswith("time/")}
+
+
+def query_runs(folder: Path, *, parent: bool = False) -> dict[str, tuple[Any, ...]]:
+    """Of MLflow's run of each training what a rewriting would change; with `parent` also of the sweep's."""
+    found = {key: each for key, (each,) in runs(folder).items()}
+    if parent:
+        found[folder.name] = tracking(folder).get_run(record(folder)["parent"])
+    return {
+        key: (run.info.run_id, run.info.status, run.info.end_time, steps(folder, run, "val/score"))
+        for key, run in found.items()
+    }

@@ -236,6 +236,7 @@ def _on_ray(
     import ray
     import torch
 
+    from crystalsweep.cluster.joining import join_cluster
     from crystalsweep.data import absolute_source
     from crystalsweep.training.cluster import EpochRecorder, explaining, trainer
     from crystalsweep.training.job import Resources, job_for
@@ -251,7 +252,7 @@ def _on_ray(
         raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     mend(folder, store.history())
-    ray.init(ray_address(), log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    join_cluster()
     try:
         refusal.unlink(missing_ok=True)
         resources = Resources(workers=workers, gpus_per_worker=gpus)

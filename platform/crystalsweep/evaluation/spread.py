@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import pandas as pd
 
 from crystalsweep.artifacts.addresses import ray_address
+from crystalsweep.cluster.joining import join_cluster
 from crystalsweep.provenance import code_sha256
 
 P = TypeVar("P")
@@ -85,9 +86,7 @@ def on_ray(task: Task[P], parts: Mapping[int, P], workers: int, *, gpu: bool) ->
     """
     import ray
 
-    address = ray_address()
-    cpus = workers if address == "local" else None  # as many as asked for, or the rest would wait for ever
-    ray.init(address, num_cpus=cpus, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    join_cluster(cpus=workers)  # as many as asked for, or the rest would wait for ever
     try:
         n = min(workers, len(parts))
         share = _share(ray.cluster_resources().get("GPU", 0), n) if gpu else 0
@@ -141,11 +140,11 @@ def _get(reference: Any) -> Any:
 
 def available_workers() -> int:
     """Return CPUs of the cluster that RAY_ADDRESS names, else of this machine."""
-    if (address := ray_address()) == "local":
+    if ray_address() == "local":
         return os.cpu_count() or 1
     import ray
 
-    ray.init(address, log_to_driver=False, logging_level="ERROR")
+    join_cluster()
     try:
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:

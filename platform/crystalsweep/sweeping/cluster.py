@@ -5,22 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import TypeVar
 
 import ray
 
-from crystalsweep.artifacts.addresses import ray_address
+from crystalsweep.cluster.joining import join_cluster
 from crystalsweep.provenance import ROOT
 from crystalsweep.sweeping.plan.room import Node
 from crystalsweep.sweeping.private import silence_raylet
 from crystalsweep.training.job import Resources
 
 T = TypeVar("T")
-
-TOKEN = Path.home() / ".ray" / "auth_token"
-"""Of this user's clusters; Ray makes it with the first."""
 
 WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 """Ray Train hands a report on at each poll of its workers, by default every 2 s; short epochs need it sooner."""
@@ -42,20 +37,13 @@ def connect_cluster() -> None:
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a refusal is a result without metrics
     in_checkout = (ROOT / "trainables").is_dir()
     in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    address = ray_address()
-    own = {"dashboard_host": "127.0.0.1", "include_dashboard": True} if address == "local" else {}
-    ray.init(
-        address,  # never a cluster that Ray remembers and that may be long gone
-        log_to_driver=False,
-        logging_level="ERROR",
+    join_cluster(
+        dashboard=True,
         runtime_env={
             "env_vars": WORKER_ENVIRONMENT | (_SOURCE_ROOT if in_checkout else {}),
             **({"working_dir": str(ROOT)} if in_checkout and not in_job else {}),
         },
-        **own,
     )
-    with suppress(OSError):
-        TOKEN.chmod(0o600)  # Ray makes it readable for everybody
 
 
 def on_a_worker(resources: Resources, function: Callable[..., T], *arguments: object) -> T:

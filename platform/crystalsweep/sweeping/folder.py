@@ -90,7 +90,7 @@ def write_history(folder: Path, key: str, rows: Sequence[Mapping[str, float]]) -
     """Keep the epochs of a training that is over, whose checkpoints may be freed."""
     (folder / HISTORIES).mkdir(parents=True, exist_ok=True)
     lines = "".join(f"{json.dumps(dict(row), sort_keys=True)}\n" for row in rows)
-    (folder / HISTORIES / f"{key}.jsonl").write_text(lines)
+    write_whole(folder / HISTORIES / f"{key}.jsonl", lines)
 
 
 def read_history(folder: Path, key: str) -> list[dict[str, float]]:

@@ -15,7 +15,6 @@ from typing import Any
 import click
 import ray
 from mlflow.exceptions import MlflowException
-from optuna.exceptions import StorageInternalError
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
@@ -39,6 +38,7 @@ from crystalsweep.sweeping.folder import (
     read_sweep,
     write_sweep,
 )
+from crystalsweep.sweeping.notes import begun_trainings
 from crystalsweep.sweeping.plan.plan import Plan
 from crystalsweep.sweeping.plan.refusals import require_caps, require_sound
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
@@ -49,6 +49,7 @@ from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.spec import SweepSpec
 from crystalsweep.sweeping.stages import PATIENCE, CapReachedError, left_by, run_stages
 from crystalsweep.sweeping.start import STARTED_FROM, adopt, look_up
+from crystalsweep.sweeping.study_file import mend_study
 from crystalsweep.tracking.opening import checked_tracker
 from crystalsweep.tracking.outbox import Outbox
 from crystalsweep.tracking.tags import NOTE, PROCESS, STATE, is_orphan, this_process
@@ -97,6 +98,8 @@ def run_sweep(
                 if {"num_samples", "max_concurrent"} & given.keys():
                     record.forecast = {}
                 require_sound(record.request, record.request.search_space(spec))
+                if not dry_run and (mended := mend_study(folder, begun=bool(begun_trainings(folder)))):
+                    screen.say(mended, error=True)
                 _prepare_and_go(spec, record, folder, screen, dry_run=dry_run, resumed=True)
             return
         request = replace(request, data=absolute_source(request.data))
@@ -110,7 +113,7 @@ def run_sweep(
             return
         with locked(folder):
             _prepare_and_go(spec, record, folder, screen, dry_run=False, resumed=False)
-    except (ValueError, RuntimeError, OSError, MlflowException, RayError, TuneError, StorageInternalError) as error:
+    except (ValueError, RuntimeError, OSError, MlflowException, RayError, TuneError) as error:
         raise click.ClickException(without_password(_last_line(error))) from error
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left takes seconds
@@ -275,7 +278,7 @@ def _try_to_write(session: SweepSession) -> None:
 
 def _last_line(error: Exception) -> str:
     """Return what an error says; of a traceback that Ray or Tune wraps, its end."""
-    if isinstance(error, RayError | TuneError | StorageInternalError):
+    if isinstance(error, RayError | TuneError):
         lines = [line.strip() for line in f"{error.__cause__ or error}".splitlines() if line.strip()]
         return lines[-1] if lines else type(error).__name__
     return str(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from crystalsweep.config import as_parameters
 from crystalsweep.pages.text import with_interval
@@ -48,14 +48,21 @@ class TrainingRuns:
         self._outbox, self._assignment, self._objective = outbox, assignment, objective
         self._experiment, self._kind, self._parent = experiment, kind, parent
         self._tags, self._prefix = dict(tags or {}), prefix
+        self._spared: Set[str] = frozenset()
 
     @property
     def waiting(self) -> int:
         """Writes that MLflow has not taken yet."""
         return self._outbox.waiting
 
+    def spare(self, keys: Set[str]) -> None:
+        """Leave the runs of these trainings as they are: what is finished is never written anew."""
+        self._spared = keys
+
     def open(self, live: Live) -> None:
         """Open a training's run, new or that of an earlier session."""
+        if live.training.key in self._spared:
+            return
         training = live.training
         job = job_of(self._assignment, training.key, training.settings, "")
         config = config_from(job.stage, job.config)
@@ -79,11 +86,13 @@ class TrainingRuns:
 
     def log(self, live: Live, epoch: int) -> None:
         """Send what a training reported at an epoch."""
-        self._outbox.log(self._key(live), live.history[epoch], epoch)
+        if live.training.key not in self._spared:
+            self._outbox.log(self._key(live), live.history[epoch], epoch)
 
     def mutated(self, live: Live, epoch: int) -> None:
         """Note that the scheduler changed a training's settings before an epoch."""
-        self._outbox.tag(self._key(live), {"crystalsweep.mutated": f"before epoch {epoch}"})
+        if live.training.key not in self._spared:
+            self._outbox.tag(self._key(live), {"crystalsweep.mutated": f"before epoch {epoch}"})
 
     def resend(self, live: Live) -> None:
         """Send all of a training that ended in an earlier session, which could not send it."""
@@ -94,6 +103,8 @@ class TrainingRuns:
 
     def close(self, live: Live) -> None:
         """Close a training's run with its state and conclusion, and its checkpoint where it is complete."""
+        if live.training.key in self._spared:
+            return
         key = self._key(live)
         if live.state == "complete" and (latest := live.store.latest()) is not None:
             self._outbox.upload(key, live.store.fetch(latest), "checkpoint")

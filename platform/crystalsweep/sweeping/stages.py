@@ -7,11 +7,15 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from crystalsweep.artifacts.checkpoint_store import INFO, CheckpointStore, child
 from crystalsweep.artifacts.places import state_folder
+from crystalsweep.config import value_at
+from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.sweeping.cluster import on_a_worker
 from crystalsweep.sweeping.finish import finish_sweep, runs_of
-from crystalsweep.sweeping.folder import locked, write_sweep
+from crystalsweep.sweeping.folder import locked, read_history, write_sweep
 from crystalsweep.sweeping.meter import Meter
+from crystalsweep.sweeping.notes import TrainingNote, begun_trainings, noted_trainings
 from crystalsweep.sweeping.plan.budget import Usage
 from crystalsweep.sweeping.plan.forecast import Forecast
 from crystalsweep.sweeping.plan.refusals import require_patience
@@ -29,7 +33,7 @@ from crystalsweep.sweeping.runs import STATUS, TrainingRuns
 from crystalsweep.sweeping.screen import Screen
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.objectives import OBJECTIVES
-from crystalsweep.sweeping.space.training import Training
+from crystalsweep.sweeping.space.training import Training, parse_training_key
 from crystalsweep.sweeping.study import Ledger
 from crystalsweep.sweeping.trainings import Schedule, run_trainings
 from crystalsweep.sweeping.trial import Assignment
@@ -92,6 +96,8 @@ def _sweep(session: SweepSession) -> None:
         config=plan.swept,
     )
     ledger.enqueue(plan.points, len(plan.space.controls))
+    if learnt := str(ledger.recall(_noted(session, ledger), partial(_history, session))):
+        session.display.say(f"from the sweep's folder, which the ledger did not know: {learnt}", error=True)
     inputs = {name: found["checkpoint"] for name, found in record.prerequisites.items()}
     job = replace(
         job_for(plan.stage, plan.swept, request.data, inputs),
@@ -130,9 +136,43 @@ def _sweep(session: SweepSession) -> None:
         raise CapReachedError(watch.halted)
 
 
+def _noted(session: SweepSession, ledger: Ledger) -> dict[str, TrainingNote | None]:
+    """Return what the sweep's folder tells of its trainings, and of those without a note what their checkpoint does."""
+    noted = noted_trainings(session.folder)
+    without = begun_trainings(session.folder) - noted.keys()
+    return {**noted, **{key: _from_checkpoint(session, ledger, key) for key in without}}
+
+
+def _from_checkpoint(session: SweepSession, ledger: Ledger, key: str) -> TrainingNote | None:
+    """Return what the last checkpoint of a training tells, where its config names all that trials differ in."""
+    store = CheckpointStore(child(session.checkpoints, key))
+    number, latest = parse_training_key(key)[0], store.latest()
+    if latest is None:
+        return None
+    config = read_info(store.fetch(latest, only=(INFO,))).config
+    points = session.plan.points
+    settings = points[number] if number < len(points) else {p.key: value_at(config, p.key) for p in ledger.parameters}
+    if any(value is None for value in settings.values()):
+        return None
+    return TrainingNote(
+        settings=settings,
+        control=number < len(session.plan.space.controls),
+        state="complete" if latest >= session.plan.swept.epochs else "stopped",
+    )
+
+
+def _history(session: SweepSession, key: str) -> list[dict[str, float]]:
+    """Return the epochs of a training: as noted when it ended, else as its checkpoint has them."""
+    with suppress(ValueError):  # damaged too
+        if rows := read_history(session.folder, key):
+            return rows
+    return CheckpointStore(child(session.checkpoints, key)).history()
+
+
 def _remember(session: SweepSession, ledger: Ledger, watch: Watch) -> None:
     """Take in what earlier sessions trained; MLflow is sent what it lacks of that."""
     runs = runs_of(session)
+    watch.spare({key for key, run in runs.items() if run.info.status == STATUS["complete"]})
     for known in ledger.ended():
         key = known.training.key
         if known.state == "stopped":

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
@@ -21,16 +22,20 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from crystalsweep.artifacts.addresses import sqlite_address
 from crystalsweep.config import value_at
+from crystalsweep.sweeping.notes import TrainingNote
 from crystalsweep.sweeping.plan.request import Search
 from crystalsweep.sweeping.private import live_trial
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingState
 from crystalsweep.sweeping.space.parameters import Parameter, always_named, run_name
 from crystalsweep.sweeping.space.training import Training, parse_training_key, training_key
+from crystalsweep.sweeping.study_file import STUDY_FILE, keep_copy, telling
 from crystalsweep.training.config import StageConfig
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 SETTINGS_ATTRIBUTE, CONTROL_ATTRIBUTE = "settings", "control"
-STUDY_FILE = "study.db"
 
 _PATIENCE = 60
 """Seconds that a write waits for whoever holds the database, as optuna-dashboard may."""
@@ -47,6 +52,36 @@ class TrainingEnd:
     number: int
     state: TrainingState
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recalled:
+    """What a ledger has learnt from the sweep's folder."""
+
+    ended: int
+    """Trainings that are over."""
+    resumed: int
+    """Trainings that are begun and go on from their checkpoints."""
+    lost: tuple[int, ...]
+    """Numbers of trials whose settings are known nowhere."""
+
+    def __str__(self) -> str:
+        """Return it in words; empty where there was nothing to learn."""
+        parts = [f"{self.ended} trainings had ended" * bool(self.ended), f"{self.resumed} go on" * bool(self.resumed)]
+        lost = ", ".join(map(str, self.lost))
+        parts += [f"trials {lost} count as failed, for their settings are known nowhere" * bool(lost)]
+        return "; ".join(filter(None, parts))
+
+
+def _told(method: Callable[Concatenate[Ledger, P], T]) -> Callable[Concatenate[Ledger, P], T]:
+    """Have a method of the ledger raise `LedgerError`, with what is wrong and what to do."""
+
+    @wraps(method)
+    def telling_method(self: Ledger, *args: P.args, **named: P.kwargs) -> T:
+        with telling(self.file):
+            return method(self, *args, **named)
+
+    return telling_method
 
 
 class Ledger:
@@ -68,23 +103,25 @@ class Ledger:
         config: StageConfig | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.address = sqlite_address(folder / STUDY_FILE)
-        storage = RDBStorage(self.address, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
+        self._folder, self.file = folder, folder / STUDY_FILE
+        self.address = sqlite_address(self.file)
         self.parameters, self.objectives = parameters, objectives
         self._named = always_named(named or {})
         self._shared = {key: value_at(config.model_dump(mode="json"), key) for key in named} if config and named else {}
         self._num_samples, self._seeds, self._stage, self._search = num_samples, seeds, stage, search
-        self.study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            directions=[objective.direction for objective in objectives],
-            load_if_exists=True,
-        )
-        self.study.sampler = _sampler(search, seed + len(self.study.get_trials(deepcopy=False)), num_samples)
         self._issued: set[str] = set()
-        for trial in self._trials(TrialState.RUNNING):  # an earlier process was killed before it could say so
-            self._tell_if_over(trial)
+        with telling(self.file):
+            self.study = optuna.create_study(
+                storage=RDBStorage(self.address, engine_kwargs={"connect_args": {"timeout": _PATIENCE}}),
+                study_name=name,
+                directions=[objective.direction for objective in objectives],
+                load_if_exists=True,
+            )
+            self.study.sampler = _sampler(search, seed + len(self.study.get_trials(deepcopy=False)), num_samples)
+            for trial in self._trials(TrialState.RUNNING):  # an earlier process was killed before it could say so
+                self._tell_if_over(trial)
 
+    @_told
     def enqueue(self, points: Sequence[Mapping[str, Any]], controls: int) -> None:
         """Put these settings first, the first `controls` of them as control arms; those that are there stay."""
         begun = len(self.study.get_trials(deepcopy=False))
@@ -93,6 +130,63 @@ class Ledger:
             attributes = {SETTINGS_ATTRIBUTE: dict(point), CONTROL_ATTRIBUTE: i < controls}
             self.study.enqueue_trial(known, user_attrs=attributes)
 
+    @_told
+    def recall(
+        self, noted: Mapping[str, TrainingNote | None], history: Callable[[str], Sequence[Mapping[str, float]]]
+    ) -> Recalled:
+        """Take in what is known elsewhere of trainings, and not here: all of it where the ledger is made anew.
+
+        A trial whose settings nobody knows any more has failed, so that no other is trained under its name.
+
+        Args:
+            noted: By key, what the sweep's folder tells of its trainings; None of one of which it knows no settings.
+            history: Gives the epochs of a training.
+        """
+        before = {trial.number for trial in self._trials() if trial.state != TrialState.WAITING}
+        numbers = range(1 + max((parse_training_key(key)[0] for key in noted), default=-1))
+        lost = [number for number in numbers if not self._have_asked(number, noted)]
+        ended, resumed = [], []
+        for key, note in sorted(noted.items()):
+            number, seed = parse_training_key(key)
+            known = self._trial(number).user_attrs.get(f"s{seed}", {})
+            if note is None or number in lost or seed >= self._seeds or known.get("state"):
+                continue
+            rows = history(key) if note.state != "stopped" else []
+            if rows or note.state == "failed":
+                self._recall_settings(key, note)
+                self.end(key, note.state, note.reason, rows, note.seconds)
+                ended.append(key)
+            elif number not in before:
+                self._recall_settings(key, note)
+                self.progress(key, note.seconds)
+                resumed.append(key)
+        return Recalled(ended=len(ended), resumed=len(resumed), lost=tuple(lost))
+
+    def _recall_settings(self, key: str, note: TrainingNote) -> None:
+        """Keep settings that a training was mutated to."""
+        if dict(note.settings) != self._trial(parse_training_key(key)[0]).user_attrs.get(SETTINGS_ATTRIBUTE):
+            self._update(key, {SETTINGS_ATTRIBUTE: dict(note.settings)})
+
+    def _have_asked(self, number: int, noted: Mapping[str, TrainingNote | None]) -> bool:
+        """See to it that a trial has begun, those before it have; returns whether its settings are known."""
+        trials = self._trials()
+        if number < len(trials) and trials[number].state != TrialState.WAITING:
+            return True
+        if number == len(trials):
+            of_it = (note for key, note in sorted(noted.items()) if note and parse_training_key(key)[0] == number)
+            note = next(of_it, None)
+            if note is None:
+                self.study.tell(self.study.ask(), state=TrialState.FAIL)
+                return False
+            settings = dict(note.settings)
+            known = [p for p in self.parameters if p.key in settings]
+            fixed = {p.key: settings[p.key] for p in known if p.contains(settings[p.key])}
+            attributes = {SETTINGS_ATTRIBUTE: settings, CONTROL_ATTRIBUTE: note.control}
+            self.study.enqueue_trial(fixed, user_attrs=attributes)
+        self._settings(self.study.ask())
+        return True
+
+    @_told
     def next(self, *, control: bool | None = None) -> Training | None:
         """Return a training that this process has not begun: one that an earlier process left unfinished, else a new
         one.
@@ -118,16 +212,19 @@ class Ledger:
         return self.next(control=control)
 
     @property
+    @_told
     def planned(self) -> int:
         """Trainings of the whole sweep."""
         known = len(self.study.get_trials(deepcopy=False))
         asked = min(self._num_samples, known) if self._search == "grid" else self._num_samples
         return self._seeds * max(asked, self._begun())
 
+    @_told
     def progress(self, key: str, seconds: float, settings: Mapping[str, Any] | None = None) -> None:
         """Keep for how long a training held its resources, and the settings that it was mutated to."""
         self._update(key, {"seconds": seconds} | ({SETTINGS_ATTRIBUTE: dict(settings)} if settings else {}))
 
+    @_told
     def end(
         self, key: str, state: TrainingState, reason: str, history: Sequence[Mapping[str, float]], seconds: float
     ) -> None:
@@ -139,7 +236,9 @@ class Ledger:
         curve = {str(int(row["epoch"])): self._values(row) for row in history}
         self._update(key, {"state": state, "reason": reason, "seconds": seconds, "curve": curve})
         self._tell_if_over(self._trial(parse_training_key(key)[0]))
+        keep_copy(self._folder)
 
+    @_told
     def ended(self) -> list[TrainingEnd]:
         """Return all trainings that are over, and as `stopped` those that are begun."""
         found = []
@@ -154,6 +253,7 @@ class Ledger:
                 found.append(TrainingEnd(training=training, number=trial.number, state=state, reason=reason))
         return found
 
+    @_told
     def importances(self) -> dict[str, float]:
         """Return importance of each parameter for the first objective (fANOVA); empty where too few trials tell."""
         complete = self._trials(TrialState.COMPLETE)
@@ -236,7 +336,7 @@ class Ledger:
         return len([t for t in self.study.get_trials(deepcopy=False) if t.state != TrialState.WAITING])
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states)
+        return self.study.get_trials(deepcopy=False, states=states or None)
 
     def _trial(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
-from optuna.exceptions import StorageInternalError
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
@@ -17,6 +16,7 @@ from crystalsweep.artifacts.checkpoint_store import CheckpointStore, child
 from crystalsweep.sweeping.folder import read_history, write_history
 from crystalsweep.sweeping.live import NOTED, Live
 from crystalsweep.sweeping.meter import Meter
+from crystalsweep.sweeping.notes import TrainingNote, note_training
 from crystalsweep.sweeping.runs import TrainingRuns
 from crystalsweep.sweeping.screen import Screen
 from crystalsweep.sweeping.space.outcome import TrainingState
@@ -135,9 +135,15 @@ class Watch(Callback):
         """Take in a training that will begin now: what earlier processes did of it comes from its checkpoints."""
         (self._refusals / training.key).unlink(missing_ok=True)  # of an earlier session, for what may be mended
         live = self._known(training)
+        with suppress(OSError):  # a full disk is told of what has no other place
+            self._note_down(live, "stopped")
         self._runs.open(live)
         live.size = live.store.size()
         self._catch_up(live)
+
+    def spare(self, keys: Set[str]) -> None:
+        """Leave the runs of these trainings in MLflow as they are, whatever is heard of them: they are finished."""
+        self._runs.spare(keys)
 
     def resend(self, key: str) -> None:
         """Send to MLflow what an earlier session could not send of a training that ended."""
@@ -289,8 +295,16 @@ class Watch(Callback):
         live.end(state, reason)
         self._runs.close(live)
         write_history(self.folder, live.training.key, live.rows)
+        self._note_down(live, state, reason)
         self._source.end(live.training.key, state, reason, live.rows, live.seconds)
         live.size = live.store.size()
+
+    def _note_down(self, live: Live, state: TrainingState, reason: str = "") -> None:
+        """Keep beside the ledger what this would need to be made anew."""
+        note = TrainingNote(
+            settings=live.settings, control=live.training.control, state=state, reason=reason, seconds=live.seconds
+        )
+        note_training(self.folder, live.training.key, note)
 
     def check_caps(self) -> None:
         """Halt where a cap is reached; Tune waits for the epochs under way, which may be long, so that is said."""
@@ -304,7 +318,7 @@ class Watch(Callback):
         """Halt the sweep, to be resumed, where its storage or its study cannot be used."""
         try:
             yield
-        except (OSError, StorageInternalError) as error:
+        except OSError as error:
             self.halted, self.broken = self.halted if self.broken else str(error), True
 
 

@@ -1,0 +1,1 @@
+"""Ray's cluster: joined, or started on this machine where nobody else reaches it."""
