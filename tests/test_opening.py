@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 from click.testing import CliRunner
 
@@ -132,6 +134,42 @@ def test_what_a_proxy_reaches_is_not_asked_past_it(nobody: str, monkeypatch: pyt
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(ValueError, match="no MLflow server answers"):
         require_reachable(nobody)
+
+
+UNREADABLE = [
+    "http://alice:geheim7@[::1",
+    "http://alice:ge/heim7@127.0.0.1:1",
+    "http://alice:ge?heim7@127.0.0.1:1",
+    "http://alice:geheim7@127.0.0.1:port",
+    "http:alice:geheim7@127.0.0.1",
+    "alice:geheim7@127.0.0.1",
+    "foo://alice:geheim7@127.0.0.1/db",
+    "sqlite://alice:geheim7@host/x",
+    "postgresql:/alice:geheim7@127.0.0.1/db",
+    "postgresql://alice:geheim7@127.0.0.1:1:2/db",
+    "postgresql+nodriver://alice:geheim7@/db",
+    "postgresql:///db?user=alice&password=geheim7&host=127.0.0.1&port=1",
+    "databricks://geheim7:x@y",
+]
+
+
+@pytest.mark.parametrize("address", UNREADABLE)
+@pytest.mark.parametrize("given", ["option", "environment"])
+def test_an_address_that_does_not_parse_is_told_without_its_password(
+    address: str, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address if given == "environment" else "")
+    options = ["--tracking-uri", address] if given == "option" else []
+    try:
+        for command, arguments in ((main, ["history", *options]), (sweep, ["--storage", str(tmp_path), *options])):
+            ran = CliRunner().invoke(command, arguments, catch_exceptions=False)
+            assert ran.exit_code == 1, ran.output
+            told = ran.output + "".join(capfd.readouterr())
+            assert not re.search("heim7|ge/|ge[?]|'ge", told), told
+            assert "Traceback" not in told
+            assert told.splitlines()[-1].startswith("Error: ")
+    finally:
+        mlflow.set_tracking_uri(None)
 
 
 # Files

@@ -176,7 +176,6 @@ def history(model: str, as_json: bool, tracking_uri: str | None, storage: Path |
         import json
         from dataclasses import asdict
 
-        from crystalsweep.artifacts.addresses import without_password
         from crystalsweep.registry.attempts import attempts_of as entries
         from crystalsweep.registry.history import holders
 
@@ -188,7 +187,7 @@ def history(model: str, as_json: bool, tracking_uri: str | None, storage: Path |
         for alias, version in holders(tracker, model).items():
             click.echo(f"{model}@{alias}: version {version}")
         if not found:
-            click.echo(f"nothing was promoted to {model} in {without_password(tracker.uri)} yet")
+            click.echo(f"nothing was promoted to {model} in {tracker.uri} yet")
             return
         rows = [
             [f"{e.when:%Y-%m-%d %H:%M}", e.who, e.alias, e.verdict, e.version, e.candidate[-32:], e.reasons[:160]]
