@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from crystalsweep.artifacts.addresses import Address, keys_to_environment
 from crystalsweep.artifacts.places import default_storage
-from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.cli.errors import PlainCommand, told_in_a_line
 from crystalsweep.sweeping import options
 from crystalsweep.sweeping.folder import find_sweep
 from crystalsweep.sweeping.options import Option, flag
@@ -72,7 +72,9 @@ def sweep_command(
     for option in reversed(offered):
         command = option(command)
     shown: dict[str, Any] = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
-    return click.command(help=sweep.question.replace("\n\n    ", "\n\n\b\n    "), context_settings=shown)(command)
+    return click.command(
+        cls=PlainCommand, help=sweep.question.replace("\n\n    ", "\n\n\b\n    "), context_settings=shown
+    )(command)
 
 
 def _request(given: dict[str, Any], *, resumed: bool) -> SweepRequest:
