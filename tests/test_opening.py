@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 from click.testing import CliRunner
 
@@ -38,6 +40,17 @@ def silent() -> Iterator[str]:
 @pytest.fixture
 def broken() -> Iterator[str]:
     """A server that answers everything with 503."""
+    yield from answering(b"503 Away")
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """A server that lets nobody in."""
+    yield from answering(b'401 Unauthorized\r\nWWW-Authenticate: Basic realm="mlflow"')
+
+
+def answering(status: bytes) -> Iterator[str]:
+    """A server that answers everything with this status."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def answer() -> None:
@@ -48,7 +61,7 @@ def broken() -> Iterator[str]:
                 return
             with connection:
                 connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 503 Away\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
@@ -132,6 +145,82 @@ def test_what_a_proxy_reaches_is_not_asked_past_it(nobody: str, monkeypatch: pyt
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(ValueError, match="no MLflow server answers"):
         require_reachable(nobody)
+
+
+UNREADABLE = [
+    "http://alice:geheim7@[::1",
+    "http://alice:ge/heim7@127.0.0.1:1",
+    "http://alice:ge?heim7@127.0.0.1:1",
+    "http://alice:geheim7@127.0.0.1:port",
+    "http:alice:geheim7@127.0.0.1",
+    "alice:geheim7@127.0.0.1",
+    "foo://alice:geheim7@127.0.0.1/db",
+    "sqlite://alice:geheim7@host/x",
+    "postgresql:/alice:geheim7@127.0.0.1/db",
+    "postgresql://alice:geheim7@127.0.0.1:1:2/db",
+    "postgresql+nodriver://alice:geheim7@/db",
+    "postgresql:///db?user=alice&password=geheim7&host=127.0.0.1&port=1",
+    "databricks://geheim7:x@y",
+]
+
+
+@pytest.mark.parametrize("address", UNREADABLE)
+@pytest.mark.parametrize("given", ["option", "environment"])
+def test_an_address_that_does_not_parse_is_told_without_its_password(
+    address: str, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address if given == "environment" else "")
+    options = ["--tracking-uri", address] if given == "option" else []
+    try:
+        for command, arguments in ((main, ["history", *options]), (sweep, ["--storage", str(tmp_path), *options])):
+            ran = CliRunner().invoke(command, arguments, catch_exceptions=False)
+            assert ran.exit_code == 1, ran.output
+            told = ran.output + "".join(capfd.readouterr())
+            assert not re.search("heim7|ge/|ge[?]|'ge", told), told
+            assert "Traceback" not in told
+            assert told.splitlines()[-1].startswith("Error: ")
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
+@pytest.mark.parametrize("kind", ["refusing", "nobody", "broken"])
+@pytest.mark.parametrize("given", ["option", "environment"])
+def test_a_server_that_does_not_serve_is_told_without_the_password(
+    kind: str,
+    given: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    address = request.getfixturevalue(kind).replace("://", "://alice:gehe%2Fim9@")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address if given == "environment" else "")
+    options = ["--tracking-uri", address] if given == "option" else []
+    asked = [
+        ("history",),
+        ("leaderboard",),
+        ("demote", "champion", "--reason", "because"),
+        ("promote", str(CONTROL), "--dry-run"),
+        ("evaluate", "--checkpoint", "0" * 32),
+        ("compare", "0" * 32, "1" * 32),
+        ("registry", "export", "models:/crystal-generator@champion", "out.zip"),
+        ("train", "finetune", "--generator", "0" * 32),
+    ]
+    commands = [(main, [*each, *options]) for each in asked]
+    sweeps = [(sweep, ["--preset", "smoke", "--storage", str(tmp_path), *options])]
+    try:
+        for command, arguments in commands + sweeps:
+            ran = CliRunner().invoke(command, arguments, catch_exceptions=False)
+            told = ran.output + "".join(capfd.readouterr())
+            assert ran.exit_code == 1, told
+            assert "http://***@127.0.0.1" in told
+            assert not re.search("gehe|im9|YWxpY2U6", told), told
+    finally:
+        mlflow.set_tracking_uri(None)
+    for file in tmp_path.rglob("*.*"):
+        assert b"gehe" not in file.read_bytes()
 
 
 # Files

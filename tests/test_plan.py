@@ -16,6 +16,7 @@ import pytest
 import torch
 from ray.tune.schedulers import ASHAScheduler
 
+from crystalsweep.artifacts.addresses import Address
 from crystalsweep.config import override
 from crystalsweep.data import DataSet, load_data
 from crystalsweep.sweeping.plan.forecast import FIRST_SECONDS, NESTED_SECONDS, REUSED_SECONDS, Forecast, cost
@@ -50,7 +51,7 @@ REQUEST = SweepRequest(
     max_gpu_hours=None,
     max_bytes=None,
     timeout=60,
-    tracking_uri="sqlite:///mlflow.db",
+    tracking_uri=Address("sqlite:///mlflow.db"),
     storage="here",
     own={"backbone": "painn"},
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from crystalsweep.artifacts.addresses import Address
 from crystalsweep.artifacts.seal import seal
 from crystalsweep.data import DataSet, load_data
 from crystalsweep.networks.checkpoint import read_info
@@ -49,7 +50,7 @@ def plan(storage: Path, start_from: str, preset: str = "demo", backbone: str = "
         start_from=start_from,
         preset=preset,
         storage=str(storage),
-        tracking_uri=sqlite_uri(storage),
+        tracking_uri=Address(sqlite_uri(storage)),
         own={"backbone": backbone},
     )
     return Plan(spec=SWEEP, request=request, space=request.search_space(SWEEP))

@@ -17,6 +17,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from crystalsweep.artifacts.addresses import Address
 from crystalsweep.data import load_data
 from crystalsweep.losses.reconstruction import position_loss
 from crystalsweep.structures.batch import collate, is_stable
@@ -210,7 +211,7 @@ def test_what_is_given_is_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None
     given: SweepRequest = told["request"]
     assert (given.max_bytes, given.gpus_per_worker, given.settings) == (2 * 2**30, 0.25, ("epochs=3",))
     assert (given.objectives, given.search, given.scheduler) == (("novelty", "score"), "optuna", "asha")
-    assert (given.storage, given.tracking_uri, given.own) == ("s3://b/p", uri, {"backbone": "painn"})
+    assert (given.storage, given.tracking_uri, given.own) == ("s3://b/p", Address(uri), {"backbone": "painn"})
     assert SweepRequest.from_json(given.as_json()) == given
 
 

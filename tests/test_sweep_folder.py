@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from crystalsweep.artifacts.addresses import Address
 from crystalsweep.artifacts.places import state_folder
 from crystalsweep.sweeping.folder import (
     SweepRecord,
@@ -21,6 +22,7 @@ from crystalsweep.sweeping.folder import (
     write_sweep,
 )
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
+from crystalsweep.tracking.opening import checked_tracker
 
 REQUEST = SweepRequest(
     preset="smoke",
@@ -40,7 +42,7 @@ REQUEST = SweepRequest(
     max_gpu_hours=None,
     max_bytes=10**9,
     timeout=60.0,
-    tracking_uri="sqlite:////tmp/mlflow.db",
+    tracking_uri=Address("sqlite:////tmp/mlflow.db"),
     storage="/tmp/storage",
     own={"backbone": "painn"},
 )
@@ -113,3 +115,23 @@ def test_names_sort_by_time() -> None:
     name = new_name("w_pos")
     assert name.startswith("w_pos-20")
     assert len(name) == len("w_pos-20260101-000000")
+
+
+# Passwords
+
+
+def test_a_sweeps_file_is_nobody_elses_and_has_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = replace(REQUEST, tracking_uri=Address("http://me:geheim4@host:5000"))
+    for _ in range(2):
+        write_sweep(tmp_path, replace(record("w_pos-1"), request=secret))
+        assert (tmp_path / "sweep.json").stat().st_mode & 0o777 == 0o600
+    assert "geheim4" not in (tmp_path / "sweep.json").read_text()
+    again = read_sweep(tmp_path).request
+    assert str(again.tracking_uri) == "http://***@host:5000"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ValueError, match=r"http://\*\*\*@host:5000 lacks its password"):
+        checked_tracker(again.tracking_uri)
+    given = allowed(again, {"tracking_uri": "http://me:geheim5@host:5000"}).tracking_uri
+    assert given.with_password() == "http://me:geheim5@host:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:geheim6@host:5000")
+    assert again.tracking_uri.with_password() == "http://me:geheim6@host:5000"

@@ -50,9 +50,10 @@ def whole_file(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+def write_whole(path: Path, text: str, *, mode: int = 0o666) -> None:
+    """Write a text file whole or not at all, with `mode` less the umask."""
     with whole_file(path) as partial:
+        partial.touch(mode)
         partial.write_text(text, encoding="utf-8")
 
 

@@ -22,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
-from crystalsweep.artifacts.addresses import shown_address
+from crystalsweep.artifacts.addresses import Address
 from crystalsweep.artifacts.atomic import target_of
 from crystalsweep.artifacts.folder_store import FolderStore, StorageError, child, copy_folder, is_missing
 from crystalsweep.artifacts.sums import renew_sum
@@ -192,7 +192,7 @@ class CheckpointStore:
                 return [json.loads(line) for line in content.splitlines()]
             except ValueError as error:
                 raise ValueError(
-                    f"{HISTORY} of epoch {epoch} in {shown_address(self.address)} is damaged ({error}); resume the "
+                    f"{HISTORY} of epoch {epoch} in {Address(self.address)} is damaged ({error}); resume the "
                     "training, which goes on from the newest whole checkpoint"
                 ) from None
         raise StorageError(f"checkpoints in {self.address} come and go faster than they can be read")

@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import pyarrow
 import pyarrow.fs
 
-from crystalsweep.artifacts.addresses import shown_address
+from crystalsweep.artifacts.addresses import Address
 from crystalsweep.artifacts.atomic import PARTIAL, is_abandoned, partial_name, target_of
 
 _REMEDIES = (
@@ -77,7 +77,7 @@ class FolderStore:
         self.address = text if "://" in text else str(Path(text).absolute())
         self._mark = mark
         with self._explained():
-            given, shown = self.address, shown_address(self.address)
+            given, shown = self.address, str(Address(self.address))
             try:
                 given = _in_one_request(self.address)
                 self._filesystem, self._root = pyarrow.fs.FileSystem.from_uri(given)
@@ -210,7 +210,7 @@ class FolderStore:
                     _free(partial)  # a full disk needs the space
                 if is_missing(error) and source.is_dir():
                     raise StorageError(
-                        f"cannot use the storage {shown_address(self.address)}: another process freed {target.name} "
+                        f"cannot use the storage {Address(self.address)}: another process freed {target.name} "
                         "while it was written; see that only one writes there, then resume: what is complete there "
                         "is kept"
                     ) from error
@@ -361,8 +361,7 @@ def _explanation(address: str, error: OSError) -> str:
     remedy = _LOCAL_REMEDIES.get(error.errno or 0) or next(
         (remedy for signs, remedy in _REMEDIES if any(sign in str(error) for sign in signs)), "see that it is reachable"
     )
-    shown = shown_address(address)
-    return f"cannot use the storage {shown}: {reason}; {remedy}, then resume: what is complete there is kept"
+    return f"cannot use the storage {Address(address)}: {reason}; {remedy}, then resume: what is complete there is kept"
 
 
 def _in_one_request(address: str) -> str:

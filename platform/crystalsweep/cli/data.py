@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
 
 if TYPE_CHECKING:
@@ -63,11 +64,11 @@ def info(path: str, plot: Path | None, rejects: Path | None) -> None:
     from crystalsweep.data.summary import summarise_data
 
     reading = _read(path)
-    click.echo(summarise_data(reading))
+    echo(summarise_data(reading))
     _write_rejects(reading.rejects, rejects)
     if plot and reading.crystals:
         plot_abundance(reading.crystals, plot)
-        click.echo(f"\nabundance plot: {plot}")
+        echo(f"\nabundance plot: {plot}")
 
 
 @data.command("import", epilog=IMPORT_EXAMPLES)
@@ -94,12 +95,12 @@ def import_(source: str, target: Path, strict: bool, primitive: bool, rejects: P
     if strict:
         reading.require_clean()
     if reading.rejects:
-        click.echo(summarise_rejects(reading).lstrip() + "\n")
+        echo(summarise_rejects(reading).lstrip() + "\n")
     write(reading.crystals, target)
     for line in told_of(source, reading.crystals, [], reading.notes):
-        click.echo(f"note: {line}")
-    click.echo(f"{reading.n_rows:,} rows in = {len(reading.crystals):,} crystals + {len(reading.rejects):,} rejects")
-    click.echo(f"written: {target}{_without_labels(reading.crystals, target)}")
+        echo(f"note: {line}")
+    echo(f"{reading.n_rows:,} rows in = {len(reading.crystals):,} crystals + {len(reading.rejects):,} rejects")
+    echo(f"written: {target}{_without_labels(reading.crystals, target)}")
 
 
 def _read(source: str) -> Reading:
@@ -127,14 +128,14 @@ def _reduced(reading: Reading) -> Reading:
         except DataError as error:
             failed.append(Reject(where=reading.source, id=crystal.id, reason="no primitive cell", detail=str(error)))
     atoms = sum(map(len, reading.crystals))
-    click.echo(f"atoms before: {atoms:,}; in primitive cells: {sum(map(len, crystals)):,}", err=True)
+    echo(f"atoms before: {atoms:,}; in primitive cells: {sum(map(len, crystals)):,}", err=True)
     return Reading(source=reading.source, crystals=crystals, rejects=[*reading.rejects, *failed], notes=reading.notes)
 
 
 def _write_rejects(rejects: list[Reject], path: Path | None) -> None:
     if path is not None:
         path.write_text("".join(f"{reject}\n" for reject in rejects), encoding="utf-8")
-        click.echo(f"{len(rejects):,} rejects listed in {path}")
+        echo(f"{len(rejects):,} rejects listed in {path}")
 
 
 def _without_labels(crystals: list[Crystal], target: Path) -> str:

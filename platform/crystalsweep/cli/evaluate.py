@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crystalsweep.artifacts.places import default_storage
+from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.cli.store import store_options
 from crystalsweep.config import leaves, override
@@ -16,6 +17,7 @@ from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import Suite, find_suite
 from crystalsweep.metrics.settings import METRIC_PRESETS
+from crystalsweep.wording.stranger import in_a_line
 
 if TYPE_CHECKING:
     from crystalsweep.evaluation.outcome import Evaluation
@@ -115,7 +117,7 @@ def evaluate(
             raise ValueError("--suite is frozen: it goes with --checkpoint, without other data or settings")
         if list_settings:
             for leaf in leaves(find_suite(suite).settings if suite else config):
-                click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
+                echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
             return
         machine = Machine(workers=workers, device=device)
         if suite and checkpoint:
@@ -164,15 +166,15 @@ def _evaluate(request: EvaluationRequest, suite: Suite | None, tracking_uri: str
     _show(outcome, folder)
     if tracker and (tracking_uri or run):
         logged = log_evaluation(tracker, outcome, folder, run)
-        click.echo(f"MLflow run: {logged} in {tracker.uri}")
+        echo(f"MLflow run: {logged} in {tracker.uri}")
 
 
 def _show(outcome: Evaluation, folder: Path) -> None:
     from crystalsweep.evaluation.text import headline_text
 
-    click.echo(f"\n{headline_text(outcome)}\n")
-    click.echo(f"report:  {folder / 'report.html'}")
-    click.echo(f"numbers: {folder / 'metrics.json'}, a row per crystal in {folder / 'structures.parquet'}")
+    echo(f"\n{headline_text(outcome)}\n")
+    echo(f"report:  {folder / 'report.html'}")
+    echo(f"numbers: {folder / 'metrics.json'}, a row per crystal in {folder / 'structures.parquet'}")
 
 
 @click.command(epilog=COMPARE_EXAMPLES)
@@ -212,8 +214,8 @@ def compare(
             storage=storage,
         )
         for note in notes:
-            click.echo(f"note: {note}", err=True)
-        click.echo(verdict_table(frame))
+            echo(in_a_line(f"note: {note}"), err=True)
+        echo(verdict_table(frame))
         if out:
             frame.to_csv(out, index=False)
 
@@ -242,4 +244,4 @@ def rescore(evaluation: Path, presets: tuple[str, ...], settings: tuple[str, ...
         chosen = {name or preset: override(METRIC_PRESETS[preset], settings) for preset in (presets or ("default",))}
         for each, metrics in chosen.items():
             outcome = rescore_folder(evaluation, each, metrics)
-        click.echo(rescored_text(outcome, list(chosen)))
+        echo(rescored_text(outcome, list(chosen)))

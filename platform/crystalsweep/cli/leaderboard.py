@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from crystalsweep.artifacts.places import default_storage
+from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.cli.store import store_options
 
@@ -85,7 +86,7 @@ def leaderboard(
             top=top,
             by=by,
         )
-        click.echo(board_json(board) if as_json else board_text(board))
+        echo(board_json(board) if as_json else board_text(board))
         if csv:
             board_frame(board).to_csv(csv, index=False)
         if out:
@@ -94,7 +95,7 @@ def leaderboard(
             write_board_page(board, out, uri)
     for written in (csv, out):
         if written:
-            click.echo(f"written: {written}", err=as_json)
+            echo(f"written: {written}", err=as_json)
     sys.stdout.flush()
 
 

@@ -6,8 +6,10 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
+from crystalsweep.cli.errors import PlainCommand
 
-class Discovered(click.Group):
+
+class Discovered(PlainCommand, click.Group):
     """A group whose commands are entry points of `crystalsweep.commands`; what is not called is not imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tabulate import tabulate
 
 from crystalsweep.artifacts.places import checkpoint_folder
+from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.config import leaves, override, parse_bytes
 from crystalsweep.networks.architectures import SIZES, BackboneConfig, size
 from crystalsweep.training.catalogue import stage_spec
+from crystalsweep.wording.stranger import tabulated
 
 if TYPE_CHECKING:
     from crystalsweep.networks.cost import Sample
@@ -63,7 +64,7 @@ def list_(as_json: bool) -> None:
         for backbone, presets in SIZES.items()
         for preset, config in presets.items()
     ]
-    click.echo(json.dumps(rows, indent=2) if as_json else tabulate(rows, headers="keys", intfmt=","))
+    echo(json.dumps(rows, indent=2) if as_json else tabulated(rows, headers="keys", intfmt=","))
 
 
 @model.command(epilog=INFO_EXAMPLES)
@@ -113,7 +114,7 @@ def info(
             report["networks"] = {name: {"parameters": _parts(config, name)} for name in NETWORKS}
         else:
             report |= _measured(config, max_atoms, source, memory, device)
-    click.echo(json.dumps(report, indent=2) if as_json else _page(config, report))
+    echo(json.dumps(report, indent=2) if as_json else _page(config, report))
 
 
 def _chosen(
@@ -162,7 +163,7 @@ def _measured(
     room = parse_bytes(memory) if memory else memory_here()
     data = load_data(source, progress=source != "bundled")
     for line in told_of(source, data.crystals, data.rejects, data.notes):
-        click.echo(line, err=True)
+        echo(line, err=True)
     sample = draw_sample(data.train, config, max_atoms)
     return {
         "sample": {
@@ -218,7 +219,7 @@ def _network(config: BackboneConfig, name: str, sample: Sample, room: int, devic
 
 
 def _page(config: BackboneConfig, report: dict[str, Any]) -> str:
-    settings = tabulate(
+    settings = tabulated(
         [(leaf.path, leaf.value) for leaf in leaves(config)], ["setting", "value"], disable_numparse=True
     )
     parts = [report["title"], settings, _parameters(report["networks"])]
@@ -231,13 +232,13 @@ def _parameters(networks: dict[str, Any]) -> str:
     counts = [networks[name]["parameters"] for name in NETWORKS]
     rows = [(part, *(c.get(part, "") for c in counts)) for part in dict.fromkeys(part for c in counts for part in c)]
     rows.append(("in all", *(sum(c.values()) for c in counts)))
-    return tabulate(rows, ["parameters", *NETWORKS], intfmt=",", colalign=("left", "right", "right"))
+    return tabulated(rows, ["parameters", *NETWORKS], intfmt=",", colalign=("left", "right", "right"))
 
 
 def _sample(sample: dict[str, Any]) -> str:
     least = f" of at most {sample['max_atoms']} atoms" if sample["max_atoms"] else ""
     rows = [(what, sample[f"mean_{what}"], sample[f"most_{what}"]) for what in ("atoms", "edges")]
-    table = tabulate(rows, ["per structure", "mean", "most"], floatfmt=",.1f", intfmt=",")
+    table = tabulated(rows, ["per structure", "mean", "most"], floatfmt=",.1f", intfmt=",")
     return f"{sample['structures']} structures of {sample['source']}{least}:\n{table}"
 
 
@@ -251,7 +252,7 @@ def _training_step(report: dict[str, Any]) -> str:
     for key, how in {"no_checkpointing": "", "checkpointing": ", checkpointing"}.items():
         rows.append((f"memory per structure{how}", *(_short(n[key]["bytes_per_structure"], "B") for n in networks)))
         rows.append((f"largest batch in {room}{how}", *(f"{n[key]['largest_batch']:,}" for n in networks)))
-    return tabulate(rows, ["a training step", *NETWORKS], disable_numparse=True, colalign=("left", "right", "right"))
+    return tabulated(rows, ["a training step", *NETWORKS], disable_numparse=True, colalign=("left", "right", "right"))
 
 
 def _notes(report: dict[str, Any]) -> str:

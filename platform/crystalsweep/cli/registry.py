@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from tabulate import tabulate
 
 from crystalsweep.artifacts.places import default_storage
+from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.cli.store import store_options
+from crystalsweep.wording.stranger import in_a_line, tabulated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,17 +105,17 @@ def promote(
             storage=where,
         )
         decision = promotion.promote(
-            _tracker(tracking_uri, storage), request, lambda line: click.echo(f"· {line}", err=True), dry=dry_run
+            _tracker(tracking_uri, storage), request, lambda line: echo(in_a_line(f"· {line}"), err=True), dry=dry_run
         )
         dossier = decision.dossier
         if as_json:
-            click.echo(dossier.model_dump_json(indent=2))
+            echo(dossier.model_dump_json(indent=2))
         else:
-            click.echo(_gates(dossier.gates))
+            echo(_gates(dossier.gates))
             for line in dossier.reasons:
-                click.echo(f"! {line}")
-            click.echo(f"dossier: {decision.folder / 'dossier' / 'dossier.html'}")
-            click.echo(_outcome(decision.version, dossier.verdict, f"{model}@{alias}", dry=dry_run))
+                echo(in_a_line(f"! {line}"))
+            echo(f"dossier: {decision.folder / 'dossier' / 'dossier.html'}")
+            echo(_outcome(decision.version, dossier.verdict, f"{model}@{alias}", dry=dry_run))
         if dossier.verdict == "refused":
             sys.exit(REFUSED)
 
@@ -154,14 +155,14 @@ def verify(
         found = again(
             tracker,
             reference,
-            lambda line: click.echo(f"· {line}", err=True),
+            lambda line: echo(in_a_line(f"· {line}"), err=True),
             trained_on=trained_on,
             workers=workers,
         )
-        click.echo(_gates(found.gates))
+        echo(_gates(found.gates))
         named = f"{reference}{f' (version {found.version})' if found.version else ''}"
         dossier = f"the dossier of {found.dossier.decided_at}" if found.dossier else "the dossier"
-        click.echo(f"{named}: {dossier} {'holds' if found.holds else 'NO LONGER HOLDS'}")
+        echo(f"{named}: {dossier} {'holds' if found.holds else 'NO LONGER HOLDS'}")
         if not found.holds:
             sys.exit(REFUSED)
 
@@ -176,26 +177,25 @@ def history(model: str, as_json: bool, tracking_uri: str | None, storage: Path |
         import json
         from dataclasses import asdict
 
-        from crystalsweep.artifacts.addresses import without_password
         from crystalsweep.registry.attempts import attempts_of as entries
         from crystalsweep.registry.history import holders
 
         tracker = _tracker(tracking_uri, storage)
         found = entries(tracker, model)
         if as_json:
-            click.echo(json.dumps([asdict(each) | {"when": each.when.isoformat()} for each in found], indent=2))
+            echo(json.dumps([asdict(each) | {"when": each.when.isoformat()} for each in found], indent=2))
             return
         for alias, version in holders(tracker, model).items():
-            click.echo(f"{model}@{alias}: version {version}")
+            echo(in_a_line(f"{model}@{alias}: version {version}"))
         if not found:
-            click.echo(f"nothing was promoted to {model} in {without_password(tracker.uri)} yet")
+            echo(f"nothing was promoted to {model} in {tracker.uri} yet")
             return
         rows = [
             [f"{e.when:%Y-%m-%d %H:%M}", e.who, e.alias, e.verdict, e.version, e.candidate[-32:], e.reasons[:160]]
             for e in found
         ]
         heads = ["when (UTC)", "who", "to", "verdict", "version", "candidate", "why"]
-        click.echo(tabulate(rows, headers=heads, disable_numparse=True, maxcolwidths=[None] * 6 + [60]))
+        echo(tabulated(rows, headers=heads, disable_numparse=True, maxcolwidths=[None] * 6 + [60]))
 
 
 @click.command()
@@ -214,7 +214,7 @@ def demote(alias: str, model: str, reason: str, tracking_uri: str | None, storag
         where = storage or default_storage()
         gone, back = take(_tracker(tracking_uri, storage), model, alias, reason, where / "mlflow-artifacts")
         now = f"version {back} again" if back else "no version"
-        click.echo(f"version {gone} is no longer {model}@{alias}, which is {now}")
+        echo(f"version {gone} is no longer {model}@{alias}, which is {now}")
 
 
 @click.group()
@@ -240,7 +240,7 @@ def export(reference: str, file: Path, tracking_uri: str | None, storage: Path |
             raise ValueError(f"{file} exists already; choose another name")
         tracker = _tracker(tracking_uri, storage)
         sha256 = write(tracker, reference, file)
-        click.echo(f"{file}: {reference}, {file.stat().st_size:,} bytes, sha256 {sha256}")
+        echo(f"{file}: {reference}, {file.stat().st_size:,} bytes, sha256 {sha256}")
 
 
 @registry.command("import")
@@ -263,9 +263,9 @@ def import_(
         where = storage or default_storage()
         found = read(_tracker(tracking_uri, storage), file, model=model, alias=alias, replace=replace, storage=where)
         for line in found.told:
-            click.echo(f"· {line}", err=True)
+            echo(f"· {line}", err=True)
         known = "" if found.new else ", which this server had"
-        click.echo(f"{file}: {found.model} version {found.version}{known}{f', now {alias}' if alias else ''}")
+        echo(f"{file}: {found.model} version {found.version}{known}{f', now {alias}' if alias else ''}")
 
 
 def _gates(gates: Sequence[Gate]) -> str:
@@ -274,7 +274,7 @@ def _gates(gates: Sequence[Gate]) -> str:
         for i, check in enumerate(gate.checks):
             verdict = "passed" if check.passed else "NOT PASSED" if gate.required else "no (told only)"
             rows.append(["" if i else gate.title, verdict, check.title, check.says])
-    return tabulate(rows, headers=["gate", "", "", ""], maxcolwidths=[26, None, 34, 64], disable_numparse=True)
+    return tabulated(rows, headers=["gate", "", "", ""], maxcolwidths=[26, None, 34, 64], disable_numparse=True)
 
 
 def _tracker(tracking_uri: str | None, storage: Path | None) -> Tracker:

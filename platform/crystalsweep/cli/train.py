@@ -13,6 +13,7 @@ import click
 
 from crystalsweep.artifacts.addresses import ray_address
 from crystalsweep.artifacts.places import checkpoint_folder, default_storage, require_writable
+from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.config import leaves, override, setting_path
 from crystalsweep.inference.locate import locate as find
@@ -136,7 +137,7 @@ def _train(
     config = override(unset, settings)
     if list_settings:
         for leaf in leaves(config):
-            click.echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
+            echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
         return
     folder = (out or Path("runs") / stage).resolve()
     require_writable(folder, "give another folder with --out")
@@ -155,12 +156,12 @@ def _train(
     if isinstance(config, RestorationConfig):
         from crystalsweep.training.restoration import restoration_report
 
-        click.echo(restoration_report(checkpoint, data))
+        echo(restoration_report(checkpoint, data))
     from crystalsweep.networks.checkpoint import read_info
 
     if dropped := read_info(checkpoint).dropped:
-        click.echo(f"not taken over from the checkpoints it started from: {', '.join(dropped)}")
-    click.echo(f"checkpoint: {checkpoint}")
+        echo(f"not taken over from the checkpoints it started from: {', '.join(dropped)}")
+    echo(f"checkpoint: {checkpoint}")
 
 
 def _read(source: str, config: StageConfig, stage: StageSpec) -> DataSet:
@@ -173,7 +174,7 @@ def _read(source: str, config: StageConfig, stage: StageSpec) -> DataSet:
     lines = told_of(source, data.crystals, data.rejects, data.notes)
     lines += [used(data.part(part), config, split=part, labels=stage.labels)[1] for part in PARTS[:2]]
     for line in lines:
-        click.echo(line, err=True)
+        echo(line, err=True)
     return data
 
 
@@ -184,7 +185,7 @@ def _checkpoint(reference: str, tracking_uri: str | None) -> Path:
     """Return folder of the checkpoint that a run folder, a run id or a registered name leads to."""
     found = find(reference, tracker_for(reference, tracking_uri, None), default_storage() / "downloads")
     if found.version:
-        click.echo(f"{reference} is version {found.version} of {found.model} (run {found.run or 'unknown'})")
+        echo(f"{reference} is version {found.version} of {found.model} (run {found.run or 'unknown'})")
     return found.folder
 
 
@@ -278,7 +279,7 @@ def _showing(folder: Path) -> Iterator[None]:
             last = ended.wait(1.0)
             for row in recorded(folder):
                 if row["epoch"] not in shown:
-                    click.echo(epoch_line(row))
+                    echo(epoch_line(row))
                 shown.add(row["epoch"])
             if last:
                 return

@@ -12,6 +12,7 @@ from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers import reader_for
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.wording.stranger import in_a_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ def read(path: Path, *, progress: bool = False) -> Reading:
     first: dict[str, str] = {}
     noted: dict[str, list[str]] = {}
     rows = reader.rows(path)
-    for row in tqdm(rows, total=reader.count(path), desc=f"reading {path.name}", disable=not progress):
+    for row in tqdm(rows, total=reader.count(path), desc=f"reading {in_a_line(path.name)}", disable=not progress):
         outcome = row.outcome
         if not isinstance(outcome, Problem) and row.id in first:
             outcome = Problem("duplicate id", f"first in {first[row.id]}", "give each row its own id")

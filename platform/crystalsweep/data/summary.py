@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from tabulate import tabulate
 
 from crystalsweep.data.abundance import DROP_LAST, element_abundance, power_law_exponent
 from crystalsweep.data.reading import Reading, Reject
 from crystalsweep.data.told import told_of
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.wording.stranger import tabulated
 
 QUANTILES = {"min": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "max": 1.0}
 SHOWN_REJECTS = 20
@@ -30,7 +30,7 @@ def summarise_data(reading: Reading) -> str:
 
 def summarise_rejects(reading: Reading) -> str:
     """Return how many for which reason, and the first few one by one."""
-    counts = tabulate(reading.rejects_by_reason().items(), ["reject reason", "rows"], intfmt=",")
+    counts = tabulated(reading.rejects_by_reason().items(), ["reject reason", "rows"], intfmt=",")
     return f"\n{counts}\n\n{_listed(reading.rejects)}"
 
 
@@ -69,7 +69,7 @@ def _labels(crystals: Sequence[Crystal]) -> str:
         return "labels: none"
     values = {name: np.array([c.labels[name] for c in crystals if name in c.labels]) for name in names}
     rows = [(name, len(v), v.min(), float(np.median(v)), v.max()) for name, v in values.items()]
-    table = tabulate(rows, ["label", "crystals", "min", "median", "max"], intfmt=",", floatfmt=".4g")
+    table = tabulated(rows, ["label", "crystals", "min", "median", "max"], intfmt=",", floatfmt=".4g")
     return f"\n{table}\n{_stable(values.get('e_above_hull'))}"
 
 

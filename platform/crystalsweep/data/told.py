@@ -9,6 +9,7 @@ import numpy as np
 
 from crystalsweep.data.reading import Note, Reject
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.wording.stranger import in_a_line
 
 _DECIMALS = 3
 """Of Å and of fractional coordinates; crystals that agree to so many are one crystal written twice."""
@@ -35,7 +36,7 @@ def told_of(source: str, crystals: Sequence[Crystal], rejects: Sequence[Reject],
     if copies := copied(crystals):
         some = "crystal is a copy" if len(copies) == 1 else "crystals are copies"
         lines.append(f"{source}: {len(copies):,} {some} of an earlier one, as {copies[0][1]} of {copies[0][0]}")
-    return lines
+    return [in_a_line(line) for line in lines]
 
 
 def copied(crystals: Sequence[Crystal]) -> list[tuple[str, str]]:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
 from crystalsweep.evaluation.outcome import Evaluation, Figure
 from crystalsweep.evaluation.report import headline_metrics, metric_titles, most_rows
 from crystalsweep.pages.text import with_interval
+from crystalsweep.wording.stranger import in_a_line, tabulated
 
 
 def headline_text(outcome: Evaluation) -> str:
     """Return the headline table with its warnings; the report has the rest."""
     titles, shown = metric_titles(outcome), headline_metrics(outcome)
     rows = [_row(name, [found.get(metric) for metric in shown]) for name, found in outcome.rows.items()]
-    lines = [tabulate(rows, headers=["", "n", *(titles[name].lower() for name in shown)], disable_numparse=True)]
-    lines += [f"! {row}: {sentence}" for row, found in outcome.flags.items() for sentence in found]
+    lines = [tabulated(rows, headers=["", "n", *(titles[name].lower() for name in shown)], disable_numparse=True)]
+    lines += [in_a_line(f"! {row}: {sentence}") for row, found in outcome.flags.items() for sentence in found]
     for column, found in outcome.failures.items():
-        lines.append(f"! {column}: " + "; ".join(f"{reason} ({n:,})" for reason, n in list(found.items())[:5]))
+        reasons = "; ".join(f"{reason} ({n:,})" for reason, n in list(found.items())[:5])
+        lines.append(in_a_line(f"! {column}: {reasons}"))
     return "\n".join(lines)
 
 
@@ -42,7 +42,7 @@ def rescored_text(outcome: Evaluation, presets: Sequence[str]) -> str:
             ["", preset, *(shown_figure(outcome.rescored[preset].rows.get(row, {}).get(name)) for name in metrics)]
             for preset in presets
         ]
-    return tabulate(rows, headers=["", "settings", *metrics], disable_numparse=True)
+    return tabulated(rows, headers=["", "settings", *metrics], disable_numparse=True)
 
 
 def shown_figure(figure: Figure | None, row_n: int | None = None) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from crystalsweep.artifacts.addresses import without_password
+from crystalsweep.artifacts.addresses import Address, without_password
 from crystalsweep.artifacts.archive import plain_files, unpack
 from crystalsweep.artifacts.atomic import file_sha256, is_abandoned, partial_name
 from crystalsweep.artifacts.places import checkpoint_folder, default_storage, require_writable
@@ -63,7 +63,7 @@ def is_local(reference: str) -> bool:
         return False
 
 
-def tracker_for(reference: str, tracking_uri: str | None, storage: Path | None) -> Tracker | None:
+def tracker_for(reference: str, tracking_uri: str | Address | None, storage: Path | None) -> Tracker | None:
     """Return the store to look `reference` up in; None for a file or folder, and where there is no store yet.
 
     Args:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from crystalsweep.artifacts.addresses import shown_address, without_password
+from crystalsweep.artifacts.addresses import Address, without_password
 from crystalsweep.artifacts.seal import META, SEAL, BrokenSealError, require_sealed
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.partial_cif import partial_from_cif
@@ -211,7 +211,7 @@ def _registered_seal(version: Path) -> str | None:
         reason = without_password(" ".join(str(error).split())[:200])
         raise ValueError(
             f"{version} is {name}, version {number}, and whether it is as promoted cannot be asked of "
-            f"{shown_address(mlflow.get_registry_uri())} ({reason}); let MLFLOW_TRACKING_URI name the server it is from"
+            f"{Address(mlflow.get_registry_uri())} ({reason}); let MLFLOW_TRACKING_URI name the server it is from"
         ) from None
     if SEAL not in tags:
         raise BrokenSealError(f"{name}, version {number}, has no seal: it was not registered by `crystalsweep promote`")

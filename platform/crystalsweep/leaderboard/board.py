@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtr
 
-from crystalsweep.artifacts.addresses import shown_address
 from crystalsweep.leaderboard.entries import (
     Contender,
     Entry,
@@ -302,7 +301,7 @@ def _nothing(found: Found, left_out: Sequence[str], on: On, tracker: Tracker) ->
     """Return one line that says why there is no board, and what to do."""
     why = f" ({'; '.join(left_out)})" if left_out else ""
     if not found.runs:
-        where = f"{found.where} of {shown_address(tracker.uri)}"
+        where = f"{found.where} of {tracker.uri}"
         return f"no run of crystalsweep in {where}; train with `python sweeps/gan_noise.py`"
     if on == "evaluation":
         remedy = "log one with `crystalsweep evaluate --checkpoint RUN_ID --tracking-uri URI`"

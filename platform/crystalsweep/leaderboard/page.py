@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from crystalsweep.artifacts.addresses import shown_address
+from crystalsweep.artifacts.addresses import Address
 from crystalsweep.evaluation.report import SCORE_TEXT
 from crystalsweep.leaderboard.board import FEW_PARENTS, Board, BoardRow
 from crystalsweep.leaderboard.text import board_headline, reading, seeds, strata_cells, strata_note
@@ -51,7 +51,7 @@ def write_board_page(board: Board, target: Path, tracking_uri: str) -> Path:
 
 
 def _shown(row: BoardRow, tracking_uri: str) -> dict[str, Any]:
-    server = shown_address(tracking_uri).rstrip("/")
+    server = Address(tracking_uri).link.rstrip("/")
     base = f"{server}/#/experiments/{row.experiment}/runs/" if server.startswith("http") else ""
     return {
         "row": row,

@@ -12,7 +12,6 @@ from mlflow.entities import Experiment, Run
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
-from crystalsweep.artifacts.addresses import shown_address
 from crystalsweep.tracking.tags import KIND, PARENT
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.training.catalogue import stages
@@ -141,7 +140,7 @@ def _run(tracker: Tracker, run: str) -> Run:
     try:
         return tracker.client.get_run(run)
     except MlflowException as error:
-        raise ValueError(f"run {run} cannot be read in {shown_address(tracker.uri)}: {error}") from error
+        raise ValueError(f"run {run} cannot be read in {tracker.uri}: {error}") from error
 
 
 def _known(tracker: Tracker, run: str) -> dict[str, Run]:

@@ -8,12 +8,13 @@ from textwrap import fill
 from typing import Any
 
 import pandas as pd
-from tabulate import SEPARATING_LINE, tabulate
+from tabulate import SEPARATING_LINE
 
 from crystalsweep.leaderboard.board import FEW_PARENTS, Board, BoardRow
 from crystalsweep.leaderboard.ties import letter
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.pages.text import with_interval
+from crystalsweep.wording.stranger import in_a_line, tabulated
 
 WIDTH = 120
 """Of sentences on a terminal."""
@@ -24,7 +25,7 @@ WIDEST = 10
 
 def board_text(board: Board) -> str:
     """Return the table, what it rests on, and what was left out."""
-    lines = [board_headline(board), "", _table(board), *map(_wrapped, reading(board))]
+    lines = [in_a_line(board_headline(board)), "", _table(board), *map(_wrapped, reading(board))]
     if len(board.strata):
         lines += ["", _strata(board), ""]
     lines += [_wrapped(f"Left out: {line}") for line in board.left_out]
@@ -80,7 +81,7 @@ def _table(board: Board) -> str:
     below = [["", "", "", name, cell(each), *blank, ""] for name, each in board.references.items()]
     heads = ["rank", "95 %", "ties", "run", board.metric.title.lower(), *(["seeds"] if several else []), "MLflow run"]
     shown = [*rows, SEPARATING_LINE, *below] if below else rows
-    return tabulate(shown, headers=heads, disable_numparse=True, preserve_whitespace=True)
+    return tabulated(shown, headers=heads, disable_numparse=True, preserve_whitespace=True)
 
 
 def _ties(board: Board, i: int) -> str:
@@ -137,7 +138,7 @@ def _strata(board: Board) -> str:
     bins, rows = strata_cells(board, WIDEST)
     cells = [[name, *(_in_stratum(each) for each in figures)] for name, figures in rows]
     parents = ["parent crystals", *(f"{_parents(board, each):,}" for each in bins)]
-    table = tabulate([*cells, parents], headers=[f"by {board.by}", *bins], disable_numparse=True)
+    table = tabulated([*cells, parents], headers=[f"by {board.by}", *bins], disable_numparse=True)
     return f"{table}\n{strata_note(board, len(bins))}"
 
 

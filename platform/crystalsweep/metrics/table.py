@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
-from tabulate import tabulate
 
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.settings import CompositionRules
 from crystalsweep.metrics.summary import METRICS, SECONDARY, headline
+from crystalsweep.wording.stranger import tabulated
 
 SHOWN = (*METRICS, next(metric for metric in SECONDARY if metric.name == "masked_accuracy"))
 """Metrics of a row, in order."""
@@ -39,7 +39,7 @@ def footnote(table: pd.DataFrame) -> str:
 def rows_table(tables: Mapping[str, pd.DataFrame]) -> str:
     """Return rows by name, with the footnote."""
     rows = [[name, *cells(table)] for name, table in tables.items()]
-    return f"{tabulate(rows, headers=['', *HEADERS], disable_numparse=True)}\n{footnote(next(iter(tables.values())))}"
+    return f"{tabulated(rows, headers=['', *HEADERS], disable_numparse=True)}\n{footnote(next(iter(tables.values())))}"
 
 
 def _cell(interval: Interval) -> str:

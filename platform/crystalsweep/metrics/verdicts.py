@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
-from tabulate import tabulate
 
 from crystalsweep.metrics.bootstrap import resampled_sums
 from crystalsweep.metrics.pairing import paired_rows
 from crystalsweep.metrics.summary import EXTENDED, METRICS, SECONDARY, Metric, computable
 from crystalsweep.pages.text import with_interval
+from crystalsweep.wording.stranger import in_a_line, tabulated
 
 Pairs = Literal["first", "all"] | Sequence[tuple[str, str]]
 
@@ -124,11 +124,11 @@ def verdict_table(frame: pd.DataFrame) -> str:
     headers = ["metric", "a", "minus b", "difference", "p", "corrected p", "rows", "parents", "verdict"]
     n, notes = n_comparisons(frame), [note for note in dict.fromkeys(frame["note"]) if note]
     lines = [
-        tabulate(rows, headers=headers, disable_numparse=True),
+        tabulated(rows, headers=headers, disable_numparse=True),
         "Paired by corrupted crystal; 95 % intervals (uncorrected) and p values from a bootstrap over parent crystals.",
         f"Verdicts: p after Holm's correction for {n} comparison{'' if n == 1 else 's'} below 0.05; ↓ lower is better.",
     ]
-    return "\n".join(lines + notes)
+    return "\n".join(lines + [in_a_line(note) for note in notes])
 
 
 def _cells(row: Mapping[Hashable, Any]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crystalsweep.artifacts.addresses import without_password
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, holder_of, move, registered, replaced_by
 from crystalsweep.tracking.tracker import Tracker
@@ -30,7 +29,7 @@ def demote(tracker: Tracker, model: str, alias: str, reason: str, artifacts: Pat
     """
     held = holder_of(tracker, model, alias)
     if held is None:
-        raise ValueError(f"no version of {model} is {alias} in {without_password(tracker.uri)}")
+        raise ValueError(f"no version of {model} is {alias} in {tracker.uri}")
     back = replaced_by(held, alias)
     if back == str(held.version):
         raise ValueError(f"version {back} replaced no other {alias}; promote another one")

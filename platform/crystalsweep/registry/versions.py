@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import mlflow
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.artifacts.seal import SEAL, require_sealed, seal_of
@@ -64,7 +63,7 @@ def register(
     seal = seal_of(folder)
     with TemporaryDirectory() as scratch:
         source = f"models:/{logged.model_id}"
-        back = Path(mlflow.artifacts.download_artifacts(source, dst_path=scratch, tracking_uri=tracker.uri))
+        back = tracker.download_model(source, Path(scratch))
         require_sealed(back, seal)
     client.finalize_logged_model(logged.model_id, "READY")
     ensure_registered(tracker, model)

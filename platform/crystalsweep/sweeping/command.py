@@ -11,8 +11,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from crystalsweep.artifacts.addresses import Address, keys_to_environment
 from crystalsweep.artifacts.places import default_storage
-from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.cli.errors import PlainCommand, told_in_a_line
 from crystalsweep.sweeping import options
 from crystalsweep.sweeping.folder import find_sweep
 from crystalsweep.sweeping.options import Option, flag
@@ -71,7 +72,9 @@ def sweep_command(
     for option in reversed(offered):
         command = option(command)
     shown: dict[str, Any] = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
-    return click.command(help=sweep.question.replace("\n\n    ", "\n\n\b\n    "), context_settings=shown)(command)
+    return click.command(
+        cls=PlainCommand, help=sweep.question.replace("\n\n    ", "\n\n\b\n    "), context_settings=shown
+    )(command)
 
 
 def _request(given: dict[str, Any], *, resumed: bool) -> SweepRequest:
@@ -81,14 +84,14 @@ def _request(given: dict[str, Any], *, resumed: bool) -> SweepRequest:
     asked = {name: value for name, value in given.items() if name in shared}
     storage = _storage(given["storage"])
     tracking = given["tracking_uri"] or ("" if resumed else _default_tracking(storage))
-    return SweepRequest(**asked | {"own": own, "storage": storage, "tracking_uri": tracking})
+    return SweepRequest(**asked | {"own": own, "storage": storage, "tracking_uri": Address(tracking)})
 
 
 def _storage(given: str | None) -> str:
     if given and "://" in given:
         if not given.startswith("s3://"):
-            raise ValueError(f"--storage {given}: give a folder or an s3:// address")
-        return given
+            raise ValueError(f"--storage {Address(given)}: give a folder or an s3:// address")
+        return keys_to_environment(given)
     return str(Path(given).expanduser().resolve() if given else default_storage())
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from crystalsweep.artifacts.addresses import shown_address
+from crystalsweep.artifacts.addresses import Address
 from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.artifacts.places import state_folder
 from crystalsweep.sweeping.plan.request import SweepRequest
@@ -53,10 +53,10 @@ def new_name(sweep: str) -> str:
 
 
 def write_sweep(folder: Path, record: SweepRecord) -> None:
-    """Replace `sweep.json` at once."""
+    """Replace `sweep.json` at once; it has addresses, which are nobody else's."""
     folder.mkdir(parents=True, exist_ok=True)
     content = asdict(record) | {"request": record.request.as_json()}
-    write_whole(folder / SWEEP_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_whole(folder / SWEEP_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n", mode=0o600)
 
 
 def read_sweep(folder: Path) -> SweepRecord:
@@ -126,12 +126,13 @@ def moved(request: SweepRequest, storage: str) -> SweepRequest:
     if storage == request.storage:
         return request
     if "://" in storage or "://" in request.storage:
-        raise ValueError(f"this sweep's checkpoints are in {shown_address(request.storage)}: give that as --storage")
-    here, there = sqlite_uri(Path(storage)), sqlite_uri(Path(request.storage))
+        raise ValueError(f"this sweep's checkpoints are in {request.storage}: give that as --storage")
+    here, there = (Address(sqlite_uri(Path(each))) for each in (storage, request.storage))
     tracking = here if request.tracking_uri == there else request.tracking_uri
     return replace(request, storage=storage, tracking_uri=tracking)
 
 
 def allowed(request: SweepRequest, given: Mapping[str, Any]) -> SweepRequest:
     """Return a saved request with the options that were given anew, all of them `FREE`."""
-    return SweepRequest(**{**vars(request), **given})
+    anew = {"tracking_uri": Address(given["tracking_uri"])} if "tracking_uri" in given else {}
+    return SweepRequest(**{**vars(request), **given, **anew})

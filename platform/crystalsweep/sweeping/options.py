@@ -156,7 +156,11 @@ def place_options() -> list[Option]:
             help="Results and checkpoints; for several nodes a place that all share. Beside s3://… the study and the "
             "report stay in CRYSTALSWEEP_STORAGE on the machine that runs the sweep.  [default: ~/crystalsweep]",
         ),
-        click.option("--tracking-uri", help="MLflow server.  [default: MLFLOW_TRACKING_URI, else SQLite in --storage]"),
+        click.option(
+            "--tracking-uri",
+            help="MLflow server; with a password rather in MLFLOW_TRACKING_URI, since `ps` shows options to all.  "
+            "[default: MLFLOW_TRACKING_URI, else SQLite in --storage]",
+        ),
         click.option(
             "--resume",
             metavar="NAME|latest",

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
-from crystalsweep.artifacts.addresses import shown_address, without_password
+from crystalsweep.artifacts.addresses import without_password
 from crystalsweep.artifacts.places import state_folder
 from crystalsweep.data import DataSet, absolute_source, load_data, told_of
 from crystalsweep.data.splitting import PARTS
@@ -328,7 +328,6 @@ def _parameters(plan: Plan) -> dict[str, str]:
 def _asked(request: SweepRequest, *, free: bool) -> dict[str, str]:
     """Return what was asked: that which a resumed sweep can be asked anew, or the rest."""
     asked = {name: str(value) for name, value in request.as_json().items() if value not in (None, (), {})}
-    asked |= {"storage": shown_address(request.storage), "tracking_uri": without_password(request.tracking_uri)}
     return {f"sweep.{name}": value for name, value in asked.items() if (name in FREE) == free}
 
 

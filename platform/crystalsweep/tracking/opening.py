@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from crystalsweep.artifacts.addresses import require_listening, sqlite_file
+from crystalsweep.artifacts.addresses import Address, require_listening, sqlite_file, without_password
 from crystalsweep.artifacts.places import require_writable
 from crystalsweep.tracking.tracker import Tracker, default_tracking_uri, root_reason
 
@@ -24,42 +24,52 @@ _BUSY_S = 10.0
 """Seconds to wait for another process that writes to a SQLite file."""
 
 
-def open_tracker(tracking_uri: str | None, storage: Path) -> Tracker | None:
+def open_tracker(tracking_uri: str | Address | None, storage: Path) -> Tracker | None:
     """Return the store at an address, else the default one; None where it is a local one that is not there yet.
 
     Raises `ValueError` with the remedy where it does not answer.
     """
-    uri = tracking_uri or default_tracking_uri(storage)
-    file = sqlite_file(uri)
+    uri = Address(tracking_uri or default_tracking_uri(storage))
+    file = sqlite_file(str(uri))
     return checked_tracker(uri) if file is None or file.exists() else None
 
 
-def checked_tracker(uri: str) -> Tracker:
+def checked_tracker(uri: str | Address) -> Tracker:
     """Return the store at an address, which has just answered. Raises `ValueError` with the remedy where it does
     not."""
-    require_reachable(uri)
+    address = Address(uri)
+    require_reachable(address)
     try:
-        tracker = Tracker(uri)
+        tracker = Tracker(address)
         tracker.require_usable()
     except Exception as error:  # of MLflow, of SQLAlchemy, or of a driver that is missing
-        why = f"{uri} cannot be used as an MLflow tracking server ({root_reason(error)})"
+        reason = without_password(root_reason(error))
+        why = f"{address} cannot be used as an MLflow tracking server ({reason})"
         raise ValueError(f"{why}: {REMEDY}") from error
     return tracker
 
 
-def require_reachable(uri: str) -> None:
+def require_reachable(uri: str | Address) -> None:
     """Raise `ValueError` with the remedy where nothing listens at the address of a server or database, or a SQLite
     file is none or cannot be made. Imports no MLflow, and makes nothing."""
-    if file := sqlite_file(uri):
-        _require_sqlite(file, uri)
+    address = Address(uri)
+    if file := sqlite_file(str(address)):
+        _require_sqlite(file, str(address))
         return
-    address = urlsplit(uri)
-    scheme = address.scheme.partition("+")[0]
-    if scheme not in _PORTS or not address.hostname:
+    whole = address.with_password()
+    try:
+        server = urlsplit(whole)
+        scheme, host, port = server.scheme.partition("+")[0], server.hostname, server.port
+    except ValueError as error:
+        if not address.has_password:
+            raise ValueError(f"{address} is no address ({error}): {REMEDY}") from error
+        escaped = "write a password with escapes, as %2F for / and %40 for @"  # the reason may have a part of it
+        raise ValueError(f"{address} is no address: {escaped}; {REMEDY}") from None
+    if scheme not in _PORTS or not host:
         return
-    if scheme in getproxies() and not proxy_bypass(address.hostname):  # which reaches what this machine may not
+    if scheme in getproxies() and not proxy_bypass(host):  # which reaches what this machine may not
         return
-    require_listening(address.hostname, address.port or _PORTS[scheme], f"no MLflow server answers at {uri}", REMEDY)
+    require_listening(host, port or _PORTS[scheme], f"no MLflow server answers at {address}", REMEDY)
 
 
 def _require_sqlite(file: Path, uri: str) -> None:

@@ -166,7 +166,7 @@ class Outbox:
             return run.id
         if run.refused:
             raise RuntimeError(run.refused)
-        raise TimeoutError(f'run "{key}" is not open in MLflow: {without_password(self._tracker.uri)} does not answer')
+        raise TimeoutError(f'run "{key}" is not open in MLflow: {self._tracker.uri} does not answer')
 
     @property
     def waiting(self) -> int:
@@ -300,7 +300,7 @@ class Outbox:
         if self._lost_at is None:
             self._lost_at = time.monotonic()
             self._say(
-                f"MLflow at {without_password(self._tracker.uri)} cannot be written to ({root_reason(error)}); "
+                f"MLflow at {self._tracker.uri} cannot be written to ({without_password(root_reason(error))}); "
                 "what is logged is kept and sent when it is back"
             )
 
@@ -310,7 +310,7 @@ class Outbox:
             self._say(f"MLflow is back after {away:.0f} s; sending what was kept")
 
     def _refused(self, run: KeyedRun, write: _Write, error: Exception) -> None:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        why = without_password(str(error).strip() or type(error).__name__).splitlines()[0][:300]
         if run.id is None:
             if run.refused is None:
                 run.refused = f'run "{run.key}" could not be opened in MLflow, which loses what it logs: {why}'

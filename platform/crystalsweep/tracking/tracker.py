@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from crystalsweep.artifacts.addresses import sqlite_address
+from crystalsweep.artifacts.addresses import Address, sqlite_address
 from crystalsweep.tracking import private
 from crystalsweep.tracking.tags import KIND, PARENT, REASON
 
@@ -81,18 +81,24 @@ def sqlite_uri(storage: Path) -> str:
 
 
 class Tracker:
-    """A tracking server or SQLite file. Picklable: only the address travels."""
+    """A tracking server or SQLite file. Picklable: only the address travels, without its password."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str | Address) -> None:
         import mlflow  # takes seconds, which whoever only reads a folder need not wait
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # logs tracebacks of what it raises too
-        self.uri = uri
-        mlflow.set_tracking_uri(uri)  # the registry reads the global address, not the client's
-        self._mlflow, self._client = mlflow, mlflow.MlflowClient(uri)
+        self.address = Address(uri)
+        whole = self.address.with_password()
+        mlflow.set_tracking_uri(whole)  # the registry reads the global address, not the client's
+        self._mlflow, self._client = mlflow, mlflow.MlflowClient(whole)
 
-    def __reduce__(self) -> tuple[type[Tracker], tuple[str]]:
-        return Tracker, (self.uri,)
+    def __reduce__(self) -> tuple[type[Tracker], tuple[Address]]:
+        return Tracker, (self.address,)
+
+    @property
+    def uri(self) -> str:
+        """The address as it may be shown; `address` has the password too."""
+        return str(self.address)
 
     @property
     def client(self) -> MlflowClient:
@@ -211,8 +217,12 @@ class Tracker:
 
     def download_registered(self, version: ModelVersion, into: Path) -> Path:
         """Return the files of a registered version, in the existing folder `into`."""
-        uri = f"models:/{version.name}/{version.version}"
-        return Path(self._mlflow.artifacts.download_artifacts(uri, dst_path=str(into), tracking_uri=self.uri))
+        return self.download_model(f"models:/{version.name}/{version.version}", into)
+
+    def download_model(self, source: str, into: Path) -> Path:
+        """Return the files of what a `models:/…` address names, in the existing folder `into`."""
+        server = self.address.with_password()
+        return Path(self._mlflow.artifacts.download_artifacts(source, dst_path=str(into), tracking_uri=server))
 
     def finish(self, run: str, status: str, reason: str = "", at: int | None = None) -> None:
         """End a run as FINISHED, FAILED or KILLED `at` (ms since 1970) or now, with the reason as a tag where there is
@@ -248,7 +258,8 @@ class Tracker:
         return True
 
     def _ask(self, path: str, *, retries: int, **params: int) -> None:
-        status = private.get(self.uri, path, retries=retries, timeout=_ANSWER_TIMEOUT_S, params=params)
+        server = self.address.with_password()
+        status = private.get(server, path, retries=retries, timeout=_ANSWER_TIMEOUT_S, params=params)
         if status in _PASSING:
             raise self._mlflow.MlflowException(f"HTTP {status}")  # error_code INTERNAL_ERROR
 

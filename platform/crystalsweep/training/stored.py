@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from crystalsweep.artifacts.addresses import shown_address
+from crystalsweep.artifacts.addresses import Address
 from crystalsweep.artifacts.checkpoint_store import HISTORY, CheckpointStore, StorageError
 from crystalsweep.artifacts.sums import write_sums
 from crystalsweep.networks.checkpoint import damage
@@ -75,7 +75,7 @@ def _set_damaged_aside(store: CheckpointStore) -> None:
         _log.warning(
             "the checkpoint of epoch %d in %s is damaged (%s), and kept as %s; %s",
             latest,
-            shown_address(store.address),
+            Address(store.address),
             wrong,
             kept,
             lost,

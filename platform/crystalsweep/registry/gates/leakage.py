@@ -15,6 +15,7 @@ from crystalsweep.metrics.settings import MetricConfig
 from crystalsweep.networks.checkpoint import PUBLISHED, UNKNOWN
 from crystalsweep.registry.gates.gate import Check, Gate, Number
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.wording.stranger import in_a_line
 
 _NAMED = 5
 """Leaks that are told by name."""
@@ -107,7 +108,7 @@ def leaks(train: Iterable[Crystal], held_out: Sequence[Crystal], told: str = "")
         ids.add(crystal.id)
         by_composition[crystal.reduced_formula].append(crystal)
     known: dict[str, list[Comparable]] = {}
-    for crystal in tqdm(held_out, desc=f"leakage: {told}"[:40], unit="", disable=not told, leave=False):
+    for crystal in tqdm(held_out, desc=in_a_line(f"leakage: {told}")[:40], unit="", disable=not told, leave=False):
         formula = crystal.reduced_formula
         alike = by_composition.get(formula, [])
         if crystal.id in ids:

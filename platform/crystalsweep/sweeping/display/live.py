@@ -17,7 +17,8 @@ from crystalsweep.sweeping.display.changes import Changes, Finishes
 from crystalsweep.sweeping.display.snapshot import Snapshot, TrainingRow
 from crystalsweep.sweeping.display.stream import LastingStream
 from crystalsweep.sweeping.display.table import Frame
-from crystalsweep.sweeping.display.text import ended, listed
+from crystalsweep.sweeping.display.text import ended, in_lines, listed, unescaped
+from crystalsweep.wording.stranger import plain
 
 SHORTEST_PAUSE = 0.5
 """Seconds between two drawings, at least."""
@@ -50,6 +51,7 @@ class LiveTable:
 
     def show(self, picture: Snapshot) -> None:
         """Draw this picture next; a new stage begins a new table."""
+        picture = in_lines(picture)
         if self._picture and self._picture.stage != picture.stage:
             self.settle()
             self._finishes = Finishes()
@@ -65,9 +67,9 @@ class LiveTable:
         """Do nothing: the next snapshot has it."""
 
     def say(self, line: str, *, error: bool = False) -> None:
-        """Write the line, with its colours; an error also on stderr if that is not this terminal."""
+        """Write the line; an error also on stderr if that is not this terminal."""
         if error and not sys.stderr.isatty():
-            LastingStream(sys.stderr).line(line)
+            LastingStream(sys.stderr).line(unescaped(line))
         self._above(line, "red" if error else "")
 
     def settle(self) -> None:
@@ -93,7 +95,7 @@ class LiveTable:
         atexit.unregister(self.close)
 
     def _above(self, line: str, style: str) -> None:
-        self._console.print(Text.from_ansi(line, style=style), soft_wrap=True)
+        self._console.print(Text(plain(unescaped(line)), style=style), soft_wrap=True)
 
     def _frame(self) -> Frame:
         assert self._picture

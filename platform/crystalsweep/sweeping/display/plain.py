@@ -15,8 +15,10 @@ from crystalsweep.sweeping.display.text import (
     behind,
     counts,
     ended,
+    in_lines,
     listed,
     rate,
+    row_in_lines,
     time_left,
     unescaped,
     value_with_interval,
@@ -36,6 +38,7 @@ class PlainLines:
 
     def show(self, picture: Snapshot) -> None:
         """Name what failed or was cut, and sum up if it is time to."""
+        picture = in_lines(picture)
         with self._lock:
             self._picture, self._stale = picture, True
             for row in self._changes.ended(picture):
@@ -46,6 +49,7 @@ class PlainLines:
     def epoch(self, row: TrainingRow) -> None:
         """Write `  gan 0003-s0 σ=0.1 w_W=1  epoch 2/4  L_species 0.913 L_position 0.204  Score 0.611 [0.590,
         0.633]`."""
+        row = row_in_lines(row)
         with self._lock:
             stage, objective = (self._picture.stage, self._picture.objective) if self._picture else ("", "")
             way = f"/{row.epochs}" if row.epochs else ""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from crystalsweep.wording.stranger import plain
+
 GONE = (errno.EPIPE, errno.EIO)
 """Nobody reads any more: a pipe's reader has ended, or the terminal was closed."""
 
@@ -38,8 +40,8 @@ class LastingStream(io.TextIOBase):
             self._stream.flush()
 
     def line(self, text: str) -> None:
-        """Write a line and flush."""
-        self.write(f"{text}\n")
+        """Write a line, whoever wrote it, as plain text, and flush."""
+        self.write(f"{plain(text)}\n")
         self.flush()
 
     def isatty(self) -> bool:

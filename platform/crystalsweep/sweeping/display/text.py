@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from crystalsweep.sweeping.display.snapshot import Snapshot, TrainingRow
+from crystalsweep.wording.stranger import in_a_line, plain
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 """Colours, cursor movements and window titles, as messages of other libraries have them."""
@@ -19,8 +21,21 @@ def unescaped(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the text on one line, without escape codes."""
-    return " ".join(unescaped(text).split())
+    """Return the text on one line, without colours and as plain text."""
+    return plain(" ".join(unescaped(text).split()))
+
+
+def in_lines(picture: Snapshot) -> Snapshot:
+    """Return the picture with names that anybody may have given as plain text, none of which begins a line."""
+    told: dict[str, Any] = {name: in_a_line(getattr(picture, name)) for name in ("title", "stage", "objective", "used")}
+    best = None if picture.best is None else row_in_lines(picture.best)
+    return replace(picture, rows=[row_in_lines(row) for row in picture.rows], best=best, **told)
+
+
+def row_in_lines(row: TrainingRow) -> TrainingRow:
+    """Return the row likewise."""
+    told: dict[str, Any] = {name: in_a_line(getattr(row, name)) for name in ("key", "shown", "losses")}
+    return replace(row, note=one_line(row.note), **told)
 
 
 def number(value: float | None) -> str:

@@ -8,8 +8,6 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from tabulate import tabulate
-
 from crystalsweep.config import Leaf, as_parameters, leaves
 from crystalsweep.data import DataSet
 from crystalsweep.sweeping.plan.budget import readable
@@ -23,6 +21,7 @@ from crystalsweep.sweeping.space.settings import configured
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.config import RestorationConfig, StageConfig
 from crystalsweep.training.job import Resources
+from crystalsweep.wording.stranger import tabulated
 
 _HOW = {"random": "drawn at random", "optuna": "proposed by Optuna (TPE)"}
 
@@ -191,7 +190,7 @@ class Plan:
                 title, shown = (parameter.title, parameter.shown(value)) if parameter else (key.split(".")[-1], value)
                 row[title] = shown
             rows.append(row)
-        return tabulate(rows, headers="keys") if rows else "no control arms"
+        return tabulated(rows, headers="keys") if rows else "no control arms"
 
     def _priced(self, forecast: Forecast) -> str:
         timed = self.swept.max_minutes is None

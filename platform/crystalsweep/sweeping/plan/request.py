@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from crystalsweep.artifacts.addresses import Address
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 
 Search = Literal["grid", "random", "optuna"]
@@ -53,9 +54,9 @@ class SweepRequest:
     max_bytes: int | None
     timeout: float
     """Minutes without a report after which a training is given up."""
-    tracking_uri: str
+    tracking_uri: Address
     storage: str
-    """Folder, or `s3://…`."""
+    """Folder, or `s3://…` without keys."""
     start_from: str = SCRATCH
     """Generator that the GAN starts from; sweeps that were begun before this was asked pre-train."""
     own: dict[str, Any]
@@ -66,11 +67,11 @@ class SweepRequest:
         return sweep.search_space(self.preset, self.settings, **self.own)
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+        """Return plain values, without a password."""
+        return asdict(self) | {"tracking_uri": str(self.tracking_uri)}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> SweepRequest:
         """Read a request from what `as_json` gave."""
         tuples = {name: tuple(content[name]) for name in ("settings", "objectives")}
-        return cls(**{**content, **tuples})
+        return cls(**{**content, **tuples, "tracking_uri": Address(content["tracking_uri"])})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from crystalsweep.artifacts.addresses import HIDDEN, Address, without_password
 from crystalsweep.plots import plot_similarity, plot_training, plot_validity
 from crystalsweep.sweeping.space.finished import ReportedTraining
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
@@ -51,21 +52,23 @@ def tidy(trials: Sequence[ReportedTraining], summaries: Mapping[str, pd.DataFram
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def next_commands(sweep: str, best: TrainingOutcome, tracking_uri: str, storage: Path | str) -> str:
+def next_commands(sweep: str, best: TrainingOutcome, tracking_uri: Address, storage: Path | str) -> str:
     """Return the commands to type next; the sweep as it was asked for, unless it was resumed.
 
-    `storage` may be an `s3://` address.
+    `storage` may be an `s3://` address. A password is left out: MLFLOW_TRACKING_URI has it, or is to be given it.
     """
-    local = tracking_uri.startswith("sqlite:")
-    own = "://" not in str(storage) and tracking_uri == sqlite_uri(Path(storage))
-    place = f"--storage {storage}" if own else f"--tracking-uri {tracking_uri}"
-    look = f"{_command('mlflow')} ui --backend-store-uri {tracking_uri}" if local else f"open {tracking_uri}"
+    local = str(tracking_uri).startswith("sqlite:")
+    own = "://" not in str(storage) and str(tracking_uri) == sqlite_uri(Path(storage))
+    place = f"--storage {storage}" if own else f"--tracking-uri {shlex.quote(str(tracking_uri))}"
+    look = f"{_command('mlflow')} ui --backend-store-uri {tracking_uri}" if local else f"open {tracking_uri.link}"
     commands = [f"compare in the MLflow UI   {look}"]
     if not any(argument.startswith("--resume") for argument in sys.argv):
-        again = shlex.join(["python", f"sweeps/{sweep}.py", *sys.argv[1:]])
+        again = shlex.join(["python", f"sweeps/{sweep}.py", *map(without_password, sys.argv[1:])])
         submit = f"{_command('ray')} job submit --working-dir . -- {again}"
         commands.append(f"resubmit on a cluster      RAY_API_SERVER_ADDRESS=http://HEAD:8265 {submit}")
     commands.append(f"promote the best trial     {_command('crystalsweep')} promote {best.run} {place}")
+    if tracking_uri.has_password:
+        commands.append(f"{HIDDEN} is a password, which is not shown: these commands take it from MLFLOW_TRACKING_URI")
     return "\n  ".join(["Next:", *commands])
 
 

@@ -7,7 +7,6 @@ from textwrap import wrap
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from crystalsweep.metrics import HEADERS, cells, footnote
 from crystalsweep.pages.content import Table, TableRow
@@ -15,6 +14,7 @@ from crystalsweep.sweeping.report.frames import numbered, setting, shown
 from crystalsweep.sweeping.space.finished import FinishedSweep, ReportedTraining
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter
+from crystalsweep.wording.stranger import tabulated
 
 Column = Callable[[TrainingOutcome], str]
 
@@ -88,7 +88,7 @@ def as_text(table: Table, *, whole: bool = False) -> str:
     if len(rows) > _MANY and not whole:
         rows = [row for row in rows if row.highlighted]
         left = f"{len(rows)} of {len(table.rows)} rows are resolved and shown; the page has all."
-    body = tabulate([row.cells for row in rows], headers=table.heads, disable_numparse=True) if rows else ""
+    body = tabulated([row.cells for row in rows], headers=table.heads, disable_numparse=True) if rows else ""
     return "\n".join(text for text in (table.title, body, left, table.note) if text)
 
 
