@@ -39,7 +39,7 @@ beside: fast  # one after the other, while `slow` runs
 slow: $(INSTALLED)  ## Those that start Ray clusters, and kill them (15 minutes on one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m "slow and not server and not long"
 
-long: $(INSTALLED)  ## The tests that `make test` leaves out: more ways for workers to die (40 minutes)
+long: $(INSTALLED)  ## The tests that `make test` leaves out: more ways for workers to die, and the search for passwords (an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 
 stack: $(INSTALLED)  ## MLflow with accounts, PostgreSQL, an S3 store and two Ray nodes, on this machine

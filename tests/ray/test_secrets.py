@@ -23,7 +23,7 @@ from crystalsweep.evaluation.settings import EvaluationSettings
 from tests.ray.conftest import ROOT, Starter, descendants
 from tests.ray.servers import mlflow_server
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TOKEN = token_hex(8)
 """Made anew: Ray copies the checkout, and so this file, into its session."""
