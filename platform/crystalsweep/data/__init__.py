@@ -10,7 +10,7 @@ from crystalsweep.data.loading import DataSet, absolute_source, load_data
 from crystalsweep.data.primitive import primitive_cell
 from crystalsweep.data.reading import Note, Reading, Reject, read
 from crystalsweep.data.splitting import Part, Split, grouped_split
-from crystalsweep.data.told import told_of
+from crystalsweep.data.told import told_of, used_of
 from crystalsweep.data.writing import write
 
 __all__ = [
@@ -35,5 +35,6 @@ __all__ = [
     "primitive_cell",
     "read",
     "told_of",
+    "used_of",
     "write",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -37,6 +37,17 @@ def told_of(source: str, crystals: Sequence[Crystal], rejects: Sequence[Reject],
         some = "crystal is a copy" if len(copies) == 1 else "crystals are copies"
         lines.append(f"{source}: {len(copies):,} {some} of an earlier one, as {copies[0][1]} of {copies[0][0]}")
     return [in_a_line(line) for line in lines]
+
+
+def used_of(told: str, left_out: Mapping[str, int]) -> str:
+    """Return a line on how many crystals are used, with how many are not for which reason.
+
+    Args:
+        told: E.g. `10 of 12 train crystals used`.
+        left_out: Crystals by reason, as `over max_atoms=20`; those without any are not said.
+    """
+    why = ", ".join(f"{n:,} {reason}" for reason, n in left_out.items() if n)
+    return f"{told}: {why}" if why else told
 
 
 def copied(crystals: Sequence[Crystal]) -> list[tuple[str, str]]:

@@ -6,9 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from crystalsweep.data import Reject, bundled_fingerprint, fingerprint, load_bundled, load_data, read, told_of
+from crystalsweep.data import Reject, bundled_fingerprint, fingerprint, load_bundled, load_data, read, told_of, used_of
 from crystalsweep.data.errors import DataError
 from crystalsweep.energies.hull import LABEL
 from crystalsweep.evaluation.settings import EvaluationSettings
@@ -43,7 +44,7 @@ class Inputs:
     reference_is_training_set: bool | None = None
     """Whether the model was trained on the data set that the reference belongs to; None where that is not known."""
 
-    @property
+    @cached_property
     def labelled(self) -> list[Crystal]:
         """Every crystal of source and reference with a formation energy: the hull, of all phases that are known."""
         every = {(c.id, fingerprint([c])): c for c in [*self.everything, *self.reference] if LABEL in c.labels}
@@ -190,5 +191,5 @@ def _filtered(crystals: Sequence[Crystal], settings: EvaluationSettings, named: 
     if not kept:
         filters = f"max_atoms={settings.max_atoms}, stable_only={settings.stable_only}"
         raise DataError(f"{named}: none of its {len(crystals)} crystals passes {filters}; widen them")
-    why = ", ".join(f"{n:,} {reason}" for reason, n in left_out.items() if n)
-    return kept, [f"{named}: {used:,} of {len(crystals):,} crystals evaluated: {why}"] if why else []
+    told = used_of(f"{named}: {used:,} of {len(crystals):,} crystals evaluated", left_out)
+    return kept, [told] if any(left_out.values()) else []

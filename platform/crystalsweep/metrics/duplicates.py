@@ -7,8 +7,9 @@ where no test could tell; what is undecided is never taken for different.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,6 +22,9 @@ from crystalsweep.metrics.settings import MatcherTolerances, StructureRules
 from crystalsweep.metrics.similarity import minimum_image
 from crystalsweep.metrics.validity import structurally_valid
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 APART = StructureRules(min_distance=0.1, min_volume=0.1)
 """Atoms within 0.1 Å (own images included) are one atom, and a cell below 0.1 Å³ is flat."""
@@ -148,16 +152,11 @@ def _fits(known: Comparable, new: Comparable, tolerances: MatcherTolerances) -> 
 
     Its answer may depend on which of the two comes first; here it is always the one known before.
     """
-    if obstacle := new.obstacle or known.obstacle:
-        return False, obstacle
-    assert known.reduced is not None
-    assert new.reduced is not None
-    try:
-        if not same_shape(known.reduced, new.reduced, tolerances):
-            return False, ""
-        return bool(matcher(tolerances).fit(known.reduced, new.reduced, skip_structure_reduction=True)), ""
-    except MATCHER_ERRORS as error:
-        return False, f"matcher: {type(error).__name__}: {error}"
+
+    def same(a: Structure, b: Structure) -> bool:
+        return same_shape(a, b, tolerances) and matcher(tolerances).fit(a, b, skip_structure_reduction=True)
+
+    return _answer(same, known, new)
 
 
 def repeats(known: Comparable, new: Comparable, tolerances: MatcherTolerances) -> tuple[bool, str]:
@@ -165,14 +164,22 @@ def repeats(known: Comparable, new: Comparable, tolerances: MatcherTolerances) -
 
     A distorted supercell does not reduce to its primitive cell.
     """
+
+    def repeated(a: Structure, b: Structure) -> bool:
+        small, large = sorted((a, b), key=len)
+        multiple = len(small) < len(large) and len(large) % len(small) == 0
+        return multiple and matcher(tolerances, supercells=True).fit(small, large)
+
+    return _answer(repeated, known, new)
+
+
+def _answer(ask: Callable[[Structure, Structure], bool], known: Comparable, new: Comparable) -> tuple[bool, str]:
+    """Return what a test says of two reduced cells, and why it could not tell."""
     if obstacle := new.obstacle or known.obstacle:
         return False, obstacle
     assert known.reduced is not None
     assert new.reduced is not None
-    small, large = sorted((known.reduced, new.reduced), key=len)
-    if len(small) == len(large) or len(large) % len(small):
-        return False, ""
     try:
-        return bool(matcher(tolerances, supercells=True).fit(small, large)), ""
+        return bool(ask(known.reduced, new.reduced)), ""
     except MATCHER_ERRORS as error:
         return False, f"matcher: {type(error).__name__}: {error}"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from crystalsweep.data import DataSet
+from crystalsweep.data import DataSet, used_of
 from crystalsweep.networks.models import pristine_graph_of
 from crystalsweep.structures.batch import CrystalBatch, collate, is_stable
 from crystalsweep.structures.crystal import Crystal
@@ -106,9 +106,7 @@ def used(
         "not stable (stable_only)": len(fitting) - stable,
         f"beyond a sample of max_crystals={config.max_crystals}": stable - len(chosen),
     }
-    why = ", ".join(f"{n:,} {reason}" for reason, n in left_out.items() if n)
-    told = f"{len(chosen):,} of {len(crystals):,} {split} crystals used"
-    return chosen, f"{told}: {why}" if why else told
+    return chosen, used_of(f"{len(chosen):,} of {len(crystals):,} {split} crystals used", left_out)
 
 
 def average_degree(crystals: Sequence[Crystal], config: StageConfig, sample: int = 512) -> float:

@@ -62,6 +62,11 @@ def no_label_note(names: Sequence[str]) -> tuple[str, ...]:
     return (f"read as no label, for most of it is no number: {', '.join(names)}",) if names else ()
 
 
+def missing_label_notes(names: Iterable[str]) -> list[str]:
+    """Return a note for each label that has no number in a row."""
+    return [f"{name} is no number there, and missing" for name in names]
+
+
 class Numbered:
     """Names for the rows of a file that gives no ids: `crystals-17@3f2a9c1b`, row 17 of a file with that content.
 

@@ -20,6 +20,7 @@ from crystalsweep.data.readers._base import (
     Numbered,
     Reader,
     SourceRow,
+    missing_label_notes,
     no_label_note,
     require_distinct,
 )
@@ -66,7 +67,7 @@ class CsvCifReader(Reader):
         for number, record in enumerate(records, start=1):
             row_id = numbered[number] if id_column is None else record.get(id_column) or ""
             values = {name: _number(record.get(name)) for name in labels}
-            notes = [f"{name} is no number there, and missing" for name, value in values.items() if value is None]
+            notes = missing_label_notes(name for name, value in values.items() if value is None)
             notes += [*no_labels, *([Numbered.NOTE] if id_column is None else [])]
             given = {name: value for name, value in values.items() if value is not None}
             outcome, how = _outcome(record, row_id, given)

@@ -27,6 +27,7 @@ from crystalsweep.data.readers._base import (
     SourceRow,
     admit,
     isotope_notes,
+    missing_label_notes,
     no_label_note,
 )
 from crystalsweep.data.readers._numbers import is_number, to_number, to_whole, words_of
@@ -78,28 +79,33 @@ class ExtxyzReader(Reader):
         lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
         if not any(line.strip() for line in lines):
             raise DataError(f"{path}: no frames in this file; export it again")
-        numbered, frames = Numbered(path), list(_frames(lines))
-        read = [frame if isinstance(frame, Problem) else _info(frame[0]) for frame in frames]
-        infos = [{} if isinstance(info, Problem) else info for info in read]
+        numbered, frames = Numbered(path), [_understood(frame) for frame in _frames(lines)]
+        infos = [frame[0] for frame in frames if not isinstance(frame, Problem)]
         labels = _label_names(infos)
         others = {key for info in infos for key in info if key.lower() not in NO_LABELS} - set(labels)
-        for number, (frame, info) in enumerate(zip(frames, infos, strict=True), start=1):
+        for number, frame in enumerate(frames, start=1):
             where = f"{path.name} frame {number}"
             if isinstance(frame, Problem):
                 yield SourceRow(where, numbered[number], frame)
                 continue
-            if isinstance(problem := read[number - 1], Problem):
-                yield SourceRow(where, numbered[number], problem)
-                continue
+            info, atoms = frame
             given = next((info[name] for name in ID_COLUMNS if name in info), None)
             row_id = numbered[number] if given is None else given
             values = {name: info[name] for name in labels if name in info}
-            notes = [f"{name} is no number there, and missing" for name in values if not is_number(values[name])]
+            notes = missing_label_notes(name for name in values if not is_number(values[name]))
             notes += no_label_note(sorted(others & set(info)))
             notes += [Numbered.NOTE] if given is None else []
             found = {name: to_number(value) for name, value in values.items() if is_number(value)}
-            outcome = _outcome(row_id, info, frame[1], found) if row_id else MISSING_ID
-            yield SourceRow(where, row_id, outcome, (*notes, *_isotopes(info, frame[1])))
+            outcome, how = _outcome(row_id, info, atoms, found) if row_id else (MISSING_ID, ())
+            yield SourceRow(where, row_id, outcome, (*notes, *how))
+
+
+def _understood(frame: _Frame) -> tuple[dict[str, str], list[str]] | Problem:
+    """Return the pairs of the comment line, and the lines of atoms."""
+    if isinstance(frame, Problem):
+        return frame
+    info = _info(frame[0])
+    return info if isinstance(info, Problem) else (info, frame[1])
 
 
 def _frames(lines: list[str]) -> Iterator[_Frame]:
@@ -173,33 +179,27 @@ def _not_periodic(pbc: str) -> bool:
     return len(words) not in (1, 3) or not all(_PERIODIC.get(word, False) for word in words)
 
 
-def _outcome(row_id: str, info: dict[str, str], lines: list[str], labels: dict[str, float]) -> Crystal | Problem:
+def _outcome(
+    row_id: str, info: dict[str, str], lines: list[str], labels: dict[str, float]
+) -> tuple[Crystal | Problem, tuple[str, ...]]:
+    """Return the crystal of a frame, or why it is none, and notes on how it was read."""
     named = {key.lower(): value for key, value in info.items()}
     if "lattice" not in named:
-        return Problem("no lattice", "", f"add {NINE_NUMBERS} to the comment line")
+        return Problem("no lattice", "", f"add {NINE_NUMBERS} to the comment line"), ()
     if _not_periodic(named.get("pbc", "T T T")):
-        return Problem("not periodic", f"pbc={named['pbc']!r}", "only crystals, periodic in three directions, are read")
+        remedy = "only crystals, periodic in three directions, are read"
+        return Problem("not periodic", f"pbc={named['pbc']!r}", remedy), ()
     try:
         lattice = _lattice(named["lattice"])
         columns = _columns(named.get("properties", DEFAULT_PROPERTIES))
         symbols, cart = _atoms(lines, columns)
     except (ValueError, KeyError, IndexError) as error:
-        return Problem(
-            BROKEN, f"{type(error).__name__}: {str(error)[:200]}", "check Lattice, Properties and the lines of atoms"
-        )
+        detail = f"{type(error).__name__}: {str(error)[:200]}"
+        return Problem(BROKEN, detail, "check Lattice, Properties and the lines of atoms"), ()
     if problem := unknown_symbols(symbols):
-        return problem
-    return admit(row_id, [atomic_number(s) for s in symbols], lattice, _fractional(cart, lattice), labels)
-
-
-def _isotopes(info: dict[str, str], lines: list[str]) -> tuple[str, ...]:
-    """Return a note for each isotope among the first words of the lines, where these are symbols."""
-    named = {key.lower(): value for key, value in info.items()}
-    try:
-        column = _columns(named.get("properties", DEFAULT_PROPERTIES))["species"].start
-        return isotope_notes({line.split()[column] for line in lines if line.strip()})
-    except (ValueError, KeyError, IndexError):
-        return ()
+        return problem, ()
+    species = [atomic_number(symbol) for symbol in symbols]
+    return admit(row_id, species, lattice, _fractional(cart, lattice), labels), isotope_notes(set(symbols))
 
 
 def _lattice(text: str) -> NDArray[np.float64]:
