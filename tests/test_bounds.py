@@ -12,13 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from pydantic import BaseModel, ValidationError
 
 from crystalsweep.config import Config
 from crystalsweep.networks.architectures import SIZES, BackboneConfig
-from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
-from crystalsweep.networks.models import Generator
 from crystalsweep.structures import neighbours
 from crystalsweep.structures.batch import collate
 from crystalsweep.structures.crystal import Crystal
@@ -26,6 +23,7 @@ from crystalsweep.structures.graph import pristine_graph
 from crystalsweep.structures.neighbours import NeighboursError, nearest, nearest_neighbours, neighbour_list
 from crystalsweep.training.config import RestorationConfig
 from crystalsweep.wording.mistakes import mistakes
+from tests.checkpoints import random_checkpoint
 from trainables.finetune.config import FinetuneConfig
 from trainables.gan.config import GanConfig
 
@@ -70,21 +68,6 @@ def numbers_of(config: BackboneConfig) -> Iterator[str]:
             yield name
 
 
-def checkpoint(folder: Path, config: BackboneConfig) -> Path:
-    folder.mkdir()
-    torch.manual_seed(0)
-    info = CheckpointInfo(
-        stage="pretrain",
-        config={"backbone": config.model_dump(mode="json")},
-        epoch=1,
-        step=2,
-        data_sha256="0" * 64,
-        split_sha256="1" * 64,
-    )
-    save_checkpoint(folder, info, {"generator": Generator(config)})
-    return folder
-
-
 def outcomes(folder: Path, changes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str, float]]:
     """Return what became of the checkpoint under each change, in a process that may take a gigabyte more than torch."""
     given = "".join(json.dumps(change) + "\n" for change in changes)
@@ -98,7 +81,7 @@ def outcomes(folder: Path, changes: list[dict[str, Any]]) -> list[tuple[dict[str
 @pytest.mark.parametrize("name", NAMES)
 def test_an_absurd_number_in_a_checkpoint_is_refused_in_a_line_or_works(tmp_path: Path, name: str) -> None:
     config = SIZES[name]["smoke"]
-    folder = checkpoint(tmp_path / "checkpoint", config)
+    folder = random_checkpoint(tmp_path / "checkpoint", 0, config)
     changes = [{field: value} for field in numbers_of(config) for value in EXTREMES]
     changes += [{"cutoff": 30.0, "max_neighbours": 10_000}]
     found = outcomes(folder, [{}, *changes])

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner
 
 from crystalsweep.artifacts.archive import pack
@@ -19,28 +18,10 @@ from crystalsweep.cli.train import train
 from crystalsweep.inference.locate import UnknownReferenceError, locate, tracker_for
 from crystalsweep.inference.restorer import Restorer, load
 from crystalsweep.inference.serving import EXAMPLE
-from crystalsweep.networks.architectures import size
-from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
-from crystalsweep.networks.models import Generator
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
+from tests.checkpoints import random_checkpoint
 
 NAME = "crystal-generator"
-
-
-def write_checkpoint(folder: Path, seed: int, stage: str = "pretrain") -> Path:
-    folder.mkdir(parents=True)
-    torch.manual_seed(seed)
-    config = size("painn", "smoke")
-    info = CheckpointInfo(
-        stage=stage,
-        config={"backbone": config.model_dump(mode="json")},
-        epoch=1,
-        step=1,
-        data_sha256="0" * 64,
-        split_sha256="0" * 64,
-    )
-    save_checkpoint(folder, info, {"generator": Generator(config)})
-    return folder
 
 
 @dataclass
@@ -101,7 +82,7 @@ def store(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> St
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    return write_checkpoint(tmp_path / "trained" / "checkpoint", seed=1)
+    return random_checkpoint(tmp_path / "trained" / "checkpoint", seed=1)
 
 
 def answer(restorer: Restorer) -> tuple[object, ...]:
@@ -185,7 +166,7 @@ def test_what_was_downloaded_is_kept_and_an_alias_followed(store: Store, checkpo
     store.register(checkpoint)
     reference = f"models:/{NAME}@champion"
     first = locate(reference, store.tracker, store.downloads)
-    better = write_checkpoint(tmp_path / "better", seed=2)
+    better = random_checkpoint(tmp_path / "better", seed=2)
     store.register(better)
     second = locate(reference, store.tracker, store.downloads)
     assert (first.version, second.version) == ("1", "2")
@@ -198,7 +179,7 @@ def test_what_was_downloaded_is_kept_and_an_alias_followed(store: Store, checkpo
 def test_other_stores_and_models_made_anew_are_told_apart(
     store: Store, checkpoint: Path, database: Path, tmp_path: Path
 ) -> None:
-    other_checkpoint = write_checkpoint(tmp_path / "other-checkpoint", seed=3)
+    other_checkpoint = random_checkpoint(tmp_path / "other-checkpoint", seed=3)
     reference = f"models:/{NAME}/1"
     store.register(checkpoint)
     first = locate(reference, store.tracker, store.downloads)
@@ -206,7 +187,7 @@ def test_other_stores_and_models_made_anew_are_told_apart(
     store.register(other_checkpoint)
     assert weights(locate(reference, store.tracker, store.downloads).folder) == weights(other_checkpoint)
     other = new_store(tmp_path / "other-store", database)
-    third = write_checkpoint(tmp_path / "third", seed=4)
+    third = random_checkpoint(tmp_path / "third", seed=4)
     other.register(third)
     assert weights(locate(reference, other.tracker, store.downloads).folder) == weights(third)
     assert weights(first.folder) == weights(checkpoint)
@@ -215,7 +196,7 @@ def test_other_stores_and_models_made_anew_are_told_apart(
 def test_a_run_that_goes_on_is_not_kept(store: Store, checkpoint: Path, tmp_path: Path) -> None:
     run = store.run(checkpoint, ended=False)
     assert weights(locate(run, store.tracker, store.downloads).folder) == weights(checkpoint)
-    later = write_checkpoint(tmp_path / "later", seed=5)
+    later = random_checkpoint(tmp_path / "later", seed=5)
     store.tracker.upload(run, later, "checkpoint")
     assert weights(locate(run, store.tracker, store.downloads).folder) == weights(later)
 
@@ -298,7 +279,7 @@ def test_other_files_and_classifiers_are_refused(checkpoint: Path, tmp_path: Pat
     with pytest.raises(ValueError, match="holds no checkpoint"):
         load(tmp_path)
     with pytest.raises(ValueError, match="of stage finetune, a classifier"):
-        load(write_checkpoint(tmp_path / "classifier", seed=6, stage="finetune"))
+        load(random_checkpoint(tmp_path / "classifier", seed=6, stage="finetune"))
 
 
 def test_nothing_is_opened_for_what_is_here(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,16 +10,13 @@ from typing import Any
 
 import mlflow
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from crystalsweep.artifacts.seal import SEAL, BrokenSealError, require_sealed, seal, seal_of
 from crystalsweep.inference.restorer import load
 from crystalsweep.inference.serving import write_pyfunc
-from crystalsweep.networks.architectures import size
-from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
-from crystalsweep.networks.models import Generator
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
+from tests.checkpoints import random_checkpoint
 
 NAME = "crystal-generator"
 WEIGHTS = "checkpoint/generator.safetensors"
@@ -27,18 +24,7 @@ WEIGHTS = "checkpoint/generator.safetensors"
 
 def sealed_version(folder: Path, seed: int) -> Path:
     """A version as `promote` leaves it, of a generator with random weights and without a dossier."""
-    (folder / "checkpoint").mkdir(parents=True)
-    torch.manual_seed(seed)
-    config = size("painn", "smoke")
-    info = CheckpointInfo(
-        stage="pretrain",
-        config={"backbone": config.model_dump(mode="json")},
-        epoch=1,
-        step=1,
-        data_sha256="0" * 64,
-        split_sha256="0" * 64,
-    )
-    save_checkpoint(folder / "checkpoint", info, {"generator": Generator(config)})
+    random_checkpoint(folder / "checkpoint", seed)
     write_pyfunc(folder)
     seal(folder)
     return folder

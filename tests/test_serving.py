@@ -13,17 +13,14 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
-import torch
 
 from crystalsweep.artifacts.seal import SEAL, seal, seal_of
 from crystalsweep.data.partial_cif import partial_from_cif
 from crystalsweep.inference.restorer import load
 from crystalsweep.inference.serving import ANSWER_COLUMNS, EXAMPLE, MAX_ROWS, write_pyfunc
-from crystalsweep.networks.architectures import size
-from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
-from crystalsweep.networks.models import Generator
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
+from tests.checkpoints import random_checkpoint
 from tests.ray.servers import BIN, Server, free_port
 
 BAD = "data_x\nloop_\n_atom_site_label\n_atom_site_type_symbol\nX1 X\n"
@@ -33,18 +30,7 @@ BAD = "data_x\nloop_\n_atom_site_label\n_atom_site_type_symbol\nX1 X\n"
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version's folder, of a generator with random weights."""
     folder = tmp_path_factory.mktemp("version")
-    (folder / "checkpoint").mkdir()
-    torch.manual_seed(11)
-    config = size("painn", "smoke")
-    info = CheckpointInfo(
-        stage="pretrain",
-        config={"backbone": config.model_dump(mode="json")},
-        epoch=1,
-        step=1,
-        data_sha256="0" * 64,
-        split_sha256="0" * 64,
-    )
-    save_checkpoint(folder / "checkpoint", info, {"generator": Generator(config)})
+    random_checkpoint(folder / "checkpoint", seed=11)
     write_pyfunc(folder)
     seal(folder)
     return folder
