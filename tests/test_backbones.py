@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch_geometric.utils import scatter
 
 from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.backbones import Backbone, Features, build_backbone
 from crystalsweep.networks.backbones.painn import BesselBasis, PaiNN
 from crystalsweep.networks.testing import BackboneConformance
 from crystalsweep.structures.graph import Graph
+from crystalsweep.structures.segments import segment_sum
 
 CONFIG = PaiNNConfig(width=16, layers=2, radial_functions=8, cutoff=5.0, max_neighbours=12)
 
@@ -68,7 +68,7 @@ def kit_for(kind: type[Backbone]) -> BackboneConformance:
 
 
 def with_laboratory_axis(x: Features, _: torch.Tensor, graph: Graph) -> Features:
-    height = scatter(graph.edge_vectors()[:, 2].abs(), graph.dst, dim_size=len(x.scalars))
+    height = segment_sum(graph.edge_vectors()[:, 2].abs(), graph.dst, len(x.scalars))
     return Features(x.scalars + 0.01 * height[:, None], x.vectors)
 
 
@@ -112,7 +112,7 @@ def with_mask_read_as_hydrogen(_: Features, species: torch.Tensor, graph: Graph)
 
 def with_unprotected_length(x: Features, _: torch.Tensor, graph: Graph) -> Features:
     inverse = 1 / graph.edge_vectors().norm(dim=1)
-    return Features(x.scalars + 0.01 * scatter(inverse, graph.dst, dim_size=len(x.scalars))[:, None], x.vectors)
+    return Features(x.scalars + 0.01 * segment_sum(inverse, graph.dst, len(x.scalars))[:, None], x.vectors)
 
 
 def with_silent_neighbours(_: Features, species: torch.Tensor, graph: Graph) -> Features:

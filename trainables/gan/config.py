@@ -32,7 +32,7 @@ class GanConfig(RestorationConfig):
 
     @model_validator(mode="after")
     def _can_be_differentiated_twice(self) -> GanConfig:
-        if self.adversarial.loss == "wgan_gp" and self.backbone.compile:
+        if self.adversarial.loss == "wgan_gp" and self.backbone.compile is True:
             raise ValueError(
                 "the gradient penalty of wgan_gp needs gradients of gradients, which compiled networks do not give; "
                 "set backbone.compile=false or another adversarial.loss"

@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch_geometric.utils import scatter
+
+from crystalsweep.structures.segments import segment_sum
 
 AdversarialLoss = Literal["l1", "bce", "hinge", "wgan_gp"]
 REAL, FAKE = 1, 0
@@ -81,5 +82,5 @@ def gradient_penalty(
     weights, cart = ((t * r + (1 - t) * f).detach().requires_grad_() for r, f in zip(real, fake, strict=True))
     gradients = torch.autograd.grad(realness(critic(weights, cart)).sum(), (weights, cart), create_graph=True)
     squared = sum(g.square().sum(dim=-1) for g in gradients)
-    per_crystal = scatter(torch.as_tensor(squared), crystal, dim_size=len(mix))
+    per_crystal = segment_sum(torch.as_tensor(squared), crystal, len(mix))
     return ((per_crystal + 1e-12).sqrt() - 1).square().mean()

@@ -7,12 +7,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch_geometric.utils import scatter
 
 from crystalsweep.hyperparameters import ReconstructionConfig
 from crystalsweep.networks.models import Restoration
 from crystalsweep.structures.batch import CrystalBatch, to_fractional
 from crystalsweep.structures.corruption import Corrupted
+from crystalsweep.structures.segments import segment_mean
 
 
 class Reconstruction(NamedTuple):
@@ -55,4 +55,4 @@ def position_loss(
         elif unit == "fractional":
             error = to_fractional(error, batch.lattice, batch.crystal)
         squared = error.square().sum(dim=-1)
-        return scatter(squared, batch.crystal, dim_size=len(batch), reduce="mean").mean()
+        return segment_mean(squared, batch.crystal, len(batch)).mean()

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_geometric.utils import scatter
 
 from crystalsweep.networks.architectures import BackboneConfig
 from crystalsweep.networks.backbones import build_backbone
 from crystalsweep.structures.batch import CrystalBatch, wrap_into_cell
 from crystalsweep.structures.crystal import N_ELEMENTS, N_SPECIES
 from crystalsweep.structures.graph import Graph, build_graph, pristine_graph
+from crystalsweep.structures.segments import segment_mean
 
 
 def one_hot(species: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class PropertyModel(nn.Module):
         """Return (B, K) outputs for (n, 119) species weights."""
         with self.backbone.autocast():
             per_atom = self.head(self.backbone(species, graph))
-        return scatter(per_atom.to(graph.cart.dtype), graph.crystal, dim_size=graph.size, reduce="mean")
+        return segment_mean(per_atom.to(graph.cart.dtype), graph.crystal, graph.size)
 
 
 def load_matching(model: nn.Module, state: dict[str, Tensor]) -> list[str]:

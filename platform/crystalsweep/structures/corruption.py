@@ -10,11 +10,11 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import scatter
 
 from crystalsweep.hyperparameters import CorruptionConfig, Range, mask_fraction
 from crystalsweep.structures.batch import CrystalBatch, wrap_into_cell
 from crystalsweep.structures.crystal import MASK
+from crystalsweep.structures.segments import segment_max, segment_mean
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,7 +91,7 @@ def species_mask(batch: CrystalBatch, generator: torch.Generator) -> Tensor:
     """Return (n,) bool: every atom of one species of each crystal, uniform over its distinct species (α)."""
     pairs, pair_of_atom = torch.unique(torch.stack([batch.crystal, batch.species]), dim=1, return_inverse=True)
     keys = torch.rand(pairs.shape[1], generator=generator, dtype=torch.float64)
-    highest = scatter(keys, pairs[0], dim_size=len(batch), reduce="max")
+    highest = segment_max(keys, pairs[0], len(batch))
     return (keys == highest[pairs[0]])[pair_of_atom]
 
 
@@ -109,5 +109,5 @@ def draw_noise(batch: CrystalBatch, sigma_noise: Tensor, center: bool, generator
     sigma = (sigma_noise * batch.min_edge)[batch.crystal]
     noise = torch.randn(len(batch.species), 3, generator=generator) * sigma[:, None]
     if center:
-        noise = noise - scatter(noise, batch.crystal, dim_size=len(batch), reduce="mean")[batch.crystal]
+        noise = noise - segment_mean(noise, batch.crystal, len(batch))[batch.crystal]
     return noise

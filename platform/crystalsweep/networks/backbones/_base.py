@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -69,12 +69,16 @@ class VectorHead(nn.Module):
 class Backbone(nn.Module, ABC):
     """An E(3)-equivariant network over periodic graphs."""
 
+    gains_compiled: ClassVar[bool] = False
+    """Whether compiled blocks were measured to be faster on a CPU."""
     average_degree: Tensor
     """Edges per atom in the training set; messages are scaled by it."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
+        self.compiles = config.compile is True
+        """Whether blocks are compiled where gradients are asked for; of `auto` the training decides."""
         self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
         self.register_buffer("average_degree", torch.tensor(float(config.max_neighbours)))
 
@@ -95,9 +99,9 @@ class Backbone(nn.Module, ABC):
         return VectorHead(self.config.width)
 
     def run(self, block: Callable[..., T], *arguments: Any) -> T:
-        """Return `block(*arguments)`, compiled, and with its activations recomputed in the backward pass, where asked
-        for."""
-        if self.config.compile:
+        """Return `block(*arguments)`, where gradients are asked for compiled, and with its activations recomputed in
+        the backward pass, if so set."""
+        if self.compiles and torch.is_grad_enabled():
             if block not in self._compiled:
                 self._compiled[block] = compiled(block)
             block = self._compiled[block]

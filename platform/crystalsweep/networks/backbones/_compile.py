@@ -28,7 +28,8 @@ def compiled(block: Callable[..., T]) -> Callable[..., T]:
         if failed:
             return block(*arguments)
         try:
-            fast = fast or _compile(block)
+            if fast is None:
+                fast = _compile(block)
             return fast(*arguments)
         except Exception as error:
             result = block(*arguments)  # an error of the block's own is raised here, as itself

@@ -26,7 +26,6 @@ from fairchem.core.models.uma.nn.so2_layers import SO2_Conv1_WithRadialBlock, SO
 from fairchem.core.models.uma.nn.so3_layers import SO3_Linear
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_geometric.utils import softmax
 
 from crystalsweep.networks.architectures import EquiformerV2Config
 from crystalsweep.networks.backbones._base import Backbone, Features
@@ -35,6 +34,7 @@ from crystalsweep.networks.backbones._frames import wigner_matrices
 from crystalsweep.networks.backbones._so2 import GaussConvolution, RealConvolution, exchange
 from crystalsweep.structures.crystal import N_SPECIES
 from crystalsweep.structures.graph import Graph
+from crystalsweep.structures.segments import segment_softmax
 
 GAUSSIAN_WIDTH = 2.0
 """Standard deviation of the radial Gaussians over their spacing."""
@@ -219,7 +219,7 @@ class GraphAttention(EdgeRadial):
         """Return (E, heads) weights that sum to 1 over the edges of each atom."""
         hidden = self.alpha_act(self.alpha_norm(alpha.unflatten(1, self.alpha_dot.shape)))
         logits = (hidden * self.alpha_dot).sum(dim=-1).to(edges.distance.dtype)
-        return cast(Tensor, self.alpha_dropout(softmax(logits, edges.dst, num_nodes=len(edges.species))))
+        return cast(Tensor, self.alpha_dropout(segment_softmax(logits, edges.dst, len(edges.species))))
 
 
 class FeedForward(nn.Module):

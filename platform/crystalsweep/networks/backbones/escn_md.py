@@ -158,7 +158,7 @@ class EscnMd(Backbone):
                 module.backend = frames
         if config.symmetry == "O3":
             exchange(self.network, RealConvolution)
-        if config.compile:
+        if config.compile is True:
             logger.warning("escn_md is not compiled: its blocks run as they are")
 
     def forward(self, species: Tensor, graph: Graph) -> Features:

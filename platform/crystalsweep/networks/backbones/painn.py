@@ -8,13 +8,14 @@ the square root of the training set's average degree, and scalars are layer-norm
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import scatter
 
 from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.backbones._base import Backbone, Features, norm
+from crystalsweep.networks.backbones._filtered import filtered_message
 from crystalsweep.structures.crystal import N_SPECIES
 from crystalsweep.structures.graph import Graph
 
@@ -29,12 +30,13 @@ class BesselBasis(nn.Module):
         self.cutoff = cutoff
         self.register_buffer("frequencies", math.pi * torch.arange(1, functions + 1).float(), persistent=False)
 
-    def forward(self, distance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (E, K) basis and (E, 1) envelope of (E,) distances, Å."""
+    def forward(self, distance: Tensor) -> Tensor:
+        """Return (E, K + 1) of (E,) distances, Å: the functions under the envelope, and the envelope itself, for a
+        bias."""
         x = (distance / self.cutoff)[:, None]
         basis = math.sqrt(2 / self.cutoff) * torch.sin(self.frequencies * x) / distance[:, None]
-        envelope = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8
-        return basis, envelope.masked_fill(x >= 1, 0.0)
+        envelope = (1 - 28 * x**6 + 48 * x**7 - 21 * x**8).masked_fill(x >= 1, 0.0)
+        return torch.cat([basis * envelope, envelope], dim=1)
 
 
 class Message(nn.Module):
@@ -46,21 +48,19 @@ class Message(nn.Module):
         self.content = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 3 * width))
         self.filter = nn.Linear(functions, 3 * width)
 
-    def forward(self, x: Features, graph: Graph, basis: Tensor, envelope: Tensor, unit: Tensor) -> Features:
+    def forward(self, scalars: Tensor, vectors: Tensor | None, graph: Graph, basis: Tensor, unit: Tensor) -> Features:
         """Return sums over each atom's neighbours.
 
         Args:
-            x: (n, width) scalars.
+            scalars: (n, width).
+            vectors: (n, 3, width); None where all are zero.
             graph: Edges.
-            basis: (E, radial functions) of the distances.
-            envelope: (E, 1), zero at the cutoff.
+            basis: (E, radial functions + 1) of the distances, the envelope last.
             unit: (E, 3) directions.
         """
-        content = self.content(self.norm(x.scalars))[graph.src]
-        scalar, gate, direction = (content * self.filter(basis) * envelope).chunk(3, dim=-1)
-        vector = x.vectors[graph.src] * gate[:, None] + unit[:, :, None] * direction[:, None]
-        n = len(x.scalars)
-        return Features(scatter(scalar, graph.dst, dim_size=n), scatter(vector, graph.dst, dim_size=n))
+        weight = torch.cat([self.filter.weight.T, self.filter.bias[None]])
+        content = self.content(self.norm(scalars))
+        return Features(*filtered_message(content, vectors, basis, unit, weight, graph.src, graph.dst))
 
 
 class Update(nn.Module):
@@ -84,6 +84,8 @@ class Update(nn.Module):
 class PaiNN(Backbone):
     """Interaction blocks of message and update over embedded species."""
 
+    gains_compiled = True
+
     def __init__(self, config: PaiNNConfig) -> None:
         super().__init__(config)
         width = config.width
@@ -98,27 +100,26 @@ class PaiNN(Backbone):
         zero vectors."""
         edge = graph.edge_vectors()
         distance = (edge.square().sum(dim=-1) + 1e-12).sqrt()  # finite for coinciding atoms
-        basis, envelope = self.radial(distance)
+        basis = self.radial(distance)
         unit = edge / distance[:, None]
         scale = self.average_degree.rsqrt()
-        scalars = self.embedding(species)
-        x = Features(scalars, scalars.new_zeros(len(scalars), 3, scalars.shape[1]))
+        scalars, vectors = self.embedding(species), None
         for message, update in zip(self.messages, self.updates, strict=True):
-            x = self.run(_block, message, update, x, graph, basis, envelope, unit, scale)
-        return x
+            scalars, vectors = self.run(_block, message, update, scalars, vectors, graph, basis, unit, scale)
+        return Features(scalars, cast(Tensor, vectors))
 
 
 def _block(
     message: Message,
     update: Update,
-    x: Features,
+    scalars: Tensor,
+    vectors: Tensor | None,
     graph: Graph,
     basis: Tensor,
-    envelope: Tensor,
     unit: Tensor,
     scale: Tensor,
 ) -> Features:
-    m = message(x, graph, basis, envelope, unit)
-    x = Features(x.scalars + m.scalars * scale, x.vectors + m.vectors * scale)
+    m = message(scalars, vectors, graph, basis, unit)
+    x = Features(scalars + m.scalars * scale, m.vectors * scale if vectors is None else vectors + m.vectors * scale)
     u = update(x)
     return Features(x.scalars + u.scalars, x.vectors + u.vectors)

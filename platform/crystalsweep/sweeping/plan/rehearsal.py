@@ -16,6 +16,7 @@ import torch
 from crystalsweep.data import DataSet
 from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
 from crystalsweep.structures.batch import collate
+from crystalsweep.training import machine
 from crystalsweep.training.catalogue import stage_builder, stage_spec
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.loop import epoch_batches
@@ -76,6 +77,7 @@ def rehearse(
     """
     device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
     session: Any = _Nowhere(workers, device)
+    machine.keep_memory()  # as the training will
     with _threads(max(1, int(cpus))):
         built: Stage = stage_builder(stage)(config, data, session, {})
         if config.max_minutes is not None:
@@ -85,7 +87,11 @@ def rehearse(
         first = _seconds(built.validate)
         later = _seconds(built.validate) if first < _PATIENCE and config.epochs > 1 else first
         saving, checkpoint = _checkpoint(built)
+        compiled = machine.worth_compiling(built)
     validating = [first] + [later] * (config.epochs - 1)
+    if compiled:
+        training = {size: seconds * machine.COMPILED for size, seconds in training.items()}
+        validating[0] += machine.COMPILATION
     epochs = tuple(training[size] + spent + saving for size, spent in zip(sizes, validating, strict=True))
     return Rehearsal(epochs=epochs, budget=None, checkpoint=checkpoint)
 

@@ -1,0 +1,34 @@
+"""Sums, means and the like over the rows that belong to one atom or one crystal.
+
+They do what torch-geometric's `scatter` and `softmax` do, whose import takes three seconds and is not needed where
+crystals are only read, corrupted or restored.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def segment_sum(rows: Tensor, segment: Tensor, size: int) -> Tensor:
+    """Return (size, …) sums of (n, …) rows whose segments are given by (n,) indices; zero where there are none."""
+    return rows.new_zeros(size, *rows.shape[1:]).index_add(0, segment, rows)
+
+
+def segment_mean(rows: Tensor, segment: Tensor, size: int) -> Tensor:
+    """Return (size, …) means of the rows of each segment; zero where there are none."""
+    counts = segment_sum(rows.new_ones(len(rows)), segment, size).clamp(min=1)
+    return segment_sum(rows, segment, size) / counts.view(-1, *(1,) * (rows.dim() - 1))
+
+
+def segment_max(values: Tensor, segment: Tensor, size: int) -> Tensor:
+    """Return (size,) greatest of the (n,) values of each segment; zero where there are none."""
+    return values.new_zeros(size).scatter_reduce(0, segment, values, "amax", include_self=False)
+
+
+def segment_softmax(logits: Tensor, segment: Tensor, size: int) -> Tensor:
+    """Return (n, k) weights from (n, k) logits that sum to 1 over the rows of each segment, for each k."""
+    index = segment.view(-1, *(1,) * (logits.dim() - 1)).expand_as(logits)
+    highest = logits.detach().new_zeros(size, *logits.shape[1:])
+    highest = highest.scatter_reduce(0, index, logits.detach(), "amax", include_self=False)
+    weights = (logits - highest.index_select(0, segment)).exp()
+    return weights / (segment_sum(weights, segment, size) + 1e-16).index_select(0, segment)
