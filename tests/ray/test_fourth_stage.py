@@ -55,7 +55,7 @@ from crystalsweep.networks.models import Generator, graph_of, one_hot
 from crystalsweep.structures.corruption import corrupt
 from crystalsweep.training.loop import step_stream
 from crystalsweep.training.restoration import RestorationStage, RestorationValidation
-from crystalsweep.training.stage import adam, average_degree, select
+from crystalsweep.training.stage import average_degree, select
 
 
 class Denoise(RestorationStage):
@@ -68,9 +68,7 @@ class Denoise(RestorationStage):
         torch.manual_seed(config.seed)
         generator = Generator(config.backbone)
         generator.backbone.average_degree.fill_(average_degree(self.train, config))
-        self.generator = session.wrap(generator)
-        self.models = {"generator": generator}
-        self.optimizers = {"generator": adam(self.generator.parameters(), config.learning_rate)}
+        self.generator = self.learn("generator", generator, config.learning_rate)
         self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
 
     def step(self, batch, epoch, step):
@@ -81,10 +79,7 @@ class Denoise(RestorationStage):
         restored = self.generator(one_hot(corrupted.species), graph)
         error = (restored.perturbation - corrupted.noise).square().sum(dim=-1)
         loss = (error + 1e-6).pow(self.config.power).mean()
-        self.optimizers["generator"].zero_grad()
-        loss.backward()
-        self.optimizers["generator"].step()
-        return {"loss": loss.detach()}
+        return {"loss": loss.detach()} | self.update("generator", loss)
 
 
 def build(config, data, session, inputs):

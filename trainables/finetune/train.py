@@ -14,7 +14,7 @@ from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weight
 from crystalsweep.networks.models import PropertyModel, load_matching, one_hot, pristine_graph_of
 from crystalsweep.structures.batch import CrystalBatch, collate
 from crystalsweep.training.session import Session
-from crystalsweep.training.stage import Metrics, Stage, adam, average_degree, used
+from crystalsweep.training.stage import Losses, Metrics, Stage, average_degree, used
 from trainables.finetune.config import LABELS, FinetuneConfig
 
 VALIDATION_BATCH = 128
@@ -38,21 +38,15 @@ class Finetune(Stage):
             self.ancestry = lineage([pretrained])
         if config.trainable == "head":
             classifier.backbone.requires_grad_(False)
-        self.classifier = session.wrap(classifier)
-        self.models = {"classifier": classifier}
-        parameters = [p for p in classifier.parameters() if p.requires_grad]
-        self.optimizers = {"classifier": adam(parameters, config.learning_rate)}
+        self.classifier = self.learn("classifier", classifier, config.learning_rate)
 
-    def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
+    def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
         """Make one update on labelled crystals."""
         del epoch, step
         batch = batch.to(self.session.device)
         loss = functional.cross_entropy(self._logits(self.classifier, batch), batch.stable.long())
-        optimizer = self.optimizers["classifier"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return {"loss": loss.detach()}
+        norm = self.update("classifier", loss)
+        return {"loss": loss.detach(), **norm}
 
     @torch.no_grad()
     def validate(self) -> Metrics:

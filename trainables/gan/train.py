@@ -26,10 +26,8 @@ from crystalsweep.structures.graph import Graph
 from crystalsweep.training.loop import step_stream
 from crystalsweep.training.restoration import RestorationStage, RestorationValidation
 from crystalsweep.training.session import Session
-from crystalsweep.training.stage import adam, average_degree, select
+from crystalsweep.training.stage import Losses, average_degree, select
 from trainables.gan.config import GanConfig
-
-Losses = dict[str, Tensor | float]
 
 
 class Gan(RestorationStage):
@@ -44,11 +42,10 @@ class Gan(RestorationStage):
         super().__init__(config, data, session)
         self.train = select(data.train, config, stable_only=config.stable_only, split="train")
         self.val = select(data.val, config, stable_only=config.stable_only, split="val")
-        self.models = {"generator": generator, "discriminator": discriminator}
-        self.generator, self.discriminator = session.wrap(generator), session.wrap(discriminator)
-        g = adam(generator.parameters(), config.learning_rate)
-        d = adam(discriminator.parameters(), config.discriminator_learning_rate, betas=(0.5, 0.999))
-        self.optimizers = {"generator": g, "discriminator": d}
+        self.generator = self.learn("generator", generator, config.learning_rate)
+        self.discriminator = self.learn(
+            "discriminator", discriminator, config.discriminator_learning_rate, betas=(0.5, 0.999)
+        )
         self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
 
     def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
@@ -77,10 +74,7 @@ class Gan(RestorationStage):
         audited = step % self.config.audit_every == 0
         parameters = list(self.models["generator"].parameters())
         audit = audit_gradients(weighted, reconstruction.total, parameters).as_metrics() if audited else {}
-        optimizer = self.optimizers["generator"]
-        optimizer.zero_grad()
-        (weighted + reconstruction.total).backward()
-        optimizer.step()
+        norm = self.update("generator", weighted + reconstruction.total)
         discriminator.requires_grad_(True).train()
         return {
             "loss": (weighted + reconstruction.total).detach(),
@@ -88,6 +82,7 @@ class Gan(RestorationStage):
             "loss/position": reconstruction.position.detach(),
             "loss/adversarial": adversarial.detach(),
             **audit,
+            **norm,
         }
 
     def _discriminator_step(self, corrupted: Corrupted, graph: Graph, epoch: int, step: int) -> Losses:
@@ -104,15 +99,13 @@ class Gan(RestorationStage):
             straight = corrupted.noise - restored.perturbation  # from real to fake without a jump between cells
             penalised = (fake[0], real[1] + straight - noise)
             loss = loss + config.gradient_penalty * self._penalty(real, penalised, batch, epoch, step)
-        optimizer = self.optimizers["discriminator"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        norm = self.update("discriminator", loss)
         return {
             "discriminator/loss": loss.detach(),
             "discriminator/score_gap": (realness(real_logits).mean() - realness(fake_logits).mean()).detach(),
             "discriminator/accuracy_real": (real_logits.argmax(dim=-1) == REAL).float().mean(),
             "discriminator/accuracy_fake": (fake_logits.argmax(dim=-1) == FAKE).float().mean(),
+            **norm,
         }
 
     def _restore(self, generator: nn.Module, corrupted: Corrupted, graph: Graph) -> Restoration:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from crystalsweep.data import DataSet
 from crystalsweep.losses import reconstruction_loss
@@ -17,7 +16,7 @@ from crystalsweep.structures.corruption import corrupt
 from crystalsweep.training.loop import step_stream
 from crystalsweep.training.restoration import RestorationStage, RestorationValidation
 from crystalsweep.training.session import Session
-from crystalsweep.training.stage import adam, average_degree, select
+from crystalsweep.training.stage import Losses, average_degree, select
 from trainables.pretrain.config import PretrainConfig
 
 
@@ -37,12 +36,10 @@ class Pretrain(RestorationStage):
         if published:
             self.dropped = load_pretrained(generator.backbone, published)
             self.ancestry = [{"stage": PUBLISHED, "file": published.name}]
-        self.generator = session.wrap(generator)
-        self.models = {"generator": generator}
-        self.optimizers = {"generator": adam(self.generator.parameters(), config.learning_rate)}
+        self.generator = self.learn("generator", generator, config.learning_rate)
         self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
 
-    def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
+    def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
         """Make one update on freshly corrupted crystals."""
         config = self.config
         corrupted = corrupt(batch, config.corruption, step_stream(self, "corruption", epoch, step)).to(
@@ -51,14 +48,12 @@ class Pretrain(RestorationStage):
         pristine = corrupted.pristine
         graph = graph_of(corrupted.cart, pristine.lattice, pristine.counts, config.backbone)
         loss = reconstruction_loss(self.generator(one_hot(corrupted.species), graph), corrupted, config.reconstruction)
-        optimizer = self.optimizers["generator"]
-        optimizer.zero_grad()
-        loss.total.backward()
-        optimizer.step()
+        norm = self.update("generator", loss.total)
         return {
             "loss": loss.total.detach(),
             "loss/species": loss.species.detach(),
             "loss/position": loss.position.detach(),
+            **norm,
         }
 
 

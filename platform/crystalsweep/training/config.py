@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from crystalsweep.config import Config
 from crystalsweep.hyperparameters import (
+    GREATEST,
     CorruptionConfig,
     EvaluationConfig,
     Positive,
@@ -36,9 +37,21 @@ class StageConfig(Config):
     batch_size: BatchSize | dict[Annotated[int, Field(ge=0, le=10_000_000)], BatchSize] = 32
     """Crystals per step over all workers, or a schedule {first epoch: size}; the paper's is {0: 1, 25: 3, 45: 5}."""
     learning_rate: Positive = 1e-4
-    """Of Adam; for the generator in the GAN stage."""
+    """Of the optimizer, before the schedule; for the generator in the GAN stage."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam is the paper's; adamw also decays weights (doi:10.48550/arXiv.1711.05101)."""
+    weight_decay: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.0
+    """Of adamw, per step and learning rate; biases, norms and embeddings of species do not decay."""
+    clip_norm: Annotated[float, Field(gt=0, le=GREATEST, allow_inf_nan=False)] | None = None
+    """Greatest norm of a step's gradient, per optimizer; also logs grad_norm before clipping, its mean and its max."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over epochs: constant is the paper's; cosine decays to zero."""
+    """Learning rate: constant is the paper's; cosine decays over all `epochs`, also where max_minutes ends earlier."""
+    schedule_by: Literal["epoch", "step"] = "epoch"
+    """How often the cosine changes the learning rate: with every epoch, or smoothly with every step."""
+    final_factor: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    """What the cosine ends at, as a share of learning_rate."""
+    warmup_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """First steps over which the learning rate rises from near zero, under either schedule."""
     stable_only: bool = True
     """Train on crystals with e_above_hull ≤ 0 only, as the paper does; off, all count as real in the GAN stage."""
     max_atoms: Many | None = None
@@ -47,6 +60,15 @@ class StageConfig(Config):
     """Train on a seeded sample of this many crystals."""
     backbone: AnyBackbone = PaiNNConfig()
     """The network; later stages take the one of the checkpoint they start from."""
+
+    @model_validator(mode="after")
+    def _means_what_it_says(self) -> Self:
+        """Refuse settings that nothing would read."""
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError("weight_decay is of adamw: set optimizer=adamw too, or leave weight_decay at 0")
+        if self.schedule != "cosine" and (self.final_factor or self.schedule_by == "step"):
+            raise ValueError("final_factor and schedule_by are of the cosine: set schedule=cosine too")
+        return self
 
     @property
     def least_batch_size(self) -> int:

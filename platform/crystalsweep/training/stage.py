@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,32 +15,62 @@ from crystalsweep.networks.models import pristine_graph_of
 from crystalsweep.structures.batch import CrystalBatch, collate, is_stable
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.training.config import StageConfig
+from crystalsweep.training.means import MAX
+from crystalsweep.training.optimization import BETAS, descend, optimizer_of
 from crystalsweep.training.session import Session
 
 Metrics = dict[str, float]
 
+Losses = dict[str, Tensor | float]
+"""What a step returns; tensors stay on the device, so that no step waits for it."""
+
 
 class Stage(ABC):
-    """One stage of the paper, ready to train."""
+    """One stage of the paper, ready to train; `learn` takes its networks, `update` changes them."""
 
     name: str
-    models: dict[str, nn.Module]
-    """Networks by the name their weights are saved under; bare, not wrapped."""
-    optimizers: dict[str, Optimizer]
-    train: list[Crystal]
-    val: list[Crystal]
+    train: Sequence[Crystal]
+    val: Sequence[Crystal]
 
     def __init__(self, config: StageConfig, data: DataSet, session: Session) -> None:
         self.config = config
         self.data = data
         self.session = session
+        self.models: dict[str, nn.Module] = {}
+        """Networks by the name their weights are saved under; bare, not wrapped."""
+        self.optimizers: dict[str, Optimizer] = {}
+        """By the name of the network that they update."""
         self.dropped: list[str] = []
         """Tensors of the checkpoints it started from that did not fit."""
         self.ancestry: list[dict[str, str]] = []
         """The trainings that led to these checkpoints (`checkpoint.lineage`)."""
 
+    def learn(
+        self, name: str, model: nn.Module, learning_rate: float, *, betas: tuple[float, float] = BETAS
+    ) -> nn.Module:
+        """Take a network that this stage trains, and return it as it is to be called in a step.
+
+        Args:
+            name: Under which its weights are saved.
+            model: The network; what of it requires no gradient is not updated.
+            learning_rate: Before the schedule.
+            betas: Of Adam.
+        """
+        wrapped = self.session.wrap(model)
+        self.models[name] = model
+        self.optimizers[name] = optimizer_of(model, self.config, learning_rate, betas)
+        return wrapped
+
+    def update(self, name: str, loss: Tensor) -> Losses:
+        """Make one update of the network of this name; returns its gradient's norm where that is clipped."""
+        norm = descend(self.optimizers[name], loss, self.config.clip_norm)
+        if norm is None:
+            return {}
+        told = "grad_norm" if len(self.optimizers) == 1 else f"grad_norm/{name}"
+        return {told: norm, f"{told}{MAX}": norm}
+
     @abstractmethod
-    def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
+    def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
         """Update on one batch, `step` counted from the run's beginning; returns losses to average over the epoch."""
 
     @abstractmethod
@@ -50,14 +79,6 @@ class Stage(ABC):
 
     def write_extra(self, folder: Path) -> None:  # noqa: B027  most stages have nothing to add
         """Write further files for the checkpoint."""
-
-
-def adam(
-    parameters: Iterable[nn.Parameter], learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)
-) -> torch.optim.Adam:
-    """Make an Adam that remembers its first learning rate, which a schedule scales."""
-    group = {"params": list(parameters), "initial_lr": learning_rate}
-    return torch.optim.Adam([group], lr=learning_rate, betas=betas, fused=True)  # one pass over the weights
 
 
 def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: bool, split: str) -> list[Crystal]:

@@ -1,0 +1,89 @@
+"""What a training leaves after an epoch, and how it goes on from there exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crystalsweep.data import DataSet
+from crystalsweep.networks.checkpoint import (
+    CheckpointInfo,
+    read_info,
+    read_training_state,
+    read_weights,
+    save_checkpoint,
+)
+from crystalsweep.training.config import StageConfig
+from crystalsweep.training.stage import Metrics, Stage
+
+FREE = {"max_minutes", "backbone.activation_checkpointing"}
+"""Settings that may differ when a run is resumed: they change no number that an epoch gives."""
+
+
+def save(stage: Stage, metrics: Metrics, folder: Path) -> None:
+    """Write the checkpoint of the epoch that `metrics` are of into an existing empty folder."""
+    info = CheckpointInfo(
+        stage=stage.name,
+        config=stage.config.model_dump(mode="json"),
+        epoch=int(metrics["epoch"]),
+        step=int(metrics["step"]),
+        data_sha256=stage.data.data_sha256,
+        split_sha256=stage.data.split_sha256,
+        metrics=metrics,
+        dropped=stage.dropped,
+        ancestry=stage.ancestry,
+    )
+    training: dict[str, Any] = {name: optimizer.state_dict() for name, optimizer in stage.optimizers.items()}
+    save_checkpoint(folder, info, stage.models, training)
+    stage.write_extra(folder)
+
+
+def resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
+    """Load a checkpoint of this run. Raises `ValueError` when it was made with other settings or data."""
+    if folder is None:
+        return None
+    info = read_info(folder)
+    changed = _changed(stage.config, info.config)
+    if info.stage != stage.name or changed or _data(info) != _data(stage.data):
+        what = f"settings {', '.join(changed)}" if changed else "stage or data"
+        raise ValueError(f"{folder} was trained with other {what}; start a new run, or restore them to resume this one")
+    stage.dropped, stage.ancestry = info.dropped or stage.dropped, info.ancestry or stage.ancestry
+    for name, model in stage.models.items():
+        model.load_state_dict(read_weights(folder, name))
+    training = read_training_state(folder)
+    if missing := stage.optimizers.keys() - training.keys():
+        raise ValueError(f"{folder} has no state of the optimizer {min(missing)}; resume from another checkpoint")
+    for name, optimizer in stage.optimizers.items():
+        _load_all_but_rates(optimizer, training[name])
+    return info
+
+
+def _changed(config: StageConfig, before: dict[str, Any]) -> list[str]:
+    """Return settings that are not as in a checkpoint's config; those that it is too old to know had their default."""
+    ours = _flat(config.model_dump(mode="json"))
+    theirs = _flat({**type(config).model_construct().model_dump(mode="json"), **before})
+    free = FREE | ({"epochs"} if config.schedule == "constant" else set())
+    return [key for key in ours if key not in free and theirs.get(key) != ours[key]]
+
+
+def _load_all_but_rates(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimizer's state; learning rates stay those of the config in hand, which may not be that of the
+    checkpoint's training."""
+    rates = [(group["initial_lr"], group["lr"]) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, (initial, rate) in zip(optimizer.param_groups, rates, strict=True):
+        group["initial_lr"], group["lr"] = initial, rate
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return values by dotted path."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _data(described: CheckpointInfo | DataSet) -> tuple[str, str]:
+    return described.data_sha256, described.split_sha256
