@@ -69,7 +69,8 @@ class Denoise(RestorationStage):
         generator = Generator(config.backbone)
         generator.backbone.average_degree.fill_(average_degree(self.train, config))
         self.generator = self.learn("generator", generator, config.learning_rate)
-        self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
+        evaluated = self.evaluated("generator")
+        self.validation = RestorationValidation(evaluated, self.val, config.evaluation, session.device)
 
     def step(self, batch, epoch, step):
         stream = step_stream(self, "corruption", epoch, step)

@@ -51,7 +51,7 @@ class Finetune(Stage):
     @torch.no_grad()
     def validate(self) -> Metrics:
         """Measure loss, accuracy, balanced accuracy and F1 of "stable", beside the majority class's accuracy."""
-        model = self.models["classifier"].eval()
+        model = self.evaluated("classifier").eval()
         logits, stable = [], []
         for start in range(0, len(self.val), VALIDATION_BATCH):
             batch = collate(self.val[start : start + VALIDATION_BATCH]).to(self.session.device)

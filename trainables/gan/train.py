@@ -44,9 +44,11 @@ class Gan(RestorationStage):
         self.val = select(data.val, config, stable_only=config.stable_only, split="val")
         self.generator = self.learn("generator", generator, config.learning_rate)
         self.discriminator = self.learn(
-            "discriminator", discriminator, config.discriminator_learning_rate, betas=(0.5, 0.999)
+            "discriminator", discriminator, config.discriminator_learning_rate, betas=(0.5, 0.999), averaged=False
         )
-        self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
+        self.validation = RestorationValidation(
+            self.evaluated("generator"), self.val, config.evaluation, session.device
+        )
 
     def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
         """Return a generator update, and after every `g_steps_per_d_step` of them one of the discriminator."""

@@ -37,7 +37,9 @@ class Pretrain(RestorationStage):
             self.dropped = load_pretrained(generator.backbone, published)
             self.ancestry = [{"stage": PUBLISHED, "file": published.name}]
         self.generator = self.learn("generator", generator, config.learning_rate)
-        self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
+        self.validation = RestorationValidation(
+            self.evaluated("generator"), self.val, config.evaluation, session.device
+        )
 
     def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
         """Make one update on freshly corrupted crystals."""

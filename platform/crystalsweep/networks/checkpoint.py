@@ -1,8 +1,9 @@
 """Checkpoints that load without executing code: weights as safetensors, everything else as JSON or plain tensors.
 
 A checkpoint is a folder: `checkpoint.json` (stage, config, epoch, step, metrics, data), one `<model>.safetensors` per
-network, and `training.pt` (optimizers, read with `weights_only=True`) for resuming exactly. Random state needs no
-file: it follows from the seed and the epoch.
+network, and `training.pt` (optimizers, and the weights as trained where the network's file has others, such as their
+average; read with `weights_only=True`) for resuming exactly. Random state needs no file: it follows from the seed and
+the epoch.
 
 A folder may come from a stranger: what it says is compared before anything is made of it, so that a config of absurd
 size is refused before a network of that size is built. No other file of it is opened.
@@ -138,8 +139,10 @@ def read_weights(folder: Path, model: str) -> dict[str, torch.Tensor]:
 
 
 def read_training_state(folder: Path) -> dict[str, Any]:
-    """Return states of the optimizers by name, on the CPU; never executes code. Raises `ValueError` for any other
-    file."""
+    """Return states of the optimizers and what else resuming needs, by name, on the CPU; never executes code.
+
+    Raises `ValueError` for any other file.
+    """
     return tensors_of_pickle(folder / "training.pt")
 
 

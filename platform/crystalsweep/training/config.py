@@ -44,6 +44,9 @@ class StageConfig(Config):
     """Of adamw, per step and learning rate; biases, norms and embeddings of species do not decay."""
     clip_norm: Annotated[float, Field(gt=0, le=GREATEST, allow_inf_nan=False)] | None = None
     """Greatest norm of a step's gradient, per optimizer; also logs grad_norm before clipping, its mean and its max."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    """Average weights over steps with this decay (0.999: a thousand steps), which begins low and is reached slowly; the
+    average is validated, evaluated and what later stages start from. In the GAN stage of the generator only."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate: constant is the paper's; cosine decays over all `epochs`, also where max_minutes ends earlier."""
     schedule_by: Literal["epoch", "step"] = "epoch"

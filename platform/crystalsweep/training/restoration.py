@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import torch
+from torch import nn
 
 from crystalsweep.data import DataSet
 from crystalsweep.evaluation.protocol import Chunk, evaluate_chunks, evaluate_references, evaluation_chunks
@@ -30,12 +33,14 @@ HIGH_NOISE = "val/high_noise"
 
 
 class RestorationValidation:
-    """Evaluates a generator and keeps the per-structure table of the last time."""
+    """Evaluates a generator, which a stage gives as `Stage.evaluated`, and keeps the per-structure table of the last
+    time."""
 
     def __init__(
-        self, generator: Generator, crystals: list[Crystal], config: EvaluationConfig, device: torch.device
+        self, generator: nn.Module, crystals: Sequence[Crystal], config: EvaluationConfig, device: torch.device
     ) -> None:
-        self._generator, self._crystals, self._config, self._device = generator, crystals, config, device
+        self._generator, self._crystals = cast(Generator, generator), crystals
+        self._config, self._device = config, device
         self._table: pd.DataFrame | None = None
 
     def run(self) -> Metrics:

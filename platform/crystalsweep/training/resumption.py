@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from crystalsweep.data import DataSet
 from crystalsweep.networks.checkpoint import (
@@ -21,6 +22,9 @@ from crystalsweep.training.stage import Metrics, Stage
 FREE = {"max_minutes", "backbone.activation_checkpointing"}
 """Settings that may differ when a run is resumed: they change no number that an epoch gives."""
 
+TRAINED = "/trained"
+"""Ends the name of a network's weights as they are trained, in the training state, where those evaluated are others."""
+
 
 def save(stage: Stage, metrics: Metrics, folder: Path) -> None:
     """Write the checkpoint of the epoch that `metrics` are of into an existing empty folder."""
@@ -35,9 +39,16 @@ def save(stage: Stage, metrics: Metrics, folder: Path) -> None:
         dropped=stage.dropped,
         ancestry=stage.ancestry,
     )
-    training: dict[str, Any] = {name: optimizer.state_dict() for name, optimizer in stage.optimizers.items()}
-    save_checkpoint(folder, info, stage.models, training)
+    save_checkpoint(folder, info, {name: stage.evaluated(name) for name in stage.models}, _training_state(stage))
     stage.write_extra(folder)
+
+
+def _training_state(stage: Stage) -> dict[str, Any]:
+    """Return what resuming needs beside the weights that are evaluated, which with an average are not those trained."""
+    state: dict[str, Any] = {name: optimizer.state_dict() for name, optimizer in stage.optimizers.items()}
+    for name, average in stage.averages.items():
+        state[f"{name}{TRAINED}"] = {"weights": stage.models[name].state_dict(), "updates": average.updates}
+    return state
 
 
 def resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
@@ -50,14 +61,23 @@ def resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
         what = f"settings {', '.join(changed)}" if changed else "stage or data"
         raise ValueError(f"{folder} was trained with other {what}; start a new run, or restore them to resume this one")
     stage.dropped, stage.ancestry = info.dropped or stage.dropped, info.ancestry or stage.ancestry
-    for name, model in stage.models.items():
-        model.load_state_dict(read_weights(folder, name))
     training = read_training_state(folder)
+    for name in stage.models:
+        _load_weights(stage, name, read_weights(folder, name), training.get(f"{name}{TRAINED}"))
     if missing := stage.optimizers.keys() - training.keys():
         raise ValueError(f"{folder} has no state of the optimizer {min(missing)}; resume from another checkpoint")
     for name, optimizer in stage.optimizers.items():
         _load_all_but_rates(optimizer, training[name])
     return info
+
+
+def _load_weights(stage: Stage, name: str, evaluated: dict[str, Tensor], trained: dict[str, Any] | None) -> None:
+    """Load the weights that are trained on, and their average where there is one; it begins with them where none was
+    kept, as after a change of settings by a sweep."""
+    own: dict[str, Any] = {"weights": evaluated, "updates": 0} if trained is None else trained
+    stage.models[name].load_state_dict(own["weights"])
+    if name in stage.averages:
+        stage.averages[name].load(evaluated, own["updates"])
 
 
 def _changed(config: StageConfig, before: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from crystalsweep.data import DataSet, used_of
 from crystalsweep.networks.models import pristine_graph_of
 from crystalsweep.structures.batch import CrystalBatch, collate, is_stable
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.training.averaging import WeightAverage
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.means import MAX
 from crystalsweep.training.optimization import BETAS, descend, optimizer_of
@@ -40,13 +41,21 @@ class Stage(ABC):
         """Networks by the name their weights are saved under; bare, not wrapped."""
         self.optimizers: dict[str, Optimizer] = {}
         """By the name of the network that they update."""
+        self.averages: dict[str, WeightAverage] = {}
+        """Averaged weights, by the name of the network; none unless `ema_decay` asks for them."""
         self.dropped: list[str] = []
         """Tensors of the checkpoints it started from that did not fit."""
         self.ancestry: list[dict[str, str]] = []
         """The trainings that led to these checkpoints (`checkpoint.lineage`)."""
 
     def learn(
-        self, name: str, model: nn.Module, learning_rate: float, *, betas: tuple[float, float] = BETAS
+        self,
+        name: str,
+        model: nn.Module,
+        learning_rate: float,
+        *,
+        betas: tuple[float, float] = BETAS,
+        averaged: bool = True,
     ) -> nn.Module:
         """Take a network that this stage trains, and return it as it is to be called in a step.
 
@@ -55,15 +64,25 @@ class Stage(ABC):
             model: The network; what of it requires no gradient is not updated.
             learning_rate: Before the schedule.
             betas: Of Adam.
+            averaged: Whether `ema_decay` is about this network too.
         """
         wrapped = self.session.wrap(model)
         self.models[name] = model
         self.optimizers[name] = optimizer_of(model, self.config, learning_rate, betas)
+        if averaged and self.config.ema_decay is not None:
+            self.averages[name] = WeightAverage(model, self.config.ema_decay)
         return wrapped
+
+    def evaluated(self, name: str) -> nn.Module:
+        """Return the network that is validated and that others start from: with averaged weights, where there are
+        some."""
+        return self.averages[name].model if name in self.averages else self.models[name]
 
     def update(self, name: str, loss: Tensor) -> Losses:
         """Make one update of the network of this name; returns its gradient's norm where that is clipped."""
         norm = descend(self.optimizers[name], loss, self.config.clip_norm)
+        if name in self.averages:
+            self.averages[name].follow(self.models[name])
         if norm is None:
             return {}
         told = "grad_norm" if len(self.optimizers) == 1 else f"grad_norm/{name}"
