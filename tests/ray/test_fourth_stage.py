@@ -51,9 +51,7 @@ TRAIN = '''
 
 import torch
 
-from crystalsweep.networks.models import Generator, graph_of, one_hot
-from crystalsweep.structures.corruption import corrupt
-from crystalsweep.training.loop import step_stream
+from crystalsweep.networks.models import Generator, one_hot
 from crystalsweep.training.restoration import RestorationStage, RestorationValidation
 from crystalsweep.training.stage import average_degree, select
 
@@ -73,12 +71,9 @@ class Denoise(RestorationStage):
         self.validation = RestorationValidation(evaluated, self.val, config.evaluation, session.device)
 
     def step(self, batch, epoch, step):
-        stream = step_stream(self, "corruption", epoch, step)
-        corrupted = corrupt(batch, self.config.corruption, stream).to(self.session.device)
-        pristine = corrupted.pristine
-        graph = graph_of(corrupted.cart, pristine.lattice, pristine.counts, self.config.backbone)
-        restored = self.generator(one_hot(corrupted.species), graph)
-        error = (restored.perturbation - corrupted.noise).square().sum(dim=-1)
+        task = batch.to(self.session.device)
+        restored = self.generator(one_hot(task.corrupted.species), task.graph)
+        error = (restored.perturbation - task.corrupted.noise).square().sum(dim=-1)
         loss = (error + 1e-6).pow(self.config.power).mean()
         return {"loss": loss.detach()} | self.update("generator", loss)
 

@@ -21,12 +21,11 @@ from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
 from crystalsweep.networks.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
 from crystalsweep.structures.batch import CrystalBatch, wrap_into_cell
-from crystalsweep.structures.corruption import Corrupted, corrupt, draw_noise
+from crystalsweep.structures.corruption import Corrupted, draw_noise
 from crystalsweep.structures.graph import Graph
-from crystalsweep.training.loop import step_stream
-from crystalsweep.training.restoration import RestorationStage, RestorationValidation
+from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task
 from crystalsweep.training.session import Session
-from crystalsweep.training.stage import Losses, average_degree, select
+from crystalsweep.training.stage import Losses, average_degree, select, step_stream
 from trainables.gan.config import GanConfig
 
 
@@ -50,17 +49,12 @@ class Gan(RestorationStage):
             self.evaluated("generator"), self.val, config.evaluation, session.device
         )
 
-    def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
+    def step(self, batch: Task, epoch: int, step: int) -> Losses:
         """Return a generator update, and after every `g_steps_per_d_step` of them one of the discriminator."""
-        config = self.config
-        corrupted = corrupt(batch, config.corruption, step_stream(self, "corruption", epoch, step)).to(
-            self.session.device
-        )
-        batch = corrupted.pristine
-        graph = graph_of(corrupted.cart, batch.lattice, batch.counts, config.backbone)
-        losses = self._generator_step(corrupted, graph, epoch, step)
-        if (step + 1) % config.adversarial.g_steps_per_d_step == 0:
-            losses |= self._discriminator_step(corrupted, graph, epoch, step)
+        task = batch.to(self.session.device)
+        losses = self._generator_step(task.corrupted, task.graph, epoch, step)
+        if (step + 1) % self.config.adversarial.g_steps_per_d_step == 0:
+            losses |= self._discriminator_step(task.corrupted, task.graph, epoch, step)
         return losses
 
     def _generator_step(self, corrupted: Corrupted, graph: Graph, epoch: int, step: int) -> Losses:

@@ -36,6 +36,12 @@ class StageConfig(Config):
     """Stop after the epoch in which this wall-clock time is exceeded."""
     batch_size: BatchSize | dict[Annotated[int, Field(ge=0, le=10_000_000)], BatchSize] = 32
     """Crystals per step over all workers, or a schedule {first epoch: size}; the paper's is {0: 1, 25: 3, 45: 5}."""
+    batch_atoms: Annotated[int, Field(gt=0, le=1_000_000_000)] | None = None
+    """Atoms per step over all workers, instead of batch_size; a larger crystal makes a batch of its own. Edges go with
+    atoms: multiply by edges per atom for a limit on these."""
+    ahead: Annotated[int, Field(ge=0, le=64)] = 0
+    """Batches corrupted and given their neighbours in a thread ahead of the step, which on a GPU then need not wait for
+    them; 0 makes each in its step. The numbers are the same."""
     learning_rate: Positive = 1e-4
     """Of the optimizer, before the schedule; for the generator in the GAN stage."""
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -76,6 +82,8 @@ class StageConfig(Config):
     @property
     def least_batch_size(self) -> int:
         """Smallest batch of any epoch; more workers than this cannot share it."""
+        if self.batch_atoms is not None:
+            return self.batch_atoms  # a batch by atoms has a crystal for every worker
         return self.batch_size if isinstance(self.batch_size, int) else min(self.batch_size.values())
 
     def batch_size_at(self, epoch: int) -> int:

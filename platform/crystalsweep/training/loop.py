@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed
 
-from crystalsweep.seeding import derive_seed, stream
-from crystalsweep.structures.batch import CrystalBatch, collate
-from crystalsweep.structures.crystal import Crystal
+from crystalsweep.seeding import derive_seed
+from crystalsweep.structures.batch import collate
+from crystalsweep.training.ahead import made_ahead, pinned
+from crystalsweep.training.batching import by_atoms, by_crystals, share_of, shuffled
 from crystalsweep.training.means import DivergedError, EpochMeans
 from crystalsweep.training.optimization import set_rates
 from crystalsweep.training.resumption import resume, save
@@ -24,7 +26,7 @@ from crystalsweep.training.schedule import rate_factor
 from crystalsweep.training.session import Session
 from crystalsweep.training.stage import Metrics, Stage
 
-__all__ = ["DivergedError", "epoch_batches", "fit", "step_stream"]
+__all__ = ["DivergedError", "epoch_batches", "fit"]
 
 
 def fit(stage: Stage, session: Session) -> None:
@@ -38,8 +40,7 @@ def fit(stage: Stage, session: Session) -> None:
     for epoch in range(info.epoch if info else 0, stage.config.epochs):
         started = time.monotonic()
         torch.manual_seed(derive_seed(stage.config.seed, "epoch", epoch, session.rank))
-        batches = epoch_batches(stage, session, epoch)
-        averages, step = _train_epoch(stage, session, batches, epoch, step)
+        averages, step = _train_epoch(stage, session, epoch, step)
         trained = time.monotonic() - started
         metrics = {**averages, **(stage.validate() if session.rank == 0 else {}), "epoch": epoch + 1, "step": step}
         timing = {"time/structures_per_s": len(stage.train) / trained, "time/epoch_s": time.monotonic() - started}
@@ -65,30 +66,39 @@ def _require_finite(stage: Stage, metrics: Metrics, epoch: int) -> None:
         )
 
 
-def epoch_batches(stage: Stage, session: Session, epoch: int) -> list[list[Crystal]]:
-    """Return this rank's crystals of every step of an epoch; the order depends on seed and epoch alone."""
-    size = stage.config.batch_size_at(epoch)
-    if size < session.world_size:
-        raise ValueError(f"batch_size {size} leaves some of {session.world_size} workers without a crystal")
-    order = torch.randperm(len(stage.train), generator=stream(stage.config.seed, "order", epoch)).tolist()
-    steps = [order[i : i + size] for i in range(0, len(order), size)]
-    if len(steps[-1]) < session.world_size:  # every rank needs a crystal in every step
+def epoch_batches(stage: Stage, session: Session, epoch: int) -> list[list[int]]:
+    """Return this rank's crystals of every step of an epoch, by index; they depend on seed, epoch and the number of
+    workers alone."""
+    config, workers = stage.config, session.world_size
+    order = shuffled(len(stage.train), config.seed, epoch)
+    if config.batch_atoms is not None:
+        steps = by_atoms(order, stage.atoms, config.batch_atoms, workers)
+    elif (size := config.batch_size_at(epoch)) >= workers:
+        steps = by_crystals(order, size)
+    else:
+        raise ValueError(f"batch_size {size} leaves some of {workers} workers without a crystal")
+    if len(steps[-1]) < workers:  # every rank needs a crystal in every step
         steps.pop()
     if not steps:
-        raise ValueError(f"{len(order)} training crystals are too few for {session.world_size} workers")
-    return [[stage.train[i] for i in chosen[session.rank :: session.world_size]] for chosen in steps]
+        raise ValueError(f"{len(order)} training crystals are too few for {workers} workers")
+    return steps if workers == 1 else [share_of(step, stage.atoms, session.rank, workers) for step in steps]
 
 
-def _train_epoch(
-    stage: Stage, session: Session, batches: list[list[Crystal]], epoch: int, step: int
-) -> tuple[Metrics, int]:
-    means = EpochMeans(epoch, session.device)
-    loaded: Iterator[CrystalBatch] = (collate(crystals) for crystals in batches)
-    for number, batch in enumerate(session.steps(loaded, len(batches), epoch)):
-        set_rates(stage.optimizers.values(), rate_factor(stage.config, epoch, number / len(batches), step))
-        means.add(stage.step(batch, epoch, step), step)
-        step += 1
-    return means.over_ranks(session.world_size), step
+def _train_epoch(stage: Stage, session: Session, epoch: int, begun: int) -> tuple[Metrics, int]:
+    """Take the steps of an epoch, `begun` steps after the run's beginning; returns means, and the steps in all."""
+    batches, means = epoch_batches(stage, session, epoch), EpochMeans(epoch, session.device)
+
+    def ready(number: int) -> Any:
+        crystals = [stage.train[index] for index in batches[number]]
+        made = stage.prepare(collate(crystals), epoch, begun + number)
+        return pinned(made) if session.device.type == "cuda" else made
+
+    with closing(made_ahead(ready, len(batches), stage.config.ahead)) as prepared, means:
+        for number, batch in enumerate(session.steps(prepared, len(batches), epoch)):
+            step = begun + number
+            set_rates(stage.optimizers.values(), rate_factor(stage.config, epoch, number / len(batches), step))
+            means.add(stage.step(batch, epoch, step), step)
+    return means.over_ranks(session.world_size), begun + len(batches)
 
 
 def _agreed(stop: bool, session: Session) -> bool:
@@ -98,8 +108,3 @@ def _agreed(stop: bool, session: Session) -> bool:
     decision = torch.tensor([int(stop)], device=session.device)
     torch.distributed.broadcast(decision, 0)
     return bool(decision.item())
-
-
-def step_stream(stage: Stage, purpose: str, epoch: int, step: int) -> torch.Generator:
-    """Return the random stream of one step on one rank."""
-    return stream(stage.config.seed, purpose, epoch, step, stage.session.rank)

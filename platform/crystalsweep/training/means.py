@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 import torch.distributed
@@ -22,7 +23,11 @@ class DivergedError(ValueError):
 
 
 class EpochMeans:
-    """Values that the steps of an epoch returned; single tensors wait on their device until they are read."""
+    """Values that the steps of an epoch returned; single tensors wait on their device until they are read.
+
+    Used as a context around the steps, it raises the `DivergedError` of an earlier step instead of the `ValueError`
+    that came of it.
+    """
 
     def __init__(self, epoch: int, device: torch.device, *, read_every: int | None = None) -> None:
         self._epoch, self._device = epoch, device
@@ -30,6 +35,13 @@ class EpochMeans:
         self._waiting: list[tuple[int, Mapping[str, Tensor | float]]] = []
         self._totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._greatest: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ValueError | ArithmeticError):
+            self.read()  # what a step could not go on from began in one before it
 
     def add(self, values: Mapping[str, Tensor | float], step: int) -> None:
         """Take the values of a step, counted from the run's beginning. Raises `DivergedError` as `read` does."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from crystalsweep.data import DataSet, used_of
 from crystalsweep.networks.models import pristine_graph_of
+from crystalsweep.seeding import stream
 from crystalsweep.structures.batch import CrystalBatch, collate, is_stable
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.training.averaging import WeightAverage
@@ -88,9 +92,25 @@ class Stage(ABC):
         told = "grad_norm" if len(self.optimizers) == 1 else f"grad_norm/{name}"
         return {told: norm, f"{told}{MAX}": norm}
 
+    @cached_property
+    def atoms(self) -> list[int]:
+        """Atoms of each training crystal."""
+        return [len(crystal) for crystal in self.train]
+
+    def prepare(self, batch: CrystalBatch, epoch: int, step: int) -> Any:
+        """Return what a step on the batch is given: a dataclass of what can be computed on the CPU without weights.
+
+        May run in a thread, while an earlier step does; draws from random streams of its own, as `step_stream`.
+        """
+        del epoch, step
+        return batch
+
     @abstractmethod
-    def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
-        """Update on one batch, `step` counted from the run's beginning; returns losses to average over the epoch."""
+    def step(self, batch: Any, epoch: int, step: int) -> Losses:
+        """Update on what `prepare` made of a batch, which is on the CPU still; `step` counts from the run's beginning.
+
+        Returns losses to average over the epoch.
+        """
 
     @abstractmethod
     def validate(self) -> Metrics:
@@ -98,6 +118,11 @@ class Stage(ABC):
 
     def write_extra(self, folder: Path) -> None:  # noqa: B027  most stages have nothing to add
         """Write further files for the checkpoint."""
+
+
+def step_stream(stage: Stage, purpose: str, epoch: int, step: int) -> torch.Generator:
+    """Return the random stream of one step on one rank."""
+    return stream(stage.config.seed, purpose, epoch, step, stage.session.rank)
 
 
 def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: bool, split: str) -> list[Crystal]:

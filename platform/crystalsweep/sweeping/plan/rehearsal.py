@@ -95,7 +95,8 @@ def _training_seconds(built: Stage, session: Any, epoch: int) -> float:
     batches = epoch_batches(built, session, epoch)
 
     def step(number: int, batch: int) -> None:
-        losses = built.step(collate(batches[batch % len(batches)]), epoch, number)
+        crystals = [built.train[index] for index in batches[batch % len(batches)]]
+        losses = built.step(built.prepare(collate(crystals), epoch, number), epoch, number)
         [float(value) for value in losses.values()]  # as the loop does, which waits for a GPU
 
     step(1, 0)
