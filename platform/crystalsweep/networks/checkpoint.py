@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
+from crystalsweep.artifacts.kept import KEPT
 from crystalsweep.artifacts.safe_load import (
     TensorEntry,
     described_tensors,
@@ -40,6 +41,9 @@ from crystalsweep.networks.models import Generator
 from crystalsweep.wording.mistakes import mistakes
 
 CHECKPOINT_FORMAT = 2
+
+TRAINING = "training.pt"
+"""File of what resuming needs beside the weights."""
 
 UNKNOWN, PUBLISHED = "unknown", "published"
 """Stages in a lineage: what nobody kept, and a published file whose name is told as `file`."""
@@ -75,6 +79,12 @@ class CheckpointInfo:
     format: int = CHECKPOINT_FORMAT
     """Version of this layout."""
 
+    @property
+    def kept_epoch(self) -> int:
+        """Epoch whose weights these are: the best so far where the training keeps that, else the last."""
+        kept = self.metrics.get(KEPT, self.epoch)
+        return int(kept) if math.isfinite(kept) else self.epoch
+
 
 def save_checkpoint(
     folder: Path, info: CheckpointInfo, models: dict[str, nn.Module], training: dict[str, Any] | None = None
@@ -84,7 +94,7 @@ def save_checkpoint(
         state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         save_file(state, folder / f"{name}.safetensors")
     if training is not None:
-        torch.save(training, folder / "training.pt")
+        torch.save(training, folder / TRAINING)
     (folder / "checkpoint.json").write_text(json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
 
 
@@ -143,7 +153,7 @@ def read_training_state(folder: Path) -> dict[str, Any]:
 
     Raises `ValueError` for any other file.
     """
-    return tensors_of_pickle(folder / "training.pt")
+    return tensors_of_pickle(folder / TRAINING)
 
 
 def damage(folder: Path, epoch: int | None = None) -> str:

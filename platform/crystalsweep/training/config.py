@@ -61,6 +61,14 @@ class StageConfig(Config):
     """What the cosine ends at, as a share of learning_rate."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """First steps over which the learning rate rises from near zero, under either schedule."""
+    patience: Annotated[int, Field(gt=0, le=10_000_000)] | None = None
+    """Stop after so many epochs of which none was better than the best before, by `best_by`."""
+    keep_best: bool = False
+    """Leave the weights of the best epoch by `best_by` instead of the last, from which resuming goes on."""
+    best_by: str = "val/score"
+    """Metric of an epoch by which the best is told; for finetune it is val/loss."""
+    best_mode: Literal["max", "min"] = "max"
+    """Whether `best_by` is better greater or smaller."""
     stable_only: bool = True
     """Train on crystals with e_above_hull ≤ 0 only, as the paper does; off, all count as real in the GAN stage."""
     max_atoms: Many | None = None

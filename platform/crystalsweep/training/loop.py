@@ -15,10 +15,12 @@ from typing import Any
 import torch
 import torch.distributed
 
+from crystalsweep.artifacts.kept import KEPT
 from crystalsweep.seeding import derive_seed
 from crystalsweep.structures.batch import collate
 from crystalsweep.training.ahead import made_ahead, pinned
 from crystalsweep.training.batching import by_atoms, by_crystals, share_of, shuffled
+from crystalsweep.training.best import BestFiles, best_epoch, patience_is_over
 from crystalsweep.training.means import DivergedError, EpochMeans
 from crystalsweep.training.optimization import set_rates
 from crystalsweep.training.resumption import resume, save
@@ -32,37 +34,48 @@ __all__ = ["DivergedError", "epoch_batches", "fit"]
 def fit(stage: Stage, session: Session) -> None:
     """Train `stage` to its last epoch, from the session's checkpoint if it has one, reporting after every epoch."""
     began = time.monotonic()
-    info = resume(stage, session.resume_from())
-    before = sum(row.get("time/epoch_s", 0.0) for row in session.history()) if info else 0.0
-    if _agreed(_time_is_over(stage, before), session):
+    folder = session.resume_from()
+    info = resume(stage, folder)
+    rows = list(session.history()) if info else []
+    before = sum(row.get("time/epoch_s", 0.0) for row in rows)
+    if _agreed(_is_over(stage, rows, before), session):
         return
     step = info.step if info else 0
-    for epoch in range(info.epoch if info else 0, stage.config.epochs):
-        started = time.monotonic()
-        torch.manual_seed(derive_seed(stage.config.seed, "epoch", epoch, session.rank))
-        averages, step = _train_epoch(stage, session, epoch, step)
-        trained = time.monotonic() - started
-        metrics = {**averages, **(stage.validate() if session.rank == 0 else {}), "epoch": epoch + 1, "step": step}
-        timing = {"time/structures_per_s": len(stage.train) / trained, "time/epoch_s": time.monotonic() - started}
-        _require_finite(stage, metrics, epoch)
-        over = _agreed(_time_is_over(stage, before + time.monotonic() - began), session)
-        session.report({**metrics, **timing}, partial(save, stage, metrics), over or epoch + 1 == stage.config.epochs)
-        if over:
-            break
+    with closing(BestFiles()) as best:
+        if folder and stage.config.keep_best and session.rank == 0:
+            best.take(folder)
+        for epoch in range(info.epoch if info else 0, stage.config.epochs):
+            started = time.monotonic()
+            torch.manual_seed(derive_seed(stage.config.seed, "epoch", epoch, session.rank))
+            averages, step = _train_epoch(stage, session, epoch, step)
+            trained = time.monotonic() - started
+            validated = stage.validate() if session.rank == 0 else {}
+            metrics: Metrics = {**averages, **validated, "epoch": epoch + 1, "step": step}
+            timing = {"time/structures_per_s": len(stage.train) / trained, "time/epoch_s": time.monotonic() - started}
+            _require_finite(stage, metrics)
+            if session.rank == 0:
+                rows.append(metrics)
+                metrics |= {KEPT: best_epoch(rows, stage.config)} if stage.config.keep_best else {}
+            over = _agreed(_is_over(stage, rows, before + time.monotonic() - began), session)
+            last = over or epoch + 1 == stage.config.epochs
+            session.report({**metrics, **timing}, partial(save, stage, metrics, best=best), last)
+            if last:
+                break
 
 
-def _time_is_over(stage: Stage, seconds: float) -> bool:
+def _is_over(stage: Stage, rows: list[Metrics], seconds: float) -> bool:
+    """Return whether a training ends before its last epoch: its time is over, or its patience with validation."""
     limit = stage.config.max_minutes
-    return limit is not None and seconds > 60 * limit
+    return (limit is not None and seconds > 60 * limit) or patience_is_over(rows, stage.config)
 
 
-def _require_finite(stage: Stage, metrics: Metrics, epoch: int) -> None:
+def _require_finite(stage: Stage, metrics: Metrics) -> None:
     """Check what the epoch's last update made of the weights; every step's loss is checked as it comes."""
     bad = [name for name, model in stage.models.items() if not all(p.isfinite().all() for p in model.parameters())]
     if bad or not math.isfinite(metrics.get("val/loss", 0.0)) or metrics.get("val/failed") == 1.0:
         what = f"weights of the {bad[0]}" if bad else "outputs on the validation split"
         raise DivergedError(
-            f"{what} are not finite after epoch {epoch + 1}, step {metrics['step']:.0f}; lower learning_rate"
+            f"{what} are not finite after epoch {metrics['epoch']:.0f}, step {metrics['step']:.0f}; lower learning_rate"
         )
 
 
@@ -102,7 +115,7 @@ def _train_epoch(stage: Stage, session: Session, epoch: int, begun: int) -> tupl
 
 
 def _agreed(stop: bool, session: Session) -> bool:
-    """Rank 0's clock decides for all."""
+    """Return what rank 0 says, which has the clock and the validation that decide for all."""
     if session.world_size == 1:
         return stop
     decision = torch.tensor([int(stop)], device=session.device)

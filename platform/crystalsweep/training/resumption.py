@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crystalsweep.artifacts.kept import KEPT
 from crystalsweep.data import DataSet
 from crystalsweep.networks.checkpoint import (
     CheckpointInfo,
@@ -16,18 +17,26 @@ from crystalsweep.networks.checkpoint import (
     read_weights,
     save_checkpoint,
 )
+from crystalsweep.training.best import BestFiles
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.stage import Metrics, Stage
 
-FREE = {"max_minutes", "backbone.activation_checkpointing"}
+FREE = {"max_minutes", "patience", "ahead", "backbone.activation_checkpointing"}
 """Settings that may differ when a run is resumed: they change no number that an epoch gives."""
 
 TRAINED = "/trained"
 """Ends the name of a network's weights as they are trained, in the training state, where those evaluated are others."""
 
 
-def save(stage: Stage, metrics: Metrics, folder: Path) -> None:
-    """Write the checkpoint of the epoch that `metrics` are of into an existing empty folder."""
+def save(stage: Stage, metrics: Metrics, folder: Path, *, best: BestFiles | None = None) -> None:
+    """Write the checkpoint of the epoch that `metrics` are of.
+
+    Args:
+        stage: As it is after that epoch.
+        metrics: Of the epoch; where they name another as `KEPT`, that one's weights are left.
+        folder: Existing and empty.
+        best: Keeps those weights.
+    """
     info = CheckpointInfo(
         stage=stage.name,
         config=stage.config.model_dump(mode="json"),
@@ -41,13 +50,23 @@ def save(stage: Stage, metrics: Metrics, folder: Path) -> None:
     )
     save_checkpoint(folder, info, {name: stage.evaluated(name) for name in stage.models}, _training_state(stage))
     stage.write_extra(folder)
+    if best is not None and KEPT in metrics:
+        if metrics[KEPT] == metrics["epoch"]:
+            best.take(folder)
+        else:
+            best.give(folder)
 
 
 def _training_state(stage: Stage) -> dict[str, Any]:
-    """Return what resuming needs beside the weights that are evaluated, which with an average are not those trained."""
+    """Return what resuming needs beside the weights that are evaluated, which are not those trained where they are
+    averaged or the best epoch's."""
     state: dict[str, Any] = {name: optimizer.state_dict() for name, optimizer in stage.optimizers.items()}
-    for name, average in stage.averages.items():
-        state[f"{name}{TRAINED}"] = {"weights": stage.models[name].state_dict(), "updates": average.updates}
+    for name, model in stage.models.items():
+        average = stage.averages.get(name)
+        if average or stage.config.keep_best:
+            state[f"{name}{TRAINED}"] = {"weights": model.state_dict(), "updates": average.updates if average else 0}
+        if average and stage.config.keep_best:
+            state[f"{name}{TRAINED}"]["average"] = average.model.state_dict()
     return state
 
 
@@ -77,7 +96,8 @@ def _load_weights(stage: Stage, name: str, evaluated: dict[str, Tensor], trained
     own: dict[str, Any] = {"weights": evaluated, "updates": 0} if trained is None else trained
     stage.models[name].load_state_dict(own["weights"])
     if name in stage.averages:
-        stage.averages[name].load(evaluated, own["updates"])
+        average = own.get("average", evaluated if own["updates"] else own["weights"])
+        stage.averages[name].load(average, own["updates"])
 
 
 def _changed(config: StageConfig, before: dict[str, Any]) -> list[str]:
