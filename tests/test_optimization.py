@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crystalsweep.config import override
 from crystalsweep.data import DataSet, load_data
+from crystalsweep.losses import reconstruction_loss
 from crystalsweep.networks.architectures import SIZES
-from crystalsweep.networks.models import Generator
+from crystalsweep.networks.models import Generator, graph_of, one_hot, pristine_graph_of
+from crystalsweep.seeding import stream
+from crystalsweep.structures.batch import CrystalBatch, collate
+from crystalsweep.structures.corruption import corrupt
 from crystalsweep.training.catalogue import preset, stage_builder
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.local import LocalSession
@@ -201,3 +207,47 @@ def test_the_step_that_diverged_is_named_however_late_it_is_read(read_every: int
         for step in range(10, 14):
             means.add({"loss": torch.tensor(math.inf if step >= 11 else 1.0)}, step)
         means.over_ranks(1)
+
+
+# What the defaults compute
+
+
+def by_hand(stage: Any, loss: Callable[[CrystalBatch, int, int], Tensor]) -> list[float]:
+    """Mean losses of epochs in the plainest loop: shuffle, Adam, half a cosine over epochs, nothing else."""
+    (model,), config = stage.models.values(), stage.config
+    optimizer, epochs, step = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True), [], 0
+    for epoch in range(config.epochs):
+        optimizer.param_groups[0]["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+        order = torch.randperm(len(stage.train), generator=stream(config.seed, "order", epoch)).tolist()
+        size, losses = config.batch_size_at(epoch), []
+        for start in range(0, len(order), size):
+            value = loss(collate([stage.train[i] for i in order[start : start + size]]), epoch, step)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            losses.append(float(value.detach()))
+            step += 1
+        epochs.append(sum(losses) / len(losses))
+    return epochs
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_defaults_compute_what_the_plainest_loop_does(stage: str, data: DataSet, tmp_path: Path) -> None:
+    """To the last bit."""
+    settings = ("schedule=cosine", 'batch_size={"0": 3, "1": 5}', "epochs=3")
+    session = LocalSession(tmp_path / "by_hand", device="cpu", progress=False)
+    config = override(preset(stage, "smoke"), [*(TINY if stage != "finetune" else TINY[:-1]), *settings])
+    built = stage_builder(stage)(config, data, session, {})
+    (model,) = built.models.values()
+
+    def restored(batch: CrystalBatch, epoch: int, step: int) -> Tensor:
+        corrupted = corrupt(batch, config.corruption, stream(config.seed, "corruption", epoch, step, 0))
+        graph = graph_of(corrupted.cart, batch.lattice, batch.counts, config.backbone)
+        return reconstruction_loss(model(one_hot(corrupted.species), graph), corrupted, config.reconstruction).total
+
+    def classified(batch: CrystalBatch, *_: int) -> Tensor:
+        logits = model(one_hot(batch.species), pristine_graph_of(batch, config.backbone))
+        return nn.functional.cross_entropy(logits, batch.stable.long())
+
+    expected = by_hand(built, restored if stage == "pretrain" else classified)
+    assert [row["loss"] for row in trained(stage, tmp_path / "fit", data, *settings)] == expected
