@@ -18,10 +18,11 @@ from crystalsweep.data import DataSet, load_data
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig
 from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.models import graph_of, one_hot
-from crystalsweep.structures.batch import CrystalBatch, collate, is_stable
+from crystalsweep.structures.batch import collate, is_stable
 from crystalsweep.structures.corruption import corrupt
 from crystalsweep.training.local import LocalSession
 from crystalsweep.training.loop import fit
+from crystalsweep.training.restoration import Task
 from trainables.gan.config import GanConfig
 from trainables.gan.train import Gan, build
 
@@ -55,11 +56,11 @@ def stage(data: DataSet, tmp_path: Path) -> Callable[..., Gan]:
     return make
 
 
-def batches(stage: Gan) -> Iterator[tuple[CrystalBatch, int]]:
+def batches(stage: Gan) -> Iterator[tuple[Task, int]]:
     """Batches of eight without end, with the number of the step."""
     for step in itertools.count():
         start = 8 * step % 32
-        yield collate(stage.train[start : start + 8]), step
+        yield stage.prepare(collate(stage.train[start : start + 8]), 0, step), step
 
 
 def run(stage: Gan, steps: int) -> list[dict[str, float]]:
@@ -109,7 +110,7 @@ def test_adversarial_norm_grows_with_its_weight(stage: Callable[..., Gan]) -> No
 def test_species_and_positions_both_carry_the_adversary(stage: Callable[..., Gan]) -> None:
     """Each head of the generator gets gradient from the discriminator alone."""
     gan = stage("w_wasserstein=1", "w_pos=0")
-    batch, _ = next(batches(gan))
+    batch = collate(gan.train[:8])
     corrupted = corrupt(batch, CorruptionConfig(), torch.Generator().manual_seed(0))
     graph = graph_of(corrupted.cart, batch.lattice, batch.counts, gan.config.backbone)
     restored = gan._restore(gan.generator, corrupted, graph)
@@ -268,7 +269,7 @@ def test_visible_species_are_given_to_the_discriminator_where_asked(
     stage: Callable[..., Gan], keep_known: bool
 ) -> None:
     gan = stage(f"adversarial.keep_known={str(keep_known).lower()}")
-    batch, _ = next(batches(gan))
+    batch = collate(gan.train[:8])
     corrupted = corrupt(batch, CorruptionConfig(), torch.Generator().manual_seed(0))
     graph = graph_of(corrupted.cart, batch.lattice, batch.counts, gan.config.backbone)
     restored = gan._restore(gan.generator, corrupted, graph)
@@ -280,7 +281,7 @@ def test_visible_species_are_given_to_the_discriminator_where_asked(
 
 def test_real_crystals_are_shown_with_almost_no_noise(stage: Callable[..., Gan]) -> None:
     gan = stage()
-    batch, _ = next(batches(gan))
+    batch = collate(gan.train[:8])
     noise = torch.cat([gan._real_noise(batch, 0, step) / batch.min_edge[batch.crystal][:, None] for step in range(50)])
     assert float(noise.std()) == pytest.approx(0.001, rel=0.05)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from crystalsweep.artifacts.kept import KEPT
 from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.outcome import TrainingState
 from crystalsweep.sweeping.space.parameters import Parameter
@@ -56,6 +57,16 @@ def test_a_grid_is_given_once_and_in_order(tmp_path: Path) -> None:
         ("0002-s0", {"w": 10.0}, "gan w=10 seed 0"),
     ]
     assert found.next() is None
+
+
+def test_a_trial_is_judged_by_the_epoch_that_its_training_kept(tmp_path: Path) -> None:
+    found = ledger(tmp_path)
+    found.enqueue(GRID, 0)
+    last, best, _ = begun(found)
+    rows = [{"epoch": float(epoch), SCORE: value} for epoch, value in enumerate((0.2, 0.7, 0.4), start=1)]
+    found.end(last.key, "complete", "", rows, 1.0)
+    found.end(best.key, "complete", "", [{**row, KEPT: min(row["epoch"], 2.0)} for row in rows], 1.0)
+    assert [trial.value for trial in found.study.get_trials()[:2]] == [0.4, 0.7]
 
 
 def test_another_process_goes_on_with_what_was_left(tmp_path: Path) -> None:

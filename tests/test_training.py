@@ -19,14 +19,14 @@ from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.checkpoint import load_generator, read_backbone, read_info, read_training_state, read_weights
 from crystalsweep.networks.models import graph_of
 from crystalsweep.seeding import derive_seed, stream
-from crystalsweep.structures.batch import CrystalBatch, collate, is_stable
+from crystalsweep.structures.batch import collate, is_stable
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.training.catalogue import stage_builder
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.local import LocalSession
 from crystalsweep.training.loop import DivergedError, epoch_batches, fit
 from trainables.finetune.config import FinetuneConfig
-from trainables.finetune.train import Finetune, classification_metrics
+from trainables.finetune.train import Finetune, Labelled, classification_metrics
 from trainables.gan.config import GanConfig
 from trainables.pretrain.config import PretrainConfig
 
@@ -158,7 +158,7 @@ def test_interrupted_run_resumes_to_the_same_bytes(stage: str, data: DataSet, tm
 class Telling(Finetune):
     """A classifier whose step also draws from torch's global state, as dropout does, and tells its learning rate."""
 
-    def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, torch.Tensor | float]:
+    def step(self, batch: Labelled, epoch: int, step: int) -> dict[str, torch.Tensor | float]:
         rates = {f"rate/{name}": float(o.param_groups[0]["lr"]) for name, o in self.optimizers.items()}
         return super().step(batch, epoch, step) | rates | {"drawn": float(torch.rand(()))}
 
@@ -303,8 +303,8 @@ def test_batch_size_follows_its_schedule(data: DataSet, tmp_path: Path) -> None:
 
 def test_every_epoch_shows_every_crystal_once_in_another_order(data: DataSet, tmp_path: Path) -> None:
     stage, session = stage_of("finetune", data, tmp_path)
-    orders = [[c.id for batch in epoch_batches(stage, session, epoch) for c in batch] for epoch in (0, 1, 0)]
-    assert sorted(orders[0]) == sorted(orders[1]) == sorted(crystal.id for crystal in data.train)
+    orders = [[i for batch in epoch_batches(stage, session, epoch) for i in batch] for epoch in (0, 1, 0)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(len(data.train)))
     assert orders[0] != orders[1]
     assert orders[0] == orders[2]
 

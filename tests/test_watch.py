@@ -83,3 +83,34 @@ def test_a_resumed_training_is_not_judged_again_at_a_rung_that_it_has_passed() -
     assert told(resumed, "again", 9, 0.4) == "CONTINUE"
     rungs = dict(resumed._brackets[0]._rungs)
     assert [rungs[milestone].get("again") for milestone in (2, 6, 18)] == [0.5, 0.5, None]
+
+
+class Recorder:
+    """Remembers what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *given, **_: self.sent.append((name, *given))
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_the_last_values_of_a_run_are_those_of_its_checkpoint(tmp_path: Path, keeps: bool) -> None:
+    """Boards read a run's last values, and its table from the checkpoint."""
+    resumed = watch(tmp_path)
+    settings = CONFIG.model_copy(update={"epochs": 2, "keep_best": keeps, "best_by": "step", "best_mode": "min"})
+    described = {**vars(resumed.assignment.job), "config": settings.model_dump(mode="json")}
+    store = CheckpointStore(tmp_path / "checkpoints" / "0000-s0")
+    fit_alone(Job(**{**described, "checkpoints": store.address}), False, lambda *_: None)
+    rows = store.history()
+    best = rows[0] if keeps else rows[-1]
+    outbox, live = Recorder(), resumed._known(Training(key="0000-s0", name="a training", settings={}))
+    live.history = {int(row["epoch"]): row for row in rows}
+    live.end("complete", "")
+    TrainingRuns(cast(Outbox, outbox), resumed.assignment, SCORE, experiment="0", kind="trial").resend(live)
+    logged = [(values, step) for name, *given in outbox.sent if name == "log" for _, values, step in [given]]
+    assert [step for _, step in logged] == ([1, 2, 3] if keeps else [1, 2])
+    assert logged[-1][0][SCORE.metric] == best[SCORE.metric]
+    (note,) = [given[1]["mlflow.note.content"] for name, *given in outbox.sent if name == "tag"]
+    assert ("after 2 epochs, of which 1 was kept" in note) == keeps

@@ -51,11 +51,9 @@ TRAIN = '''
 
 import torch
 
-from crystalsweep.networks.models import Generator, graph_of, one_hot
-from crystalsweep.structures.corruption import corrupt
-from crystalsweep.training.loop import step_stream
+from crystalsweep.networks.models import Generator, one_hot
 from crystalsweep.training.restoration import RestorationStage, RestorationValidation
-from crystalsweep.training.stage import adam, average_degree, select
+from crystalsweep.training.stage import average_degree, select
 
 
 class Denoise(RestorationStage):
@@ -68,23 +66,16 @@ class Denoise(RestorationStage):
         torch.manual_seed(config.seed)
         generator = Generator(config.backbone)
         generator.backbone.average_degree.fill_(average_degree(self.train, config))
-        self.generator = session.wrap(generator)
-        self.models = {"generator": generator}
-        self.optimizers = {"generator": adam(self.generator.parameters(), config.learning_rate)}
-        self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
+        self.generator = self.learn("generator", generator, config.learning_rate)
+        evaluated = self.evaluated("generator")
+        self.validation = RestorationValidation(evaluated, self.val, config.evaluation, session.device)
 
     def step(self, batch, epoch, step):
-        stream = step_stream(self, "corruption", epoch, step)
-        corrupted = corrupt(batch, self.config.corruption, stream).to(self.session.device)
-        pristine = corrupted.pristine
-        graph = graph_of(corrupted.cart, pristine.lattice, pristine.counts, self.config.backbone)
-        restored = self.generator(one_hot(corrupted.species), graph)
-        error = (restored.perturbation - corrupted.noise).square().sum(dim=-1)
+        task = batch.to(self.session.device)
+        restored = self.generator(one_hot(task.corrupted.species), task.graph)
+        error = (restored.perturbation - task.corrupted.noise).square().sum(dim=-1)
         loss = (error + 1e-6).pow(self.config.power).mean()
-        self.optimizers["generator"].zero_grad()
-        loss.backward()
-        self.optimizers["generator"].step()
-        return {"loss": loss.detach()}
+        return {"loss": loss.detach()} | self.update("generator", loss)
 
 
 def build(config, data, session, inputs):

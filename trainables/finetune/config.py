@@ -13,6 +13,10 @@ class FinetuneConfig(StageConfig):
 
     stable_only: Literal[False] = False
     """A classifier needs both classes."""
+    best_by: str = "val/loss"
+    """Metric of an epoch by which the best is told."""
+    best_mode: Literal["max", "min"] = "min"
+    """Whether `best_by` is better greater or smaller."""
     trainable: Literal["all", "head"] = "all"
     """What is updated: everything (the paper's text) or the head alone (its code)."""
 

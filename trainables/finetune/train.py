@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,12 +13,29 @@ from crystalsweep.data import DataSet
 from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
 from crystalsweep.networks.models import PropertyModel, load_matching, one_hot, pristine_graph_of
-from crystalsweep.structures.batch import CrystalBatch, collate
+from crystalsweep.structures.batch import CrystalBatch, collate, on_device
+from crystalsweep.structures.graph import Graph
 from crystalsweep.training.session import Session
-from crystalsweep.training.stage import Metrics, Stage, adam, average_degree, used
+from crystalsweep.training.stage import Losses, Metrics, Stage, average_degree, used
 from trainables.finetune.config import LABELS, FinetuneConfig
 
 VALIDATION_BATCH = 128
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labelled:
+    """Crystals that are stable or not, and their graph."""
+
+    stable: Tensor
+    """(B,) bool."""
+    species: Tensor
+    """(n,)."""
+    graph: Graph
+
+    def to(self, device: torch.device) -> Labelled:
+        """Return the same on another device."""
+        stable, species = on_device(self.stable, device), on_device(self.species, device)
+        return Labelled(stable=stable, species=species, graph=self.graph.to(device))
 
 
 class Finetune(Stage):
@@ -38,37 +56,34 @@ class Finetune(Stage):
             self.ancestry = lineage([pretrained])
         if config.trainable == "head":
             classifier.backbone.requires_grad_(False)
-        self.classifier = session.wrap(classifier)
-        self.models = {"classifier": classifier}
-        parameters = [p for p in classifier.parameters() if p.requires_grad]
-        self.optimizers = {"classifier": adam(parameters, config.learning_rate)}
+        self.classifier = self.learn("classifier", classifier, config.learning_rate)
 
-    def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
+    def prepare(self, batch: CrystalBatch, epoch: int, step: int) -> Labelled:
+        """Return the batch with its graph."""
+        del epoch, step
+        graph = pristine_graph_of(batch, self.config.backbone)
+        return Labelled(stable=batch.stable, species=batch.species, graph=graph)
+
+    def step(self, batch: Labelled, epoch: int, step: int) -> Losses:
         """Make one update on labelled crystals."""
         del epoch, step
-        batch = batch.to(self.session.device)
-        loss = functional.cross_entropy(self._logits(self.classifier, batch), batch.stable.long())
-        optimizer = self.optimizers["classifier"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return {"loss": loss.detach()}
+        given = batch.to(self.session.device)
+        logits = self.classifier(one_hot(given.species), given.graph)
+        loss = functional.cross_entropy(logits, given.stable.long())
+        norm = self.update("classifier", loss)
+        return {"loss": loss.detach(), **norm}
 
     @torch.no_grad()
     def validate(self) -> Metrics:
         """Measure loss, accuracy, balanced accuracy and F1 of "stable", beside the majority class's accuracy."""
-        model = self.models["classifier"].eval()
+        model = self.evaluated("classifier").eval()
         logits, stable = [], []
         for start in range(0, len(self.val), VALIDATION_BATCH):
-            batch = collate(self.val[start : start + VALIDATION_BATCH]).to(self.session.device)
-            logits.append(self._logits(model, batch))
+            batch = self.prepare(collate(self.val[start : start + VALIDATION_BATCH]), 0, 0).to(self.session.device)
+            logits.append(model(one_hot(batch.species), batch.graph))
             stable.append(batch.stable)
         model.train()
         return classification_metrics(torch.cat(logits).cpu(), torch.cat(stable).cpu())
-
-    def _logits(self, model: torch.nn.Module, batch: CrystalBatch) -> Tensor:
-        logits: Tensor = model(one_hot(batch.species), pristine_graph_of(batch, self.config.backbone))
-        return logits
 
 
 def classification_metrics(logits: Tensor, stable: Tensor) -> Metrics:

@@ -21,15 +21,12 @@ from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
 from crystalsweep.networks.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
 from crystalsweep.structures.batch import CrystalBatch, wrap_into_cell
-from crystalsweep.structures.corruption import Corrupted, corrupt, draw_noise
+from crystalsweep.structures.corruption import Corrupted, draw_noise
 from crystalsweep.structures.graph import Graph
-from crystalsweep.training.loop import step_stream
-from crystalsweep.training.restoration import RestorationStage, RestorationValidation
+from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task
 from crystalsweep.training.session import Session
-from crystalsweep.training.stage import adam, average_degree, select
+from crystalsweep.training.stage import Losses, average_degree, select, step_stream
 from trainables.gan.config import GanConfig
-
-Losses = dict[str, Tensor | float]
 
 
 class Gan(RestorationStage):
@@ -44,24 +41,20 @@ class Gan(RestorationStage):
         super().__init__(config, data, session)
         self.train = select(data.train, config, stable_only=config.stable_only, split="train")
         self.val = select(data.val, config, stable_only=config.stable_only, split="val")
-        self.models = {"generator": generator, "discriminator": discriminator}
-        self.generator, self.discriminator = session.wrap(generator), session.wrap(discriminator)
-        g = adam(generator.parameters(), config.learning_rate)
-        d = adam(discriminator.parameters(), config.discriminator_learning_rate, betas=(0.5, 0.999))
-        self.optimizers = {"generator": g, "discriminator": d}
-        self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
-
-    def step(self, batch: CrystalBatch, epoch: int, step: int) -> Losses:
-        """Return a generator update, and after every `g_steps_per_d_step` of them one of the discriminator."""
-        config = self.config
-        corrupted = corrupt(batch, config.corruption, step_stream(self, "corruption", epoch, step)).to(
-            self.session.device
+        self.generator = self.learn("generator", generator, config.learning_rate)
+        self.discriminator = self.learn(
+            "discriminator", discriminator, config.discriminator_learning_rate, betas=(0.5, 0.999), averaged=False
         )
-        batch = corrupted.pristine
-        graph = graph_of(corrupted.cart, batch.lattice, batch.counts, config.backbone)
-        losses = self._generator_step(corrupted, graph, epoch, step)
-        if (step + 1) % config.adversarial.g_steps_per_d_step == 0:
-            losses |= self._discriminator_step(corrupted, graph, epoch, step)
+        self.validation = RestorationValidation(
+            self.evaluated("generator"), self.val, config.evaluation, session.device
+        )
+
+    def step(self, batch: Task, epoch: int, step: int) -> Losses:
+        """Return a generator update, and after every `g_steps_per_d_step` of them one of the discriminator."""
+        task = batch.to(self.session.device)
+        losses = self._generator_step(task.corrupted, task.graph, epoch, step)
+        if (step + 1) % self.config.adversarial.g_steps_per_d_step == 0:
+            losses |= self._discriminator_step(task.corrupted, task.graph, epoch, step)
         return losses
 
     def _generator_step(self, corrupted: Corrupted, graph: Graph, epoch: int, step: int) -> Losses:
@@ -77,10 +70,7 @@ class Gan(RestorationStage):
         audited = step % self.config.audit_every == 0
         parameters = list(self.models["generator"].parameters())
         audit = audit_gradients(weighted, reconstruction.total, parameters).as_metrics() if audited else {}
-        optimizer = self.optimizers["generator"]
-        optimizer.zero_grad()
-        (weighted + reconstruction.total).backward()
-        optimizer.step()
+        norm = self.update("generator", weighted + reconstruction.total)
         discriminator.requires_grad_(True).train()
         return {
             "loss": (weighted + reconstruction.total).detach(),
@@ -88,6 +78,7 @@ class Gan(RestorationStage):
             "loss/position": reconstruction.position.detach(),
             "loss/adversarial": adversarial.detach(),
             **audit,
+            **norm,
         }
 
     def _discriminator_step(self, corrupted: Corrupted, graph: Graph, epoch: int, step: int) -> Losses:
@@ -104,15 +95,13 @@ class Gan(RestorationStage):
             straight = corrupted.noise - restored.perturbation  # from real to fake without a jump between cells
             penalised = (fake[0], real[1] + straight - noise)
             loss = loss + config.gradient_penalty * self._penalty(real, penalised, batch, epoch, step)
-        optimizer = self.optimizers["discriminator"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        norm = self.update("discriminator", loss)
         return {
             "discriminator/loss": loss.detach(),
             "discriminator/score_gap": (realness(real_logits).mean() - realness(fake_logits).mean()).detach(),
             "discriminator/accuracy_real": (real_logits.argmax(dim=-1) == REAL).float().mean(),
             "discriminator/accuracy_fake": (fake_logits.argmax(dim=-1) == FAKE).float().mean(),
+            **norm,
         }
 
     def _restore(self, generator: nn.Module, corrupted: Corrupted, graph: Graph) -> Restoration:

@@ -5,19 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from crystalsweep.data import DataSet
 from crystalsweep.losses import reconstruction_loss
 from crystalsweep.networks.checkpoint import PUBLISHED
-from crystalsweep.networks.models import Generator, graph_of, one_hot
+from crystalsweep.networks.models import Generator, one_hot
 from crystalsweep.networks.pretrained import load_pretrained
-from crystalsweep.structures.batch import CrystalBatch
-from crystalsweep.structures.corruption import corrupt
-from crystalsweep.training.loop import step_stream
-from crystalsweep.training.restoration import RestorationStage, RestorationValidation
+from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task
 from crystalsweep.training.session import Session
-from crystalsweep.training.stage import adam, average_degree, select
+from crystalsweep.training.stage import Losses, average_degree, select
 from trainables.pretrain.config import PretrainConfig
 
 
@@ -37,28 +33,23 @@ class Pretrain(RestorationStage):
         if published:
             self.dropped = load_pretrained(generator.backbone, published)
             self.ancestry = [{"stage": PUBLISHED, "file": published.name}]
-        self.generator = session.wrap(generator)
-        self.models = {"generator": generator}
-        self.optimizers = {"generator": adam(self.generator.parameters(), config.learning_rate)}
-        self.validation = RestorationValidation(generator, self.val, config.evaluation, session.device)
-
-    def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
-        """Make one update on freshly corrupted crystals."""
-        config = self.config
-        corrupted = corrupt(batch, config.corruption, step_stream(self, "corruption", epoch, step)).to(
-            self.session.device
+        self.generator = self.learn("generator", generator, config.learning_rate)
+        self.validation = RestorationValidation(
+            self.evaluated("generator"), self.val, config.evaluation, session.device
         )
-        pristine = corrupted.pristine
-        graph = graph_of(corrupted.cart, pristine.lattice, pristine.counts, config.backbone)
-        loss = reconstruction_loss(self.generator(one_hot(corrupted.species), graph), corrupted, config.reconstruction)
-        optimizer = self.optimizers["generator"]
-        optimizer.zero_grad()
-        loss.total.backward()
-        optimizer.step()
+
+    def step(self, batch: Task, epoch: int, step: int) -> Losses:
+        """Make one update on freshly corrupted crystals."""
+        del epoch, step
+        task = batch.to(self.session.device)
+        restored = self.generator(one_hot(task.corrupted.species), task.graph)
+        loss = reconstruction_loss(restored, task.corrupted, self.config.reconstruction)
+        norm = self.update("generator", loss.total)
         return {
             "loss": loss.total.detach(),
             "loss/species": loss.species.detach(),
             "loss/position": loss.position.detach(),
+            **norm,
         }
 
 

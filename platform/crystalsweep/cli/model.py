@@ -131,7 +131,7 @@ def _chosen(
 
     folder = checkpoint_folder(checkpoint)
     config, made = read_backbone(folder), read_info(folder)
-    title = f"{config.name} of {folder} ({made.stage}, epoch {made.epoch}, step {made.step})"
+    title = f"{config.name} of {folder} ({made.stage}, epoch {made.kept_epoch}, step {made.step})"
     return override(config, settings), made.config.get("max_atoms"), title
 
 

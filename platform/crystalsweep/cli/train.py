@@ -159,8 +159,11 @@ def _train(
         echo(restoration_report(checkpoint, data))
     from crystalsweep.networks.checkpoint import read_info
 
-    if dropped := read_info(checkpoint).dropped:
-        echo(f"not taken over from the checkpoints it started from: {', '.join(dropped)}")
+    info = read_info(checkpoint)
+    if info.dropped:
+        echo(f"not taken over from the checkpoints it started from: {', '.join(info.dropped)}")
+    if config.keep_best:
+        echo(f"kept: epoch {info.kept_epoch} of {info.epoch}, the best by {config.best_by}")
     echo(f"checkpoint: {checkpoint}")
 
 

@@ -202,7 +202,7 @@ def _model_record(model: EvaluatedModel) -> dict[str, Any]:
     weights = {"run": model.run} if model.run else {}
     return weights | {
         "stage": info.stage,
-        "epoch": info.epoch,
+        "epoch": info.kept_epoch,
         "weights_sha256": model.weights_sha256,
         "trained_on": info.data_sha256,
         "split": info.split_sha256,

@@ -1,8 +1,9 @@
 """Checkpoints that load without executing code: weights as safetensors, everything else as JSON or plain tensors.
 
 A checkpoint is a folder: `checkpoint.json` (stage, config, epoch, step, metrics, data), one `<model>.safetensors` per
-network, and `training.pt` (optimizers, read with `weights_only=True`) for resuming exactly. Random state needs no
-file: it follows from the seed and the epoch.
+network, and `training.pt` (optimizers, and the weights as trained where the network's file has others, such as their
+average; read with `weights_only=True`) for resuming exactly. Random state needs no file: it follows from the seed and
+the epoch.
 
 A folder may come from a stranger: what it says is compared before anything is made of it, so that a config of absurd
 size is refused before a network of that size is built. No other file of it is opened.
@@ -23,6 +24,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
+from crystalsweep.artifacts.kept import KEPT
 from crystalsweep.artifacts.safe_load import (
     TensorEntry,
     described_tensors,
@@ -39,6 +41,9 @@ from crystalsweep.networks.models import Generator
 from crystalsweep.wording.mistakes import mistakes
 
 CHECKPOINT_FORMAT = 2
+
+TRAINING = "training.pt"
+"""File of what resuming needs beside the weights."""
 
 UNKNOWN, PUBLISHED = "unknown", "published"
 """Stages in a lineage: what nobody kept, and a published file whose name is told as `file`."""
@@ -74,6 +79,12 @@ class CheckpointInfo:
     format: int = CHECKPOINT_FORMAT
     """Version of this layout."""
 
+    @property
+    def kept_epoch(self) -> int:
+        """Epoch whose weights these are: the best so far where the training keeps that, else the last."""
+        kept = self.metrics.get(KEPT, self.epoch)
+        return int(kept) if math.isfinite(kept) else self.epoch
+
 
 def save_checkpoint(
     folder: Path, info: CheckpointInfo, models: dict[str, nn.Module], training: dict[str, Any] | None = None
@@ -83,7 +94,7 @@ def save_checkpoint(
         state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         save_file(state, folder / f"{name}.safetensors")
     if training is not None:
-        torch.save(training, folder / "training.pt")
+        torch.save(training, folder / TRAINING)
     (folder / "checkpoint.json").write_text(json.dumps(asdict(info), indent=2, sort_keys=True) + "\n")
 
 
@@ -138,9 +149,11 @@ def read_weights(folder: Path, model: str) -> dict[str, torch.Tensor]:
 
 
 def read_training_state(folder: Path) -> dict[str, Any]:
-    """Return states of the optimizers by name, on the CPU; never executes code. Raises `ValueError` for any other
-    file."""
-    return tensors_of_pickle(folder / "training.pt")
+    """Return states of the optimizers and what else resuming needs, by name, on the CPU; never executes code.
+
+    Raises `ValueError` for any other file.
+    """
+    return tensors_of_pickle(folder / TRAINING)
 
 
 def damage(folder: Path, epoch: int | None = None) -> str:

@@ -198,7 +198,7 @@ def _candidate(
         reference=request.reference,
         run=found.run,
         stage=info.stage,
-        epoch=info.epoch,
+        epoch=info.kept_epoch,
         step=info.step,
         backbone=str(info.config["backbone"]["name"]),
         parameters=parameters,

@@ -37,8 +37,8 @@ class CrystalBatch:
         return len(self.counts)
 
     def to(self, device: torch.device | str) -> CrystalBatch:
-        """Return the batch on another device."""
-        tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "crystals"}
+        """Return the batch on another device; see `on_device`."""
+        tensors = {f.name: on_device(getattr(self, f.name), device) for f in fields(self) if f.name != "crystals"}
         return CrystalBatch(**tensors, crystals=self.crystals)
 
     def part(self, first: int, last: int) -> CrystalBatch:
@@ -59,6 +59,12 @@ class CrystalBatch:
         """Return where the atoms of crystals `first` to `last` are."""
         start = int(self.counts[:first].sum())
         return slice(start, start + int(self.counts[first:last].sum()))
+
+
+def on_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Return the tensor on another device. A GPU is not waited for; what comes back from one is there when it returns,
+    or its numbers could be read before they have come."""
+    return tensor.to(device, non_blocking=torch.device(device).type == "cuda")
 
 
 def is_stable(crystal: Crystal) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from crystalsweep.hyperparameters import CorruptionConfig, Range, mask_fraction
-from crystalsweep.structures.batch import CrystalBatch, wrap_into_cell
+from crystalsweep.structures.batch import CrystalBatch, on_device, wrap_into_cell
 from crystalsweep.structures.crystal import MASK
 from crystalsweep.structures.segments import segment_max, segment_mean
 
@@ -34,7 +34,8 @@ class Corrupted:
 
     def to(self, device: torch.device | str) -> Corrupted:
         """Return the corrupted batch on another device."""
-        return Corrupted(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        tensors = {f.name: on_device(getattr(self, f.name), device) for f in fields(self) if f.name != "pristine"}
+        return Corrupted(pristine=self.pristine.to(device), **tensors)
 
     def part(self, first: int, last: int) -> Corrupted:
         """Return crystals `first` to `last`, without the latter."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crystalsweep.structures.batch import CrystalBatch
+from crystalsweep.structures.batch import CrystalBatch, on_device
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.neighbours import NeighbourList, nearest_neighbours, require_edges
 
@@ -38,8 +38,8 @@ class Graph:
         return len(self.lattice)
 
     def to(self, device: torch.device | str) -> Graph:
-        """Return the graph on another device."""
-        return Graph(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        """Return the graph on another device; see `on_device`."""
+        return Graph(**{f.name: on_device(getattr(self, f.name), device) for f in fields(self)})
 
     def with_an_edge(self) -> Graph:
         """Return the graph itself, or where nobody has neighbours, with an edge of length 0 from the first atom to

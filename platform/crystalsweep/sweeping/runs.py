@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Set
 
+from crystalsweep.artifacts.kept import kept_row
 from crystalsweep.config import as_parameters
 from crystalsweep.pages.text import with_interval
 from crystalsweep.sweeping.live import Live
@@ -108,16 +109,26 @@ class TrainingRuns:
         key = self._key(live)
         if live.state == "complete" and (latest := live.store.latest()) is not None:
             self._outbox.upload(key, live.store.fetch(latest), "checkpoint")
+            self._log_kept(key, live)
         self._outbox.tag(key, {STATE: str(live.state), NOTE: self._conclusion(live)})
         self._outbox.finish(key, STATUS[live.state or "stopped"], live.reason)
+
+    def _log_kept(self, key: str, live: Live) -> None:
+        """Log the validation of the kept epoch once more after the last, where it is another: the last values of a run
+        are taken for its checkpoint's."""
+        row, epochs = kept_row(live.rows), len(live.history)
+        if row["epoch"] != epochs:
+            self._outbox.log(key, {name: value for name, value in row.items() if name.startswith("val/")}, epochs + 1)
 
     def _conclusion(self, live: Live) -> str:
         """Say in a line what became of a training; the report of a finished sweep says more of it."""
         if live.state != "complete":
             return f"{str(live.state).upper()}: {live.reason}"
-        row, metric = live.rows[-1], self._objective.metric
+        row, metric = kept_row(live.rows), self._objective.metric
         value, low, high = (row.get(name, math.nan) for name in (metric, f"{metric}/low", f"{metric}/high"))
         epochs = f"{len(live.history)} epochs" if len(live.history) > 1 else "1 epoch"
+        if row["epoch"] != live.rows[-1]["epoch"]:
+            epochs = f"{epochs}, of which {row['epoch']:.0f} was kept"
         if math.isnan(value):
             return f"complete after {epochs}"
         return f"{self._objective.title} {with_interval(value, low, high)} after {epochs}"

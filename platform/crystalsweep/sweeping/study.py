@@ -21,6 +21,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from crystalsweep.artifacts.addresses import sqlite_address
+from crystalsweep.artifacts.kept import KEPT, kept_row
 from crystalsweep.config import value_at
 from crystalsweep.sweeping.notes import TrainingNote
 from crystalsweep.sweeping.plan.request import Search
@@ -234,7 +235,8 @@ class Ledger:
             self._issued.discard(key)
             return
         curve = {str(int(row["epoch"])): self._values(row) for row in history}
-        self._update(key, {"state": state, "reason": reason, "seconds": seconds, "curve": curve})
+        kept = {"kept": str(int(kept_row(history)["epoch"]))} if history and KEPT in history[-1] else {}
+        self._update(key, {"state": state, "reason": reason, "seconds": seconds, "curve": curve, **kept})
         self._tell_if_over(self._trial(parse_training_key(key)[0]))
         keep_copy(self._folder)
 
@@ -279,7 +281,7 @@ class Ledger:
 
     def _tell(self, trial: FrozenTrial, seeds: Sequence[Mapping[str, Any]]) -> None:
         """Close a trial: as pruned if a seed was, else with the mean over seeds that completed, else as failed."""
-        complete = [_last(known["curve"]) for known in seeds if known["state"] == "complete"]
+        complete = [_judged(known) for known in seeds if known["state"] == "complete"]
         if len(self.objectives) == 1:
             live = self._live(trial)
             for step, value in _means([known["curve"] for known in seeds]).items():
@@ -354,8 +356,10 @@ def _sampler(search: Search, seed: int, num_samples: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-def _last(curve: Mapping[str, list[float]]) -> list[float]:
-    return curve[max(curve, key=int)]
+def _judged(known: Mapping[str, Any]) -> list[float]:
+    """Return the objectives of a training: of the epoch it kept, else of its last."""
+    curve: Mapping[str, list[float]] = known["curve"]
+    return curve[known.get("kept") or max(curve, key=int)]
 
 
 def _means(curves: Sequence[Mapping[str, list[float]]]) -> dict[int, float]:

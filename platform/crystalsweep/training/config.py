@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from crystalsweep.config import Config
 from crystalsweep.hyperparameters import (
+    GREATEST,
     CorruptionConfig,
     EvaluationConfig,
     Positive,
@@ -35,10 +36,39 @@ class StageConfig(Config):
     """Stop after the epoch in which this wall-clock time is exceeded."""
     batch_size: BatchSize | dict[Annotated[int, Field(ge=0, le=10_000_000)], BatchSize] = 32
     """Crystals per step over all workers, or a schedule {first epoch: size}; the paper's is {0: 1, 25: 3, 45: 5}."""
+    batch_atoms: Annotated[int, Field(gt=0, le=1_000_000_000)] | None = None
+    """Atoms per step over all workers, instead of batch_size; a larger crystal makes a batch of its own. Edges go with
+    atoms: multiply by edges per atom for a limit on these."""
+    ahead: Annotated[int, Field(ge=0, le=64)] = 0
+    """Batches corrupted and given their neighbours in a thread ahead of the step, which on a GPU then need not wait for
+    them; 0 makes each in its step. The numbers are the same."""
     learning_rate: Positive = 1e-4
-    """Of Adam; for the generator in the GAN stage."""
+    """Of the optimizer, before the schedule; for the generator in the GAN stage."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam is the paper's; adamw also decays weights (doi:10.48550/arXiv.1711.05101)."""
+    weight_decay: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.0
+    """Of adamw, per step and learning rate; biases, norms and embeddings of species do not decay."""
+    clip_norm: Annotated[float, Field(gt=0, le=GREATEST, allow_inf_nan=False)] | None = None
+    """Greatest norm of a step's gradient, per optimizer; also logs grad_norm before clipping, its mean and its max."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    """Average weights over steps with this decay (0.999: a thousand steps), which begins low and is reached slowly; the
+    average is validated, evaluated and what later stages start from. In the GAN stage of the generator only."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over epochs: constant is the paper's; cosine decays to zero."""
+    """Learning rate: constant is the paper's; cosine decays over all `epochs`, also where max_minutes ends earlier."""
+    schedule_by: Literal["epoch", "step"] = "epoch"
+    """How often the cosine changes the learning rate: with every epoch, or smoothly with every step."""
+    final_factor: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    """What the cosine ends at, as a share of learning_rate."""
+    warmup_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """First steps over which the learning rate rises from near zero, under either schedule."""
+    patience: Annotated[int, Field(gt=0, le=10_000_000)] | None = None
+    """Stop after so many epochs of which none was better than the best before, by `best_by`."""
+    keep_best: bool = False
+    """Leave the weights of the best epoch by `best_by` instead of the last, from which resuming goes on."""
+    best_by: str = "val/score"
+    """Metric of an epoch by which the best is told; for finetune it is val/loss."""
+    best_mode: Literal["max", "min"] = "max"
+    """Whether `best_by` is better greater or smaller."""
     stable_only: bool = True
     """Train on crystals with e_above_hull ≤ 0 only, as the paper does; off, all count as real in the GAN stage."""
     max_atoms: Many | None = None
@@ -48,9 +78,20 @@ class StageConfig(Config):
     backbone: AnyBackbone = PaiNNConfig()
     """The network; later stages take the one of the checkpoint they start from."""
 
+    @model_validator(mode="after")
+    def _means_what_it_says(self) -> Self:
+        """Refuse settings that nothing would read."""
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError("weight_decay is of adamw: set optimizer=adamw too, or leave weight_decay at 0")
+        if self.schedule != "cosine" and (self.final_factor or self.schedule_by == "step"):
+            raise ValueError("final_factor and schedule_by are of the cosine: set schedule=cosine too")
+        return self
+
     @property
     def least_batch_size(self) -> int:
         """Smallest batch of any epoch; more workers than this cannot share it."""
+        if self.batch_atoms is not None:
+            return self.batch_atoms  # a batch by atoms has a crystal for every worker
         return self.batch_size if isinstance(self.batch_size, int) else min(self.batch_size.values())
 
     def batch_size_at(self, epoch: int) -> int:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import torch
+from torch import nn
 
 from crystalsweep.data import DataSet
 from crystalsweep.evaluation.protocol import Chunk, evaluate_chunks, evaluate_references, evaluation_chunks
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics import EXTENDED, METRICS, SECONDARY, flat, headline, ranking_score, rows_table
 from crystalsweep.networks.checkpoint import read_info
-from crystalsweep.networks.models import Generator
+from crystalsweep.networks.models import Generator, graph_of
+from crystalsweep.structures.batch import CrystalBatch
+from crystalsweep.structures.corruption import Corrupted, corrupt
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.graph import Graph
 from crystalsweep.training.catalogue import config_from
 from crystalsweep.training.config import RestorationConfig
 from crystalsweep.training.records import SCORE
-from crystalsweep.training.stage import Metrics, Stage, select
+from crystalsweep.training.stage import Metrics, Stage, select, step_stream
 
 TABLE = "evaluation.parquet"
 """A row per restored crystal, in every checkpoint."""
@@ -30,12 +37,14 @@ HIGH_NOISE = "val/high_noise"
 
 
 class RestorationValidation:
-    """Evaluates a generator and keeps the per-structure table of the last time."""
+    """Evaluates a generator, which a stage gives as `Stage.evaluated`, and keeps the per-structure table of the last
+    time."""
 
     def __init__(
-        self, generator: Generator, crystals: list[Crystal], config: EvaluationConfig, device: torch.device
+        self, generator: nn.Module, crystals: Sequence[Crystal], config: EvaluationConfig, device: torch.device
     ) -> None:
-        self._generator, self._crystals, self._config, self._device = generator, crystals, config, device
+        self._generator, self._crystals = cast(Generator, generator), crystals
+        self._config, self._device = config, device
         self._table: pd.DataFrame | None = None
 
     def run(self) -> Metrics:
@@ -77,10 +86,29 @@ def novel_composition(table: pd.DataFrame) -> pd.Series:
     return (valid & ~table["compositional_similarity_permuted"].astype(bool)).astype(float)
 
 
-class RestorationStage(Stage):
-    """A stage whose generator is validated by the evaluation protocol."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """What a generator is to restore: a corrupted batch, and its graph."""
 
+    corrupted: Corrupted
+    graph: Graph
+
+    def to(self, device: torch.device) -> Task:
+        """Return the same on another device."""
+        return Task(corrupted=self.corrupted.to(device), graph=self.graph.to(device))
+
+
+class RestorationStage(Stage):
+    """A stage that corrupts its crystals, and whose generator is validated by the evaluation protocol."""
+
+    config: RestorationConfig
     validation: RestorationValidation
+
+    def prepare(self, batch: CrystalBatch, epoch: int, step: int) -> Task:
+        """Return the batch freshly corrupted, and its graph."""
+        corrupted = corrupt(batch, self.config.corruption, step_stream(self, "corruption", epoch, step))
+        graph = graph_of(corrupted.cart, batch.lattice, batch.counts, self.config.backbone)
+        return Task(corrupted=corrupted, graph=graph)
 
     def validate(self) -> Metrics:
         """Measure the restoration of the validation crystals."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,36 +15,102 @@ from torch.optim import Optimizer
 
 from crystalsweep.data import DataSet, used_of
 from crystalsweep.networks.models import pristine_graph_of
+from crystalsweep.seeding import stream
 from crystalsweep.structures.batch import CrystalBatch, collate, is_stable
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.training.averaging import WeightAverage
 from crystalsweep.training.config import StageConfig
+from crystalsweep.training.means import MAX
+from crystalsweep.training.optimization import BETAS, descend, optimizer_of
 from crystalsweep.training.session import Session
 
 Metrics = dict[str, float]
 
+Losses = dict[str, Tensor | float]
+"""What a step returns; tensors stay on the device, so that no step waits for it."""
+
 
 class Stage(ABC):
-    """One stage of the paper, ready to train."""
+    """One stage of the paper, ready to train; `learn` takes its networks, `update` changes them."""
 
     name: str
-    models: dict[str, nn.Module]
-    """Networks by the name their weights are saved under; bare, not wrapped."""
-    optimizers: dict[str, Optimizer]
-    train: list[Crystal]
-    val: list[Crystal]
+    train: Sequence[Crystal]
+    val: Sequence[Crystal]
 
     def __init__(self, config: StageConfig, data: DataSet, session: Session) -> None:
         self.config = config
         self.data = data
         self.session = session
+        self.models: dict[str, nn.Module] = {}
+        """Networks by the name their weights are saved under; bare, not wrapped."""
+        self.optimizers: dict[str, Optimizer] = {}
+        """By the name of the network that they update."""
+        self.averages: dict[str, WeightAverage] = {}
+        """Averaged weights, by the name of the network; none unless `ema_decay` asks for them."""
         self.dropped: list[str] = []
         """Tensors of the checkpoints it started from that did not fit."""
         self.ancestry: list[dict[str, str]] = []
         """The trainings that led to these checkpoints (`checkpoint.lineage`)."""
 
+    def learn(
+        self,
+        name: str,
+        model: nn.Module,
+        learning_rate: float,
+        *,
+        betas: tuple[float, float] = BETAS,
+        averaged: bool = True,
+    ) -> nn.Module:
+        """Take a network that this stage trains, and return it as it is to be called in a step.
+
+        Args:
+            name: Under which its weights are saved.
+            model: The network; what of it requires no gradient is not updated.
+            learning_rate: Before the schedule.
+            betas: Of Adam.
+            averaged: Whether `ema_decay` is about this network too.
+        """
+        wrapped = self.session.wrap(model)
+        self.models[name] = model
+        self.optimizers[name] = optimizer_of(model, self.config, learning_rate, betas)
+        if averaged and self.config.ema_decay is not None:
+            self.averages[name] = WeightAverage(model, self.config.ema_decay)
+        return wrapped
+
+    def evaluated(self, name: str) -> nn.Module:
+        """Return the network that is validated and that others start from: with averaged weights, where there are
+        some."""
+        return self.averages[name].model if name in self.averages else self.models[name]
+
+    def update(self, name: str, loss: Tensor) -> Losses:
+        """Make one update of the network of this name; returns its gradient's norm where that is clipped."""
+        norm = descend(self.optimizers[name], loss, self.config.clip_norm)
+        if name in self.averages:
+            self.averages[name].follow(self.models[name])
+        if norm is None:
+            return {}
+        told = "grad_norm" if len(self.optimizers) == 1 else f"grad_norm/{name}"
+        return {told: norm, f"{told}{MAX}": norm}
+
+    @cached_property
+    def atoms(self) -> list[int]:
+        """Atoms of each training crystal."""
+        return [len(crystal) for crystal in self.train]
+
+    def prepare(self, batch: CrystalBatch, epoch: int, step: int) -> Any:
+        """Return what a step on the batch is given: a dataclass of what can be computed on the CPU without weights.
+
+        May run in a thread, while an earlier step does; draws from random streams of its own, as `step_stream`.
+        """
+        del epoch, step
+        return batch
+
     @abstractmethod
-    def step(self, batch: CrystalBatch, epoch: int, step: int) -> dict[str, Tensor | float]:
-        """Update on one batch, `step` counted from the run's beginning; returns losses to average over the epoch."""
+    def step(self, batch: Any, epoch: int, step: int) -> Losses:
+        """Update on what `prepare` made of a batch, which is on the CPU still; `step` counts from the run's beginning.
+
+        Returns losses to average over the epoch.
+        """
 
     @abstractmethod
     def validate(self) -> Metrics:
@@ -52,12 +120,9 @@ class Stage(ABC):
         """Write further files for the checkpoint."""
 
 
-def adam(
-    parameters: Iterable[nn.Parameter], learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)
-) -> torch.optim.Adam:
-    """Make an Adam that remembers its first learning rate, which a schedule scales."""
-    group = {"params": list(parameters), "initial_lr": learning_rate}
-    return torch.optim.Adam([group], lr=learning_rate, betas=betas, fused=True)  # one pass over the weights
+def step_stream(stage: Stage, purpose: str, epoch: int, step: int) -> torch.Generator:
+    """Return the random stream of one step on one rank."""
+    return stream(stage.config.seed, purpose, epoch, step, stage.session.rank)
 
 
 def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: bool, split: str) -> list[Crystal]:

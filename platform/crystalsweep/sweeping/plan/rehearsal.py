@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from crystalsweep.data import DataSet
-from crystalsweep.networks.checkpoint import CheckpointInfo, save_checkpoint
 from crystalsweep.structures.batch import collate
 from crystalsweep.training import machine
 from crystalsweep.training.catalogue import stage_builder, stage_spec
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.loop import epoch_batches
+from crystalsweep.training.resumption import save
 from crystalsweep.training.stage import Stage
 
 LATENESS = 1.05
@@ -101,7 +101,8 @@ def _training_seconds(built: Stage, session: Any, epoch: int) -> float:
     batches = epoch_batches(built, session, epoch)
 
     def step(number: int, batch: int) -> None:
-        losses = built.step(collate(batches[batch % len(batches)]), epoch, number)
+        crystals = [built.train[index] for index in batches[batch % len(batches)]]
+        losses = built.step(built.prepare(collate(crystals), epoch, number), epoch, number)
         [float(value) for value in losses.values()]  # as the loop does, which waits for a GPU
 
     step(1, 0)
@@ -115,29 +116,18 @@ def _training_seconds(built: Stage, session: Any, epoch: int) -> float:
 
 def _checkpoint(built: Stage) -> tuple[float, int]:
     """Return seconds to write one, and its bytes."""
-    info = CheckpointInfo(
-        stage=built.name,
-        config=built.config.model_dump(mode="json"),
-        epoch=1,
-        step=1,
-        data_sha256=built.data.data_sha256,
-        split_sha256=built.data.split_sha256,
-    )
-    training = {name: optimizer.state_dict() for name, optimizer in built.optimizers.items()}
     with TemporaryDirectory() as folder:
-
-        def write() -> None:
-            save_checkpoint(Path(folder), info, built.models, training)
-            built.write_extra(Path(folder))
-
-        return _seconds(write), sum(path.stat().st_size for path in Path(folder).iterdir())
+        seconds = _seconds(lambda: save(built, {"epoch": 1, "step": 1}, Path(folder)))
+        return seconds, sum(path.stat().st_size for path in Path(folder).iterdir())
 
 
 def _of_weights(built: Stage) -> int:
-    """Return bytes of a checkpoint that was never written: weights, buffers, and Adam's two moments of each weight."""
+    """Return bytes of a checkpoint that was never written: weights, buffers, Adam's two moments of each weight, and the
+    weights as trained beside their average."""
     models = built.models.values()
     weights = sum(p.numel() * p.element_size() for model in models for p in model.parameters())
-    return 3 * weights + sum(b.numel() * b.element_size() for model in models for b in model.buffers())
+    averaged = sum(p.numel() * p.element_size() for each in built.averages.values() for p in each.model.parameters())
+    return 3 * weights + averaged + sum(b.numel() * b.element_size() for model in models for b in model.buffers())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from crystalsweep.artifacts.kept import kept_row
 from crystalsweep.metrics import summarise
 from crystalsweep.training.restoration import TABLE
 
@@ -43,13 +44,13 @@ class TrainingOutcome:
     """For which it held its resources, over all attempts."""
 
     @property
-    def metrics(self) -> dict[str, float]:
-        """Of the last epoch."""
-        return self.history[-1] if self.history else {}
+    def metrics(self) -> Mapping[str, float]:
+        """Of the epoch that the checkpoint has the weights of: the last, or the best where `keep_best` asks for it."""
+        return kept_row(self.history)
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """A row per restored crystal, of the last validation."""
+        """A row per restored crystal, of that epoch's validation."""
         assert self.checkpoint
         return pd.read_parquet(self.checkpoint / TABLE)
 
