@@ -1,14 +1,19 @@
-"""How long does one training step take, beside fairchem-core 1.10's EquiformerV2 on the same crystals and edges?
+"""How long does one training step take, beside fairchem-core 1.10's EquiformerV2 and schnetpack's PaiNN on the same
+crystals and edges?
 
     pip install --no-deps --target DIR fairchem-core==1.10.0
     python benchmarks/training_step.py --reference DIR             # or --install-reference
+    pip install --no-deps --target DIR2 schnetpack==2.1.1
+    python benchmarks/training_step.py --config painn --schnetpack DIR2 --out benchmarks/records/painn_step.json
 
 A step is forward, loss, backward and Adam. Every network lives in a process of its own and they take turns, one step
 each per round, so that whatever else the machine does hits all alike; a ratio is the median over rounds of two steps of
 one round, with the least and the greatest. Ours search for their edges in every step, 1.10 is given the same ones.
 Dropout is off where a network is the same as 1.10's, and as the preset has it elsewhere. Adam is PyTorch's default for
-1.10, as in the paper's code, and its fused form for ours, as in our stages. Compilation takes minutes, before the clock
-starts; `--only` chooses networks.
+1.10, as in the paper's code, and its fused form for all others, as in our stages. Compilation takes minutes, before the
+clock starts; `--only` chooses networks. Networks named "memory kept" have their process keep freed memory, as trainings
+do. It also prints the share of matrix products in a step, its page faults, and for PaiNN how many times longer it takes
+than the least that its products and filters need on this core (`painn_sides.floor_seconds`).
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import statistics
 import sys
 import tempfile
@@ -24,6 +30,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -41,8 +48,10 @@ from tqdm import trange
 
 from crystalsweep.networks.architectures import BackboneConfig, EquiformerV2Config, PaiNNConfig, size
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.training.machine import keep_memory
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "infra"))
+from painn_sides import Plain, SchnetGenerator, Schnetpack, floor_seconds, load_schnetpack, plain_generator
 from record_equiformer_v2 import CUTOFF, PAPER, RELEASE, Net, apply, build, installed, load_release
 
 W_POS = 60.0
@@ -52,9 +61,12 @@ MAX_ATOMS = 20
 WARM_UP = 2
 REFERENCE = f"{RELEASE.replace('==', ' ')} EquiformerV2"
 
-Settings: TypeAlias = Net | BackboneConfig
-"""Of release 1.10's network, or of one of ours."""
+Settings: TypeAlias = Net | BackboneConfig | Plain | Schnetpack
+"""Of release 1.10's network, of one of ours, of ours as it was, or of schnetpack's."""
+KEPT = ", memory kept"
+"""In the name of a network: its process keeps freed memory."""
 Batch = dict[str, Tensor]
+PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "mkldnn::_linear_pointwise"}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -67,13 +79,17 @@ class Bench:
     """How many, unless --crystals says otherwise."""
     sparse: bool
     """Take the crystals of 8 and more atoms with the fewest edges per atom, not a random sample."""
+    reference: str = REFERENCE
+    """Network that the speed of all is compared with."""
+    max_atoms: int = MAX_ATOMS
+    """Of a crystal."""
 
     def restricted(self, only: tuple[str, ...]) -> Bench:
         """Release 1.10's network and those with one of these texts in their names; all of them for no text."""
         chosen = {
             name: settings
             for name, settings in self.networks.items()
-            if not only or name == REFERENCE or any(text in name for text in only)
+            if not only or name == self.reference or any(text in name for text in only)
         }
         return replace(self, networks=chosen)
 
@@ -92,13 +108,21 @@ def ways(name: str, config: BackboneConfig) -> dict[str, Settings]:
     return {name: config, f"{name}, bf16": config.model_copy(update={"precision": "bf16"})}
 
 
+def uncompiled(config: BackboneConfig) -> BackboneConfig:
+    """Return the network without compiled blocks."""
+    return config.model_copy(update={"compile": False})
+
+
+PAINN = PaiNNConfig(width=96)
+"""Preset `small`."""
+PLAIN = "painn as it was"
 SMALL = Net(lmax=2, blocks=2, channels=64, attn_hidden=64, heads=4, alpha=32, value=16, ffn=128, edge=64)
 SAME = "equiformer_v2, the same network"
 BENCHES = {
     "small": Bench(
         {REFERENCE: SMALL}
         | ways(SAME, twin(SMALL))
-        | {f"{SAME}, compiled": twin(SMALL, compile=True)}
+        | {f"{SAME}{KEPT}": twin(SMALL), f"{SAME}, compiled{KEPT}": twin(SMALL, compile=True)}
         | ways("equiformer_v2 small", size("equiformer_v2", "small"))
         | ways("escn_md small", size("escn_md", "small"))
         | {"painn, width 64": PaiNNConfig(width=64)},
@@ -113,10 +137,34 @@ BENCHES = {
         crystals=2,
         sparse=True,
     ),
+    "painn": Bench(
+        {PLAIN: Plain(PAINN)}
+        | {"schnetpack's PaiNN": Schnetpack(PAINN), f"schnetpack's PaiNN{KEPT}": Schnetpack(PAINN)}
+        | {f"{PLAIN}{KEPT}": Plain(PAINN)}
+        | {"painn in blocks": uncompiled(PAINN), f"painn in blocks{KEPT}": uncompiled(PAINN)}
+        | {f"painn compiled{KEPT}": PAINN.model_copy(update={"compile": True})},
+        crystals=32,
+        sparse=False,
+        reference=PLAIN,
+        max_atoms=60,
+    ),
 }
 
 
 # Either side, in its worker
+
+
+class Folders(NamedTuple):
+    """Where other packages are installed."""
+
+    release: Path | None
+    schnetpack: Path | None
+
+    def lacks(self, settings: Settings) -> str:
+        """Return what would have to be given for a network, or nothing."""
+        if isinstance(settings, Net) and self.release is None:
+            return "give --reference or --install-reference"
+        return "give --schnetpack" if isinstance(settings, Schnetpack) and self.schnetpack is None else ""
 
 
 class Side(NamedTuple):
@@ -149,13 +197,59 @@ def ours(config: BackboneConfig) -> Side:
     )
 
 
+def plain(config: PaiNNConfig) -> Side:
+    """Return our PaiNN with messages as its equations read."""
+    return ours(config)._replace(build=lambda: plain_generator(config))
+
+
+def schnet(config: PaiNNConfig, folder: Path) -> Side:
+    """Return schnetpack's PaiNN, on our edges."""
+    load_schnetpack(folder)
+    side = ours(config)
+    return side._replace(
+        build=lambda: SchnetGenerator(config), forward=lambda model, batch, graph: model(batch["species"], graph)
+    )
+
+
+def side_of(settings: Settings, folders: Folders) -> Side:
+    """Return how a network is built, and what it reads."""
+    if isinstance(settings, Net):
+        return release(settings, _given(folders.release))
+    if isinstance(settings, Schnetpack):
+        return schnet(settings.config, _given(folders.schnetpack))
+    return plain(settings.config) if isinstance(settings, Plain) else ours(settings)
+
+
+def _given(folder: Path | None) -> Path:
+    assert folder is not None, "left out before"
+    return folder
+
+
+class Facts(NamedTuple):
+    """What is known of a network beside the times of its steps."""
+
+    parameters: int
+    memory: float
+    """MB beyond the libraries', at most."""
+    page_faults: int
+    """Of a step."""
+    product_share: float
+    """Of a step's time, that matrix products take."""
+    floor: float | None
+    """Seconds that a step on this core takes at least; of PaiNN."""
+
+
 class Training:
     """A network, its optimizer and its only batch."""
 
-    def __init__(self, settings: Settings, folder: Path, given: Path, device: str, threads: int, clock: str) -> None:
+    def __init__(
+        self, name: str, settings: Settings, folders: Folders, given: Path, device: str, threads: int, clock: str
+    ) -> None:
         torch.set_num_threads(threads)
-        self.side = release(settings, folder) if isinstance(settings, Net) else ours(settings)
-        self.device = device
+        if KEPT in name:
+            keep_memory()
+        self.side = side_of(settings, folders)
+        self.settings, self.device = settings, device
         self.clock = CLOCKS[clock]
         self.batch = {name: value.to(device) for name, value in load_file(given).items()}
         with suppress(OSError):
@@ -189,11 +283,29 @@ class Training:
             torch.cuda.synchronize()
         return self.clock()
 
-    def facts(self) -> tuple[int, float]:
-        """Return the number of parameters, and the most memory it took beyond the libraries', MB."""
+    def facts(self) -> Facts:
+        """Return what is known of the network once its steps are timed."""
         peak = resident("VmHWM") - self.memory_before
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        return parameters, peak if self.device == "cpu" else torch.cuda.max_memory_allocated() / 1e6
+        memory = peak if self.device == "cpu" else torch.cuda.max_memory_allocated() / 1e6
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        self.step()
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+        return Facts(parameters, memory, faults, self._product_share(), self._floor())
+
+    def _product_share(self) -> float:
+        """Return the share of a step that matrix products take."""
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            self.step()
+        times = {row.key: row.self_cpu_time_total for row in profile.key_averages()}
+        products = sum(spent for key, spent in times.items() if key.removesuffix("_") in PRODUCTS)
+        return products / sum(times.values())
+
+    def _floor(self) -> float | None:
+        config = config_of(self.settings)
+        if not isinstance(config, PaiNNConfig) or self.device != "cpu":
+            return None
+        return floor_seconds(self.step, len(self.batch["src"]), config)
 
 
 def resident(field: str) -> float:
@@ -226,7 +338,7 @@ def sample(bench: Bench, count: int) -> list[Crystal]:
     from crystalsweep.data import load_bundled
     from crystalsweep.structures.neighbours import neighbour_list
 
-    crystals = [crystal for crystal in load_bundled("val") if len(crystal) <= MAX_ATOMS]
+    crystals = [crystal for crystal in load_bundled("val") if len(crystal) <= bench.max_atoms]
     if bench.sparse:
         big = [crystal for crystal in crystals if len(crystal) >= 8]
         return sorted(big, key=lambda c: len(neighbour_list(c.lattice, c.frac, CUTOFF).src) / len(c))[:count]
@@ -253,10 +365,17 @@ def worker(stack: ExitStack, *arguments: Any) -> ProcessPoolExecutor:
     return pool
 
 
-def measure(bench: Bench, count: int, folder: Path | None, repeats: int, *way: Any) -> dict[str, Any]:
+def config_of(settings: Settings) -> BackboneConfig | None:
+    """Return what our graphs are made by; none of release 1.10."""
+    if isinstance(settings, Plain | Schnetpack):
+        return settings.config
+    return settings if isinstance(settings, BackboneConfig) else None
+
+
+def measure(bench: Bench, count: int, folders: Folders, repeats: int, *way: Any) -> dict[str, Any]:
     """Time all networks of a bench in turn; what the record holds of it. `way` goes to every `Training`."""
     crystals = sample(bench, count)
-    configs = [settings for settings in bench.networks.values() if isinstance(settings, BackboneConfig)]
+    configs = [config for settings in bench.networks.values() if (config := config_of(settings))]
     batch = batch_of(crystals, configs[0])
     skipped: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as exchange, ExitStack() as stack:
@@ -264,52 +383,64 @@ def measure(bench: Bench, count: int, folder: Path | None, repeats: int, *way: A
         save_file(batch, given)
         workers = {}
         for name, settings in bench.networks.items():
-            if isinstance(settings, Net) and folder is None:
-                skipped[name] = "give --reference or --install-reference"
+            if lacking := folders.lacks(settings):
+                skipped[name] = lacking
                 continue
             try:
-                workers[name] = worker(stack, settings, folder, given, *way)
+                workers[name] = worker(stack, name, settings, folders, given, *way)
             except Exception as error:  # whatever it is, the others can run
                 skipped[name] = f"{type(error).__name__}: {error}"
         rounds = [{name: pool.submit(call, "step").result() for name, pool in workers.items()} for _ in trange(repeats)]
         known = {name: pool.submit(call, "facts").result() for name, pool in workers.items()}
-    rows = [row(name, bench.networks[name], known[name], rounds, crystals) for name in workers]
+    rows = [row(name, bench, known[name], rounds, crystals) for name in workers]
     sizes = {"crystals": len(crystals), "atoms": len(batch["species"]), "edges": len(batch["src"])}
     return sizes | {"ids": [crystal.id for crystal in crystals], "rows": rows, "skipped": skipped}
 
 
-def row(
-    name: str, settings: Settings, known: tuple[int, float], rounds: list[dict[str, Any]], crystals: list[Crystal]
-) -> dict[str, Any]:
-    """Return one network's figures; `speed` is 1.10's time over its own."""
+def row(name: str, bench: Bench, known: Facts, rounds: list[dict[str, Any]], crystals: list[Crystal]) -> dict[str, Any]:
+    """Return one network's figures; `speed` is the reference's time over its own."""
+    settings, reference = bench.networks[name], bench.reference
     steps, graphs = zip(*(turn[name] for turn in rounds), strict=True)
     median = statistics.median(steps)
-    ratios = [turn[REFERENCE][0] / turn[name][0] for turn in rounds if REFERENCE in turn]
+    ratios = [turn[reference][0] / turn[name][0] for turn in rounds if reference in turn]
     return {
         "network": name,
-        "settings": asdict(settings) if isinstance(settings, Net) else settings.model_dump(mode="json"),
-        "parameters": known[0],
+        "settings": _json_of(settings),
+        "parameters": known.parameters,
         "step_s": median,
         "structures_per_s": len(crystals) / median,
         "atoms_per_s": sum(map(len, crystals)) / median,
-        "memory_mb": known[1],
+        "memory_mb": known.memory,
+        "page_faults": known.page_faults,
+        "matrix_product_share": known.product_share,
+        "floor_s": known.floor,
+        "over_floor": None if known.floor is None else median / known.floor,
         "speed": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)} if ratios else None,
-        "graph_share": statistics.median(graphs) / median if isinstance(settings, BackboneConfig) else None,
+        "graph_share": None if config_of(settings) is None else statistics.median(graphs) / median,
         "seconds": [list(turn[name]) for turn in rounds],
     }
 
 
+def _json_of(settings: Settings) -> dict[str, Any]:
+    config = config_of(settings)
+    return config.model_dump(mode="json") if config else asdict(settings)  # type: ignore[arg-type]
+
+
 def show(name: str, bench: dict[str, Any]) -> None:
     """Show the table of one bench."""
-    click.echo(f"\n{name}: {bench['crystals']} crystals, {bench['atoms']} atoms, {bench['edges']} edges")
-    headers = ["network", "parameters", "step, ms", "structures/s", "atoms/s", "memory, MB", "speed ÷ 1.10's", "graph"]
+    sizes = f"{bench['crystals']} crystals, {bench['atoms']} atoms, {bench['edges']} edges"
+    click.echo(f"\n{name}: {sizes}; speed beside {BENCHES[name].reference}")
+    headers = ["network", "parameters", "step, ms", "structures/s", "atoms/s", "memory, MB", "speed"]
+    headers += ["graph", "products", "page faults", "÷ floor"]
     rows = []
     for each in bench["rows"]:
         per_second = f"{each['structures_per_s']:.2f}", f"{each['atoms_per_s']:.1f}"
         size_and_time = f"{each['parameters']:,}", f"{each['step_s'] * 1e3:,.0f}"
         speed = "{median:.2f} ({min:.2f}–{max:.2f})".format(**each["speed"]) if each["speed"] else ""
         share = "" if each["graph_share"] is None else f"{each['graph_share']:.1%}"
-        rows.append([each["network"], *size_and_time, *per_second, f"{each['memory_mb']:,.0f}", speed, share])
+        over = "" if each["over_floor"] is None else f"{each['over_floor']:.2f}"
+        inside = f"{each['matrix_product_share']:.0%}", f"{each['page_faults']:,}", over
+        rows.append([each["network"], *size_and_time, *per_second, f"{each['memory_mb']:,.0f}", speed, share, *inside])
     click.echo(tabulate(rows, headers=headers, disable_numparse=True))
     for network, reason in bench["skipped"].items():
         click.echo(f"left out: {network}: {reason}")
@@ -318,12 +449,14 @@ def show(name: str, bench: dict[str, Any]) -> None:
 def machine(device: str, threads: int) -> dict[str, Any]:
     """Return where it ran."""
     libraries = {name: version(name) for name in ("torch", "fairchem-core", "e3nn", "torch-geometric")}
+    libraries["date"] = datetime.now(UTC).date().isoformat()
     name = torch.cuda.get_device_name() if device != "cpu" else platform.processor() or platform.machine()
     return {"device": name, "system": platform.platform(), "cores": os.cpu_count(), "threads": threads} | libraries
 
 
 @click.command()
 @click.option("--reference", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of 1.10.")
+@click.option("--schnetpack", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of it.")
 @click.option("--install-reference", is_flag=True, help="Install 1.10 into a temporary folder with pip.")
 @click.option("--config", type=click.Choice([*BENCHES, "all"]), default="small", show_default=True)
 @click.option("--crystals", type=click.IntRange(1), help="Crystals of a batch.  [default: 16 for small, 2 for paper]")
@@ -335,6 +468,7 @@ def machine(device: str, threads: int) -> dict[str, Any]:
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="training_step.json", show_default=True)
 def main(
     reference: Path | None,
+    schnetpack: Path | None,
     install_reference: bool,
     config: str,
     crystals: int | None,
@@ -351,9 +485,11 @@ def main(
     with installed() if install_reference else nullcontext(reference and reference.resolve()) as folder:
         for name in BENCHES if config == "all" else [config]:
             bench = BENCHES[name].restricted(only)
-            found = measure(bench, crystals or bench.crystals, folder, repeats, device, threads, clock)
+            folders = Folders(folder, schnetpack and schnetpack.resolve())
+            found = measure(bench, crystals or bench.crystals, folders, repeats, device, threads, clock)
             record["benches"][name] = found
             show(name, found)
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     click.echo(f"\nrecord: {out}")
 
