@@ -275,9 +275,11 @@ def test_a_table_too_large_to_be_read_is_refused(files: Path) -> None:
         ("model", "--model=x", "which is no plain name"),
         ("alias", "champion; id", "which is no plain name"),
         ("metric", "no such", "unknown metric"),
+        ("gates", [], "gates without checks, or none"),
+        ("gates", [{"name": "physics", "title": "Physics", "checks": []}], "gates without checks, or none"),
     ],
 )
-def test_what_readers_would_copy_is_plain(files: Path, key: str, value: str, told: str) -> None:
+def test_what_readers_would_copy_is_plain(files: Path, key: str, value: object, told: str) -> None:
     rewrite(files / "dossier" / "dossier.json", lambda content: content.update({key: value}))
     with pytest.raises(ValueError, match=told):
         require_plain(read_dossier(files))
@@ -386,6 +388,19 @@ def test_markdown_shows_a_strangers_words_as_they_are(text: str) -> None:
     shown = plain_markdown(text)
     assert "\n" not in shown
     assert not re.search(r"<|(?<!\\)!\[|^\[|\]\s*[(\[]", shown)
+
+
+@pytest.mark.parametrize("begin", [">", "#", "##", "-", "+", "*", "1.", "12)", "===", "---", "***", "```", "~~~"])
+def test_a_strangers_words_begin_no_block(begin: str) -> None:
+    """In which a link is defined for what looks like an interval, or the rest of a card is code."""
+    for text in (begin, f"{begin} [0.5, 0.6]: http://127.0.0.1:9"):
+        assert re.match(r"(\d+)?\\", plain_markdown(text))
+
+
+def test_a_strangers_words_are_one_cell_and_turn_nothing() -> None:
+    assert plain_markdown("candidate | 0.999") == "candidate \\| 0.999"
+    assert plain_markdown("a\\[b`\u202e") == "a\\\\\\[b\\`\\u202e"
+    assert plain_markdown("-0.03 eV, 1.5 Å, **") == "-0.03 eV, 1.5 Å, **"
 
 
 def test_markdown_keeps_intervals() -> None:

@@ -45,13 +45,16 @@ def require_plain(dossier: Dossier) -> None:
             f"dossier.json has another command than `{COMMAND}`, which readers would copy: {dossier.command[:100]!r}; "
             "nothing of this archive is registered"
         )
+    if not (dossier.gates and all(gate.checks for gate in dossier.gates)):  # and so it would read as passed
+        raise ValueError("dossier.json has gates without checks, or none; nothing of this archive is registered")
     judged(dossier.metric)
 
 
 def require_same_suite(dossier: Dossier, folder: Path) -> None:
     """Raise `ValueError` where the suite that the dossier's command runs is not the one that it speaks of."""
     try:
-        same = Suite.model_validate(read_json(folder / DOSSIER_FOLDER / SUITE_FILE)) == dossier.suite
+        beside = Suite.model_validate(read_json(folder / DOSSIER_FOLDER / SUITE_FILE))
+        same = beside.sha256() == dossier.suite.sha256()
     except (FileNotFoundError, ValueError):  # of pydantic too
         same = False
     if not same:
