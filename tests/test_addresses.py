@@ -48,6 +48,17 @@ SHOWN = [
     ("postgresql:///db?user=me&password=hush", "postgresql:///db?user=me&password=***"),
     ("mysql://host/db?passwd=hush;x=hush", "mysql://host/db?passwd=***;x=***"),
     ("mysql://host/db?hush", "mysql://host/db?***"),
+    (" http://me:hush@host:5000", " http://***@host:5000"),
+    ("\thttp://me:hush@host\n", "\thttp://***@host\n"),
+    ("//me:hush@host", "//***@host"),
+    ("http//me:hush@host", "http//***@host"),
+    ("http:///me:hush@host", "http:///***@host"),
+    ("ht tp://me:hu sh@host", "ht tp://***@host"),
+    ("http://host/@me:hush@host", "http://host/@***@host"),
+    ("http://me:hush\uff20host", "http://***@host"),
+    ("postgresql://h/db?host=me:hush@host", "postgresql://h/db?host=***@host"),
+    ("models:/crystal-generator@champion", "models:/crystal-generator@champion"),
+    ("/data/a:b@c", "/data/a:b@c"),
     ("sqlite:////data/a@b/c#d/mlflow.db", "sqlite:////data/a@b/c#d/mlflow.db"),
     ("sqlite:///a:b@c.db", "sqlite:///a:b@c.db"),
     ("file:///data/a@b/c", "file:///data/a@b/c"),
@@ -101,6 +112,13 @@ def test_what_was_handed_out_is_known_in_any_text() -> None:
         assert "***" in told
 
 
+@pytest.mark.parametrize("name", ["MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY"])
+def test_a_secret_of_the_environment_is_known_in_any_text(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Libraries take it from there."""
+    monkeypatch.setenv(name, "geheim/4")
+    assert without_password("('me', 'geheim/4') or Z2VoZWltLzQ= or geheim%2F4") == "('me', '***') or *** or ***"
+
+
 def test_a_password_that_is_part_of_everything_is_no_secret() -> None:
     Address("postgresql://mlflow:mlflow@host/mlflow").with_password()
     Address("http://a:b@host").with_password()
@@ -132,6 +150,9 @@ def test_a_browser_is_given_neither_user_nor_password() -> None:
         ("to models:/crystal-generator@champion", "to models:/crystal-generator@champion"),
         ("no run in http://me:pass@host/x, nor in s3://k:hush@b", "no run in http://***@host/x, nor in s3://***@b"),
         ("dsn host=h password=hush dbname=d", "dsn host=h password=*** dbname=d"),
+        ("{'password': 'hush', \"api_key\": \"hush\"}", "{'password': '***', \"api_key\": \"***\"}"),
+        ("no token='hush', Authorization: Bearer hush", "no token='***', Authorization: Bearer ***"),
+        ("no credentials: give AWS_SECRET_ACCESS_KEY", "no credentials: give AWS_SECRET_ACCESS_KEY"),
         ("GET /a?X-Amz-Signature=hush&n=1 of 'api_key=hush'", "GET /a?X-Amz-Signature=***&n=1 of 'api_key=***'"),
     ],
 )

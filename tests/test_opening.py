@@ -355,3 +355,9 @@ def test_training_on_several_workers_tells_that_ray_cannot_start(
     assert ran.output.startswith("Error: RAY_TMPDIR is /tmp/aaa")
     assert ran.output.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_wants_an_account_is_not_told_to_be_started(refusing: str) -> None:
+    with pytest.raises(ValueError, match=r"error code 401.*it wants an account: set MLFLOW_TRACKING_USERNAME") as told:
+        checked_tracker(refusing)
+    assert "start it" not in str(told.value)

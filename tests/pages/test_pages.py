@@ -44,6 +44,13 @@ def test_a_difference_has_its_sign_and_what_is_undefined_its_name() -> None:
     assert with_interval(None, None, None, undefined="undefined") == "undefined"
 
 
+def test_a_page_shows_what_would_turn_or_hide_its_text() -> None:
+    page = render(SWEEP, sections=[], **WORDS | {"lead": "a\u202e999.0\u2066\u200b\x1b <b>", "words": ["\xad", "a\nb"]})
+    assert r"a\u202e999.0\u2066\u200b\u001b &lt;b&gt;" in page
+    assert r"<li>\u00ad</li>" in page
+    assert "a\nb" in page
+
+
 def test_every_page_extends_the_base_and_one_module_makes_the_environment() -> None:
     own = [page for page in PAGES if not page.startswith("pages/")]
     assert len(own) == 5

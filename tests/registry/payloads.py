@@ -98,6 +98,11 @@ MARKDOWN = (
     "<javascript:document.title='ran'>",
     "<img src=SERVER/N>",
     "```\n```html\n<script>document.title='ran'</script>\n```",
+    "> [0.5, 0.6]: javascript:document.title='ran'",
+    "1) [0.5, 0.6]: SERVER/N",
+    "\\[0.5, 0.6]: SERVER/N",
+    "- - [0.5, 0.6]: SERVER/N",
+    "\\![picture](SERVER/N)",
     "\n\n    code\n\n# heading\n\n- ![in a list](SERVER/N)",
 )
 

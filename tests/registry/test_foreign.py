@@ -17,12 +17,15 @@ from click.testing import CliRunner
 
 from crystalsweep.artifacts.archive import pack, unpack
 from crystalsweep.artifacts.seal import SEAL, seal
-from crystalsweep.cli.registry import registry
+from crystalsweep.cli.evaluate import evaluate
+from crystalsweep.cli.registry import promote, registry, verify
+from crystalsweep.evaluation.suite import Suite, find_suite
 from crystalsweep.inference.locate import locate
 from crystalsweep.inference.restorer import load
 from crystalsweep.pages.text import plain_markdown
 from crystalsweep.registry.dossier import read_dossier
 from crystalsweep.registry.foreign import KEPT, content_sha256, require_harmless
+from crystalsweep.registry.judging import command_of
 from crystalsweep.registry.remaking import remake, require_name, require_plain
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 from tests.browser import listening, needs_browser, opened
@@ -272,12 +275,61 @@ def test_a_table_too_large_to_be_read_is_refused(files: Path) -> None:
         ("model", "--model=x", "which is no plain name"),
         ("alias", "champion; id", "which is no plain name"),
         ("metric", "no such", "unknown metric"),
+        ("gates", [], "gates without checks, or none"),
+        ("gates", [{"name": "physics", "title": "Physics", "checks": []}], "gates without checks, or none"),
     ],
 )
-def test_what_readers_would_copy_is_plain(files: Path, key: str, value: str, told: str) -> None:
+def test_what_readers_would_copy_is_plain(files: Path, key: str, value: object, told: str) -> None:
     rewrite(files / "dossier" / "dossier.json", lambda content: content.update({key: value}))
     with pytest.raises(ValueError, match=told):
         require_plain(read_dossier(files))
+
+
+def with_calculator(folder: Path, calculator: str) -> None:
+    """Let the dossier's suite have energies computed by it, consistently."""
+
+    def change(content: Any) -> None:
+        content["suite"]["settings"]["energies"]["calculator"] = calculator
+        content["suite_sha256"] = Suite.model_validate(content["suite"]).sha256()
+
+    rewrite(folder / "dossier" / "dossier.json", change)
+    for name in ("suite.json", "evaluation/metrics.json"):
+        told = folder / "dossier" / name
+        rewrite(told, lambda content: content["settings"]["energies"].update(calculator=calculator))
+
+
+CODE = ('os:system{{"command": "touch \'{mark}\'"}}', 'os.system{{"command": "touch \'{mark}\'"}}', "uma:{mark}")
+
+
+@pytest.mark.parametrize("calculator", CODE)
+def test_a_calculator_that_only_an_archive_names_is_not_run(files: Path, tmp_path: Path, calculator: str) -> None:
+    """It would be imported and called with the archive's own words."""
+    mark = tmp_path / "ran"
+    with_calculator(files, calculator.format(mark=mark))
+    suite = files / "dossier" / "suite.json"
+    file = archive(files, tmp_path / "hostile.zip")
+    told = ran(verify, tmp_path / "store", file, "--workers", "1", code=1)
+    assert "would run as code on this machine" in " ".join(told.split())
+    assert "would run as code" in ran(registry, tmp_path / "store", "import", file, code=1)
+    asked = ("--checkpoint", files / "checkpoint", "--suite", suite, "--out", tmp_path / "out")
+    assert "would run as code" in ran(evaluate, tmp_path / "store", *asked, code=1)
+    assert "would run as code" in ran(promote, tmp_path / "store", files / "checkpoint", "--suite", suite, code=1)
+    assert "has the calculator" in ran(evaluate, tmp_path / "store", *asked, "--calculator", "chgnet", code=1)
+    assert not mark.exists()
+
+
+def test_a_calculator_of_ones_own_is_run_where_it_is_named(files: Path) -> None:
+    own = "ase.calculators.lj:LennardJones"
+    with_calculator(files, own)
+    suite = find_suite(str(files / "dossier" / "suite.json"), own)
+    assert command_of(suite).endswith(f"--out again --calculator {own}")
+
+
+def test_a_suite_beside_the_dossier_is_the_dossiers(files: Path, tmp_path: Path) -> None:
+    """The command that readers are told runs it."""
+    rewrite(files / "dossier" / "suite.json", lambda content: content.update(part="train"))
+    told = ran(registry, tmp_path / "store", "import", archive(files, tmp_path / "odd.zip"), code=1)
+    assert "suite.json is not the suite of dossier.json" in told
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "x' or '1", "a\nb", "-x", "crystal-generator.lock-0", "x" * 300, "<b>"])
@@ -336,6 +388,19 @@ def test_markdown_shows_a_strangers_words_as_they_are(text: str) -> None:
     shown = plain_markdown(text)
     assert "\n" not in shown
     assert not re.search(r"<|(?<!\\)!\[|^\[|\]\s*[(\[]", shown)
+
+
+@pytest.mark.parametrize("begin", [">", "#", "##", "-", "+", "*", "1.", "12)", "===", "---", "***", "```", "~~~"])
+def test_a_strangers_words_begin_no_block(begin: str) -> None:
+    """In which a link is defined for what looks like an interval, or the rest of a card is code."""
+    for text in (begin, f"{begin} [0.5, 0.6]: http://127.0.0.1:9"):
+        assert re.match(r"(\d+)?\\", plain_markdown(text))
+
+
+def test_a_strangers_words_are_one_cell_and_turn_nothing() -> None:
+    assert plain_markdown("candidate | 0.999") == "candidate \\| 0.999"
+    assert plain_markdown("a\\[b`\u202e") == "a\\\\\\[b\\`\\u202e"
+    assert plain_markdown("-0.03 eV, 1.5 Å, **") == "-0.03 eV, 1.5 Å, **"
 
 
 def test_markdown_keeps_intervals() -> None:

@@ -31,10 +31,21 @@ _PLAIN_OPTIONS = {
 }
 """Options of an address that are shown; any other may be a secret."""
 
+_SECRET_NAME = r"[\w.-]*(?:passw|pwd|secret|token|api_?key|signature|credential)[\w.-]*"
 _NAMED_SECRET = re.compile(
-    r"""([\w.-]*(?:passw|pwd|secret|token|api_?key|signature|credential)[\w.-]*=)[^\s&;,'"]+""", re.IGNORECASE
+    rf"""({_SECRET_NAME}=["']?|["']{_SECRET_NAME}["']\s*:\s*["']|\bAuthorization\W+(?:Bearer|Basic)\s+)[^\s&;,'"]+""",
+    re.IGNORECASE,
 )
+_SECRET_VARIABLES = (
+    *("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("RAY_AUTH_TOKEN", "DATABRICKS_TOKEN"),
+)
+"""Of the environment, where libraries look for secrets themselves."""
 _IN_A_TEXT = re.compile(r"[A-Za-z][\w+.-]*://\S+")
+_LOOKS_LIKE = str.maketrans({"\uff20": "@", "\ufe6b": "@", "\uff1a": ":", "\ufe55": ":", "\uff0f": "/"})
+"""What libraries take for an @, : or /, and quote in their refusal."""
+_A_FILE = re.compile(r"(?:sqlite|file):///|/(?!/)")
+_USER_ANYWHERE = re.compile(r"[^\s/@:=?&]+:(?!/|\d+/).*@", re.DOTALL)
 _SHOWN = re.compile(rf"(?:[A-Za-z][\w+.-]*:/*)?{re.escape(HIDDEN)}@[^@]*$")
 _LEAST_SECRET = 4
 """Letters of a password that is looked for in texts; a shorter one is part of too many words."""
@@ -110,7 +121,8 @@ def without_password(text: str) -> str:
     """Return the text without the passwords of addresses in it, and without those that were handed to libraries."""
     text = _IN_A_TEXT.sub(lambda found: _without_user(found[0])[0], text)
     text = _NAMED_SECRET.sub(rf"\1{HIDDEN}", text)
-    for secret in sorted(_handed_out, key=len, reverse=True):
+    told = {each for name in _SECRET_VARIABLES for each in _spellings(os.environ.get(name, ""))}
+    for secret in sorted(_handed_out | told, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
     return text
 
@@ -138,15 +150,19 @@ def _without_user(address: str) -> tuple[str, list[str]]:
     """Return an address with `***` for its user and password, and the two as secrets, however badly it is written."""
     if _SHOWN.match(address):
         return address, []
-    begin = re.match(r"[A-Za-z][\w+.-]*://", address) or re.match(
-        r"(?:[A-Za-z][\w+.-]*:/?)?(?=[^/\s:@]+:(?!/)[^@]*@)", address
+    read = address.translate(_LOOKS_LIKE)
+    begin = re.match(r"\s*[A-Za-z][\w+.-]*://", read) or re.match(
+        r"\s*(?:[A-Za-z][\w+.-]*:/?)?(?=[^/\s:@]+:(?!/)[^@]*@)", read
     )
-    end = _end_of_user(address, begin.end()) if begin else None
-    if begin is None or end is None:
+    place = begin.end() if begin else 0
+    end = _end_of_user(read, place) if begin else None
+    if end is None and not _A_FILE.match(read) and (found := _USER_ANYWHERE.search(read)):
+        place, end = found.start(), found.end() - 1
+    if end is None:
         return address, []
-    user = address[begin.end() : end]
+    user = address[place:end]
     secret = user.partition(":")[2] or user
-    return f"{begin[0]}{HIDDEN}{address[end:]}", [secret, user]
+    return f"{address[:place]}{HIDDEN}@{address[end + 1 :]}", [secret, user]
 
 
 def _end_of_user(address: str, begin: int) -> int | None:

@@ -109,19 +109,18 @@ def evaluate(
         given = {
             "protocol.max_crystals": max_crystals,
             "max_atoms": max_atoms,
-            "energies.calculator": calculator,
-        }
+        } | ({} if suite else {"energies.calculator": calculator})
         asked = [*(f"{key}={value}" for key, value in given.items() if value is not None), *settings]
         config = override(EvaluationSettings(), asked)
         if suite and (asked or source or part or reference or structures is not None):
             raise ValueError("--suite is frozen: it goes with --checkpoint, without other data or settings")
         if list_settings:
-            for leaf in leaves(find_suite(suite).settings if suite else config):
+            for leaf in leaves(find_suite(suite, calculator).settings if suite else config):
                 echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
             return
         machine = Machine(workers=workers, device=device)
         if suite and checkpoint:
-            frozen = find_suite(suite)
+            frozen = find_suite(suite, calculator)
             request = EvaluationRequest.of_suite(frozen, checkpoint, out=out, name=name, machine=machine)
         else:
             frozen = None

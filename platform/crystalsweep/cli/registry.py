@@ -34,6 +34,7 @@ Then, anywhere:  crystalsweep.load("models:/crystal-generator@champion")
 """
 
 _MODEL = click.option("--model", default="crystal-generator", show_default=True, help="Name in the registry.")
+_CALCULATOR = click.option("--calculator", help="That of the suite, where it is code of your own; else it is not run.")
 _WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Processes of an evaluation.  [default: all]")
 
 
@@ -51,6 +52,7 @@ _WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Processes
 @click.option(
     "--trained-on", multiple=True, metavar="DATA", help="What it was trained on, beside the bundled crystals."
 )
+@_CALCULATOR
 @click.option("--dry-run", is_flag=True, help="Go through the gates; register and record nothing.")
 @click.option("--force", is_flag=True, help="Promote although gates refuse; needs --reason, which is kept.")
 @click.option("--reason", default="", help="Why the gates are overruled.")
@@ -65,6 +67,7 @@ def promote(
     metric: str,
     guarded: tuple[str, ...],
     trained_on: tuple[str, ...],
+    calculator: str | None,
     dry_run: bool,
     force: bool,
     reason: str,
@@ -96,7 +99,7 @@ def promote(
             reference=reference,
             model=model,
             alias=alias,
-            suite=find_suite(suite),
+            suite=find_suite(suite, calculator),
             metric=metric,
             guarded=guarded or GUARDED,
             trained_on=[absolute_source(source) for source in trained_on],
@@ -136,16 +139,22 @@ def _outcome(version: str | None, verdict: str, target: str, *, dry: bool) -> st
 @click.option(
     "--trained-on", multiple=True, metavar="DATA", help="What it was trained on, where it lies elsewhere now."
 )
+@_CALCULATOR
 @_WORKERS
 @store_options
 def verify(
-    reference: str, trained_on: tuple[str, ...], workers: int | None, tracking_uri: str | None, storage: Path | None
+    reference: str,
+    trained_on: tuple[str, ...],
+    calculator: str | None,
+    workers: int | None,
+    tracking_uri: str | None,
+    storage: Path | None,
 ) -> None:
     """Run a version's dossier again and say whether it still holds.
 
     Looks at the sha256 of every file, physics, leakage, and every figure of the suite. Also for an exported .zip. Exit
     code 3 where something no longer holds, and 1 where it could not be asked: no such version, no answer from the
-    server, crystals of the suite that are not here.
+    server, crystals of the suite that are not here, a calculator that is code and that you did not name.
     """
     with told_in_a_line():
         from crystalsweep.inference.locate import is_local
@@ -157,6 +166,7 @@ def verify(
             reference,
             lambda line: echo(in_a_line(f"· {line}"), err=True),
             trained_on=trained_on,
+            calculator=calculator,
             workers=workers,
         )
         echo(_gates(found.gates))

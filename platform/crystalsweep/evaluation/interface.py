@@ -28,6 +28,7 @@ def evaluate(
     reference: str | None = None,
     originals: str | None = None,
     suite: str | None = None,
+    calculator: str | None = None,
     settings: Sequence[str] = (),
     out: str | Path | None = None,
     name: str | None = None,
@@ -51,6 +52,8 @@ def evaluate(
         reference: Training crystals to be new against; by default the train part of `data`.
         originals: True crystals of the same ids as `structures`; by default those of `reference`.
         suite: Instead of data and settings: a frozen suite by name, or the path of its .json file.
+        calculator: That of the suite, where it is code of your own (`module:factory`, `uma:FILE`): nothing that only a
+            file names is run. Without a suite, the one of the settings.
         settings: Assignments such as `max_atoms=20`, as `crystalsweep evaluate --settings` lists them.
         out: Result folder; by default `evaluations/NAME-HASH`. An evaluation that was begun there goes on.
         name: What tables and plots call it.
@@ -64,10 +67,11 @@ def evaluate(
     """
     machine, place = Machine(workers=workers, device=device), Path(storage) if storage else default_storage()
     target = Path(out) if out else None
+    named = [f"energies.calculator={calculator}"] if calculator else []
     if suite:
         if checkpoint is None or settings or reference or part or data:
             raise ValueError("a suite is frozen: it goes with a checkpoint, without other data or settings")
-        frozen = find_suite(suite)
+        frozen = find_suite(suite, calculator)
         require_same_crystals(frozen)
         asked = EvaluationRequest.of_suite(frozen, str(checkpoint), out=target, name=name, machine=machine)
     else:
@@ -78,7 +82,7 @@ def evaluate(
             part=part,
             reference=reference,
             originals=originals,
-            settings=override(EvaluationSettings(), settings),
+            settings=override(EvaluationSettings(), [*named, *settings]),
             out=target,
             name=name,
             machine=machine,

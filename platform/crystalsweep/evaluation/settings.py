@@ -44,6 +44,11 @@ class EnergyConfig(Config):
     max_atoms: Annotated[int, Field(gt=0)] = 200
     """Crystals with more atoms get a reason instead of an energy."""
 
+    @property
+    def runs_code(self) -> bool:
+        """Whether its calculator is what a module or a file of that name does: `none` and `chgnet` alone are ours."""
+        return self.calculator not in ("none", "chgnet")
+
 
 class EvaluationSettings(Config):
     """Everything that decides the numbers of an evaluation, apart from model and data."""

@@ -39,14 +39,41 @@ def shipped() -> list[str]:
     return sorted(file.stem for file in _SHIPPED.glob("*.json"))
 
 
-def find_suite(name: str) -> Suite:
-    """Return a shipped suite by name, or any by its file. Raises `ValueError` where there is none, or it is no
-    suite."""
+def find_suite(name: str, calculator: str | None = None) -> Suite:
+    """Return a shipped suite by name, or any by its file.
+
+    Args:
+        name: As users write it.
+        calculator: That they name themselves, which a suite needs whose calculator is code.
+
+    Raises:
+        ValueError: There is none, it is no suite, or it names another calculator.
+    """
     file = Path(name) if name.endswith(".json") else _SHIPPED / f"{name}.json"
     if not file.exists():
         raise ValueError(f"no suite {name!r}: {suggestion(name, shipped())} or give the path of a suite's .json file")
     content = file.read_text(encoding="utf-8")
     try:
-        return Suite.model_validate_json(content)
+        suite = Suite.model_validate_json(content)
     except ValidationError as error:
         raise ValueError(f"{file} is no suite: {mistakes(error, Suite, content)}") from None
+    require_own_calculator(suite, calculator)
+    return suite
+
+
+def require_own_calculator(suite: Suite, calculator: str | None) -> None:
+    """Raise `ValueError` where a suite's calculator is not the one that the user named.
+
+    A suite is data, and may be a stranger's; `module:factory` runs code of that module with the suite's own words, and
+    `uma:FILE` what is pickled in that file. So neither is run unless the user says the same.
+    """
+    energies = suite.settings.energies
+    if calculator is None and not energies.runs_code:
+        return
+    if calculator is None:
+        raise ValueError(
+            f"suite {suite.name} has energies computed by {energies.calculator!r}, which would run as code on this "
+            "machine: look at it, and only where it is your own name the same with --calculator"
+        )
+    if calculator != energies.calculator:
+        raise ValueError(f"suite {suite.name} has the calculator {energies.calculator!r}, not {calculator!r}")

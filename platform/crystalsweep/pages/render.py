@@ -7,9 +7,11 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from crystalsweep.pages.policy import content_policy
 from crystalsweep.pages.text import plain_markdown
+from crystalsweep.wording.stranger import plain
 
 
 def render(template: str, **values: Any) -> str:
@@ -30,11 +32,18 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_seen,
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
     )
     environment.globals["content_policy"] = content_policy
     environment.filters["plain"] = plain_markdown
     return environment
+
+
+def _seen(value: Any) -> Any:
+    """Return a value that is text with what turns or hides the text around it as escapes; of markup, which is ours, and
+    of other values nothing changes."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _source(template: str) -> str:

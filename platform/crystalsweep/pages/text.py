@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from crystalsweep.wording.stranger import in_a_line
+
 
 def with_interval(
     mean: float | None,
@@ -46,12 +48,18 @@ def three_digits(value: float) -> str:
 def plain_markdown(text: object) -> str:
     """Return text in one line that Markdown shows as it is: no HTML, no picture that a browser would fetch, no link.
 
-    Brackets around an interval stay as they are.
+    Brackets around an interval stay as they are. Nor does it begin a list, a quotation, a heading or a block of code,
+    in which the text after it would lose its meaning, and a link be defined.
     """
-    line = " ".join(str(text).split()).replace("<", "&lt;")
+    line = in_a_line(_ANYWHERE.sub(r"\\\g<0>", " ".join(str(text).split()))).replace("<", "&lt;")
+    line = _BLOCK.sub(lambda found: f"{found[2] or ''}\\", line, count=1)
     return _OPENING.sub(r"\\[", _FOLLOWED.sub(r"]\1\\\2", line))
 
 
+_ANYWHERE = re.compile(r"[\\`|]")
+"""What makes code, a cell of a table, or of an escape none."""
+_BLOCK = re.compile(r"^(?=[>#=~]|[-+*](?: |$)|([-*])(?:\1|$))|^(\d{1,9})(?=[.)](?: |$))")
+"""What Markdown takes for the beginning of a block, up to the character that must be escaped."""
 _OPENING = re.compile(r"^\[|(?<=!)\[|\[(?![-+\u2212\d., ]*\])")
 """A bracket that may begin a picture, a link or the address of one."""
 _FOLLOWED = re.compile(r"\](\s*)([(\[])")

@@ -21,7 +21,7 @@ from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, ensure_registered, holder_of, move
 from crystalsweep.registry.dossier import Dossier, read_dossier
 from crystalsweep.registry.foreign import content_sha256, require_harmless
-from crystalsweep.registry.remaking import remake, require_name, require_plain
+from crystalsweep.registry.remaking import remake, require_name, require_plain, require_same_suite
 from crystalsweep.registry.tags import CONTENT, tags_of
 from crystalsweep.registry.versions import CHECKPOINT, is_known, register
 from crystalsweep.tracking.tracker import Tracker
@@ -148,6 +148,7 @@ def _opened(tracker: Tracker, file: Path, model: str | None, scratch: Path) -> _
     require_harmless(folder)
     dossier = read_dossier(folder)
     require_plain(dossier)
+    require_same_suite(dossier, folder)
     load_generator(folder / CHECKPOINT)  # what cannot be loaded is not registered
     name, content = model or record.model, content_sha256(folder)
     return _Case(

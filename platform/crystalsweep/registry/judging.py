@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -54,6 +55,13 @@ COMMAND = (
 )
 """Run in a version's folder, gives the dossier's figures again."""
 
+
+def command_of(suite: Suite) -> str:
+    """Return `COMMAND` for a suite, with its calculator where that is code, which must be named."""
+    energies = suite.settings.energies
+    return f"{COMMAND} --calculator {shlex.quote(energies.calculator)}" if energies.runs_code else COMMAND
+
+
 Say = Callable[[str], None]
 
 
@@ -101,7 +109,7 @@ def judge(
         say("reproducibility: not asked, since it is refused already")
     else:
         say("reproducibility: the dossier's command, in a process of its own")
-        gates.append(_again(folder, outcome, request.workers))
+        gates.append(_again(folder, outcome, request))
     parameters = sum(p.numel() for p in generator.parameters())
     dossier = Dossier(
         model=request.model,
@@ -115,7 +123,7 @@ def judge(
         guarded=list(request.guarded),
         gates=gates,
         rows=_own_rows(outcome) | gained.rows,
-        command=COMMAND,
+        command=command_of(request.suite),
         trained_on=list(request.trained_on),
         environment=environment(),
         decided_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -239,17 +247,18 @@ def _row_of(evaluated: Path) -> dict[str, Figure]:
     return outcome.rows[outcome.name]
 
 
-def _again(folder: Path, first: Evaluation, workers: int | None) -> Gate:
-    """Run `COMMAND`."""
+def _again(folder: Path, first: Evaluation, request: PromotionRequest) -> Gate:
+    """Run the dossier's command."""
     environ = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    told, workers = command_of(request.suite), request.workers
     with TemporaryDirectory() as scratch:
         out = Path(scratch) / "again"
-        arguments = [*COMMAND.split()[1:-1], str(out)] + (["--workers", str(workers)] if workers else [])
-        command = [sys.executable, "-m", "crystalsweep", *arguments]
+        more = ["--out", str(out)] + (["--workers", str(workers)] if workers else [])
+        command = [sys.executable, "-m", "crystalsweep", *shlex.split(told)[1:], *more]
         ran = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
         if ran.returncode or not (out / METRICS_FILE).exists():
-            raise ValueError(f"{COMMAND} failed in {folder}: {' '.join(ran.stderr.split())[-500:]}")
-        return reproducibility(first, read_outcome(out), COMMAND)
+            raise ValueError(f"{told} failed in {folder}: {' '.join(ran.stderr.split())[-500:]}")
+        return reproducibility(first, read_outcome(out), told)
 
 
 def new_folder(request: PromotionRequest) -> Path:

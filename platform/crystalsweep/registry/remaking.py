@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from crystalsweep.artifacts.safe_load import read_json
 from crystalsweep.artifacts.seal import seal
 from crystalsweep.evaluation.redrawing import redraw
 from crystalsweep.evaluation.report import REPORT_FILE
+from crystalsweep.evaluation.suite import Suite
 from crystalsweep.inference.serving import write_pyfunc
 from crystalsweep.registry.dossier import DOSSIER_FOLDER, EVALUATION, PAGE, Dossier
 from crystalsweep.registry.foreign import KEPT
 from crystalsweep.registry.gates.gain import judged
-from crystalsweep.registry.judging import COMMAND
+from crystalsweep.registry.judging import COMMAND, SUITE_FILE
 from crystalsweep.registry.page import CARD, write_card, write_dossier_page
 
 NOTE = (
@@ -28,15 +30,35 @@ _NAME = re.compile(r"\w[\w. -]{0,199}")
 
 
 def require_plain(dossier: Dossier) -> None:
-    """Raise `ValueError` where a dossier has names or a command that somebody who copies them would not expect."""
+    """Raise `ValueError` where a dossier has names, a command or a suite that somebody who copies or runs them would
+    not expect."""
     for what, name in (("model", dossier.model), ("alias", dossier.alias)):
         require_name(name, f"dossier.json names a {what}")
+    energies = dossier.suite.settings.energies
+    if energies.runs_code:
+        raise ValueError(
+            f"dossier.json has energies computed by {energies.calculator[:100]!r}, which would run as code where it is "
+            "verified; nothing of this archive is registered"
+        )
     if dossier.command != COMMAND:
         raise ValueError(
             f"dossier.json has another command than `{COMMAND}`, which readers would copy: {dossier.command[:100]!r}; "
             "nothing of this archive is registered"
         )
+    if not (dossier.gates and all(gate.checks for gate in dossier.gates)):  # and so it would read as passed
+        raise ValueError("dossier.json has gates without checks, or none; nothing of this archive is registered")
     judged(dossier.metric)
+
+
+def require_same_suite(dossier: Dossier, folder: Path) -> None:
+    """Raise `ValueError` where the suite that the dossier's command runs is not the one that it speaks of."""
+    try:
+        beside = Suite.model_validate(read_json(folder / DOSSIER_FOLDER / SUITE_FILE))
+        same = beside.sha256() == dossier.suite.sha256()
+    except (FileNotFoundError, ValueError):  # of pydantic too
+        same = False
+    if not same:
+        raise ValueError(f"{SUITE_FILE} is not the suite of dossier.json; nothing of this archive is registered")
 
 
 def require_name(name: str, what: str) -> None:

@@ -16,6 +16,7 @@ from crystalsweep.evaluation.freezing import require_same_crystals
 from crystalsweep.evaluation.inputs import read_inputs
 from crystalsweep.evaluation.outcome import read_outcome
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
+from crystalsweep.evaluation.suite import require_own_calculator
 from crystalsweep.inference.locate import Location, is_local, locate
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
 from crystalsweep.registry.dossier import DOSSIER_FOLDER, EVALUATION, Dossier, read_dossier
@@ -51,18 +52,20 @@ def verify(
     say: Callable[[str], None],
     *,
     trained_on: Sequence[str] = (),
+    calculator: str | None = None,
     workers: int | None = None,
 ) -> Verification:
     """Run a version's gates again. Gains over a champion of then are part of its dossier and are not asked again.
 
     Whatever is wrong with the version's own files is a gate that fails. Raises `ValueError` where there is no such
-    version, it never had a dossier, or this machine cannot ask.
+    version, it never had a dossier, this machine cannot ask, or the suite's calculator is not the one that was named.
 
     Args:
         tracker: Where names are looked up; None for a file.
         reference: A registered version, or an exported archive.
         say: Told of each step.
         trained_on: Data sets, beside the bundled one, that the lineage may have been trained on.
+        calculator: That of its suite, where it is code: what only a dossier names is not run.
         workers: Processes of the evaluation.
     """
     with TemporaryDirectory() as fresh:  # what the registry has now, not what was downloaded once
@@ -70,7 +73,7 @@ def verify(
             found = _fetched(tracker, reference, Path(fresh))
         except (BrokenSealError, _DamagedError) as error:
             return Verification(dossier=None, gates=[_failed("files", "Files", "unchanged", error)], version=None)
-        return _verified(tracker, found, say, trained_on=trained_on, workers=workers)
+        return _verified(tracker, found, say, trained_on=trained_on, calculator=calculator, workers=workers)
 
 
 class _DamagedError(Exception):
@@ -95,6 +98,7 @@ def _verified(
     say: Callable[[str], None],
     *,
     trained_on: Sequence[str],
+    calculator: str | None,
     workers: int | None,
 ) -> Verification:
     say("files: sha256 of each")
@@ -106,6 +110,7 @@ def _verified(
             raise
         gates.append(_failed("claims", "Dossier", "readable", error))
         return Verification(dossier=None, gates=gates, version=found.version)
+    require_own_calculator(dossier.suite, calculator)
     gates.append(_asked("claims", "Dossier", lambda: _claims(dossier, found)))
     say("physics")
     gates.append(_asked("physics", "Physics", lambda: _as_before(dossier, physics(load_generator(found.folder)))))

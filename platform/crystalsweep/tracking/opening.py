@@ -10,11 +10,16 @@ from urllib.request import getproxies, proxy_bypass
 
 from crystalsweep.artifacts.addresses import Address, require_listening, sqlite_file, without_password
 from crystalsweep.artifacts.places import require_writable
-from crystalsweep.tracking.tracker import Tracker, default_tracking_uri, root_reason
+from crystalsweep.tracking.tracker import Tracker, default_tracking_uri, is_refused, root_reason
 
 REMEDY = (
     "start it, or correct --tracking-uri or MLFLOW_TRACKING_URI; without either, runs are kept in a SQLite file of the "
     "storage"
+)
+
+_ACCOUNT = (
+    "it wants an account: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to "
+    "those that it knows"
 )
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -45,7 +50,7 @@ def checked_tracker(uri: str | Address) -> Tracker:
     except Exception as error:  # of MLflow, of SQLAlchemy, or of a driver that is missing
         reason = without_password(root_reason(error))
         why = f"{address} cannot be used as an MLflow tracking server ({reason})"
-        raise ValueError(f"{why}: {REMEDY}") from error
+        raise ValueError(f"{why}: {_ACCOUNT if is_refused(error) else REMEDY}") from error
     return tracker
 
 

@@ -55,6 +55,12 @@ def is_away(error: BaseException) -> bool:
     return any(isinstance(each, (ConnectionError, TimeoutError)) for each in _with_causes(error))
 
 
+def is_refused(error: BaseException) -> bool:
+    """Return whether a server answered that it does not know who asks, or does not let them."""
+    status = getattr(error, "get_http_status_code", lambda: None)()
+    return status in (401, 403) or "failed with error code 401" in str(error)
+
+
 def root_reason(error: BaseException) -> str:
     """Return what lies under an error, in a line: `[Errno 111] Connection refused`, `database is locked`."""
     *_, deepest = _with_causes(error)
