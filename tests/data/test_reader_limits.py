@@ -220,9 +220,11 @@ COMMENT = 'Lattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3'
         ("1\n" + "a=[ " * 200_000 + f"\n{ATOM}", "no lattice"),
         ("1\n" + 'a="\\" ' * 200_000 + f"\n{ATOM}", "broken frame"),
         ("1\n" + "a" + " " * 1_000_000 + f"b\n{ATOM}", "no lattice"),
+        (f"1\n{COMMENT}\nNa {'1' * 200_000}x 0 0\n", "broken frame"),
+        (f"1\na={'1' * 200_000}x\n{ATOM}", "no lattice"),
     ],
     ids=["digits", "zeros", "promise", "width", "z", "coordinate", "word", "frames", "quotes", "only quotes", "braces",
-         "brackets", "open", "blanks"],
+         "brackets", "open", "blanks", "no number", "no label"],
 )  # fmt: skip
 def test_no_line_of_an_extxyz_takes_all_day(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "x.extxyz").write_text(text)
@@ -238,6 +240,14 @@ def test_a_cell_of_a_csv_that_is_no_cif_is_one_line(tmp_path: Path, form: str) -
     crystals, told = outcome(tmp_path / "x.csv")
     assert crystals == 0
     assert "field larger than field limit" in told[0]
+
+
+def test_cells_and_columns_of_a_csv_take_no_day(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(f"material_id,cif,e\na,b,{'1' * 200_000}x\nc,d,1\n")
+    assert "unparsable CIF" in outcome(tmp_path / "x.csv")[1][0]
+    names = ",".join(f"c{i}" for i in range(150_000))
+    (tmp_path / "x.csv").write_text(f"material_id,cif,{names}\na,b,{'1,' * 150_000}\n")
+    assert "more cells than columns" in outcome(tmp_path / "x.csv")[1][0]
 
 
 def test_a_loop_of_a_million_is_one_reject(tmp_path: Path) -> None:
