@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from crystalsweep.data import DataError, read
-from crystalsweep.data.readers import _parquet_limits
+from crystalsweep.data.readers import _parquet_footer, _parquet_limits
 
 GIGABYTE = 1 << 30
 SECONDS = 60
@@ -145,6 +146,53 @@ def test_a_parquet_file_that_grows_is_refused_before_it_does(
     assert crystals == 0
     assert words in told[0]
     assert "; " in told[0]
+
+
+def lying(file: Path, said: int, instead: int) -> None:
+    """Give a footer another number of values."""
+    content = file.read_bytes()
+    footer = content[-8 - int.from_bytes(content[-8:-4], "little") : -8]
+    assert footer.count(varint(said)) == 2  # of the column and in its statistics
+    forged = footer.replace(varint(said), varint(instead))
+    file.write_bytes(content[: -8 - len(footer)] + forged + len(forged).to_bytes(4, "little") + b"PAR1")
+
+
+def varint(number: int) -> bytes:
+    """Return a whole number as Thrift's compact protocol has it."""
+    left, written = 2 * number, b""
+    while left > 127:
+        written, left = written + bytes([left & 127 | 128]), left >> 7
+    return written + bytes([left])
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_footer_that_lies_is_not_believed(tmp_path: Path, version: str) -> None:
+    file = tmp_path / "x.parquet"
+    long = table(atomic_numbers=one_list(pa.array(np.ones(20_000_000, np.int8))))
+    pq.write_table(long, file, compression="zstd", data_page_version=version)
+    lying(file, 20_000_000, 1)
+    assert "atomic_numbers has 20,000,000 values in" in outcome(file)[1][0]
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("pages", [{}, {"data_page_version": "2.0", "use_dictionary": False, "data_page_size": 100}])
+def test_honest_pages_hold_what_the_footer_says(tmp_path: Path, compression: str, pages: dict[str, Any]) -> None:
+    file = tmp_path / "x.parquet"
+    rows = pa.concat_tables([table(material_id=pa.array([f"a{i}"])) for i in range(300)])
+    pq.write_table(rows, file, compression=compression, row_group_size=70, write_batch_size=10, **pages)
+    chunks = list(_parquet_footer.chunks_of(file))
+    assert sum(chunk.values for chunk in chunks) == 300 * (1 + 1 + 9 + 3)
+    assert list(_parquet_footer.as_paged(file, chunks)) == chunks
+    assert len(read(file).crystals) == 300
+
+
+def test_pages_that_are_none_are_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "x.parquet"
+    pq.write_table(table(), file)
+    content = file.read_bytes()
+    file.write_bytes(content[:4] + b"\xff" * 40 + content[44:])
+    with pytest.raises(DataError, match=r"the pages of material_id are damaged\); copy or export it again"):
+        read(file)
 
 
 def test_one_long_list_costs_no_other_row(tmp_path: Path) -> None:
