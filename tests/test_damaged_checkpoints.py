@@ -15,8 +15,10 @@ from crystalsweep.artifacts.checkpoint_store import CheckpointStore
 from crystalsweep.artifacts.sums import SUMS
 from crystalsweep.config import override
 from crystalsweep.data import load_data
-from crystalsweep.networks.checkpoint import damage, read_weights
+from crystalsweep.networks.checkpoint import damage, load_generator, read_info, read_weights
+from crystalsweep.sweeping import trial
 from crystalsweep.training.catalogue import preset, stage_builder
+from crystalsweep.training.job import Job
 from crystalsweep.training.local import LocalSession, train_here
 from crystalsweep.training.loop import fit
 from crystalsweep.training.records import recorded
@@ -197,3 +199,53 @@ def test_a_run_alone_says_what_is_lost(tmp_path: Path) -> None:
     ) as raised:
         resume()
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "generator.safetensors"])
+def test_a_flipped_bit_is_seen_by_whoever_loads(training: Path, name: str) -> None:
+    """Weights whose sizes fit are finite after most flips: only the sum tells."""
+    folder = training / "epoch_00003"
+    load_generator(folder)
+    file = folder / name
+    if name == "checkpoint.json":
+        file.write_text(file.read_text().replace('"cutoff": 5.0', '"cutoff": 4.0'))
+    else:
+        flipped(file, training)
+    with pytest.raises(ValueError, match=rf"{name} was changed or damaged since the checkpoint was written"):
+        load_generator(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"generator.safetensors": 3}', '{"generator.safetensors": {}}'])
+def test_sums_that_are_none_are_refused_by_whoever_loads(training: Path, content: str) -> None:
+    (training / "epoch_00003" / SUMS).write_text(content)
+    with pytest.raises(ValueError, match=r"copy or download|is no JSON"):
+        load_generator(training / "epoch_00003")
+
+
+def job_at(folder: Path, **settings: float) -> Job:
+    config = SMOKE.model_copy(update=settings).model_dump(mode="json")
+    return Job(
+        stage="pretrain", package="trainables.pretrain", config=config, source="bundled", code_sha256="",
+        checkpoints=str(folder),
+    )  # fmt: skip
+
+
+def test_a_damaged_checkpoint_is_set_aside_before_its_settings_are_changed(
+    training: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under population-based training, after a kill: damaged JSON would refuse the trial for good."""
+    monkeypatch.setattr(trial, "_pointer", lambda: None)
+    truncated(training / "epoch_00003" / "checkpoint.json", training)
+    trial._take_over("0000-s0", job_at(training, learning_rate=1e-4), str(training.parent))
+    assert store_at(training).epochs() == [2]
+    assert (training / "damaged-epoch_00003").is_dir()
+    assert read_info(training / "epoch_00002").config["learning_rate"] == 1e-4
+    assert damage(training / "epoch_00002", 2) == ""
+
+
+def test_nobody_takes_over_a_damaged_checkpoint(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Path(shutil.copytree(training, training.parent / "0001-s0"))
+    monkeypatch.setattr(trial, "_pointer", lambda: {"key": training.name, "epoch": 3})
+    flipped(training / "epoch_00003" / "generator.safetensors", training)
+    trial._take_over("0001-s0", job_at(own), str(training.parent))
+    assert store_at(own).epochs() == [1, 2, 3]

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from pymatgen.io.cif import CifWriter
 
-from crystalsweep.data import read
+from crystalsweep.data import DataError, read
 from crystalsweep.data.bundled import load_bundled
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.readers import _cif_limits, _limits
@@ -130,6 +130,26 @@ def test_what_only_looks_like_quotes_is_refused_at_once(text: str) -> None:
     assert outcome.reason == "unparsable CIF"
 
 
+DIGITS = "1" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (CELL.replace("_cell_length_a ", f"_cell_length_a {DIGITS}x"), "unparsable CIF"),
+        (CELL + ONE.replace("Na", f"Na{DIGITS}x"), "unknown element"),
+        (CELL + f"_space_group_name_H-M_alt 'P{' ' * 300_000}x'\n" + ONE, "symmetry not understood"),
+        (CELL + f"_space_group_name_H-M_alt 'P{' x' * 300_000}'\n" + ONE, "symmetry not understood"),
+    ],
+    ids=["number", "charge", "blanks", "letters"],
+)
+def test_no_word_of_a_cif_takes_all_day(text: str, reason: str) -> None:
+    outcome = outcome_of(text)
+    assert isinstance(outcome, Problem)
+    assert outcome.reason == reason
+    assert len(outcome.detail) < 300
+
+
 @pytest.mark.parametrize(
     "setting", ["'9**9**9**9**9,b,c;0,0,0'", "'a,b,c;1e999999999,0,0'", "'((((((((((a))))))))))),b,c;0,0,0'"]
 )
@@ -223,6 +243,8 @@ def test_a_pipe_among_cifs_is_passed_over(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.cif")
     (tmp_path / "x.cif").write_text(CELL + ONE)
     assert [crystal.id for crystal in read(tmp_path).crystals] == ["x"]
+    with pytest.raises(DataError, match="not a form that can be read"):
+        read(tmp_path / "pipe.cif")
 
 
 # Thousands of mutated files

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from crystalsweep.data import DataError, read
-from crystalsweep.data.readers import _parquet_limits
+from crystalsweep.data.readers import _parquet_footer, _parquet_limits
 
 GIGABYTE = 1 << 30
 SECONDS = 60
@@ -147,6 +148,53 @@ def test_a_parquet_file_that_grows_is_refused_before_it_does(
     assert "; " in told[0]
 
 
+def lying(file: Path, said: int, instead: int) -> None:
+    """Give a footer another number of values."""
+    content = file.read_bytes()
+    footer = content[-8 - int.from_bytes(content[-8:-4], "little") : -8]
+    assert footer.count(varint(said)) == 2  # of the column and in its statistics
+    forged = footer.replace(varint(said), varint(instead))
+    file.write_bytes(content[: -8 - len(footer)] + forged + len(forged).to_bytes(4, "little") + b"PAR1")
+
+
+def varint(number: int) -> bytes:
+    """Return a whole number as Thrift's compact protocol has it."""
+    left, written = 2 * number, b""
+    while left > 127:
+        written, left = written + bytes([left & 127 | 128]), left >> 7
+    return written + bytes([left])
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_footer_that_lies_is_not_believed(tmp_path: Path, version: str) -> None:
+    file = tmp_path / "x.parquet"
+    long = table(atomic_numbers=one_list(pa.array(np.ones(20_000_000, np.int8))))
+    pq.write_table(long, file, compression="zstd", data_page_version=version)
+    lying(file, 20_000_000, 1)
+    assert "atomic_numbers has 20,000,000 values in" in outcome(file)[1][0]
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("pages", [{}, {"data_page_version": "2.0", "use_dictionary": False, "data_page_size": 100}])
+def test_honest_pages_hold_what_the_footer_says(tmp_path: Path, compression: str, pages: dict[str, Any]) -> None:
+    file = tmp_path / "x.parquet"
+    rows = pa.concat_tables([table(material_id=pa.array([f"a{i}"])) for i in range(300)])
+    pq.write_table(rows, file, compression=compression, row_group_size=70, write_batch_size=10, **pages)
+    chunks = list(_parquet_footer.chunks_of(file))
+    assert sum(chunk.values for chunk in chunks) == 300 * (1 + 1 + 9 + 3)
+    assert list(_parquet_footer.as_paged(file, chunks)) == chunks
+    assert len(read(file).crystals) == 300
+
+
+def test_pages_that_are_none_are_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "x.parquet"
+    pq.write_table(table(), file)
+    content = file.read_bytes()
+    file.write_bytes(content[:4] + b"\xff" * 40 + content[44:])
+    with pytest.raises(DataError, match=r"the pages of material_id are damaged\); copy or export it again"):
+        read(file)
+
+
 def test_one_long_list_costs_no_other_row(tmp_path: Path) -> None:
     good = table()
     bad = table(material_id=pa.array(["b"]), atomic_numbers=one_list(pa.array(np.ones(40_000, np.int64))))
@@ -220,9 +268,11 @@ COMMENT = 'Lattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3'
         ("1\n" + "a=[ " * 200_000 + f"\n{ATOM}", "no lattice"),
         ("1\n" + 'a="\\" ' * 200_000 + f"\n{ATOM}", "broken frame"),
         ("1\n" + "a" + " " * 1_000_000 + f"b\n{ATOM}", "no lattice"),
+        (f"1\n{COMMENT}\nNa {'1' * 200_000}x 0 0\n", "broken frame"),
+        (f"1\na={'1' * 200_000}x\n{ATOM}", "no lattice"),
     ],
     ids=["digits", "zeros", "promise", "width", "z", "coordinate", "word", "frames", "quotes", "only quotes", "braces",
-         "brackets", "open", "blanks"],
+         "brackets", "open", "blanks", "no number", "no label"],
 )  # fmt: skip
 def test_no_line_of_an_extxyz_takes_all_day(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "x.extxyz").write_text(text)
@@ -238,6 +288,14 @@ def test_a_cell_of_a_csv_that_is_no_cif_is_one_line(tmp_path: Path, form: str) -
     crystals, told = outcome(tmp_path / "x.csv")
     assert crystals == 0
     assert "field larger than field limit" in told[0]
+
+
+def test_cells_and_columns_of_a_csv_take_no_day(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(f"material_id,cif,e\na,b,{'1' * 200_000}x\nc,d,1\n")
+    assert "unparsable CIF" in outcome(tmp_path / "x.csv")[1][0]
+    names = ",".join(f"c{i}" for i in range(150_000))
+    (tmp_path / "x.csv").write_text(f"material_id,cif,{names}\na,b,{'1,' * 150_000}\n")
+    assert "more cells than columns" in outcome(tmp_path / "x.csv")[1][0]
 
 
 def test_a_loop_of_a_million_is_one_reject(tmp_path: Path) -> None:

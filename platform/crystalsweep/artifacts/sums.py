@@ -39,6 +39,20 @@ def require_sums(folder: Path) -> bool:
     return True
 
 
+def require_sum(folder: Path, name: str) -> None:
+    """Raise `ValueError` where one file is not the one that was summed; without a sum nothing is compared."""
+    if not (folder / SUMS).exists():
+        return
+    expected = read_json(folder / SUMS)
+    if not isinstance(expected, dict):
+        raise ValueError(f"{folder / SUMS} is no JSON object; copy or download the checkpoint again")
+    if name in expected and expected[name] != _sum(folder / name):
+        raise ValueError(
+            f"{folder / name} was changed or damaged since the checkpoint was written ({SUMS} has another sha256 of "
+            "it); copy or download it again, or take another checkpoint"
+        )
+
+
 def _sum(path: Path) -> dict[str, int | str]:
     return {"sha256": file_sha256(path), "bytes": path.stat().st_size}
 

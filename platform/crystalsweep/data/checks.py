@@ -141,5 +141,5 @@ def infinite_label(labels: Mapping[str, float]) -> Problem | None:
 
 
 def _unknown(names: Sequence[object]) -> Problem:
-    shown = ", ".join(map(str, names[:5]))
+    shown = ", ".join(str(name)[:40] for name in names[:5])
     return Problem("unknown element", shown, "only the elements 1…118 (and D, T as H) can be read")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -36,7 +36,7 @@ class Split:
     def __post_init__(self) -> None:
         ids = [*self.train, *self.val, *self.test]
         if len(set(ids)) != len(ids):
-            twice = next(name for name in ids if ids.count(name) > 1)
+            twice = next(name for name, count in Counter(ids).items() if count > 1)
             raise DataError(f"split: id {twice} is listed twice; give each id to one part")
 
     @property

@@ -33,7 +33,7 @@ from crystalsweep.artifacts.safe_load import (
     require_same_tensors,
     tensors_of_pickle,
 )
-from crystalsweep.artifacts.sums import require_sums
+from crystalsweep.artifacts.sums import require_sum, require_sums
 from crystalsweep.networks.architectures import BackboneConfig, backbone_config
 from crystalsweep.networks.backbones import build_backbone
 from crystalsweep.networks.cost import weightless
@@ -111,6 +111,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         raise ValueError(
             f"{folder} has checkpoint format {content.get('format')!r}, this version reads {CHECKPOINT_FORMAT}"
         )
+    require_sum(folder, path.name)
     known = {each.name: each for each in fields(CheckpointInfo)}
     if unknown := sorted(content.keys() - known.keys()):
         raise ValueError(f"{path} has the field {unknown[0]!r}, which format {CHECKPOINT_FORMAT} does not know")
@@ -139,12 +140,14 @@ def lineage(folders: Iterable[Path]) -> list[dict[str, str]]:
 def read_weights(folder: Path, model: str) -> dict[str, torch.Tensor]:
     """Return weights of the network called `model`, all finite.
 
-    Raises `ValueError` when the checkpoint has none of that name, or when its file is damaged or hostile.
+    Raises `ValueError` when the checkpoint has none of that name, or when its file is damaged or hostile, or is not the
+    one of which the checkpoint has a sum.
     """
     path = folder / f"{model}.safetensors"
     if not path.exists():
         names = sorted(p.stem for p in folder.glob("*.safetensors"))
         raise ValueError(f"{folder} has no {model!r} weights; it has {', '.join(names) or 'none at all'}")
+    require_sum(folder, path.name)
     return read_tensors(path)
 
 

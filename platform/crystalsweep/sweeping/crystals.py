@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crystalsweep.artifacts.checkpoint_store import INFO, CheckpointStore, child
+from crystalsweep.artifacts.sums import SUMS
 from crystalsweep.evaluation.protocol import Chunk
 from crystalsweep.gallery import choose, restore_chosen, write_gallery
 from crystalsweep.networks.checkpoint import load_generator
@@ -13,7 +14,7 @@ from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.training.restoration import TABLE
 
-_FILES = (INFO, TABLE, "generator.safetensors")
+_FILES = (INFO, TABLE, "generator.safetensors", SUMS)
 
 
 def draw_crystals(session: SweepSession, outcome: TrainingOutcome, chunks: Sequence[Chunk], name: str) -> Path | None:

@@ -19,7 +19,7 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointGoneError, CheckpointStore, StorageError, child
-from crystalsweep.networks.checkpoint import read_info
+from crystalsweep.networks.checkpoint import damage, read_info
 from crystalsweep.sweeping.private import pass_on_to_train
 from crystalsweep.sweeping.space.settings import Choices, configured
 from crystalsweep.sweeping.space.training import parse_training_key
@@ -27,6 +27,7 @@ from crystalsweep.training.alone import fit_alone
 from crystalsweep.training.catalogue import declared_by
 from crystalsweep.training.cluster import explaining, reason_of, trainer
 from crystalsweep.training.job import LAST, STORAGE, Job, Resources
+from crystalsweep.training.stored import set_damaged_aside
 
 TRAINING_KEY = "key"
 """Of a trial's config: names the training."""
@@ -116,15 +117,17 @@ def _take_over(key: str, job: Job, all_checkpoints: str) -> None:
     """Copy another trial's checkpoint, with the mutated settings, where the scheduler gave this one its state.
 
     Else the trial's own goes on under the settings in hand, which are mutated too if it was killed after a take-over.
+    What is damaged is neither taken over nor gone on from.
     """
     own, pointer = CheckpointStore(job.checkpoints), _pointer()
     if pointer is not None and pointer["key"] != key:
         donor = CheckpointStore(child(all_checkpoints, pointer["key"]))
         for epoch in (pointer["epoch"], donor.latest(), donor.latest()):
             with suppress(CheckpointGoneError, ValueError):  # the donor trains on, and frees what is old
-                if epoch is not None:
-                    own.adopt(donor.fetch(epoch), epoch, job.config)
+                if epoch is not None and not damage(given := donor.fetch(epoch), epoch):
+                    own.adopt(given, epoch, job.config)
                     return
+    set_damaged_aside(own)
     latest = own.latest()
     if latest is not None and read_info(own.fetch(latest)).config != job.config:
         own.adopt(own.fetch(latest), latest, job.config)

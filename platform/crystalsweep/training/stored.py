@@ -36,7 +36,7 @@ class StoredRun:
     def __init__(self, store: CheckpointStore) -> None:
         store.require_writable()
         self._store = store
-        _set_damaged_aside(store)
+        set_damaged_aside(store)
         self.history: list[dict[str, float]] = store.history()
         """Metrics and timing of all epochs so far."""
 
@@ -66,7 +66,7 @@ class StoredRun:
         self._store.flush()
 
 
-def _set_damaged_aside(store: CheckpointStore) -> None:
+def set_damaged_aside(store: CheckpointStore) -> None:
     """Leave the newest whole checkpoint as the latest; say what was wrong with those after it, and what is lost."""
     while (latest := store.latest()) is not None and (wrong := damage(store.fetch(latest), latest)):
         kept = store.set_aside(latest)

@@ -234,7 +234,7 @@ def _by_name(name: str) -> Claim:
     """Return all settings of a Hermann-Mauguin symbol, or the one that it chooses (`F d -3 m :2`, ICSD's `S`)."""
     import gemmi
 
-    plain, choice = name.strip(), ""
+    plain, choice = " ".join(name.split()), ""
     if match := re.fullmatch(r"(.+?)\s*:\s*([12HRhr])", plain):
         plain, choice = match[1], match[2].upper()
     elif match := re.fullmatch(r"(.+\S)\s+([SZHR])", plain):

@@ -22,7 +22,7 @@ SAME = 0.05
 WHOLE = 1e-3
 """By how much an occupancy may differ from 1."""
 
-_SYMBOL = re.compile(r"([A-Za-z]{1,2})(?:\d*\.?\d*[+-]?|[+-]\d*)")
+_SYMBOL = re.compile(r"([A-Za-z]{1,2})(?:\d*(?:\.\d*)?[+-]?|[+-]\d*)")
 """An element with or without its charge, e.g. `Fe3+`, `O2-`, `CL`."""
 
 _LABEL = re.compile(rf"([A-Za-z]+)(?![A-Za-z{NO_ASCII}])")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import re
 
-_DECIMAL = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+_DECIMAL = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
+"""Written so that a text fits in one way only: else a hundred thousand digits and a letter are tried for hours."""
+
 _NUMBER = re.compile(rf"{_DECIMAL}(?:[eEdD][+-]?\d{{1,3}})?|[+-]?inf|nan", re.ASCII)
 """Also with Fortran's exponents; `inf` and `nan` as NumPy and pandas write them."""
 

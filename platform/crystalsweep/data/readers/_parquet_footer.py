@@ -1,16 +1,16 @@
-"""What a Parquet file's footer says of its column chunks, read here because pyarrow's own accessor aborts the process
-where a footer is damaged.
+"""What a Parquet file says of its column chunks before any is decoded: its footer, and the headers of their pages.
 
-The footer is Thrift's compact protocol: structs of numbered fields, read into dicts by number
-(github.com/apache/parquet-format, `parquet.thrift`).
+Read here because pyarrow's own accessor aborts the process where a footer is damaged, and gives no page's header; and
+what is decoded is what the pages hold, whatever the footer says. Both are Thrift's compact protocol: structs of
+numbered fields, read into dicts by number (github.com/apache/parquet-format, `parquet.thrift`).
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from crystalsweep.data.errors import DataError
 
@@ -18,8 +18,12 @@ MAX_FOOTER = 64 << 20
 """Bytes."""
 
 _ROW_GROUPS, _COLUMNS, _META = 4, 1, 3
-_PATH, _VALUES, _UNCOMPRESSED, _COMPRESSED = 3, 5, 6, 7
+_PATH, _VALUES, _UNCOMPRESSED, _COMPRESSED, _DATA, _DICTIONARY = 3, 5, 6, 7, 9, 11
+_PAGE_GROWN, _PAGE_SIZE, _PAGES = 2, 3, (5, 8)
 _DEEPEST = 20
+
+MAX_PAGES = 1_000_000
+"""Of one file; pages have a megabyte, or some ten thousand rows."""
 
 
 class Chunk(NamedTuple):
@@ -32,6 +36,8 @@ class Chunk(NamedTuple):
     """Bytes."""
     compressed: int
     """Bytes."""
+    start: int
+    """Byte of the file at which its pages begin."""
 
 
 def chunks_of(path: Path) -> Iterator[Chunk]:
@@ -42,9 +48,56 @@ def chunks_of(path: Path) -> Iterator[Chunk]:
             for column in group[_COLUMNS]:
                 meta = column[_META]
                 name = meta[_PATH][0].decode(errors="replace")
-                yield Chunk(name, int(meta[_VALUES]), int(meta[_UNCOMPRESSED]), int(meta[_COMPRESSED]))
+                start = min((meta[field] for field in (_DATA, _DICTIONARY) if meta.get(field, 0) > 0), default=0)
+                yield Chunk(name, int(meta[_VALUES]), int(meta[_UNCOMPRESSED]), int(meta[_COMPRESSED]), int(start))
     except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise DataError(f"{path}: not readable as Parquet (its footer is damaged); copy or export it again") from error
+        raise _damaged(path, "its footer is damaged") from error
+
+
+def as_paged(path: Path, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Yield the chunks with the values and bytes of their pages, where these are more than the footer says.
+
+    Raises `DataError` for pages that are none, and for more than `MAX_PAGES`.
+    """
+    left = MAX_PAGES
+    with path.open("rb") as file:
+        for chunk in chunks:
+            try:
+                values, grown, pages = _held(file, chunk, left)
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+                raise _damaged(path, f"the pages of {chunk.name} are damaged") from error
+            left -= pages
+            yield chunk._replace(values=max(values, chunk.values), uncompressed=max(grown, chunk.uncompressed))
+
+
+def _held(file: BinaryIO, chunk: Chunk, most: int) -> tuple[int, int, int]:
+    """Return the values, bytes and number of the pages that are decoded: those up to the footer's number of values."""
+    values = grown = pages = 0
+    for page in _pages(file, chunk):
+        values += sum(page[kind][1] for kind in _PAGES if kind in page)
+        grown += page[_PAGE_GROWN]
+        pages += 1
+        if pages > most:
+            raise ValueError("more pages than any table of crystals has")
+        if values >= chunk.values:
+            break
+    return values, grown, pages
+
+
+def _pages(file: BinaryIO, chunk: Chunk) -> Iterator[dict[int, Any]]:
+    """Yield the headers of a chunk's pages."""
+    at = chunk.start
+    while at < chunk.start + chunk.compressed:
+        file.seek(at)
+        page = _struct(file, 0)
+        if page[_PAGE_SIZE] < 0 or page[_PAGE_GROWN] < 0:
+            raise ValueError("a page of negative size")
+        yield page
+        at = file.tell() + page[_PAGE_SIZE]
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(f"{path}: not readable as Parquet ({why}); copy or export it again")
 
 
 def _footer(path: Path) -> bytes:
@@ -58,7 +111,7 @@ def _footer(path: Path) -> bytes:
         return file.read(length)
 
 
-def _struct(source: io.BytesIO, depth: int) -> dict[int, Any]:
+def _struct(source: BinaryIO, depth: int) -> dict[int, Any]:
     if depth > _DEEPEST:
         raise ValueError("too deep")
     fields: dict[int, Any] = {}
@@ -69,7 +122,7 @@ def _struct(source: io.BytesIO, depth: int) -> dict[int, Any]:
     return fields
 
 
-def _value(source: io.BytesIO, kind: int, depth: int) -> Any:
+def _value(source: BinaryIO, kind: int, depth: int) -> Any:
     """Return a field's value: truth values are in its head, the rest follows."""
     if kind in (1, 2):
         return kind == 1
@@ -88,7 +141,7 @@ def _value(source: io.BytesIO, kind: int, depth: int) -> Any:
     raise ValueError(f"no kind {kind} in a footer")
 
 
-def _list(source: io.BytesIO, depth: int) -> list[Any]:
+def _list(source: BinaryIO, depth: int) -> list[Any]:
     head = source.read(1)[0]
     kind, length = head & 15, head >> 4
     length = _varint(source) if length == 15 else length
@@ -98,7 +151,7 @@ def _list(source: io.BytesIO, depth: int) -> list[Any]:
     return [_value(source, one, depth + 1) for _ in range(length)]
 
 
-def _varint(source: io.BytesIO) -> int:
+def _varint(source: BinaryIO) -> int:
     value = 0
     for shift in range(0, 70, 7):
         byte = source.read(1)[0]
@@ -108,6 +161,6 @@ def _varint(source: io.BytesIO) -> int:
     raise ValueError("too long a number")
 
 
-def _zigzag(source: io.BytesIO) -> int:
+def _zigzag(source: BinaryIO) -> int:
     value = _varint(source)
     return (value >> 1) ^ -(value & 1)

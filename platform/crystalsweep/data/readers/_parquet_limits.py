@@ -1,4 +1,4 @@
-"""What a Parquet file may hold, told from its footer before anything is decoded.
+"""What a Parquet file may hold, told from its footer and its pages' headers before anything is decoded.
 
 A column that repeats itself takes no room in a file, so that 1.5 KB can hold a list of 3·10⁸ numbers. Limits are on
 what a column grows to beside what it is: honest columns of coordinates hardly shrink.
@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._parquet_footer import Chunk, chunks_of
+from crystalsweep.data.readers._parquet_footer import Chunk, as_paged, chunks_of
 
 MAX_COLUMNS = 10_000
 """Leaves of the schema; tables of descriptors have up to two thousand."""
@@ -53,9 +53,11 @@ def require_sizes(path: Path, footer: pq.FileMetaData, wanted: list[str]) -> Non
     for i in range(footer.num_columns):
         if _owner(footer.schema.column(i).path) in wanted:
             _require_shallow(path, footer.schema.column(i))
-    for chunk in chunks_of(path):
-        if chunk.name in wanted:
-            _require_small(path, chunk)
+    chunks = [chunk for chunk in chunks_of(path) if chunk.name in wanted]
+    for chunk in chunks:
+        _require_small(path, chunk)
+    for chunk in as_paged(path, chunks):
+        _require_small(path, chunk)
 
 
 def _require_shallow(path: Path, column: pq.ColumnSchema) -> None:

@@ -20,7 +20,7 @@ class CifDirectoryReader(Reader):
 
     def recognises(self, path: Path) -> bool:
         """Return every directory, so that one without CIFs gets an error that says so."""
-        return path.is_dir() or path.suffix.lower() == ".cif"
+        return path.is_dir() or (path.is_file() and path.suffix.lower() == ".cif")
 
     def count(self, path: Path) -> int:
         """Return the number of files."""

@@ -61,7 +61,7 @@ class CsvCifReader(Reader):
         columns, records = _records(path)
         id_column = next((name for name in ID_COLUMNS if name in columns), None)
         asked = [name for name in columns if name.lower() not in NO_LABELS and not _INDEX.fullmatch(name)]
-        labels = [name for name in asked if _is_label(name, records)]
+        labels = {name: None for name in asked if _is_label(name, records)}
         no_labels = no_label_note([name for name in asked if name not in labels])
         numbered = Numbered(path)
         for number, record in enumerate(records, start=1):
