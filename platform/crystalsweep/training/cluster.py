@@ -5,6 +5,7 @@ Checkpoints go to a `CheckpointStore`; Ray Train is told metrics only.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -28,6 +29,8 @@ from crystalsweep.training.session import Session, WriteCheckpoint
 from crystalsweep.training.stored import StoredRun
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 WORKER_RETRIES = 2
 """Times that several workers are begun anew after one died; in a sweep, within each attempt of the trial."""
@@ -65,6 +68,10 @@ class RaySession(Session):
         """Yield the batches as they come; the driver shows progress per epoch."""
         del total, epoch
         return iter(batches)
+
+    def tell(self, line: str) -> None:
+        """Write the line to the worker's log."""
+        _log.info("%s", line)
 
     def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint, last: bool) -> None:
         """Rank 0 records, then every rank reports; the last epoch once its checkpoint is complete."""

@@ -93,6 +93,11 @@ class LocalSession(Session):
         """Yield the batches, with a bar per epoch on stderr."""
         return iter(tqdm(batches, total=total, desc=f"epoch {epoch + 1}", leave=False, disable=not self._progress))
 
+    def tell(self, line: str) -> None:
+        """Write the line above the bar."""
+        if self._progress:
+            tqdm.write(line)
+
     def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint, last: bool) -> None:
         """Write the checkpoint first, then the metrics line, so that a metrics line always has its checkpoint."""
         del last

@@ -18,6 +18,7 @@ import torch.distributed
 from crystalsweep.artifacts.kept import KEPT
 from crystalsweep.seeding import derive_seed
 from crystalsweep.structures.batch import collate
+from crystalsweep.training import machine
 from crystalsweep.training.ahead import made_ahead, pinned
 from crystalsweep.training.batching import by_atoms, by_crystals, share_of, shuffled
 from crystalsweep.training.best import BestFiles, best_epoch, patience_is_over
@@ -40,6 +41,8 @@ def fit(stage: Stage, session: Session) -> None:
     before = sum(row.get("time/epoch_s", 0.0) for row in rows)
     if _agreed(_is_over(stage, rows, before), session):
         return
+    if chosen := machine.prepare(stage):
+        session.tell(f"on this machine: {chosen}")
     step = info.step if info else 0
     with closing(BestFiles()) as best:
         if folder and stage.config.keep_best and session.rank == 0:

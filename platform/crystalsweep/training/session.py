@@ -39,6 +39,10 @@ class Session(Protocol):
         """Yield `batches`, shown as progress where somebody watches."""
         ...
 
+    def tell(self, line: str) -> None:
+        """Say a line about the run where somebody watches."""
+        ...
+
     def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint, last: bool) -> None:
         """Report once per epoch on every rank: metrics of rank 0 and its checkpoint, and whether the run ends with it.
 

@@ -112,6 +112,10 @@ class StoredSession(Session):
         del total, epoch
         return iter(batches)
 
+    def tell(self, line: str) -> None:
+        """Write the line to the worker's log."""
+        _log.info("%s", line)
+
     def report(self, metrics: dict[str, float], write_checkpoint: WriteCheckpoint, last: bool) -> None:
         """Record first; the last epoch is told once its checkpoint is complete."""
         self.run.record(metrics, write_checkpoint)
