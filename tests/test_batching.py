@@ -261,10 +261,10 @@ class Parts:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_batch_is_pinned_at_any_depth_and_its_crystals_are_left_alone(data: DataSet) -> None:
     batch = collate(data.val)
-    found = pinned(Parts(inner=torch.zeros(3), crystals=batch.crystals))
+    found = pinned(Parts(inner=torch.zeros(3), crystals=batch.crystals), torch.device("cuda"))
     assert found.inner.is_pinned()
     assert found.crystals is batch.crystals
-    assert pinned(batch).cart.is_pinned()
+    assert pinned(batch, torch.device("cuda")).cart.is_pinned()
 
 
 @pytest.mark.gpu

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore
-from crystalsweep.networks.checkpoint import load_generator
+from crystalsweep.networks.checkpoint import load_generator, read_info
 from tests.ray.conftest import PATIENCE, descendants, until
 
 pytestmark = pytest.mark.long
@@ -49,11 +49,12 @@ def rows(folder: Path) -> list[dict[str, float]]:
 
 
 def test_gan_trains_on_two_workers_of_which_one_is_killed(tmp_path: Path) -> None:
-    """From checkpoints made alone."""
+    """From checkpoints made alone, with every setting of a step that workers share."""
+    shared = ("clip_norm=1", "ema_decay=0.9", "keep_best=true", "batch_atoms=100", "ahead=1", "optimizer=adamw")
     train(tmp_path, "pretrain", "--out", "g")
     train(tmp_path, "finetune", "--generator", "g", "--out", "d")
     inputs = ("--generator", "g", "--discriminator", "d", "--out", "gan", "--workers", "2", "--set", "epochs=4")
-    process = started(tmp_path, "gan", *inputs)
+    process = started(tmp_path, "gan", *inputs, *(part for each in shared for part in ("--set", each)))
     until(lambda: rows(tmp_path / "gan"), "the first epoch")
     workers = [pid for pid, name in descendants(process.pid).items() if "RayTrainWorker" in name]
     assert len(workers) == 2
@@ -64,6 +65,9 @@ def test_gan_trains_on_two_workers_of_which_one_is_killed(tmp_path: Path) -> Non
     found = rows(tmp_path / "gan")
     assert [row["epoch"] for row in found] == [1, 2, 3, 4]
     assert all(row["audit/adversarial_norm"] > 0 for row in found)
+    assert all(row["grad_norm/generator/max"] >= row["grad_norm/generator"] > 0 for row in found)
+    best = max(found, key=lambda row: (row["val/score"], -row["epoch"]))
+    assert (found[-1]["kept_epoch"], read_info(tmp_path / "gan" / "epoch_00004").kept_epoch) == (best["epoch"],) * 2
     assert [row["epoch"] for row in CheckpointStore(tmp_path / "gan").history()] == [1, 2, 3, 4]
     load_generator(tmp_path / "gan" / "epoch_00004")
 

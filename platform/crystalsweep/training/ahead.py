@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 T = TypeVar("T")
@@ -36,15 +37,17 @@ def made_ahead(make: Callable[[int], T], count: int, ahead: int) -> Generator[T,
                 future.cancel()
 
 
-def pinned(item: Any) -> Any:
-    """Return a dataclass with its tensors, at any depth, in memory that a GPU copies from on its own."""
+def pinned(item: T, device: torch.device) -> T:
+    """Return a dataclass with its tensors, at any depth, in memory that this GPU copies from on its own."""
+    with torch.cuda.device(device):  # a thread begins on the first GPU, which may be another worker's
+        pinned_item: T = _pinned(item)
+    return pinned_item
+
+
+def _pinned(item: Any) -> Any:
     if isinstance(item, Tensor):
         return item.pin_memory()
     if not is_dataclass(item) or isinstance(item, type):
         return item
     parts = {part.name: getattr(item, part.name) for part in fields(item)}
-    return replace(item, **{name: pinned(part) for name, part in parts.items() if _has_tensors(part)})
-
-
-def _has_tensors(part: Any) -> bool:
-    return isinstance(part, Tensor) or (is_dataclass(part) and not isinstance(part, type))
+    return replace(item, **{name: _pinned(part) for name, part in parts.items()})

@@ -107,7 +107,7 @@ def _train_epoch(stage: Stage, session: Session, epoch: int, begun: int) -> tupl
     def ready(number: int) -> Any:
         crystals = [stage.train[index] for index in batches[number]]
         made = stage.prepare(collate(crystals), epoch, begun + number)
-        return pinned(made) if session.device.type == "cuda" else made
+        return pinned(made, session.device) if session.device.type == "cuda" else made
 
     with closing(made_ahead(ready, len(batches), stage.config.ahead)) as prepared, means:
         for number, batch in enumerate(session.steps(prepared, len(batches), epoch)):
