@@ -52,12 +52,12 @@ def unscorable(crystal: Crystal) -> str:
 
 def all_unscorable(crystals: Sequence[Crystal]) -> list[str]:
     """Return `unscorable` of each; asked of many at once, it takes a tenth of the time."""
-    new = [crystal for crystal in crystals if crystal not in _asked]
-    reasons = [_malformed(crystal) for crystal in new]
-    distinct = [crystal for crystal, why in zip(new, reasons, strict=True) if not why]
-    apart = iter(all_structurally_valid(distinct, APART).tolist())
-    for crystal, why in zip(new, reasons, strict=True):
-        _asked[crystal] = why or ("" if next(apart) else f"atoms within {APART.min_distance} Å of each other")
+    if new := [crystal for crystal in crystals if crystal not in _asked]:
+        reasons = [_malformed(crystal) for crystal in new]
+        formed = [crystal for crystal, why in zip(new, reasons, strict=True) if not why]
+        apart = iter(all_structurally_valid(formed, APART).tolist())
+        for crystal, why in zip(new, reasons, strict=True):
+            _asked[crystal] = why or ("" if next(apart) else f"atoms within {APART.min_distance} Å of each other")
     return [_asked[crystal] for crystal in crystals]
 
 
