@@ -19,7 +19,7 @@ from crystalsweep.evaluation.structures import structure_columns
 from crystalsweep.metrics.baselines import Baseline
 from crystalsweep.metrics.distributions import describe_crystals
 from crystalsweep.metrics.matching import match_columns
-from crystalsweep.metrics.novelty import Reference, novel_vs_input
+from crystalsweep.metrics.novelty import Reference, novel_of
 from crystalsweep.metrics.scoring import KEYS, score_table
 from crystalsweep.networks.models import Generator
 from crystalsweep.structures.crystal import Crystal
@@ -50,6 +50,18 @@ _BOTH_READINGS = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Known:
+    """What is scored beside every row: one entry per case of a block."""
+
+    originals: list[Crystal]
+    corrupted: list[Crystal]
+    keys: pd.DataFrame
+    """parent, mask_type, sigma_noise, draw."""
+    masked_species: list[int]
+    """Atomic number that a `species` mask hides; 0 for random masks."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Protocol:
     """The paper's protocol on one model; what a worker needs for a block of it."""
 
@@ -68,26 +80,41 @@ class Protocol:
     device: str = "cpu"
 
     def score(self, part: ChunkBlock) -> Tables:
-        """Return rows of the model and of every reference, in the protocol's order."""
-        torch.set_num_threads(1)  # the same bits in any process; the work is in many processes, not in many threads
-        scored = [self._chunk(chunk) for chunk in chunks(part, self.settings.protocol)]
-        return {name: pd.concat([tables[name] for tables in scored], ignore_index=True) for name in scored[0]}
+        """Return rows of the model and of every reference, in the protocol's order.
 
-    def _chunk(self, chunk: Chunk) -> Tables:
-        corrupted = chunk.corrupted_crystals()
-        generated, predicted = self._restored(chunk, corrupted)
-        rows = self._rows(chunk, corrupted, generated)
-        table = [rows, described(generated), structure_columns(chunk.originals, corrupted, generated, predicted)]
-        if predicted is not None:
-            scored = score_table(chunk.originals, corrupted, predicted, chunk.keys, settings=self.settings.metrics)
-            scored = scored.assign(novel_vs_input=novelty(scored, chunk.originals, predicted))
+        Crystals are restored chunk by chunk, which bounds the memory it takes, and scored together.
+        """
+        torch.set_num_threads(1)  # the same bits in any process; the work is in many processes, not in many threads
+        inputs = list(chunks(part, self.settings.protocol))
+        given = [chunk.corrupted_crystals() for chunk in inputs]
+        made = [self._restored(chunk, corrupted) for chunk, corrupted in zip(inputs, given, strict=True)]
+        known = _Known(
+            originals=[crystal for chunk in inputs for crystal in chunk.originals],
+            corrupted=[crystal for corrupted in given for crystal in corrupted],
+            keys=pd.concat([chunk.keys for chunk in inputs], ignore_index=True),
+            masked_species=[int(z) for chunk in inputs for z in chunk.masked_species],
+        )
+        generated = [crystal for first, _ in made for crystal in first]
+        predicted = [crystal for _, second in made if second is not None for crystal in second]
+        return {MODEL: self._of_model(known, generated, predicted)} | self._of_references(known)
+
+    def _of_model(self, known: _Known, generated: list[Crystal], predicted: list[Crystal]) -> pd.DataFrame:
+        """Return the model's rows; `predicted` is empty where the config's reading is the only one."""
+        columns = structure_columns(known.originals, known.corrupted, generated, predicted or None)
+        table = [self._rows(known, generated), described(generated), columns]
+        if predicted:
+            scored = self._scores(known, predicted)
+            scored = scored.assign(novel_vs_input=novelty(scored, known.originals, predicted))
             table.append(scored[list(_BOTH_READINGS)].add_suffix(f"@{ALL_ATOMS}"))
-        tables = {MODEL: pd.concat([*table, self._energies(chunk, generated)], axis=1)}
+        return pd.concat([*table, self._energies(known, generated)], axis=1)
+
+    def _of_references(self, known: _Known) -> Tables:
+        tables = {}
         for name, baseline in self.references.items():
-            made = [baseline(o, c) for o, c in zip(chunk.originals, corrupted, strict=True)]
-            rows = self._rows(chunk, corrupted, made, given_composition=name == "identity")
+            made = [baseline(o, c) for o, c in zip(known.originals, known.corrupted, strict=True)]
+            rows = self._rows(known, made, given_composition=name == "identity")
             rows = rows.assign(species_after=pd.Series([crystal.species for crystal in made], dtype=object))
-            extra = [described(made), self._energies(chunk, made)] if name == "ceiling" else []
+            extra = [described(made), self._energies(known, made)] if name == "ceiling" else []
             tables[name] = pd.concat([rows, *extra], axis=1)
         return tables
 
@@ -100,6 +127,7 @@ class Protocol:
         graph = chunk.graph(generator.backbone.config).to(self.device)
         ids = [crystal.id for crystal in chunk.originals]
         restored = restore(generator, chunk.corrupted.to(self.device), ids, graph)
+        chunk.graphs.clear()  # of no use any more, and the largest thing that a chunk holds
         if self.settings.protocol.keep_known:
             return restored.completed, restored.predicted
         return restored.predicted, None
@@ -109,62 +137,53 @@ class Protocol:
         assert isinstance(self.restorer, Generator)
         return self.restorer.to(torch.device(self.device)).eval()
 
-    def _rows(
-        self,
-        chunk: Chunk,
-        corrupted: Sequence[Crystal],
-        generated: Sequence[Crystal],
-        *,
-        given_composition: bool = False,
-    ) -> pd.DataFrame:
-        originals = chunk.originals
-        scores = score_table(
-            originals,
-            corrupted,
+    def _rows(self, known: _Known, generated: Sequence[Crystal], *, given_composition: bool = False) -> pd.DataFrame:
+        scores = self._scores(known, generated, given_composition=given_composition)
+        matching = match_columns(known.originals, generated, self.settings.metrics, self.reference)
+        return pd.concat([scores, novelty(scores, known.originals, generated), matching, self._strata(known)], axis=1)
+
+    def _scores(self, known: _Known, generated: Sequence[Crystal], *, given_composition: bool = False) -> pd.DataFrame:
+        return score_table(
+            known.originals,
+            known.corrupted,
             generated,
-            chunk.keys,
+            known.keys,
             settings=self.settings.metrics,
             given_composition=given_composition,
         )
-        matching = match_columns(originals, generated, self.settings.metrics, self.reference)
-        return pd.concat([scores, novelty(scores, originals, generated), matching, self._strata(chunk)], axis=1)
 
-    def _strata(self, chunk: Chunk) -> pd.DataFrame:
+    def _strata(self, known: _Known) -> pd.DataFrame:
         total = sum(self.train_counts.values())
-        masked = [int(z) for z in chunk.masked_species]
+        masked = known.masked_species
         shares = [self.train_counts.get(z, 0) / total if z and total else float("nan") for z in masked]
         return pd.DataFrame(
             {
-                "crystal_system": [self.crystal_systems.get(crystal.id, "unknown") for crystal in chunk.originals],
+                "crystal_system": [self.crystal_systems.get(crystal.id, "unknown") for crystal in known.originals],
                 "masked_element": [element_symbol(z) if z else "" for z in masked],
                 "masked_frequency": shares,
             }
         )
 
-    def _energies(self, chunk: Chunk, generated: Sequence[Crystal]) -> pd.DataFrame:
+    def _energies(self, known: _Known, generated: Sequence[Crystal]) -> pd.DataFrame:
         """Return energy columns: of the sample with the hull, of restored crystals of its parents without."""
         if self.energies is None:
             return pd.DataFrame(index=range(len(generated)))
-        keys = list(chunk.keys[list(KEYS)].itertuples(index=False, name=None))
+        keys = list(known.keys[list(KEYS)].itertuples(index=False, name=None))
         sampled = np.array([key in self.with_energies for key in keys])
         parents = {key[0] for key in self.with_energies}
         same = [
             np.array_equal(np.sort(a.species), np.sort(b.species))
-            for a, b in zip(chunk.originals, generated, strict=True)
+            for a, b in zip(known.originals, generated, strict=True)
         ]
         restored = np.array([key[0] in parents for key in keys]) & np.array(same)
-        return self.energies.columns(chunk.originals, generated, sampled, restored & ~sampled)
+        return self.energies.columns(known.originals, generated, sampled, restored & ~sampled)
 
 
 def novelty(scores: pd.DataFrame, originals: Sequence[Crystal], generated: Sequence[Crystal]) -> pd.Series:
     """Return `novel_vs_input`, the paper's novelty: valid both ways and another reduced composition than the
     parent's."""
-    return novel_vs_input(
-        scores.assign(
-            species_before=pd.Series([c.species for c in originals], dtype=object),
-            species_after=pd.Series([c.species for c in generated], dtype=object),
-        )
-    ).rename("novel_vs_input")
+    other = [a.reduced_formula != b.reduced_formula for a, b in zip(originals, generated, strict=True)]
+    return novel_of(scores, np.array(other, dtype=bool))
 
 
 def described(crystals: Sequence[Crystal]) -> pd.DataFrame:

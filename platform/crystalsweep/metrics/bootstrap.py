@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,10 @@ _UNDEFINED = 0.05
 
 _BLOCK = 1 << 22
 """Drawn clusters held at once; bounds the memory to about 100 MB."""
+
+
+_KEPT = 1 << 20
+"""Drawn clusters of a call that are kept for the next one; 8 MB, four of them."""
 
 
 @dataclass(frozen=True)
@@ -251,10 +256,19 @@ def _draws(size: int, n_resamples: int, seed: int, width: int = 0) -> Iterator[I
 
     `width`, where more than `size`, is how many numbers are held for each draw; the draws do not depend on it.
     """
-    generator = np.random.default_rng(seed)
     block = max(1, _BLOCK // max(size, width))
+    if n_resamples <= block and n_resamples * size <= _KEPT:
+        yield _kept_draws(size, n_resamples, seed)
+        return
+    generator = np.random.default_rng(seed)
     for start in range(0, n_resamples, block):
         yield generator.integers(size, size=(min(block, n_resamples - start), size))
+
+
+@lru_cache(maxsize=4)
+def _kept_draws(size: int, n_resamples: int, seed: int) -> Indices:
+    """Return all draws of a call, to be read only: the hundreds of figures of a table rest on the same."""
+    return np.random.default_rng(seed).integers(size, size=(n_resamples, size))
 
 
 def _times_drawn(size: int, n_resamples: int, seed: int, width: int = 0) -> Iterator[Indices]:

@@ -14,7 +14,6 @@ from crystalsweep.metrics.settings import MatcherTolerances
 
 if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher
-    from pymatgen.core import Structure
 
 MOST_WORK = 200e9
 """Σ N³ over the assignments of N sites that one comparison may solve: about 10 s."""
@@ -22,6 +21,14 @@ MOST_WORK = 200e9
 
 class GivenUpError(RuntimeError):
     """A comparison that took more than `MOST_WORK`."""
+
+
+def add_work(work: float, sites: int) -> float:
+    """Return the work with that of one more assignment of so many sites. Raises `GivenUpError` beyond `MOST_WORK`."""
+    work += float(sites) ** 3
+    if work > MOST_WORK:
+        raise GivenUpError(f"given up after {MOST_WORK:.0e} steps")
+    return work
 
 
 @lru_cache(maxsize=8)
@@ -48,22 +55,7 @@ def _bounded_matcher() -> type[StructureMatcher]:
 
         def _cart_dists(self, s1: Any, *args: Any, **kwargs: Any) -> Any:
             """Return what pymatgen does of one assignment of sites; a comparison may ask for thousands."""
-            self._work += float(len(s1)) ** 3
-            if self._work > MOST_WORK:
-                raise GivenUpError(f"given up after {MOST_WORK:.0e} steps")
+            self._work = add_work(self._work, len(s1))
             return super()._cart_dists(s1, *args, **kwargs)
 
     return BoundedMatcher
-
-
-def same_shape(known: Structure, new: Structure, tolerances: MatcherTolerances) -> bool:
-    """Return whether some basis of the known lattice, scaled to one volume, has the new one's lengths and angles.
-
-    It is the first thing that `fit` asks, and takes a fifth of its time; most pairs of polymorphs end here.
-    """
-    from pymatgen.core import Lattice
-
-    ratio = (new.volume / known.volume) ** (1 / 6)
-    scaled, target = Lattice(known.lattice.matrix * ratio), Lattice(new.lattice.matrix / ratio)
-    found = scaled.find_mapping(target, ltol=tolerances.ltol, atol=tolerances.angle_tol, skip_rotation_matrix=True)
-    return found is not None

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.metrics.bounded_matcher import matcher, same_shape
+from crystalsweep.metrics.bounded_matcher import matcher
+from crystalsweep.metrics.cell_matcher import fits
 from crystalsweep.metrics.overlap import FEWEST, by_shape, may_overlap
-from crystalsweep.metrics.reduced_cell import MATCHER_ERRORS, Comparable
+from crystalsweep.metrics.reduced_cell import MATCHER_ERRORS, Comparable, ReducedCell
 from crystalsweep.metrics.settings import MatcherTolerances, StructureRules
 from crystalsweep.metrics.similarity import minimum_image
-from crystalsweep.metrics.validity import structurally_valid
+from crystalsweep.metrics.validity import all_structurally_valid
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
-
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
 
 APART = StructureRules(min_distance=0.1, min_volume=0.1)
 """Atoms within 0.1 Å (own images included) are one atom, and a cell below 0.1 Å³ is flat."""
@@ -50,12 +47,22 @@ def unscorable(crystal: Crystal) -> str:
 
     Found out once per crystal object: matching, novelty and uniqueness all ask.
     """
-    if crystal not in _asked:
-        _asked[crystal] = _unscorable(crystal)
-    return _asked[crystal]
+    return all_unscorable([crystal])[0]
 
 
-def _unscorable(crystal: Crystal) -> str:
+def all_unscorable(crystals: Sequence[Crystal]) -> list[str]:
+    """Return `unscorable` of each; asked of many at once, it takes a tenth of the time."""
+    if new := [crystal for crystal in crystals if crystal not in _asked]:
+        reasons = [_malformed(crystal) for crystal in new]
+        formed = [crystal for crystal, why in zip(new, reasons, strict=True) if not why]
+        apart = iter(all_structurally_valid(formed, APART).tolist())
+        for crystal, why in zip(new, reasons, strict=True):
+            _asked[crystal] = why or ("" if next(apart) else f"atoms within {APART.min_distance} Å of each other")
+    return [_asked[crystal] for crystal in crystals]
+
+
+def _malformed(crystal: Crystal) -> str:
+    """Return what is wrong with a crystal before any distance is looked at; empty for nothing."""
     n = len(crystal)
     if not n:
         return "no atoms"
@@ -69,7 +76,7 @@ def _unscorable(crystal: Crystal) -> str:
         return "non-finite coordinates or lattice"
     if not APART.min_volume <= crystal.volume < np.inf:
         return f"volume of {crystal.volume:.3g} Å³"
-    return "" if structurally_valid(crystal, APART) else f"atoms within {APART.min_distance} Å of each other"
+    return ""
 
 
 def free_length(crystal: Crystal) -> float:
@@ -153,10 +160,7 @@ def _fits(known: Comparable, new: Comparable, tolerances: MatcherTolerances) -> 
     Its answer may depend on which of the two comes first; here it is always the one known before.
     """
 
-    def same(a: Structure, b: Structure) -> bool:
-        return same_shape(a, b, tolerances) and matcher(tolerances).fit(a, b, skip_structure_reduction=True)
-
-    return _answer(same, known, new)
+    return _answer(lambda a, b: fits(a, b, tolerances), known, new)
 
 
 def repeats(known: Comparable, new: Comparable, tolerances: MatcherTolerances) -> tuple[bool, str]:
@@ -165,15 +169,15 @@ def repeats(known: Comparable, new: Comparable, tolerances: MatcherTolerances) -
     A distorted supercell does not reduce to its primitive cell.
     """
 
-    def repeated(a: Structure, b: Structure) -> bool:
+    def repeated(a: ReducedCell, b: ReducedCell) -> bool:
         small, large = sorted((a, b), key=len)
         multiple = len(small) < len(large) and len(large) % len(small) == 0
-        return multiple and matcher(tolerances, supercells=True).fit(small, large)
+        return multiple and matcher(tolerances, supercells=True).fit(small.structure, large.structure)
 
     return _answer(repeated, known, new)
 
 
-def _answer(ask: Callable[[Structure, Structure], bool], known: Comparable, new: Comparable) -> tuple[bool, str]:
+def _answer(ask: Callable[[ReducedCell, ReducedCell], bool], known: Comparable, new: Comparable) -> tuple[bool, str]:
     """Return what a test says of two reduced cells, and why it could not tell."""
     if obstacle := new.obstacle or known.obstacle:
         return False, obstacle

@@ -7,6 +7,7 @@ doi:10.1016/j.isci.2024.110672
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -60,15 +61,34 @@ def mined_correlation(
         ValueError: No row, or no spread of values, is left to correlate.
     """
     cells, mined = _cells(replacement, min_n)
-    values = _ranks(cells["probability"].to_numpy())
     rows, columns = (mined.index.get_indexer(pd.Index(cells[name])) for name in ("replaced", "replacing"))
-    matrix, generator = mined.to_numpy(), np.random.default_rng(seed)
-    orders = [np.arange(len(mined)), *(generator.permutation(len(mined)) for _ in range(permutations))]
-    ranks = [_ranks(matrix[order[rows], order[columns]]) for order in orders]
+    arrays = (cells["probability"].to_numpy(np.float64), rows.astype(np.int64), columns.astype(np.int64))
+    known = (*arrays, mined.to_numpy(np.float64))
+    rho, p, specific, p_specific = _correlated(*(each.tobytes() for each in known), permutations, seed)
+    return MinedCorrelation(rho, p, specific, p_specific, cells)
+
+
+@lru_cache(maxsize=4)
+def _correlated(
+    probability: bytes, rows: bytes, columns: bytes, mined: bytes, permutations: int, seed: int
+) -> tuple[float, float, float, float]:
+    """Return rho, its p, and both without the columns' means; kept, since a table of figures and a plot both ask."""
+    values, row, column = _ranks(np.frombuffer(probability)), np.frombuffer(rows, int), np.frombuffer(columns, int)
+    matrix, generator = np.frombuffer(mined), np.random.default_rng(seed)
+    size = int(len(matrix) ** 0.5)
+    levels = np.unique(matrix, return_inverse=True)[1].reshape(size, size)
+    orders = [np.arange(size), *(generator.permutation(size) for _ in range(permutations))]
+    ranks = [_ranks_of_levels(levels[order[row], order[column]]) for order in orders]
     rho = np.array([_correlation(values, rank) for rank in ranks])
-    centred = _without_columns(values, columns)
-    specific = np.array([_correlation(centred, _without_columns(rank, columns)) for rank in ranks])
-    return MinedCorrelation(float(rho[0]), _p(rho), float(specific[0]), _p(specific), cells)
+    centred = _without_columns(values, column)
+    specific = np.array([_correlation(centred, _without_columns(rank, column)) for rank in ranks])
+    return float(rho[0]), _p(rho), float(specific[0]), _p(specific)
+
+
+def _ranks_of_levels(levels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return `_ranks` of whole numbers from 0, by counting them: no sort."""
+    counts = np.bincount(levels)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[levels], dtype=np.float64)
 
 
 def _cells(replacement: Replacement, min_n: int) -> tuple[pd.DataFrame, pd.DataFrame]:

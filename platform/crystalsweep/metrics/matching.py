@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from crystalsweep.metrics.bounded_matcher import matcher
-from crystalsweep.metrics.duplicates import free_length, same_lattice, unscorable
+from crystalsweep.metrics.cell_matcher import rms_distance
+from crystalsweep.metrics.duplicates import all_unscorable, free_length, same_lattice, unscorable
 from crystalsweep.metrics.novelty import Reference
-from crystalsweep.metrics.reduced_cell import MATCHER_ERRORS, SMALL, Comparable, structure
+from crystalsweep.metrics.reduced_cell import MATCHER_ERRORS, Comparable
 from crystalsweep.metrics.settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.similarity import aligned, displacements
 from crystalsweep.structures.crystal import Crystal
@@ -70,20 +70,18 @@ def match(original: Crystal, generated: Crystal, tolerances: MatcherTolerances) 
 
 def _searched(original: Crystal, generated: Crystal, tolerances: MatcherTolerances) -> tuple[float, str]:
     """Return the RMSD that the matcher finds, NaN for none, and why it could not tell."""
-    pair = []
-    for whose, crystal in (("parent: ", original), ("", generated)):
-        cell = Comparable(crystal)
-        if len(crystal) > SMALL or cell.elongated:
-            if cell.reduced is None:
-                return np.nan, whose + cell.obstacle
-            pair.append(cell.reduced)
-        else:
-            pair.append(structure(crystal))  # as the field gives it to the matcher
+    cells = [Comparable(crystal) for crystal in (original, generated)]
+    for whose, cell in zip(("parent: ", ""), cells, strict=True):
+        if cell.reduced is None:
+            return np.nan, whose + cell.obstacle
+    known, new = (cell.reduced for cell in cells)
+    assert known is not None
+    assert new is not None
     try:
-        found = matcher(tolerances).get_rms_dist(*pair)
+        found = rms_distance(known, new, tolerances)
     except MATCHER_ERRORS as error:
         return np.nan, f"matcher: {type(error).__name__}: {error}"
-    return (np.nan if found is None else float(found[0])), ""
+    return (np.nan if found is None else found), ""
 
 
 def match_columns(
@@ -99,9 +97,11 @@ def match_columns(
     Raises:
         ValueError: The two differ in length.
     """
+    pairs = list(zip(originals, generated, strict=True))
+    all_unscorable([crystal for pair in pairs for crystal in pair])  # in one go, which is remembered
     rows = [
         (*_matching(match(before, after, settings.match)), *_novelty(after, settings.duplicate, reference))
-        for before, after in zip(originals, generated, strict=True)
+        for before, after in pairs
     ]
     dtypes = dict(zip(MATCH_COLUMNS, (float, float, object, object, float, object, object), strict=True))
     return pd.DataFrame(rows, columns=list(MATCH_COLUMNS)).astype(dtypes)

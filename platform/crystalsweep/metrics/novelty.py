@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from crystalsweep.metrics.duplicates import find, unscorable
 from crystalsweep.metrics.reduced_cell import Comparable
@@ -94,6 +94,12 @@ def novel_vs_input(table: pd.DataFrame) -> pd.Series:
     """
     pairs = zip(table["species_before"], table["species_after"], strict=True)
     other = np.array([reduced_composition(before) != reduced_composition(after) for before, after in pairs], dtype=bool)
+    return novel_of(table, other)
+
+
+def novel_of(table: pd.DataFrame, other: NDArray[np.bool_]) -> pd.Series:
+    """Return the same of rows whose reduced composition is known to be another than the parent's, or not: other
+    (n,)."""
     valid = table["structural_validity"].astype(bool) & table["compositional_validity"].astype(bool)
     return (valid & other).astype(float).rename("novel_vs_input")
 

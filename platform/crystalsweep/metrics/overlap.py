@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crystalsweep.metrics.reduced_cell import ReducedCell
 from crystalsweep.metrics.settings import MatcherTolerances
-
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
 
 FEWEST = 32
 """Crystals of one shape for which this is quicker than asking the matcher."""
@@ -28,7 +25,7 @@ _SLACK = 1.01
 """On every tolerance: what differs only in rounding is left to the matcher."""
 
 
-def by_shape(cells: Sequence[Structure]) -> list[NDArray[np.int64]]:
+def by_shape(cells: Sequence[ReducedCell]) -> list[NDArray[np.int64]]:
     """Return the positions of cells with the same lattice, up to its volume, together."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
@@ -36,7 +33,7 @@ def by_shape(cells: Sequence[Structure]) -> list[NDArray[np.int64]]:
     return [np.array(positions) for positions in groups.values()]
 
 
-def may_overlap(known: Sequence[Structure], new: Structure, tolerances: MatcherTolerances) -> NDArray[np.bool_]:
+def may_overlap(known: Sequence[ReducedCell], new: ReducedCell, tolerances: MatcherTolerances) -> NDArray[np.bool_]:
     """Return (K,) False where the matcher would find that `new` is none of the known cells, which have one shape.
 
     A mapping moves no site by more than stol from a common shift. So with one atom of the rarest species laid on the
@@ -70,12 +67,11 @@ def may_overlap(known: Sequence[Structure], new: Structure, tolerances: MatcherT
     return possible
 
 
-def _by_species(cell: Structure) -> list[NDArray[np.float64]]:
+def _by_species(cell: ReducedCell) -> list[NDArray[np.float64]]:
     """Return fractional coordinates (n, 3) of each species, the rarest first."""
-    z = np.array(cell.atomic_numbers)
-    kinds, counts = np.unique(z, return_counts=True)
-    return [cell.frac_coords[z == kinds[i]] for i in np.argsort(counts, kind="stable")]
+    kinds, counts = np.unique(cell.species, return_counts=True)
+    return [cell.frac[cell.species == kinds[i]] for i in np.argsort(counts, kind="stable")]
 
 
-def _unit(cell: Structure) -> NDArray[np.float64]:
-    return np.asarray(cell.lattice.matrix / cell.volume ** (1 / 3), dtype=np.float64)
+def _unit(cell: ReducedCell) -> NDArray[np.float64]:
+    return np.asarray(cell.lattice / cell.volume ** (1 / 3), dtype=np.float64)

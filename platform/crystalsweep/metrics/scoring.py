@@ -6,6 +6,7 @@ Nothing is averaged here: `summary` takes the means. doi:10.1016/j.isci.2024.110
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -158,11 +159,23 @@ def _failure(original: Crystal, generated: Crystal) -> str:
 
 def _distances(originals: Sequence[Crystal], others: Sequence[Crystal]) -> tuple[_Column, _Column]:
     """Return mean distances, Å, as they are and aligned."""
-    counts = _counts(originals)
-    lattices = np.array([crystal.lattice for crystal in originals]).reshape(-1, 3, 3)
+    lattices = np.array([crystal.lattice for crystal in originals], dtype=np.float64)
     deltas = [other.frac - original.frac for original, other in zip(originals, others, strict=True)]
-    moved = all_displacements(np.concatenate([np.zeros((0, 3)), *deltas]), lattices, counts)
-    return all_mean_distances(moved, counts), all_mean_distances(all_aligned(moved, lattices, counts), counts)
+    delta = np.concatenate([np.zeros((0, 3)), *deltas])
+    plain, rigid = _measured(delta.tobytes(), lattices.tobytes(), _counts(originals).tobytes())
+    return plain.copy(), rigid.copy()
+
+
+@lru_cache(maxsize=8)
+def _measured(delta: bytes, lattices: bytes, counts: bytes) -> tuple[_Column, _Column]:
+    """Return both distances of fractional differences (M, 3) in lattices (C, 3, 3) of counts (C,) atoms each.
+
+    Kept, since most references leave the positions as they are corrupted, which is also what the noise is measured by.
+    """
+    number = np.frombuffer(counts, dtype=np.int64)
+    cells = np.frombuffer(lattices).reshape(-1, 3, 3)
+    moved = all_displacements(np.frombuffer(delta).reshape(-1, 3), cells, number)
+    return all_mean_distances(moved, number), all_mean_distances(all_aligned(moved, cells, number), number)
 
 
 def _compositions(

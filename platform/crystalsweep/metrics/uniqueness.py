@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.metrics.duplicates import find, unscorable
+from crystalsweep.metrics.duplicates import all_unscorable, find
 from crystalsweep.metrics.reduced_cell import Comparable
 from crystalsweep.metrics.settings import MatcherTolerances
 from crystalsweep.structures.crystal import Crystal
@@ -56,9 +56,9 @@ def kinds(
     undecided = [""] * len(crystals)
     known: dict[str, list[Comparable]] = defaultdict(list)
     indices: dict[str, list[int]] = defaultdict(list)
-    for i, crystal in enumerate(crystals):
+    for i, (crystal, why) in enumerate(zip(crystals, all_unscorable(crystals), strict=True)):
         done()
-        if unscorable(crystal):
+        if why:
             continue
         formula, new = crystal.reduced_formula, Comparable(crystal)
         found = find(known[formula], new, tolerances)

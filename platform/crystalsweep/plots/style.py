@@ -175,5 +175,9 @@ def save(figure: Figure, path: Path | str) -> Path:
     """Write the figure (format by suffix) and return its path; folders are made."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    engine = figure.get_layout_engine()
+    if engine is not None and figure.axes:
+        engine.execute(figure)  # else matplotlib draws everything once more to lay it out: half of the time
+        figure.set_layout_engine("none")
     figure.savefig(target, dpi=DPI)
     return target

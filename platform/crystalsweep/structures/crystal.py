@@ -69,7 +69,7 @@ class Crystal:
         """Shortest interatomic distance under periodic boundary conditions, own images included, Å."""
         return shortest_distance(self.lattice, self.frac)
 
-    @property
+    @cached_property
     def reduced_formula(self) -> str:
         """Canonical reduced composition: atomic numbers ascending, e.g. `11:1 17:1` for NaCl."""
         numbers, counts = np.unique(self.species, return_counts=True)

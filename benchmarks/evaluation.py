@@ -1,0 +1,257 @@
+"""How much processor time does an evaluation take beside another commit's, and are the figures the same?
+
+Both evaluate one checkpoint under the same settings, each in a process of its own from its own working tree, in turn.
+Every process samples itself at each 5 ms of processor time and sums by phase. Compared are metrics.json (but for the
+hashes of the code that measured) and every column of both tables, exactly.
+
+python benchmarks/evaluation.py --against cc57e53
+python benchmarks/evaluation.py --against cc57e53 --checkpoint runs/pretrain --max-crystals 200 --repeats 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from types import FrameType
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORD = ROOT / "benchmarks" / "records" / "evaluation.json"
+PERIOD_S = 0.005
+
+PHASES = (
+    ("uniqueness", ("metrics/uniqueness.py",)),
+    ("matching", ("metrics/matching.py",)),
+    ("pictures", ("evaluation/pictures.py",)),
+    ("reading", ("crystalsweep/data/",)),
+    ("restoring", ("networks/", "structures/graph.py")),
+    ("symmetry", ("spglib/",)),
+    ("scores", ("metrics/scoring.py", "metrics/novelty.py", "metrics/distributions.py", "metrics/substitution.py")),
+    ("intervals", ("metrics/bootstrap.py", "metrics/summary.py", "evaluation/outcome.py")),
+    ("tables and flags", ("evaluation/", "metrics/")),
+)
+"""A sample belongs to the first phase one of whose files is on the stack; to imports where one is under way."""
+
+
+class Sampler:
+    """Counts samples of this process's stack by phase."""
+
+    def __init__(self) -> None:
+        self.found: Counter[str] = Counter()
+
+    def __call__(self, _: int, frame: FrameType | None) -> None:
+        """Take one sample."""
+        files, names = [], []
+        while frame is not None:
+            files.append(frame.f_code.co_filename)
+            names.append(frame.f_code.co_name)
+            frame = frame.f_back
+        self.found[_phase(files, names)] += 1
+
+
+def _phase(files: Sequence[str], names: Sequence[str]) -> str:
+    callers = zip(names, files[1:], strict=False)
+    if any(name == "<module>" and "importlib" in caller for name, caller in callers):
+        return "imports"
+    for phase, parts in PHASES:
+        if any(part in file for file in files for part in parts):
+            return phase
+    return "other"
+
+
+def child(arguments: Sequence[str], out: Path) -> None:
+    """Run the command in this process, sampled, and write what it took."""
+    sampler = Sampler()
+    signal.signal(signal.SIGPROF, sampler)
+    signal.setitimer(signal.ITIMER_PROF, PERIOD_S, PERIOD_S)
+    from crystalsweep.cli.main import main as crystalsweep
+
+    try:
+        crystalsweep(list(arguments), standalone_mode=False)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    total = max(sampler.found.total(), 1)
+    told = {
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "peak_mb": used.ru_maxrss / 1024,
+        "phases": {phase: n / total for phase, n in sampler.found.most_common()},
+    }
+    out.write_text(json.dumps(told))
+
+
+def evaluated(tree: Path, checkpoint: Path, target: Path, options: Sequence[str]) -> dict[str, Any]:
+    """Evaluate from a working tree in a process of its own, and return what it took."""
+    told = target.with_suffix(".json")
+    asked = ["evaluate", "--checkpoint", str(checkpoint), "--workers", "1", "--out", str(target), *options]
+    environment = os.environ | {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'platform'}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(Path(__file__).resolve()), "--child", str(told), *asked]
+    began = time.perf_counter()
+    done = subprocess.run(command, env=environment, cwd=target.parent, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the evaluation from {tree} failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(told.read_text())
+    return found | {"wall_s": time.perf_counter() - began}
+
+
+def trained(folder: Path) -> Path:
+    """Return a generator trained on the bundled crystals for some epochs: it restores enough for all to be asked."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}", "OMP_NUM_THREADS": "1"}
+    asked = ["train", "pretrain", "--preset", "demo", "--set", "epochs=10", "--out", str(folder)]
+    subprocess.run([sys.executable, "-m", "crystalsweep", *asked], env=environment, check=True, capture_output=True)
+    return folder
+
+
+@contextmanager
+def worktree(commit: str, folder: Path) -> Iterator[Path]:
+    """Check a commit out beside this one, and remove it again."""
+    git = ["git", "-C", str(ROOT), "worktree"]
+    subprocess.run([*git, "add", "--detach", "--quiet", str(folder), commit], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run([*git, "remove", "--force", str(folder)], check=True)
+
+
+def differences(a: Path, b: Path) -> list[str]:
+    """Return what differs between the figures and the rows of two evaluations; nothing but the code's hash may."""
+    found = []
+    left, right = (json.loads((folder / "metrics.json").read_text()) for folder in (a, b))
+    for each in (left, right):
+        each.pop("versions"), each.pop("metrics_lock")
+    found += [f"metrics.json: {key}" for key in left.keys() | right.keys() if left.get(key) != right.get(key)]
+    for name in ("structures.parquet", "references.parquet"):
+        one, other = pd.read_parquet(a / name), pd.read_parquet(b / name)
+        if list(one.columns) != list(other.columns) or len(one) != len(other):
+            found.append(f"{name}: columns or rows")
+            continue
+        found += [f"{name}: {column}" for column in one if not _equal(one[column], other[column])]
+    return found
+
+
+def _equal(a: pd.Series, b: pd.Series) -> bool:
+    try:
+        pd.testing.assert_series_equal(a, b, check_exact=True)
+    except AssertionError:
+        return False
+    return True
+
+
+def _commit(ref: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", ref], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _changed() -> bool:
+    command = ["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"]
+    return bool(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+
+
+def _machine() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    libraries = ("torch", "numpy", "pandas", "pymatgen", "spglib", "matplotlib")
+    return {
+        "processor": cpus[0].split(":")[1].strip() if cpus else platform.processor(),
+        "cores": os.cpu_count(),
+        "load": list(os.getloadavg()),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in libraries},
+    }
+
+
+def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return medians over the runs of a side, every single time beside them."""
+    phases = runs[0]["phases"]
+    return {
+        "cpu_s": median(run["cpu_s"] for run in runs),
+        "every_cpu_s": [round(run["cpu_s"], 2) for run in runs],
+        "peak_mb": max(run["peak_mb"] for run in runs),
+        "phases": {phase: median(run["phases"].get(phase, 0.0) for run in runs) for phase in phases},
+    }
+
+
+def compare(against: str, checkpoint: Path | None, options: Sequence[str], repeats: int) -> dict[str, Any]:
+    """Return the record of both sides: this tree, and the commit it is held against."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        generator = checkpoint.resolve() if checkpoint else trained(folder / "generator")
+        sides: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
+        with worktree(against, folder / "tree") as before:
+            for repeat in range(repeats):
+                for side, tree in (("before", before), ("now", ROOT)):
+                    sides[side].append(evaluated(tree, generator, folder / f"{side}{repeat}", options))
+        differing = differences(folder / "before0", folder / "now0")
+        rows = len(pd.read_parquet(folder / "now0" / "structures.parquet", columns=["parent"]))
+    told = {side: _summary(runs) for side, runs in sides.items()}
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit("HEAD"),
+        "uncommitted_changes": _changed(),
+        "against": _commit(against),
+        "checkpoint": checkpoint.name if checkpoint else "pretrain, preset demo, 10 epochs",
+        "options": list(options),
+        "rows": rows,
+        "repeats": repeats,
+        **told,
+        "ratio": told["before"]["cpu_s"] / told["now"]["cpu_s"],
+        "differences": differing,
+        "machine": _machine(),
+    }
+
+
+def shown(record: Mapping[str, Any]) -> str:
+    """Return the record as tables to read."""
+    before, now = record["before"], record["now"]
+    phases = sorted(before["phases"].keys() | now["phases"].keys(), key=lambda p: -before["phases"].get(p, 0))
+    seconds = [[phase, *(side["cpu_s"] * side["phases"].get(phase, 0) for side in (before, now))] for phase in phases]
+    seconds.append(["all", before["cpu_s"], now["cpu_s"]])
+    table = tabulate(seconds, headers=["CPU seconds", record["against"][:7], "this tree"], floatfmt=".2f")
+    same = "the same" if not record["differences"] else "DIFFERENT: " + ", ".join(record["differences"])
+    return (
+        f"{record['rows']:,} rows, median of {record['repeats']}\n{table}\n"
+        f"ratio {record['ratio']:.2f}; peak memory {before['peak_mb']:.0f} and {now['peak_mb']:.0f} MB\n"
+        f"figures and tables: {same}"
+    )
+
+
+def main() -> None:
+    """Compare, print and write the record."""
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[3:], Path(sys.argv[2]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--against", default="cc57e53", help="commit, branch or tag")
+    parser.add_argument("--checkpoint", type=Path, help="a run folder; by default one is trained, in a minute or two")
+    parser.add_argument("--max-crystals", type=int, default=60)
+    parser.add_argument("--calculator", default="none")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--record", type=Path, default=RECORD)
+    args = parser.parse_args()
+    options = ["--max-crystals", str(args.max_crystals), "--calculator", args.calculator]
+    record = compare(args.against, args.checkpoint, options, args.repeats)
+    print(shown(record))
+    args.record.parent.mkdir(parents=True, exist_ok=True)
+    args.record.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
