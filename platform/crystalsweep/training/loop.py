@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed
 
-from crystalsweep.data import DataSet
+from crystalsweep.data import DataSet, pick
 from crystalsweep.networks.checkpoint import (
     CheckpointInfo,
     read_info,
@@ -75,7 +76,7 @@ def _require_finite(stage: Stage, metrics: Metrics, epoch: int) -> None:
         )
 
 
-def epoch_batches(stage: Stage, session: Session, epoch: int) -> list[list[Crystal]]:
+def epoch_batches(stage: Stage, session: Session, epoch: int) -> list[Sequence[Crystal]]:
     """Return this rank's crystals of every step of an epoch; the order depends on seed and epoch alone."""
     size = stage.config.batch_size_at(epoch)
     if size < session.world_size:
@@ -86,11 +87,11 @@ def epoch_batches(stage: Stage, session: Session, epoch: int) -> list[list[Cryst
         steps.pop()
     if not steps:
         raise ValueError(f"{len(order)} training crystals are too few for {session.world_size} workers")
-    return [[stage.train[i] for i in chosen[session.rank :: session.world_size]] for chosen in steps]
+    return [pick(stage.train, np.array(chosen[session.rank :: session.world_size])) for chosen in steps]
 
 
 def _train_epoch(
-    stage: Stage, session: Session, batches: list[list[Crystal]], epoch: int, step: int
+    stage: Stage, session: Session, batches: list[Sequence[Crystal]], epoch: int, step: int
 ) -> tuple[Metrics, int]:
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     loaded: Iterator[CrystalBatch] = (collate(crystals) for crystals in batches)

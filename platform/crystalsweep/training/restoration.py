@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class RestorationValidation:
     """Evaluates a generator and keeps the per-structure table of the last time."""
 
     def __init__(
-        self, generator: Generator, crystals: list[Crystal], config: EvaluationConfig, device: torch.device
+        self, generator: Generator, crystals: Sequence[Crystal], config: EvaluationConfig, device: torch.device
     ) -> None:
         self._generator, self._crystals, self._config, self._device = generator, crystals, config, device
         self._table: pd.DataFrame | None = None
