@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.data.packed import Pack
+from crystalsweep.data.packed import Crystals, Pack
 from crystalsweep.data.packing import pack_of
 from crystalsweep.structures.crystal import Crystal
 
@@ -26,15 +26,14 @@ def copied(crystals: Sequence[Crystal]) -> list[tuple[str, str]]:
     Only what is written alike is found, to three decimals and up to the order of atoms; other cells of one crystal are
     found by uniqueness and by the leakage gate.
     """
-    pack = pack_of(crystals)
-    keys = likeness(pack) if pack.likeness is None else pack.likeness
-    first: dict[bytes, int] = {}
-    found = []
-    for row, key in enumerate(keys.view("V16").reshape(-1).tolist()):
-        earlier = first.setdefault(key, row)
-        if earlier != row:
-            found.append((pack.id(earlier), pack.id(row)))
-    return found
+    known = crystals.likeness if isinstance(crystals, Crystals) else None
+    keys = (likeness(pack_of(crystals)) if known is None else np.ascontiguousarray(known)).view(np.uint64)
+    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: of equal ones the earlier first
+    same = (keys[order][1:] == keys[order][:-1]).all(axis=1)
+    begins = np.concatenate([[True], ~same])
+    earliest = order[np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))] if len(order) else order
+    pairs = sorted((int(row), int(first)) for row, first in zip(order[1:][same], earliest[1:][same], strict=True))
+    return [(crystals[first].id, crystals[row].id) for row, first in pairs]
 
 
 def likeness(pack: Pack) -> NDArray[np.uint8]:

@@ -176,6 +176,12 @@ class Crystals(Sequence[Crystal]):
         return [name for name in sorted(names) if np.isfinite(self.label(name)).any()]
 
     @property
+    def likeness(self) -> NDArray[np.uint8] | None:
+        """(M, 16) digests of cells and sites; None where those of some are not known."""
+        known = [pack.likeness for pack in self._packs]
+        return None if any(column is None for column in known) else self._rowwise(known)
+
+    @property
     def ids(self) -> list[str]:
         """Ids in order."""
         every = [name for pack in self._packs for name in pack.ids()]
