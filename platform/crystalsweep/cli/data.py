@@ -11,6 +11,8 @@ from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crystalsweep.data.reading import Reading, Reject
     from crystalsweep.structures.crystal import Crystal
 
@@ -26,6 +28,7 @@ Examples:
   crystalsweep data import my_cifs/ my_crystals.parquet --primitive
   crystalsweep data import mp_20/train.csv train.parquet --strict
   crystalsweep data import bundled bundled.extxyz
+  crystalsweep data import alexandria.parquet alexandria.crystals
 """
 
 PLOT_HELP = "Draw how the atoms spread over the elements, to FILE (.png, .svg or .pdf)."
@@ -45,8 +48,8 @@ class DataGroup(click.Group):
 def data() -> None:
     """Look at data sets of crystals, and convert them.
 
-    A data set is a .parquet file, a .csv file with a column of CIF texts, an .extxyz file, a directory of .cif files,
-    or the word `bundled` for the 6,229 crystals that come with crystalsweep.
+    A data set is a .parquet or .crystals file, a .csv file with a column of CIF texts, an .extxyz file, a directory of
+    .cif files, or the word `bundled` for the 6,229 crystals that come with crystalsweep.
     """
 
 
@@ -80,8 +83,9 @@ def info(path: str, plot: Path | None, rejects: Path | None) -> None:
 def import_(source: str, target: Path, strict: bool, primitive: bool, rejects: Path | None) -> None:
     """Read the data set IN, check every crystal and write those that pass to OUT.
 
-    The suffix of OUT names the form: .parquet (best: quick to read, keeps everything), .extxyz, .csv, or no suffix for
-    a directory of CIFs, which hold no labels.
+    The suffix of OUT names the form: .parquet (best: quick to read, keeps everything, read everywhere), .crystals (the
+    same crystals packed, mapped into memory instead of read; for sets of hundreds of thousands), .extxyz, .csv, or no
+    suffix for a directory of CIFs, which hold no labels.
     """
     from crystalsweep.data.summary import summarise_rejects
     from crystalsweep.data.told import told_of
@@ -138,6 +142,6 @@ def _write_rejects(rejects: list[Reject], path: Path | None) -> None:
         echo(f"{len(rejects):,} rejects listed in {path}")
 
 
-def _without_labels(crystals: list[Crystal], target: Path) -> str:
+def _without_labels(crystals: Sequence[Crystal], target: Path) -> str:
     lost = sorted({name for crystal in crystals for name in crystal.labels})
     return f" (CIF files hold no labels; left out: {', '.join(lost)})" if lost and not target.suffix else ""

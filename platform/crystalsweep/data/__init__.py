@@ -7,6 +7,7 @@ from crystalsweep.data.bundled import bundled_fingerprint, bundled_split, load_b
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.fingerprint import fingerprint
 from crystalsweep.data.loading import DataSet, absolute_source, load_data
+from crystalsweep.data.packed import Crystals, atom_counts, label_values, pick
 from crystalsweep.data.primitive import primitive_cell
 from crystalsweep.data.reading import Note, Reading, Reject, read
 from crystalsweep.data.splitting import Part, Split, grouped_split
@@ -14,6 +15,7 @@ from crystalsweep.data.told import told_of, used_of
 from crystalsweep.data.writing import write
 
 __all__ = [
+    "Crystals",
     "DataError",
     "DataSet",
     "Note",
@@ -23,13 +25,16 @@ __all__ = [
     "Reject",
     "Split",
     "absolute_source",
+    "atom_counts",
     "bundled_fingerprint",
     "bundled_split",
     "element_abundance",
     "fingerprint",
     "grouped_split",
+    "label_values",
     "load_bundled",
     "load_data",
+    "pick",
     "plot_abundance",
     "power_law_exponent",
     "primitive_cell",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from crystalsweep.data.errors import DataError
+from crystalsweep.data.packed import ids_of, pick
 from crystalsweep.data.reading import read
 from crystalsweep.data.splitting import Part, Split
 from crystalsweep.structures.crystal import Crystal
@@ -19,21 +23,21 @@ SPLIT_MANIFEST = BUNDLED / "split.json"
 REPAIR = "install crystalsweep again, or rebuild it with infra/build_bundled.py"
 
 
-def load_bundled(split: Part | None = None) -> list[Crystal]:
+def load_bundled(split: Part | None = None) -> Sequence[Crystal]:
     """Return one part of the frozen split, or all crystals, sorted by id. `DataError` if the files were changed."""
     sha256 = hashlib.sha256(_content(CRYSTALS)).hexdigest()
     if sha256 != _manifest()["crystals_sha256"]:
         raise DataError(f"{CRYSTALS}: its sha256 is not the one in {SPLIT_MANIFEST.name}; {REPAIR}")
     crystals = _crystals(CRYSTALS, sha256)
     if split is None:
-        return list(crystals)
+        return crystals
     wanted = set(bundled_split().ids(split))
-    return [crystal for crystal in crystals if crystal.id in wanted]
+    return pick(crystals, np.flatnonzero([name in wanted for name in ids_of(crystals)]))
 
 
 @cache
-def _crystals(path: Path, sha256: str) -> tuple[Crystal, ...]:  # noqa: ARG001 (the content is part of the key)
-    return tuple(read(path).require_clean().crystals)
+def _crystals(path: Path, sha256: str) -> Sequence[Crystal]:  # noqa: ARG001 (the content is part of the key)
+    return read(path).require_clean().crystals
 
 
 def bundled_split() -> Split:

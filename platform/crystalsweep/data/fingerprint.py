@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crystalsweep.data.packed import Pack
+from crystalsweep.data.packing import pack_of
 from crystalsweep.structures.crystal import Crystal
 
 GRID = 1e-4
@@ -17,17 +19,53 @@ OFFSET = 5e-7
 """Data rounded to 6 decimals never lie on an edge of the grid, where a last bit would decide the hash."""
 
 
+_AT_ONCE = 4096
+"""Crystals whose numbers are rounded together."""
+
+
 def fingerprint(crystals: Iterable[Crystal]) -> str:
     """Return sha256 over ids, species, rounded lattices, coordinates and labels; the order of the crystals does not
     matter."""
+    pack = pack_of(crystals)
+    if pack.data_sha256:
+        return pack.data_sha256
     digest = hashlib.sha256()
-    for crystal in sorted(crystals, key=lambda crystal: crystal.id):
-        labels = np.array([crystal.labels[name] for name in sorted(crystal.labels)])
-        for part in (_steps(crystal.lattice), _steps(crystal.frac) % round(1 / GRID), _steps(labels)):
-            digest.update((part + 0.0).astype("<f8").tobytes())  # + 0.0 turns −0 into 0
-        digest.update(crystal.species.astype("<i8").tobytes())
-        digest.update("\0".join([crystal.id, *sorted(crystal.labels)]).encode() + b"\n")
+    ids, names = pack.ids(), sorted(pack.labels)
+    order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+    for first in range(0, len(order), _AT_ONCE):
+        rows = order[first : first + _AT_ONCE]
+        labels = [[pack.labels[name][row] for name in names] for row in rows]
+        _digest(digest, pack, rows, np.array(labels, dtype=np.float64).reshape(len(rows), len(names)), ids, names)
     return digest.hexdigest()
+
+
+def _digest(
+    digest: hashlib._Hash,
+    pack: Pack,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.float64],
+    ids: Sequence[str],
+    names: Sequence[str],
+) -> None:
+    """Add some rows: of each the lattice, coordinates, the labels it has, species, id and names of labels."""
+    counts = np.diff(pack.start)[rows]
+    ends = np.cumsum(counts)
+    atoms = np.repeat(pack.start[rows] - (ends - counts), counts) + np.arange(ends[-1])
+    lattice = _bytes(_steps(pack.lattice[rows].astype(np.float64)))
+    frac = _bytes(_steps(pack.frac[atoms].astype(np.float64)) % round(1 / GRID))
+    species = pack.species[atoms].astype("<i8").tobytes()
+    there, steps = ~np.isnan(labels), _steps(labels) + 0.0
+    for i, (row, end, size) in enumerate(zip(rows.tolist(), ends.tolist(), counts.tolist(), strict=True)):
+        digest.update(lattice[72 * i : 72 * (i + 1)])
+        digest.update(frac[24 * (end - size) : 24 * end])
+        digest.update(steps[i, there[i]].astype("<f8").tobytes())
+        digest.update(species[8 * (end - size) : 8 * end])
+        has = [name for name, given in zip(names, there[i], strict=True) if given]
+        digest.update("\0".join([ids[row], *has]).encode() + b"\n")
+
+
+def _bytes(steps: NDArray[np.float64]) -> bytes:
+    return (steps + 0.0).astype("<f8").tobytes()  # + 0.0 turns −0 into 0
 
 
 def ids_sha256(ids: Iterable[str]) -> str:

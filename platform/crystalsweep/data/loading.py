@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crystalsweep.data.bundled import bundled_fingerprint, bundled_split, load_bundled
+from crystalsweep.data.cache import find, keep, key_of
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.fingerprint import fingerprint
+from crystalsweep.data.packed import Crystals, ids_of, joined, pick
 from crystalsweep.data.reading import Note, Reading, Reject, read
 from crystalsweep.data.splitting import PARTS, Part, Split, grouped_split
 from crystalsweep.structures.crystal import Crystal
@@ -19,9 +25,9 @@ class DataSet:
     """Crystals by part, with the hashes that identify data and split in a run's record."""
 
     name: str
-    train: list[Crystal]
-    val: list[Crystal]
-    test: list[Crystal]
+    train: Sequence[Crystal]
+    val: Sequence[Crystal]
+    test: Sequence[Crystal]
     data_sha256: str
     """`fingerprint` of all crystals."""
     split_sha256: str
@@ -31,11 +37,11 @@ class DataSet:
     """What a user must know of how the others were read."""
 
     @property
-    def crystals(self) -> list[Crystal]:
+    def crystals(self) -> Sequence[Crystal]:
         """All crystals that are in a part."""
-        return [*self.train, *self.val, *self.test]
+        return joined([self.part(part) for part in PARTS])
 
-    def part(self, part: Part) -> list[Crystal]:
+    def part(self, part: Part) -> Sequence[Crystal]:
         """Return crystals of one part."""
         return {"train": self.train, "val": self.val, "test": self.test}[part]
 
@@ -51,18 +57,26 @@ def load_data(source: str, split: Path | None = None, *, strict: bool = False, p
     if source == "bundled":
         if split is not None:
             raise DataError(f"bundled data has its own split; leave {split} out, or export the data and load that file")
-        return _data_set("bundled", load_bundled(), bundled_split(), bundled_fingerprint(), [])
+        whole = load_bundled()
+        frozen = bundled_split()
+        parts = {part: pick(whole, rows) for part, rows in _rows(whole, frozen).items()}
+        return _data_set("bundled", parts, (bundled_fingerprint(), frozen.sha256), [])
     if "," in source and not Path(source).exists():
         return _from_parts(source, split, strict, progress)
     reading = _read(source, strict, progress)
     file = split or Path(f"{source}.split.json")
     if split is None and not file.exists():
-        chosen = grouped_split(reading.crystals)
+        rows, split_sha256 = _split_of(reading.crystals)
     else:
         chosen = Split.from_json(file)
         _require_known_ids(chosen, reading, file)
-    data_sha256 = fingerprint(reading.crystals)
-    return _data_set(Path(source).stem, reading.crystals, chosen, data_sha256, [reading])
+        rows, split_sha256 = _rows(reading.crystals, chosen), chosen.sha256
+    return _data_set(
+        Path(source).stem,
+        {part: pick(reading.crystals, chosen_rows) for part, chosen_rows in rows.items()},
+        (fingerprint(reading.crystals), split_sha256),
+        [reading],
+    )
 
 
 def _from_parts(source: str, split: Path | None, strict: bool, progress: bool) -> DataSet:
@@ -70,16 +84,39 @@ def _from_parts(source: str, split: Path | None, strict: bool, progress: bool) -
     if len(paths) > len(PARTS) or split is not None:
         raise DataError(f"{source}: give two or three paths, for train, val and test, and no split file with them")
     readings = [_read(path, strict, progress) for path in paths]
-    ids = [{crystal.id for crystal in reading.crystals} for reading in readings]
+    parts = {
+        part: pick(reading.crystals, _in_order(reading.crystals))
+        for part, reading in zip(PARTS, readings, strict=False)
+    }
+    return _data_set(Path(paths[0]).stem, parts, _hashes(paths, readings), readings)
+
+
+def _hashes(paths: Sequence[str], readings: Sequence[Reading]) -> tuple[str, str]:
+    """Return the fingerprint of all crystals, and the hash of their split; kept beside the readings, where these are.
+
+    Raises `DataError` where an id is in two of them.
+    """
+    keys = [reading.key for reading in readings]
+    key = key_of("parts", *keys) if all(keys) else ""
+    if key and (kept := find(key)):
+        data_sha256, split_sha256 = json.loads(kept.read_text(encoding="utf-8"))
+        return str(data_sha256), str(split_sha256)
+    found = _computed_hashes(paths, readings)
+    if key:
+        keep(key, lambda file: Path(file).write_text(json.dumps(found), encoding="utf-8"))
+    return found
+
+
+def _computed_hashes(paths: Sequence[str], readings: Sequence[Reading]) -> tuple[str, str]:
+    ids = [set(ids_of(reading.crystals)) for reading in readings]
     for i in range(len(ids)):
         for j in range(i):
             if both := sorted(ids[i] & ids[j]):
                 raise DataError(
                     f"{paths[j]} and {paths[i]} share {len(both)} ids, e.g. {both[0]}; keep each in one file"
                 )
-    crystals = [crystal for reading in readings for crystal in reading.crystals]
     chosen = Split(**{part: tuple(sorted(names)) for part, names in zip(PARTS, ids, strict=False)})
-    return _data_set(Path(paths[0]).stem, crystals, chosen, fingerprint(crystals), readings)
+    return fingerprint(joined([reading.crystals for reading in readings])), chosen.sha256
 
 
 def _read(source: str, strict: bool, progress: bool) -> Reading:
@@ -93,21 +130,45 @@ def _read(source: str, strict: bool, progress: bool) -> Reading:
 def _require_known_ids(split: Split, reading: Reading, file: Path) -> None:
     """Require that listed ids are known. One may have been rejected; one that the source never held means that the two
     do not belong together."""
-    known = {crystal.id for crystal in reading.crystals} | {reject.id for reject in reading.rejects}
+    known = set(ids_of(reading.crystals)) | {reject.id for reject in reading.rejects}
     unknown = sorted(name for part in PARTS for name in split.ids(part) if name not in known)
     if unknown:
         raise DataError(f"{file}: {len(unknown)} ids are not in {reading.source}, e.g. {unknown[0]}; write it again")
 
 
+def _split_of(crystals: Sequence[Crystal]) -> tuple[dict[Part, NDArray[np.int64]], str]:
+    """Return the rows of each part by `grouped_split`, in the order of ids, and the split's hash."""
+    pack = crystals.pack if isinstance(crystals, Crystals) else None
+    if pack is None or pack.by_id is None or pack.part is None:
+        chosen = grouped_split(crystals)
+        return _rows(crystals, chosen), chosen.sha256
+    part = pack.part[pack.by_id]
+    return {name: pack.by_id[part == i] for i, name in enumerate(PARTS)}, pack.split_sha256
+
+
+def _rows(crystals: Sequence[Crystal], split: Split) -> dict[Part, NDArray[np.int64]]:
+    """Return the rows of each part, in the order of its ids; ids that are not there are left out."""
+    row_of = {name: row for row, name in enumerate(ids_of(crystals))}
+    return {part: np.array([row_of[i] for i in split.ids(part) if i in row_of], dtype=np.int64) for part in PARTS}
+
+
+def _in_order(crystals: Sequence[Crystal]) -> NDArray[np.int64]:
+    """Return all rows in the order of ids."""
+    pack = crystals.pack if isinstance(crystals, Crystals) else None
+    if pack is not None and pack.by_id is not None:
+        return pack.by_id
+    ids = ids_of(crystals)
+    return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+
+
 def _data_set(
-    name: str, crystals: list[Crystal], split: Split, data_sha256: str, readings: Sequence[Reading]
+    name: str, parts: Mapping[Part, Sequence[Crystal]], hashes: tuple[str, str], readings: Sequence[Reading]
 ) -> DataSet:
-    by_id = {crystal.id: crystal for crystal in crystals}
     return DataSet(
         name=name,
-        **{part: [by_id[i] for i in split.ids(part) if i in by_id] for part in PARTS},
-        data_sha256=data_sha256,
-        split_sha256=split.sha256,
+        **{part: parts.get(part, []) for part in PARTS},
+        data_sha256=hashes[0],
+        split_sha256=hashes[1],
         rejects=tuple(reject for reading in readings for reject in reading.rejects),
         notes=tuple(note for reading in readings for note in reading.notes),
     )

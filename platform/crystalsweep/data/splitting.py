@@ -6,17 +6,24 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.fingerprint import ids_sha256
+from crystalsweep.data.packed import Crystals, Pack
+from crystalsweep.data.packing import pack_of
 from crystalsweep.structures.crystal import Crystal
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
+
+_ELEMENTS = 128
+"""More than there are atomic numbers."""
 
 RULE = (
     "Crystals are grouped by reduced formula. Groups are taken in the order of sha256('<seed>:<formula>'); each goes "
@@ -94,11 +101,38 @@ def grouped_split(
 
 def _groups(crystals: Sequence[Crystal], seed: int) -> list[list[str]]:
     """Return ids by composition, in hash order."""
+    pack = pack_of(crystals)
     groups: dict[str, list[str]] = defaultdict(list)
-    for crystal in crystals:
-        groups[crystal.reduced_formula].append(crystal.id)
+    for formula, name in zip(reduced_formulas(pack), pack.ids(), strict=True):
+        groups[formula].append(name)
     order = sorted(groups, key=lambda formula: hashlib.sha256(f"{seed}:{formula}".encode()).hexdigest())
     return [groups[formula] for formula in order]
+
+
+def with_split(pack: Pack) -> Pack:
+    """Return a pack that knows the order of its ids and its `grouped_split`, where it has one."""
+    ids = pack.ids()
+    by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+    try:
+        split = grouped_split(Crystals(pack))
+    except DataError:
+        return replace(pack, by_id=by_id)
+    part_of = {name: i for i, part in enumerate(PARTS) for name in split.ids(part)}
+    part = np.array([part_of[name] for name in ids], dtype=np.int8)
+    return replace(pack, by_id=by_id, part=part, split_sha256=split.sha256)
+
+
+def reduced_formulas(pack: Pack) -> list[str]:
+    """Return what `Crystal.reduced_formula` is of each crystal of a pack."""
+    if not len(pack):
+        return []
+    sites = np.repeat(np.arange(len(pack)) * _ELEMENTS, np.diff(pack.start)) + pack.species
+    elements, counts = np.unique(sites, return_counts=True)
+    ends = np.searchsorted(elements, np.arange(1, len(pack) + 1) * _ELEMENTS)
+    starts = np.concatenate([[0], ends[:-1]])
+    divisors = np.repeat(np.gcd.reduceat(counts, starts), ends - starts)
+    terms = [f"{z}:{n}" for z, n in zip((elements % _ELEMENTS).tolist(), (counts // divisors).tolist(), strict=True)]
+    return [" ".join(terms[a:b]) for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def _assign(groups: list[list[str]], room: dict[Part, int]) -> dict[Part, list[list[str]]]:

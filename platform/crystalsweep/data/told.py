@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from crystalsweep.data.copies import copied
 from crystalsweep.data.reading import Note, Reject
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.wording.stranger import in_a_line
-
-_DECIMALS = 3
-"""Of Å and of fractional coordinates; crystals that agree to so many are one crystal written twice."""
 
 
 def told_of(source: str, crystals: Sequence[Crystal], rejects: Sequence[Reject], notes: Sequence[Note]) -> list[str]:
@@ -48,22 +44,3 @@ def used_of(told: str, left_out: Mapping[str, int]) -> str:
     """
     why = ", ".join(f"{n:,} {reason}" for reason, n in left_out.items() if n)
     return f"{told}: {why}" if why else told
-
-
-def copied(crystals: Sequence[Crystal]) -> list[tuple[str, str]]:
-    """Return pairs of ids, the earlier first, of crystals with the same cell and sites under two ids.
-
-    Only what is written alike is found, to three decimals and up to the order of atoms; other cells of one crystal are
-    found by uniqueness and by the leakage gate.
-    """
-    first: dict[bytes, str] = {}
-    found = []
-    for crystal in crystals:
-        frac = np.round(crystal.frac, _DECIMALS) % 1.0
-        order = np.lexsort((*frac.T[::-1], crystal.species))
-        parts = (crystal.species[order], np.round(crystal.lattice, _DECIMALS) + 0.0, frac[order] + 0.0)
-        key = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
-        if key in first:
-            found.append((first[key], crystal.id))
-        first.setdefault(key, crystal.id)
-    return found

@@ -1,4 +1,4 @@
-"""Writing crystals as Parquet, extxyz, CSV with CIFs, or a directory of CIFs, so that `read` gives them back.
+"""Writing crystals packed, as Parquet, extxyz, CSV with CIFs, or a directory of CIFs, so that `read` gives them back.
 
 A file appears under its name only when it is complete. CIF files hold no labels.
 """
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from crystalsweep.data.errors import DataError
+from crystalsweep.data.packing import SUFFIX, pack_of, write_pack
 from crystalsweep.data.readers import NO_LABELS
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.elements import element_symbol
@@ -27,7 +28,7 @@ _LONGEST_NAME = 255
 
 _ESCAPED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
-FORMS = ".parquet, .extxyz, .csv, or no suffix for a directory of CIFs"
+FORMS = ".parquet, .crystals, .extxyz, .csv, or no suffix for a directory of CIFs"
 
 
 def write(crystals: Sequence[Crystal], path: Path) -> None:
@@ -158,8 +159,13 @@ def _symbol(crystal: Crystal, z: int) -> str:
         raise DataError(f"{crystal.id}: {error}; only Parquet holds such crystals") from error
 
 
+def _write_packed(crystals: Sequence[Crystal], path: Path) -> None:
+    write_pack(pack_of(crystals), path)
+
+
 WRITERS: dict[str, Callable[[Sequence[Crystal], Path], None]] = {
     ".parquet": _write_parquet,
+    SUFFIX: _write_packed,
     ".extxyz": _write_extxyz,
     ".xyz": _write_extxyz,
     ".csv": _write_csv,

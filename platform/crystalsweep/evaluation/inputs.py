@@ -77,7 +77,7 @@ class Inputs:
         if not self.reference:
             if trained_on != bundled_fingerprint():
                 return self
-            known = load_bundled("train")
+            known = list(load_bundled("train"))
             return replace(self, reference=known, reference_source="bundled (train)", reference_is_training_set=True)
         return replace(self, reference_is_training_set=self._is_training_set(trained_on))
 
@@ -166,11 +166,11 @@ def _parts(source: str) -> _Read:
             why = f"; the first reject: {reading.rejects[0]}" if reading.rejects else ""
             raise DataError(f"{source}: no usable crystal among {reading.n_rows} rows{why}")
         told = told_of(source, reading.crystals, reading.rejects, reading.notes)
-        return _Read({"all": reading.crystals}, tuple(reading.rejects), tuple(told))
+        return _Read({"all": list(reading.crystals)}, tuple(reading.rejects), tuple(told))
     data = load_data(source, progress=source != "bundled")
-    parts = {name: crystals for name in ("train", "val", "test") if (crystals := getattr(data, name))}
+    parts = {name: list(crystals) for name in ("train", "val", "test") if (crystals := getattr(data, name))}
     told = told_of(source, data.crystals, data.rejects, data.notes)
-    return _Read(parts | {"all": data.crystals}, data.rejects, tuple(told))
+    return _Read(parts | {"all": list(data.crystals)}, data.rejects, tuple(told))
 
 
 def _split_file(source: str) -> Path:

@@ -69,6 +69,11 @@ class Crystal:
         """Shortest interatomic distance under periodic boundary conditions, own images included, Å."""
         return shortest_distance(self.lattice, self.frac)
 
+    def with_min_edge(self, min_edge: float) -> Crystal:
+        """Return the crystal itself, whose `min_edge` is known and need not be searched for."""
+        vars(self)["min_edge"] = min_edge  # where `cached_property` keeps it
+        return self
+
     @cached_property
     def reduced_formula(self) -> str:
         """Canonical reduced composition: atomic numbers ascending, e.g. `11:1 17:1` for NaCl."""

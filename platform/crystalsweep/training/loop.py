@@ -12,10 +12,12 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed
 
 from crystalsweep.artifacts.kept import KEPT
+from crystalsweep.data import pick
 from crystalsweep.seeding import derive_seed
 from crystalsweep.structures.batch import collate
 from crystalsweep.training import machine
@@ -105,7 +107,7 @@ def _train_epoch(stage: Stage, session: Session, epoch: int, begun: int) -> tupl
     batches, means = epoch_batches(stage, session, epoch), EpochMeans(epoch, session.device)
 
     def ready(number: int) -> Any:
-        crystals = [stage.train[index] for index in batches[number]]
+        crystals = pick(stage.train, np.array(batches[number]))
         made = stage.prepare(collate(crystals), epoch, begun + number)
         return pinned(made, session.device) if session.device.type == "cuda" else made
 

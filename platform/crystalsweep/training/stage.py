@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from crystalsweep.data import DataSet, used_of
+from crystalsweep.data import DataSet, atom_counts, label_values, pick, used_of
 from crystalsweep.networks.models import pristine_graph_of
 from crystalsweep.seeding import stream
-from crystalsweep.structures.batch import CrystalBatch, collate, is_stable
+from crystalsweep.structures.batch import CrystalBatch, collate
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.training.averaging import WeightAverage
 from crystalsweep.training.config import StageConfig
@@ -125,15 +126,15 @@ def step_stream(stage: Stage, purpose: str, epoch: int, step: int) -> torch.Gene
     return stream(stage.config.seed, purpose, epoch, step, stage.session.rank)
 
 
-def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: bool, split: str) -> list[Crystal]:
+def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: bool, split: str) -> Sequence[Crystal]:
     """Return the crystals of a split that a stage uses. Raises `ValueError` when none are left, naming the filter."""
-    chosen = [c for c in crystals if config.max_atoms is None or len(c) <= config.max_atoms]
-    if not chosen:
+    chosen = pick(crystals, _fitting(crystals, config))
+    if not len(chosen):
         raise ValueError(f"none of the {len(crystals)} {split} crystals has at most max_atoms={config.max_atoms} atoms")
     if stable_only:
-        stable = [c for c in chosen if is_stable(c)]
-        if not stable:
-            labelled = sum("e_above_hull" in c.labels for c in chosen)
+        stable = pick(chosen, np.flatnonzero(_on_hull(chosen)))
+        if not len(stable):
+            labelled = int((~np.isnan(label_values(chosen, "e_above_hull"))).sum())
             raise ValueError(
                 f"none of the {len(chosen)} {split} crystals is stable ({labelled} have an e_above_hull label); "
                 "add an e_above_hull column (eV/atom) or, for pretrain and gan, pass --set stable_only=false"
@@ -141,13 +142,25 @@ def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: boo
         chosen = stable
     if split == "train" and config.max_crystals is not None and config.max_crystals < len(chosen):
         picks = np.random.default_rng(config.seed).choice(len(chosen), config.max_crystals, replace=False)
-        chosen = [chosen[i] for i in sorted(picks)]
+        chosen = pick(chosen, np.sort(picks))
     return chosen
+
+
+def _fitting(crystals: Sequence[Crystal], config: StageConfig) -> NDArray[np.int64]:
+    """Return the rows of crystals that have few enough atoms."""
+    if config.max_atoms is None:
+        return np.arange(len(crystals))
+    return np.flatnonzero(atom_counts(crystals) <= config.max_atoms)
+
+
+def _on_hull(crystals: Sequence[Crystal]) -> NDArray[np.bool_]:
+    """Return (M,) what `is_stable` says of each."""
+    return np.asarray(label_values(crystals, "e_above_hull") <= 0.0)
 
 
 def used(
     crystals: Sequence[Crystal], config: StageConfig, *, split: str, labels: Sequence[str] = ()
-) -> tuple[list[Crystal], str]:
+) -> tuple[Sequence[Crystal], str]:
     """Return what `select` gives of the crystals with every label, and in a line how many those are and why not more.
 
     Args:
@@ -159,12 +172,13 @@ def used(
     Raises:
         ValueError: None is left; says which filter.
     """
-    labelled = [crystal for crystal in crystals if all(label in crystal.labels for label in labels)]
-    if labels and not labelled:
+    given = [~np.isnan(label_values(crystals, label)) for label in labels]
+    labelled = pick(crystals, np.flatnonzero(np.all(given, axis=0))) if labels else crystals
+    if labels and not len(labelled):
         raise ValueError(f"none of the {len(crystals)} {split} crystals has an {' and an '.join(labels)} label; add it")
-    fitting = [c for c in labelled if config.max_atoms is None or len(c) <= config.max_atoms]
+    fitting = pick(labelled, _fitting(labelled, config))
     chosen = select(labelled, config, stable_only=config.stable_only, split=split)
-    stable = sum(map(is_stable, fitting)) if config.stable_only else len(fitting)
+    stable = int(_on_hull(fitting).sum()) if config.stable_only else len(fitting)
     left_out = {
         f"without {' and '.join(labels)}": len(crystals) - len(labelled),
         f"over max_atoms={config.max_atoms}": len(labelled) - len(fitting),

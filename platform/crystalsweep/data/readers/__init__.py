@@ -9,11 +9,12 @@ from crystalsweep.data.readers._base import NO_LABELS, Reader, SourceRow
 from crystalsweep.data.readers.cif_directory import CifDirectoryReader
 from crystalsweep.data.readers.csv_cif import CsvCifReader
 from crystalsweep.data.readers.extxyz import ExtxyzReader
+from crystalsweep.data.readers.packed import PackedReader
 from crystalsweep.data.readers.parquet import ParquetReader
 
 __all__ = ["NO_LABELS", "READERS", "Reader", "SourceRow", "reader_for"]
 
-READERS: tuple[Reader, ...] = (ParquetReader(), CsvCifReader(), ExtxyzReader(), CifDirectoryReader())
+READERS: tuple[Reader, ...] = (ParquetReader(), PackedReader(), CsvCifReader(), ExtxyzReader(), CifDirectoryReader())
 """The first that recognises a path reads it: the last takes any directory."""
 
 

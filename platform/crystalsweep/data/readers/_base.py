@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.data.checks import Problem, RawStructure, infinite_label, structure_problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._limits import size_problem
@@ -29,6 +29,10 @@ NO_LABELS = {
 """Names, in lower case, that mean something else in one form or another, and so are labels in none."""
 
 MISSING_ID = Problem("missing id", "", "fill the id column, or drop the column to have rows numbered")
+
+
+MAX_ID = 500
+"""Characters of an id in a table."""
 
 
 class SourceRow(NamedTuple):
@@ -49,6 +53,11 @@ def isotope_notes(symbols: Iterable[str]) -> tuple[str, ...]:
     """Return a note for each isotope among symbols or labels, which becomes its element."""
     letters = {symbol.strip().rstrip("0123456789+-").upper() for symbol in symbols}
     return tuple(f"{name} is read as hydrogen" for symbol, name in _ISOTOPES.items() if symbol in letters)
+
+
+def id_too_long() -> Problem:
+    """Return what is wrong with an id of more than `MAX_ID` characters."""
+    return Problem("id too long", f"more than {MAX_ID} characters", "give a shorter one")
 
 
 def require_distinct(path: Path, columns: Sequence[str]) -> None:
@@ -83,8 +92,7 @@ class Numbered:
 
     @cached_property
     def _content(self) -> str:
-        with self._path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+        return file_sha256(self._path)[:8]
 
 
 class Reader(ABC):
@@ -100,6 +108,10 @@ class Reader(ABC):
     @abstractmethod
     def count(self, path: Path) -> int | None:
         """Return rows to come where that is cheap to know, for a progress bar."""
+
+    def content(self, path: Path) -> str:
+        """Return a hash of all that decides what `rows` gives."""
+        return file_sha256(path)
 
     @abstractmethod
     def rows(self, path: Path) -> Iterator[SourceRow]:

@@ -20,10 +20,10 @@ MAX_DENSITY = 2.0
 MAX_IMAGES = 20_000_000
 """Periodic images of atoms that the search for the shortest distance may go through."""
 
-_SEARCH_RADIUS = 4.0
+SEARCH_RADIUS = 4.0
 """Å; where that search begins."""
 
-_MINKOWSKI = 2.3
+MINKOWSKI = 2.3
 """A search that doubles its radius ends before this times V^(1/3): some lattice vector is shorter than half of that."""
 
 TOO_LARGE = "too large"
@@ -45,7 +45,7 @@ def size_problem(raw: RawStructure) -> Problem | None:
         found = f"{density:.3g} atoms/Å³, at most {MAX_DENSITY:g} are read"
         return Problem("too many atoms for the cell", found, "check the cell: lattices are in Å")
     spacings = plane_spacings(raw.lattice)
-    radius = max(_SEARCH_RADIUS, _MINKOWSKI * volume ** (1 / 3))
+    radius = max(SEARCH_RADIUS, MINKOWSKI * volume ** (1 / 3))
     images = atoms * float(np.prod(2 * np.ceil(radius / np.array(spacings)) + 1))
     if images > MAX_IMAGES:
         found = f"lattice planes only {min(spacings):.2g} Å apart"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import Reader, SourceRow
@@ -25,6 +27,13 @@ class CifDirectoryReader(Reader):
     def count(self, path: Path) -> int:
         """Return the number of files."""
         return len(_files(path))
+
+    def content(self, path: Path) -> str:
+        """Return a hash of the files, and of the names of what else lies there."""
+        files = _files(path)
+        others = sorted({*path.iterdir()} - {*files}) if path.is_dir() else []
+        parts = [*((file.name, file_sha256(file)) for file in files), *((other.name, "") for other in others)]
+        return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def rows(self, path: Path) -> Iterator[SourceRow]:
         """Yield one row per file; `DataError` for a directory without CIFs."""

@@ -19,22 +19,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import (
     ID_COLUMNS,
+    MAX_ID,
     MISSING_ID,
     NO_LABELS,
     Numbered,
     Reader,
     SourceRow,
     admit,
+    id_too_long,
     no_label_note,
     require_distinct,
 )
+from crystalsweep.data.readers._in_order import in_order, threads
 from crystalsweep.data.readers._limits import MAX_ATOMS_READ, TOO_LARGE
 from crystalsweep.data.readers._parquet_limits import require_columns_few, require_sizes
+from crystalsweep.data.readers._plain import lists_of, plain_crystals
 from crystalsweep.structures.crystal import Crystal
 
 STRUCTURE_COLUMNS = ("atomic_numbers", "lattice", "frac_coords")
@@ -44,8 +49,8 @@ _ANY_NUMBER = 1e6
 BATCH = 4096
 """Rows in memory at once beside the crystals."""
 
-MAX_ID = 500
-"""Characters of an id."""
+_SEVERAL = 3
+"""Batches from which on several threads are worth their start."""
 
 MAX_LIST = 3 * MAX_ATOMS_READ
 """Numbers in one cell, or lists in one."""
@@ -83,14 +88,60 @@ class ParquetReader(Reader):
             no_labels = no_label_note(other)
             wanted = [*STRUCTURE_COLUMNS, *labels, *([id_column] if id_column else [])]
             require_sizes(path, file.metadata, wanted)
-            number, numbered = 0, Numbered(path)
-            for batch in _batches(path, wanted, id_column):
-                for record in _records(batch, id_column):
-                    number += 1
-                    row_id = _row_id(record[id_column]) if id_column else numbered[number]
-                    notes = no_labels if id_column else (*no_labels, Numbered.NOTE)
-                    outcome = _outcome(record, row_id, labels)
-                    yield SourceRow(f"{path.name} row {number}", row_id[:MAX_ID], outcome, notes)
+            numbered = Numbered(path)
+            notes = no_labels if id_column else (*no_labels, Numbered.NOTE)
+            several = threads() if file.metadata.num_rows > _SEVERAL * BATCH else 1
+
+            def checked(part: tuple[int, pa.RecordBatch]) -> list[SourceRow]:
+                first, batch = part
+                given = _cells(batch.column(id_column), whole=True) if id_column else range(first, first + len(batch))
+                ids = [_row_id(each) if id_column else numbered[each] for each in given]  # type: ignore[index]
+                outcomes = _outcomes(batch, ids, labels, id_column)
+                return [
+                    SourceRow(f"{path.name} row {first + i}", row_id[:MAX_ID], outcome, notes)
+                    for i, (row_id, outcome) in enumerate(zip(ids, outcomes, strict=True))
+                ]
+
+            for rows in in_order(checked, _numbered(_batches(path, wanted, id_column)), workers=several):
+                yield from rows
+
+
+def _numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield batches with the number of their first row, from 1."""
+    first = 1
+    for batch in batches:
+        yield first, batch
+        first += len(batch)
+
+
+def _outcomes(
+    batch: pa.RecordBatch, ids: list[str], labels: list[str], id_column: str | None
+) -> list[Crystal | Problem]:
+    """Return what becomes of the rows of a batch: those that are plainly crystals at once, the others one by one."""
+    found = _plain(batch, ids, labels)
+    rest = [row for row, each in enumerate(found) if each is None]
+    records = _records(batch.take(pa.array(rest)) if len(rest) < len(ids) else batch, id_column) if rest else ()
+    others = {row: _outcome(record, ids[row], labels) for row, record in zip(rest, records, strict=True)}
+    return [each if each is not None else others[row] for row, each in enumerate(found)]
+
+
+def _plain(batch: pa.RecordBatch, ids: list[str], labels: list[str]) -> list[Crystal | None]:
+    columns = [lists_of(batch.column(name)) for name in STRUCTURE_COLUMNS]
+    structures = [column for column in columns if column is not None]
+    if len(structures) < len(columns):
+        return [None] * len(ids)
+    values = {name: _floats(batch.column(name)) for name in labels}
+    allowed = np.array([0 < len(row_id) <= MAX_ID for row_id in ids], dtype=bool)
+    for column in values.values():
+        allowed &= ~np.isinf(column)
+    return plain_crystals(ids, allowed, structures, values)
+
+
+def _floats(column: pa.Array) -> NDArray[np.float64]:
+    """Return numbers, NaN where there are none."""
+    if pa.types.is_decimal(column.type):
+        return np.array([np.nan if each is None else float(each) for each in column.to_pylist()], dtype=np.float64)
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def _batches(path: Path, wanted: list[str], id_column: str | None) -> Iterator[pa.RecordBatch]:
@@ -209,7 +260,7 @@ def _outcome(record: _Record, row_id: str, labels: list[str]) -> Crystal | Probl
     if not row_id:
         return MISSING_ID
     if len(row_id) > MAX_ID:
-        return Problem("id too long", f"more than {MAX_ID} characters", "give a shorter one")
+        return id_too_long()
     if long := next((record[name] for name in STRUCTURE_COLUMNS if isinstance(record[name], Problem)), None):
         return cast("Problem", long)
     if empty := [name for name in STRUCTURE_COLUMNS if record[name] is None]:
