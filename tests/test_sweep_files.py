@@ -49,9 +49,14 @@ def asked(name: str, *options: str, monkeypatch: pytest.MonkeyPatch) -> dict[str
     told: dict[str, Any] = {}
 
     def run_sweep(spec: SweepSpec, request: SweepRequest, **rest: Any) -> None:
-        told.update(rest, spec=spec, request=request)
+        told.update(rest, spec=spec, request=request, dry_run=False)
 
-    monkeypatch.setitem(sys.modules, "crystalsweep.sweeping.run", SimpleNamespace(run_sweep=run_sweep))  # type: ignore[misc]
+    def tell_plan(spec: SweepSpec, request: SweepRequest, **rest: Any) -> None:
+        told.update(rest, spec=spec, request=request, dry_run=True)
+
+    for module, run in (("run", run_sweep), ("preparation", tell_plan)):
+        stub = SimpleNamespace(**{run.__name__: run})  # type: ignore[misc]
+        monkeypatch.setitem(sys.modules, f"crystalsweep.sweeping.{module}", stub)
     ran = invoke(name, *options)
     assert ran.exit_code == 0, ran.output
     return told
@@ -274,6 +279,14 @@ print(ran.exit_code, sorted({{"torch", "ray", "mlflow", "optuna", "pymatgen", "p
 """Says what is loaded by the time a mistake is told."""
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_help_loads_nothing_heavy(name: str) -> None:
+    code = TOLD_LIGHTLY.format(page=f"sweeps.{name}", options=["--help"])
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--dry-run" in ran.stdout
+    assert ran.stdout.splitlines()[-1] == "0 []"
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -298,6 +311,15 @@ def test_mistakes_are_told_before_anything_heavy_is_loaded(name: str, options: s
     *told, last = ran.stdout.strip().splitlines()
     assert message in "\n".join(told)
     assert last in ("1 []", "2 []")
+
+
+def test_what_a_dry_run_imports_has_neither_ray_nor_mlflow() -> None:
+    code = (
+        "import sys; from sweeps.gan_noise import SWEEP; import crystalsweep.sweeping.preparation; SWEEP.reporter(); "
+        "print({'ray', 'mlflow', 'optuna', 'sqlalchemy'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"
 
 
 def test_every_page_names_a_report_that_is_there() -> None:

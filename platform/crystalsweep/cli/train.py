@@ -194,9 +194,11 @@ def _checkpoint(reference: str, tracking_uri: str | None) -> Path:
 
 def _backbone_of(given: dict[str, Path]) -> str:
     """Name of the backbone that the checkpoints a run starts from have; that of a fresh start without any."""
+    if not given:
+        return "painn"
     from crystalsweep.networks.checkpoint import read_backbone
 
-    return next((read_backbone(path).name for path in given.values()), "painn")
+    return read_backbone(next(iter(given.values()))).name
 
 
 def _with_architecture_of(path: Path, preset: StageConfig) -> StageConfig:

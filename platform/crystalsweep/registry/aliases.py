@@ -15,10 +15,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.provenance import is_gone, user
+from crystalsweep.registry.holders import holder_of, registered
 from crystalsweep.tracking.tracker import Tracker, now_ms
 
 GENERATION = "crystalsweep.lease_generation"
@@ -36,20 +37,6 @@ BUSY_S = 20.0
 
 class ConflictError(ValueError):
     """Another process moved the alias, or is moving it."""
-
-
-def registered(tracker: Tracker, model: str) -> RegisteredModel | None:
-    """Return the registered model; None where there is none. Searched for: a server with accounts forbids what is
-    absent."""
-    found = tracker.client.search_registered_models(f"name = '{model}'", max_results=1)
-    return found[0] if found else None
-
-
-def holder_of(tracker: Tracker, model: str, alias: str) -> ModelVersion | None:
-    """Return the version that has the alias; None where none has, or no such model is registered."""
-    found = registered(tracker, model)
-    version = found.aliases.get(alias) if found else None
-    return None if version is None else tracker.client.get_model_version(model, str(version))
 
 
 def ensure_registered(tracker: Tracker, model: str) -> None:

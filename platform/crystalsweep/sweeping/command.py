@@ -57,9 +57,14 @@ def sweep_command(
             else:
                 require_sound(asked, asked.search_space(sweep))
             require_places(asked, dry_run=dry_run)
+            if dry_run:
+                from crystalsweep.sweeping.preparation import tell_plan  # imports torch
+
+                tell_plan(sweep, asked, given=typed, resume=resume, json=json)
+                return
         from crystalsweep.sweeping.run import run_sweep  # imports Ray and MLflow
 
-        run_sweep(sweep, asked, given=typed, resume=resume, dry_run=dry_run, json=json)
+        run_sweep(sweep, asked, given=typed, resume=resume, json=json)
 
     offered = [
         *options.training_options(presets),

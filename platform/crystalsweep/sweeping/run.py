@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
@@ -20,43 +19,35 @@ from ray.tune.error import TuneError
 
 from crystalsweep.artifacts.addresses import without_password
 from crystalsweep.artifacts.places import state_folder
-from crystalsweep.data import DataSet, absolute_source, load_data, told_of
-from crystalsweep.data.splitting import PARTS
+from crystalsweep.data import DataSet
 from crystalsweep.metrics import CompositionRules
-from crystalsweep.provenance import code_sha256, environment, git_revision, user
-from crystalsweep.structures.crystal import Crystal
+from crystalsweep.provenance import environment, git_revision, user
 from crystalsweep.sweeping.cluster import cluster_nodes, connect_cluster
 from crystalsweep.sweeping.display.display import Display, display
 from crystalsweep.sweeping.folder import (
     SWEEP_FILE,
     SweepRecord,
-    allowed,
     find_sweep,
     locked,
-    moved,
-    new_name,
-    read_sweep,
     write_sweep,
 )
 from crystalsweep.sweeping.notes import begun_trainings
 from crystalsweep.sweeping.plan.plan import Plan
-from crystalsweep.sweeping.plan.refusals import require_caps, require_sound
+from crystalsweep.sweeping.plan.refusals import require_caps
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
 from crystalsweep.sweeping.plan.room import require_room
+from crystalsweep.sweeping.preparation import new_record, prepared, resumed_record
 from crystalsweep.sweeping.prerequisites import PREREQUISITES
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.spec import SweepSpec
 from crystalsweep.sweeping.stages import PATIENCE, CapReachedError, left_by, run_stages
-from crystalsweep.sweeping.start import STARTED_FROM, adopt, look_up
+from crystalsweep.sweeping.start import STARTED_FROM, adopt
 from crystalsweep.sweeping.study_file import mend_study
 from crystalsweep.tracking.opening import checked_tracker
 from crystalsweep.tracking.outbox import Outbox
 from crystalsweep.tracking.tags import NOTE, PROCESS, STATE, is_orphan, this_process
 from crystalsweep.tracking.tracker import Tracker
-from crystalsweep.training.catalogue import StageSpec, stage_spec
-from crystalsweep.training.config import StageConfig
-from crystalsweep.training.stage import used
 
 PATIENCE_AT_STOP = 15.0
 """Likewise where it ends before its time; a resumed sweep sends what is left."""
@@ -71,7 +62,6 @@ def run_sweep(
     *,
     given: Mapping[str, Any],
     resume: str | None,
-    dry_run: bool,
     json: bool,
 ) -> None:
     """Run a sweep, or with `resume` go on with one, `given` being the options asked anew.
@@ -84,7 +74,6 @@ def run_sweep(
         request: What was asked.
         given: Options that were typed, which a resumed sweep is asked anew.
         resume: Name of a sweep to go on with, or `latest`; None begins one.
-        dry_run: Print plan and expected cost, and stop.
         json: Write a JSON object per line.
     """
     screen, folder = display(json=json), Path()
@@ -93,26 +82,15 @@ def run_sweep(
         if resume:
             folder = find_sweep(request.storage, spec.name, resume)
             with locked(folder):
-                record = read_sweep(folder)
-                record.request = moved(allowed(record.request, given), request.storage)
-                if {"num_samples", "max_concurrent"} & given.keys():
-                    record.forecast = {}
-                require_sound(record.request, record.request.search_space(spec))
-                if not dry_run and (mended := mend_study(folder, begun=bool(begun_trainings(folder)))):
+                record = resumed_record(spec, folder, request, given)
+                if mended := mend_study(folder, begun=bool(begun_trainings(folder))):
                     screen.say(mended, error=True)
-                _prepare_and_go(spec, record, folder, screen, dry_run=dry_run, resumed=True)
+                _prepare_and_go(spec, record, folder, screen, resumed=True)
             return
-        request = replace(request, data=absolute_source(request.data))
-        name = new_name(spec.name)
-        folder = state_folder(request.storage) / "sweeps" / name
-        record = SweepRecord(
-            name=name, sweep=spec.name, request=request, code_sha256="", data_sha256="", split_sha256=""
-        )
-        if dry_run:
-            _prepare_and_go(spec, record, folder, screen, dry_run=True, resumed=False)
-            return
+        record = new_record(spec, request)
+        folder = state_folder(request.storage) / "sweeps" / record.name
         with locked(folder):
-            _prepare_and_go(spec, record, folder, screen, dry_run=False, resumed=False)
+            _prepare_and_go(spec, record, folder, screen, resumed=False)
     except (ValueError, RuntimeError, OSError, MlflowException, RayError, TuneError) as error:
         raise click.ClickException(without_password(_last_line(error))) from error
     except KeyboardInterrupt:
@@ -125,65 +103,13 @@ def run_sweep(
         ray.shutdown()
 
 
-def _prepare_and_go(
-    spec: SweepSpec, record: SweepRecord, folder: Path, screen: Display, *, dry_run: bool, resumed: bool
-) -> None:
-    request = record.request
-    crystals = load_data(request.data, progress=True)
-    for line in told_of(request.data, crystals.crystals, crystals.rejects, crystals.notes):
-        screen.say(line, error=True)
-    plan = Plan(spec=spec, request=request, space=request.search_space(spec))
-    for line in _require_usable(plan.space.stages, crystals):
-        screen.say(line)
-    if resumed:
-        _require_same(record, crystals, screen)
-    record.data_sha256, record.split_sha256 = crystals.data_sha256, crystals.split_sha256
-    record.code_sha256 = code_sha256()
-    with TemporaryDirectory() as scratch:
-        start = None if resumed else look_up(plan, crystals, screen.say, Path(scratch) if dry_run else None)
-    if dry_run:
-        screen.say(plan.describe(plan.forecast(crystals, found=[start.stage] if start else [])))
-        return
+def _prepare_and_go(spec: SweepSpec, record: SweepRecord, folder: Path, screen: Display, *, resumed: bool) -> None:
+    ready = prepared(spec, record, screen, resumed=resumed)
     with _stopping_cleanly():
-        if start:
-            record.prerequisites[left_by(start.stage)] = vars(adopt(start, request.storage, screen.say))
+        if start := ready.start:
+            record.prerequisites[left_by(start.stage)] = vars(adopt(start, record.request.storage, screen.say))
             record.started_from = start.told
-        _go(plan, record, folder, crystals, screen)
-
-
-def _require_usable(stages: Mapping[str, StageConfig], crystals: DataSet) -> list[str]:
-    """Require crystals to train and validate on, for the classifier labels: better told now than by a worker.
-
-    Returns how many each stage uses, in a line for each split.
-    """
-    told = []
-    for part in PARTS[:2]:
-        for stage, config in stages.items():
-            _require_labels(stage_spec(stage), crystals.part(part), part)
-            labels = stage_spec(stage).labels
-            told.append(f"{stage}: {used(crystals.part(part), config, split=part, labels=labels)[1]}")
-    return told
-
-
-def _require_labels(stage: StageSpec, crystals: Sequence[Crystal], part: str) -> None:
-    for label in stage.labels:
-        if not any(label in crystal.labels for crystal in crystals):
-            raise ValueError(
-                f"no {part} crystal has an {label} label (eV/atom), which the {stage.leaves} learns from; "
-                "add the column, or train `crystalsweep train pretrain --set stable_only=false` alone"
-            )
-
-
-def _require_same(record: SweepRecord, crystals: DataSet, screen: Display) -> None:
-    """Require a sweep's own data to go on; other code is said, and recorded on the runs it makes."""
-    if (record.data_sha256, record.split_sha256) != (crystals.data_sha256, crystals.split_sha256):
-        raise ValueError(f"{record.request.data} is not the data that {record.name} began with; start a new sweep")
-    if record.code_sha256 != code_sha256():
-        screen.say(
-            f"{record.name} began with other code ({record.code_sha256[:12]}, now {code_sha256()[:12]}): "
-            "what follows is trained by the code as it is now",
-            error=True,
-        )
+        _go(ready.plan, record, folder, ready.crystals, screen)
 
 
 def _go(plan: Plan, record: SweepRecord, folder: Path, crystals: DataSet, screen: Display) -> None:

@@ -13,7 +13,7 @@ from crystalsweep.data import DataSet
 from crystalsweep.inference.locate import Location, locate, tracker_for
 from crystalsweep.networks.architectures import backbone_config, run_as
 from crystalsweep.networks.checkpoint import CheckpointInfo, lineage, read_info
-from crystalsweep.registry.aliases import holder_of
+from crystalsweep.registry.holders import holder_of
 from crystalsweep.sweeping.folder import locked
 from crystalsweep.sweeping.plan.plan import Plan
 from crystalsweep.sweeping.plan.request import CHAMPION, SCRATCH

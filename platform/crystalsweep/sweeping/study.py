@@ -111,6 +111,7 @@ class Ledger:
         self._shared = {key: value_at(config.model_dump(mode="json"), key) for key in named} if config and named else {}
         self._num_samples, self._seeds, self._stage, self._search = num_samples, seeds, stage, search
         self._issued: set[str] = set()
+        self._planned: int | None = None
         with telling(self.file):
             self.study = optuna.create_study(
                 storage=RDBStorage(self.address, engine_kwargs={"connect_args": {"timeout": _PATIENCE}}),
@@ -125,6 +126,7 @@ class Ledger:
     @_told
     def enqueue(self, points: Sequence[Mapping[str, Any]], controls: int) -> None:
         """Put these settings first, the first `controls` of them as control arms; those that are there stay."""
+        self._planned = None
         begun = len(self.study.get_trials(deepcopy=False))
         for i, point in enumerate(points[begun:], begun):
             known = {p.key: point[p.key] for p in self.parameters if p.key in point and p.contains(point[p.key])}
@@ -143,6 +145,7 @@ class Ledger:
             noted: By key, what the sweep's folder tells of its trainings; None of one of which it knows no settings.
             history: Gives the epochs of a training.
         """
+        self._planned = None
         before = {trial.number for trial in self._trials() if trial.state != TrialState.WAITING}
         numbers = range(1 + max((parse_training_key(key)[0] for key in noted), default=-1))
         lost = [number for number in numbers if not self._have_asked(number, noted)]
@@ -209,6 +212,7 @@ class Ledger:
             return None
         if control is not None and control != bool(arms):  # the study asks for control arms first
             return None
+        self._planned = None
         self._settings(self.study.ask())
         return self.next(control=control)
 
@@ -216,9 +220,11 @@ class Ledger:
     @_told
     def planned(self) -> int:
         """Trainings of the whole sweep."""
-        known = len(self.study.get_trials(deepcopy=False))
-        asked = min(self._num_samples, known) if self._search == "grid" else self._num_samples
-        return self._seeds * max(asked, self._begun())
+        if self._planned is None:  # asked for at every step of a sweep: Optuna reads all open trials each time
+            known = len(self.study.get_trials(deepcopy=False))
+            asked = min(self._num_samples, known) if self._search == "grid" else self._num_samples
+            self._planned = self._seeds * max(asked, self._begun())
+        return self._planned
 
     @_told
     def progress(self, key: str, seconds: float, settings: Mapping[str, Any] | None = None) -> None:

@@ -17,10 +17,13 @@ from crystalsweep.data import DataSet
 from crystalsweep.structures.batch import collate
 from crystalsweep.training import machine
 from crystalsweep.training.catalogue import stage_builder, stage_spec
-from crystalsweep.training.config import StageConfig
+from crystalsweep.training.config import RestorationConfig, StageConfig
 from crystalsweep.training.loop import epoch_batches
 from crystalsweep.training.resumption import save
-from crystalsweep.training.stage import Stage
+from crystalsweep.training.stage import Stage, used
+
+FEW = 24
+"""Crystals of a validation that is timed; one of more takes as much longer."""
 
 LATENESS = 1.05
 """A training with a budget of minutes takes this many times as long, since it completes its last epoch."""
@@ -79,13 +82,14 @@ def rehearse(
     session: Any = _Nowhere(workers, device)
     machine.keep_memory()  # as the training will
     with _threads(max(1, int(cpus))):
-        built: Stage = stage_builder(stage)(config, data, session, {})
+        few, more = _brief(config, data)
+        built: Stage = stage_builder(stage)(few, data, session, {})
         if config.max_minutes is not None:
             return Rehearsal(epochs=(), budget=60 * config.max_minutes * LATENESS, checkpoint=_of_weights(built))
         sizes = [config.batch_size_at(epoch) for epoch in range(config.epochs)]
         training = {size: _training_seconds(built, session, sizes.index(size)) for size in dict.fromkeys(sizes)}
-        first = _seconds(built.validate)
-        later = _seconds(built.validate) if first < _PATIENCE and config.epochs > 1 else first
+        first = more * _seconds(built.validate)
+        later = more * _seconds(built.validate) if first < _PATIENCE and config.epochs > 1 else first
         saving, checkpoint = _checkpoint(built)
         compiled = machine.worth_compiling(built)
     validating = [first] + [later] * (config.epochs - 1)
@@ -94,6 +98,18 @@ def rehearse(
         validating[0] += machine.COMPILATION
     epochs = tuple(training[size] + spent + saving for size, spent in zip(sizes, validating, strict=True))
     return Rehearsal(epochs=epochs, budget=None, checkpoint=checkpoint)
+
+
+def _brief(config: StageConfig, data: DataSet) -> tuple[StageConfig, float]:
+    """Return the same with a validation of `FEW` crystals, and how many times as long the whole one takes."""
+    if not isinstance(config, RestorationConfig):
+        return config, 1.0
+    there = len(used(data.part("val"), config, split="val")[0])
+    whole = min(there, config.evaluation.max_crystals or there)
+    if whole <= FEW:
+        return config, 1.0
+    evaluation = config.evaluation.model_copy(update={"max_crystals": FEW})
+    return config.model_copy(update={"evaluation": evaluation}), whole / FEW
 
 
 def _training_seconds(built: Stage, session: Any, epoch: int) -> float:
