@@ -96,7 +96,7 @@ class Stage(ABC):
     @cached_property
     def atoms(self) -> list[int]:
         """Atoms of each training crystal."""
-        return [len(crystal) for crystal in self.train]
+        return [int(count) for count in atom_counts(self.train)]
 
     def prepare(self, batch: CrystalBatch, epoch: int, step: int) -> Any:
         """Return what a step on the batch is given: a dataclass of what can be computed on the CPU without weights.
