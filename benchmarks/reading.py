@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crystalsweep.data import load_data, read
+from crystalsweep.data import DataSet, load_data, read
 from crystalsweep.data.packed import Crystals, Pack
 from crystalsweep.data.packing import pack_of
 from crystalsweep.structures.crystal import Crystal
@@ -34,7 +35,7 @@ MOVED = 0.01
 """Å."""
 
 
-def one_by_one(path: Path) -> int:
+def one_by_one(path: Path) -> Sequence[Crystal]:
     """Read as before: each row's own checks, a list of objects, then split and fingerprint."""
     from crystalsweep.data.fingerprint import fingerprint
     from crystalsweep.data.readers import parquet
@@ -48,20 +49,20 @@ def one_by_one(path: Path) -> int:
     crystals = [row.outcome for row in parquet.ParquetReader().rows(path) if isinstance(row.outcome, Crystal)]
     fingerprint(crystals)
     grouped_split(crystals)
-    return len(crystals)
+    return crystals
 
 
-def opened(path: Path) -> int:
+def opened(path: Path) -> DataSet:
     """Open a data set as a trial's worker does."""
-    data = load_data(str(path))
-    return len(data.train) + len(data.val) + len(data.test)
+    return load_data(str(path))
 
 
-def looked_at(path: Path) -> int:
+def looked_at(path: Path) -> DataSet:
     """Open a data set, then make 50,000 of its crystals in an order drawn by chance."""
-    train = load_data(str(path)).train
-    order = np.random.default_rng(0).permutation(len(train))[:50_000]
-    return sum(len(train[int(row)]) for row in order)
+    data = load_data(str(path))
+    for row in np.random.default_rng(0).permutation(len(data.train))[:50_000]:
+        data.train[int(row)]
+    return data
 
 
 SIDES = {"one by one": one_by_one, "packed": opened, "packed, 50,000 made": looked_at}
@@ -80,9 +81,10 @@ def memory() -> dict[str, float]:
 def side(name: str, path: Path) -> dict[str, float]:
     """Time one side in this process."""
     before, began, walled = memory(), time.process_time(), time.perf_counter()
-    rows = SIDES[name](path)
+    held = SIDES[name](path)
     spent, waited = time.process_time() - began, time.perf_counter() - walled
     after = memory()
+    rows = len(held.crystals if isinstance(held, DataSet) else held)
     own = {f"{kind}_mb": after[kind] - before[kind] for kind in ("uss", "pss")}
     return {"rows": rows, "cpu_s": spent, "wall_s": waited, **own, "peak_rss_mb": after["peak_rss"]}
 
