@@ -189,11 +189,11 @@ def test_recomputed_activations_are_counted_once() -> None:
 
 @pytest.mark.parametrize("network", [Generator, PropertyModel])
 def test_memory_is_positive_and_linear_in_the_batch(network: type[nn.Module], crystals: list[Crystal]) -> None:
-    net = network(CONFIG)
-    memory = memory_of_step(net, CONFIG, crystals)
+    net, many = network(CONFIG), crystals * 8
+    memory = memory_of_step(net, CONFIG, many)
     assert memory.per_structure > 0
-    assert memory_of_step(net, CONFIG, crystals * 2).per_structure == pytest.approx(memory.per_structure, rel=0.02)
-    batch = collate(crystals * 10)
+    assert memory_of_step(net, CONFIG, many * 2).per_structure == pytest.approx(memory.per_structure, rel=0.02)
+    batch = collate(many * 40)
     graph = graph_of(batch.cart, batch.lattice, batch.counts, CONFIG)
     expected = memory.extra + memory.per_structure * len(batch)
     assert peak_bytes(lambda: forward_backward(net, batch, graph), "cpu") == pytest.approx(expected, rel=0.02)
