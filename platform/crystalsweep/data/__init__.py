@@ -5,7 +5,7 @@ from __future__ import annotations
 from crystalsweep.data.abundance import PowerLaw, element_abundance, plot_abundance, power_law_exponent
 from crystalsweep.data.bundled import bundled_fingerprint, bundled_split, load_bundled
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.fingerprint import fingerprint
+from crystalsweep.data.fingerprint import fingerprint, fingerprints
 from crystalsweep.data.loading import DataSet, absolute_source, load_data
 from crystalsweep.data.packed import Crystals, atom_counts, label_values, pick
 from crystalsweep.data.primitive import primitive_cell
@@ -30,6 +30,7 @@ __all__ = [
     "bundled_split",
     "element_abundance",
     "fingerprint",
+    "fingerprints",
     "grouped_split",
     "label_values",
     "load_bundled",

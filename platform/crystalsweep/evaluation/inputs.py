@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from crystalsweep.data import Reject, bundled_fingerprint, fingerprint, load_bundled, load_data, read, told_of, used_of
+from crystalsweep.data import (
+    Reject,
+    bundled_fingerprint,
+    fingerprint,
+    fingerprints,
+    load_bundled,
+    load_data,
+    read,
+    told_of,
+    used_of,
+)
 from crystalsweep.data.errors import DataError
 from crystalsweep.energies.hull import LABEL
 from crystalsweep.evaluation.settings import EvaluationSettings
@@ -47,8 +57,8 @@ class Inputs:
     @cached_property
     def labelled(self) -> list[Crystal]:
         """Every crystal of source and reference with a formation energy: the hull, of all phases that are known."""
-        every = {(c.id, fingerprint([c])): c for c in [*self.everything, *self.reference] if LABEL in c.labels}
-        return list(every.values())
+        every = [crystal for crystal in [*self.everything, *self.reference] if LABEL in crystal.labels]
+        return list(dict(zip(fingerprints(every), every, strict=True)).values())  # ids are in the fingerprint
 
     def record(self) -> dict[str, object]:
         """Return what identifies the data in a result."""

@@ -90,7 +90,7 @@ class PaiNN(Backbone):
         super().__init__(config)
         width = config.width
         self.embedding = nn.Linear(N_SPECIES, width, bias=False)
-        nn.init.normal_(self.embedding.weight)
+        self.embedding.weight = nn.Parameter(torch.randn(width, N_SPECIES))
         self.radial = BesselBasis(config.radial_functions, config.cutoff)
         self.messages = nn.ModuleList(Message(width, config.radial_functions) for _ in range(config.layers))
         self.updates = nn.ModuleList(Update(width) for _ in range(config.layers))
