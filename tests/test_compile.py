@@ -35,6 +35,25 @@ def test_what_cannot_be_compiled_runs_as_it_is(
     ]
 
 
+def test_a_block_that_is_a_module_stays_compiled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A compiled module has a `__len__` that most modules lack, so that asking whether there is one is an error."""
+    made = []
+
+    def counted(block: torch.nn.Module) -> Callable[..., object]:
+        made.append(torch.compile(block, backend="eager"))
+        return made[-1]  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(_compile, "_compile", counted)
+    run = compiled(torch.nn.Linear(2, 2))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            run(torch.ones(1, 2))
+    assert len(made) == 1
+    assert not [record for record in caplog.records if record.name.startswith("crystalsweep")], "it fell back"
+
+
 def test_an_error_of_the_block_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_compile.torch, "compile", refuse)
 
