@@ -2,8 +2,9 @@
 
     python benchmarks/learning.py --data TRAIN.parquet,VAL.parquet --out benchmarks/records/learning.json
 
-Each side pre-trains preset `small` on the same crystals with the same seeds, one core each, by the command that users
-type: `before` with the code of a commit, in a worktree of its own, `now` with this tree. After each epoch it reads the
+Each side pre-trains preset `small` on the same crystals with the same seeds, by the command that users type: `before`
+with the code of a commit, in a worktree of its own, `now` with this tree; both at once with a core each, so that whatever
+else the machine does hits both alike. After each epoch it reads the
 CPU seconds that the process has spent, reading and compilation included, and what the training reports: masked accuracy
 over all masks of validation at σ = 0.1, and the share of the noise that is left in the positions of training batches
 (the root of the position loss over what it is where nothing is moved). The target is what `before` has at its end.
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -156,7 +158,7 @@ def worktree(stack: ExitStack, reference: str) -> Path:
 
 
 def main() -> None:
-    """Train all, one after the other, and write the record."""
+    """Train both sides at once, seed by seed, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="TRAIN,VAL, as crystalsweep train takes them")
     parser.add_argument("--before", default=BEFORE, help="commit of the other side")
@@ -175,8 +177,10 @@ def main() -> None:
             Side(name="now", tree=ROOT, settings=tuple(given.now_set)),
         ]
         for seed in range(given.seeds):
-            for side in sides:
-                runs[side.name].append(run(side, given.data, seed, folder / f"{side.name}-{seed}"))
+            with ThreadPoolExecutor(len(sides)) as pool:
+                found = [pool.submit(run, s, given.data, seed, folder / f"{s.name}-{seed}") for s in sides]
+            for side, future in zip(sides, found, strict=True):
+                runs[side.name].append(future.result())
                 print(f"{side.name}, seed {seed}: {runs[side.name][-1][-1]}", flush=True)
     target = given.target or median(trainings[-1].masked_accuracy for trainings in runs["before"])
     show(runs, target)
