@@ -3,11 +3,11 @@
     python benchmarks/learning.py --data TRAIN.parquet,VAL.parquet --out benchmarks/records/learning.json
 
 Each side pre-trains preset `small` on the same crystals with the same seeds, by the command that users type: `before`
-with the code of a commit, in a worktree of its own, `now` with this tree; both at once with a core each, so that whatever
-else the machine does hits both alike. After each epoch it reads the
-CPU seconds that the process has spent, reading and compilation included, and what the training reports: masked accuracy
-over all masks of validation at σ = 0.1, and the share of the noise that is left in the positions of training batches
-(the root of the position loss over what it is where nothing is moved). The target is what `before` has at its end.
+with the code of a commit, in a worktree of its own, `now` with this tree; both at once with a core each, so that
+whatever else the machine does hits both alike. After each epoch it reads the CPU seconds that the process has spent,
+reading and compilation included, and what the training reports: masked accuracy over all masks of validation at
+σ = 0.1, and the share of the noise that is left in the positions of training batches (the root of the position loss
+over what it is where nothing is moved). The target is what `before` has at its end.
 """
 
 from __future__ import annotations
