@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from crystalsweep.artifacts.places import folder_name
 from crystalsweep.cli.main import main
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 from sweeps.gan_noise import main as gan_noise
@@ -68,3 +69,27 @@ def test_an_evaluation_is_written_where_asked(here: Path) -> None:
     assert ran.exit_code == 0, ran.output
     assert (out / "metrics.json").exists()
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("gan, all masks", "gan-all-masks"),
+        ("../../x", "x"),
+        ("/etc/passwd", "etc-passwd"),
+        ("a\nb\0c", "a-b-c"),
+        ("..", "unnamed"),
+        ("Größe α", "Größe-α"),
+        ("x" * 300, "x" * 80),
+    ],
+)
+def test_a_folder_has_a_plain_name_of_one_level(text: str, name: str) -> None:
+    assert folder_name(text) == name
+
+
+def test_no_name_leads_out_of_the_evaluations(here: Path) -> None:
+    asked = ["evaluate", "--checkpoint", "identity", "--max-crystals", "2", "--calculator", "none", "--workers", "1"]
+    ran = CliRunner().invoke(main, [*asked, "--name", "../../outside"])
+    assert ran.exit_code == 0, ran.output
+    assert [path.name for path in here.iterdir()] == ["evaluations"]
+    assert not [path for path in here.parent.parent.iterdir() if "outside" in path.name]

@@ -178,6 +178,16 @@ def test_export_and_import_carry_the_dossier_to_another_server(run: Run, store: 
     assert len(tracker(there).client.search_model_versions("name = 'crystal-generator'")) == before
 
 
+def test_figures_that_came_in_an_archive_decide_no_promotion(
+    run: Run, tmp_path: Path, adversarial: Path, asked: tuple[object, ...]
+) -> None:
+    run(registry, "export", CHAMPION, tmp_path / "champion.zip")
+    run(registry, "import", tmp_path / "champion.zip", "--to", "champion", storage=tmp_path / "other")
+    told = run(promote, adversarial, "--dry-run", *asked, storage=tmp_path / "other", code=3).output
+    assert "was measured elsewhere: it is evaluated again" in told
+    assert "Masked accuracy is better: worse: -0." in told
+
+
 MLMODEL = """flavors:
   python_function:
     loader_module: evil

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,6 +33,12 @@ def require_writable(folder: Path, remedy: str) -> None:
         TemporaryDirectory(dir=there).cleanup()
     except OSError as error:
         raise ValueError(f"{folder} cannot be written ({error.strerror}): {remedy}") from error
+
+
+def folder_name(text: str) -> str:
+    """Return a name for a folder that a text names: one level, of at most 80 letters, digits, dots, dashes and
+    underscores."""
+    return re.sub(r"[^\w.-]+", "-", text)[:80].strip(".-") or "unnamed"
 
 
 def checkpoint_folder(path: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from crystalsweep.artifacts.places import folder_name
 from crystalsweep.data import DataError, fingerprint, read, told_of
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, normalised, read_inputs
@@ -52,7 +53,7 @@ def evaluate_checkpoint(
     energies = _energies(settings, inputs, machine)
     parts = blocks(inputs.parents, settings.protocol)
     request = _request("checkpoint", model.name, _model_record(model), inputs.record(), settings)
-    folder = asked.out or Path("evaluations") / f"{model.name.replace(' ', '-')}-{_short(request)}"
+    folder = asked.out or Path("evaluations") / f"{folder_name(model.name)}-{_short(request)}"
     evaluated = list({case.parent.id: case.parent for each in parts for case in each.cases}.values())
 
     counts = inputs.counts()
@@ -113,7 +114,7 @@ def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Evaluation]:
     }
     title = allowed_name(asked.name or structures.stem)
     request = _request("structures", title, {"structures": str(structures)}, data, settings)
-    folder = asked.out or Path("evaluations") / f"{title}-{_short(request)}"
+    folder = asked.out or Path("evaluations") / f"{folder_name(title)}-{_short(request)}"
     truth = [each.original for each in submissions if each.original] or inputs.reference
     distinct = list({crystal.id: crystal for crystal in truth}.values())
     generator = np.random.default_rng(settings.protocol.seed)

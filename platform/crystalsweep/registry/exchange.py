@@ -22,7 +22,7 @@ from crystalsweep.registry.aliases import ConflictError, ensure_registered, hold
 from crystalsweep.registry.dossier import Dossier, read_dossier
 from crystalsweep.registry.foreign import content_sha256, require_harmless
 from crystalsweep.registry.remaking import remake, require_name, require_plain, require_same_suite
-from crystalsweep.registry.tags import CONTENT, tags_of
+from crystalsweep.registry.tags import CONTENT, IMPORTED, tags_of
 from crystalsweep.registry.versions import CHECKPOINT, is_known, register
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.wording.mistakes import mistakes
@@ -172,7 +172,7 @@ def _register(tracker: Tracker, case: _Case, folder: Path, run: str) -> str:
         experiment=tracker.client.get_run(run).info.experiment_id,
         source_run=run,
         run=trained_in if is_known(tracker, trained_in) else None,
-        tags={**tags_of(case.dossier, run), CONTENT: case.content},
+        tags={**tags_of(case.dossier, run), CONTENT: case.content, IMPORTED: "yes"},
     )
     description = f"Imported. {attempts.summary(case.dossier)}"[:_LONGEST]
     tracker.client.update_model_version(case.model, version, description=description)

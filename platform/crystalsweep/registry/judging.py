@@ -85,8 +85,17 @@ class PromotionRequest:
     """Local folder of downloads and of promotions' files."""
 
 
+@dataclass(frozen=True)
+class Champion:
+    """Whom a candidate is held against."""
+
+    found: Location
+    imported: bool
+    """Whether it came in an archive: its dossier says what its author wrote, and decides no promotion here."""
+
+
 def judge(
-    request: PromotionRequest, found: Location, champion: Location | None, earlier: int, say: Say
+    request: PromotionRequest, found: Location, champion: Champion | None, earlier: int, say: Say
 ) -> tuple[Dossier, Path]:
     """Return the dossier, and the folder with it and all other files of the version to be.
 
@@ -173,22 +182,22 @@ class _Gain:
     """Its figures, by its name."""
 
 
-def _gain(request: PromotionRequest, champion: Location | None, folder: Path, earlier: int, say: Say) -> _Gain:
+def _gain(request: PromotionRequest, champion: Champion | None, folder: Path, earlier: int, say: Say) -> _Gain:
     """Hold the candidate's tables against the champion's, or where there is none against the baselines."""
     table, references = read_tables(folder / DOSSIER_FOLDER / EVALUATION)
     holder, rows = None, {}
     if champion is None:
         gate, frame = gain_over_baselines(table, references, judged(request.metric))
     else:
-        name = f"champion, version {champion.version}"
+        name = f"champion, version {champion.found.version}"
         theirs, again = _evaluation_of(champion, request, say)
         rows = {name: _row_of(theirs)}
         metrics = [judged(each) for each in request.guarded]
         gate, frame = gain(table, read_tables(theirs)[0], judged(request.metric), metrics, holder=name)
         holder = Holder(
-            version=str(champion.version),
-            run=champion.run,
-            weights_sha256=file_sha256(champion.folder / "generator.safetensors"),
+            version=str(champion.found.version),
+            run=champion.found.run,
+            weights_sha256=file_sha256(champion.found.folder / "generator.safetensors"),
             evaluated="again" if again else "by its own dossier",
         )
     tried = (
@@ -226,19 +235,22 @@ def evaluate_on(suite: Suite, checkpoint: Path, out: Path, request: PromotionReq
     return outcome
 
 
-def _evaluation_of(champion: Location, request: PromotionRequest, say: Say) -> tuple[Path, bool]:
+def _evaluation_of(champion: Champion, request: PromotionRequest, say: Say) -> tuple[Path, bool]:
     """Return the champion's evaluation on the suite, and whether it had to be made now."""
+    found = champion.found
     try:
-        require_sealed(champion.root)
-        dossier = read_dossier(champion.root)
+        require_sealed(found.root)
+        dossier = read_dossier(found.root)
     except ValueError:
         dossier = None
     lock = metrics_lock(request.suite.settings, versions())
-    if dossier and dossier.suite_sha256 == request.suite.sha256() and dossier.metrics_lock == lock:
-        return champion.root / DOSSIER_FOLDER / EVALUATION, False
-    say(f"the champion, version {champion.version}, was measured otherwise: it is evaluated again")
+    comparable = dossier and dossier.suite_sha256 == request.suite.sha256() and dossier.metrics_lock == lock
+    if comparable and not champion.imported:
+        return found.root / DOSSIER_FOLDER / EVALUATION, False
+    why = "was measured elsewhere" if champion.imported else "was measured otherwise"
+    say(f"the champion, version {found.version}, {why}: it is evaluated again")
     out = new_folder(request) / "champion"
-    evaluate_on(request.suite, champion.folder, out, request)
+    evaluate_on(request.suite, found.folder, out, request)
     return out, True
 
 

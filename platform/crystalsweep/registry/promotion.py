@@ -18,8 +18,8 @@ from crystalsweep.registry.aliases import ensure_registered, holder_of, move
 from crystalsweep.registry.dossier import Dossier
 from crystalsweep.registry.foreign import content_sha256
 from crystalsweep.registry.gates.gain import judged
-from crystalsweep.registry.judging import PromotionRequest, Say, judge
-from crystalsweep.registry.tags import CONTENT, tags_of
+from crystalsweep.registry.judging import Champion, PromotionRequest, Say, judge
+from crystalsweep.registry.tags import CONTENT, IMPORTED, tags_of
 from crystalsweep.registry.versions import is_known, register
 from crystalsweep.tracking.tracker import Tracker
 
@@ -63,7 +63,7 @@ class _Case:
     """The candidate."""
     holder: str | None
     """Version that has the alias asked for."""
-    champion: Location | None
+    champion: Champion | None
     earlier: int
     """Attempts that are on record for this suite and metric."""
 
@@ -143,9 +143,10 @@ def _require_finished(tracker: Tracker, run: str | None) -> None:
             raise ValueError(f"run {run} is {status}; only a FINISHED run can be promoted")
 
 
-def _champion(tracker: Tracker, request: PromotionRequest, weights: str) -> Location | None:
+def _champion(tracker: Tracker, request: PromotionRequest, weights: str) -> Champion | None:
     """Return the champion, if there is one. Raises `ValueError` where it is of these weights."""
-    if holder_of(tracker, request.model, "champion") is None:
+    held = holder_of(tracker, request.model, "champion")
+    if held is None:
         return None
     champion = locate(f"models:/{request.model}@champion", tracker, request.storage / "downloads")
     if file_sha256(champion.folder / "generator.safetensors") == weights:
@@ -153,7 +154,7 @@ def _champion(tracker: Tracker, request: PromotionRequest, weights: str) -> Loca
             f"{request.reference} has the weights of {request.model}@champion, version {champion.version}: there is "
             "nothing to gain; `crystalsweep verify` says whether it still holds"
         )
-    return champion
+    return Champion(found=champion, imported=IMPORTED in held.tags)
 
 
 def _register(

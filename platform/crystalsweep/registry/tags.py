@@ -8,6 +8,9 @@ from crystalsweep.registry.judging import CANDIDATE
 CONTENT = "crystalsweep.content_sha256"
 """Tag of a version: sha256 of its data, which is the same wherever it is registered."""
 
+IMPORTED = "crystalsweep.imported"
+"""Tag of a version that came in an archive, whose figures its author wrote."""
+
 _LONGEST = 1000
 """Characters of a tag's value."""
 
