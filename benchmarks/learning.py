@@ -66,7 +66,11 @@ def run(side: Side, source: str, seed: int, folder: Path) -> list[Epoch]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "CRYSTALSWEEP_CACHE": "off"}
     with (folder.parent / f"{folder.name}.log").open("w") as log:
         process = subprocess.Popen(
-            [*command, "--device", "cpu", *settings, "--out", str(folder)], env=environment, stdout=log, stderr=log
+            [*command, "--device", "cpu", *settings, "--out", str(folder)],
+            cwd=side.tree,  # which `python -m` puts first on the path
+            env=environment,
+            stdout=log,
+            stderr=log,
         )
         epochs: list[Epoch] = []
         while process.poll() is None:
@@ -169,6 +173,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("learning.json"))
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
+    source = ",".join(str(Path(part).resolve()) for part in given.data.split(","))
     runs: dict[str, list[list[Epoch]]] = {"before": [], "now": []}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -178,7 +183,7 @@ def main() -> None:
         ]
         for seed in range(given.seeds):
             with ThreadPoolExecutor(len(sides)) as pool:
-                found = [pool.submit(run, s, given.data, seed, folder / f"{s.name}-{seed}") for s in sides]
+                found = [pool.submit(run, s, source, seed, folder / f"{s.name}-{seed}") for s in sides]
             for side, future in zip(sides, found, strict=True):
                 runs[side.name].append(future.result())
                 print(f"{side.name}, seed {seed}: {runs[side.name][-1][-1]}", flush=True)
