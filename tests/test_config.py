@@ -68,6 +68,12 @@ def test_text_needs_no_quotes(assignment: str, value: str) -> None:
     assert override(Outer(), [assignment]).name == value
 
 
+def test_a_number_of_more_digits_than_python_reads_is_told_in_our_words() -> None:
+    with pytest.raises(ValueError, match=r"width") as told:
+        override(Outer(), ["inner.width=" + "9" * 5000])
+    assert "digit" not in str(told.value)
+
+
 def test_json_values_replace_whole_dictionaries() -> None:
     assert override(Outer(), ['schedule={"b": 2}']).schedule == {"b": 2}
 

@@ -168,6 +168,17 @@ def test_the_copy_of_a_sound_ledger_outlives_a_damaged_one(tmp_path: Path) -> No
     assert not (tmp_path / STUDY_FILE).exists()
 
 
+def test_a_copy_that_cannot_be_kept_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trained(tmp_path)
+    (tmp_path / COPY_FILE).unlink()
+    (tmp_path / COPY_FILE / "in the way").mkdir(parents=True)
+    for _ in range(2):
+        keep_copy(tmp_path)
+    (told,) = [record.getMessage() for record in caplog.records if COPY_FILE in record.getMessage()]
+    assert "no copy of the study is kept" in told
+    assert "the sweep goes on" in told
+
+
 @contextmanager
 def held(file: Path) -> Iterator[None]:
     with closing(sqlite3.connect(file, isolation_level=None)) as other:

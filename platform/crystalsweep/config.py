@@ -139,5 +139,5 @@ def _is_tag(config: Config, path: str) -> bool:
 def _parsed(text: str) -> object:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:  # no JSON, or a number of more digits than Python reads
         return text

@@ -8,12 +8,14 @@ study.db.damaged-20260131-235959    what could not be read, set aside
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +23,8 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from crystalsweep.artifacts.atomic import whole_file
+
+_log = logging.getLogger(__name__)
 
 STUDY_FILE, COPY_FILE = "study.db", "study.copy.db"
 
@@ -73,12 +77,21 @@ def mend_study(folder: Path, *, begun: bool) -> str:
 
 
 def keep_copy(folder: Path) -> None:
-    """Replace the copy by the file as it is now, where that is sound and there is room; else the older copy stays."""
-    with suppress(OSError, sqlite3.Error), whole_file(folder / COPY_FILE) as partial:
-        with closing(_opened(folder / STUDY_FILE)) as source, closing(sqlite3.connect(partial)) as target:
-            source.backup(target)
-        if fault := fault_of(partial):
-            raise OSError(fault)
+    """Replace the copy by the file as it is now, where that is sound and there is room; else the older copy stays,
+    which is said once."""
+    try:
+        with whole_file(folder / COPY_FILE) as partial:
+            with closing(_opened(folder / STUDY_FILE)) as source, closing(sqlite3.connect(partial)) as target:
+                source.backup(target)
+            if fault := fault_of(partial):
+                raise OSError(fault)
+    except (OSError, sqlite3.Error) as error:
+        _warn_once(folder, getattr(error, "strerror", None) or str(error))
+
+
+@lru_cache
+def _warn_once(folder: Path, reason: str) -> None:
+    _log.warning("%s: no copy of the study is kept (%s); the sweep goes on", folder / COPY_FILE, reason)
 
 
 def fault_of(file: Path) -> str:
