@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from crystalsweep.artifacts.atomic import is_abandoned, target_of, whole_file, write_whole
 from crystalsweep.evaluation.spread import Tables, Task, here, on_ray
+from crystalsweep.evaluation.tables import read_references, read_table
 
 P = TypeVar("P")
 
@@ -122,16 +123,14 @@ def write_tables(folder: Path, model: pd.DataFrame, references: Mapping[str, pd.
 
 
 def read_tables(folder: Path) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Return model's table and those of the references. Raises `ValueError` where the folder has none."""
+    """Return model's table and those of the references.
+
+    Raises `ValueError` where the folder has none, or one holds what no evaluation writes.
+    """
     if not (folder / STRUCTURES).exists():
         raise ValueError(f"{folder} holds no {STRUCTURES}: it is no finished evaluation")
-    model, file = pd.read_parquet(folder / STRUCTURES), folder / REFERENCES_FILE
-    if not file.exists():
-        return model, {}
-    named = pd.read_parquet(file)
-    return model, {
-        str(name): table.drop(columns="row").reset_index(drop=True) for name, table in named.groupby("row", sort=False)
-    }
+    model, file = read_table(folder / STRUCTURES), folder / REFERENCES_FILE
+    return model, read_references(file, model) if file.exists() else {}
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
