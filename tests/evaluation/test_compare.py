@@ -177,6 +177,59 @@ def test_an_index_of_pandas_is_a_column_like_any_other(evaluation: Path, tmp_pat
     assert ran.exit_code == 0, ran.output
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda own: own.update(n=-5), "0 or more"),
+        (lambda own: own.update(clusters=own["n"] + 1), "parents of"),
+        (lambda own: own.update(low=2.0, high=-1.0), "an interval from 2.0 to -1.0"),
+        (lambda own: own.update(mean=float("nan")), "finite"),
+    ],
+)
+def test_figures_that_cannot_be_are_refused_by_their_file(
+    evaluation: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], told: str
+) -> None:
+    theirs = edited(evaluation, tmp_path / "theirs", lambda c: change(c["rows"][c["name"]]["structural_validity"]))
+    ran = compared(evaluation, theirs)
+    assert ran.exit_code == 1
+    assert "theirs/metrics.json" in ran.output
+    assert told in ran.output
+
+
+def test_figures_of_no_model_are_refused_by_their_file(evaluation: Path, tmp_path: Path) -> None:
+    ran = compared(evaluation, edited(evaluation, tmp_path / "theirs", lambda c: c.update(name="another")))
+    assert ran.exit_code == 1
+    assert "theirs/metrics.json" in ran.output
+    assert "no figures of 'another'" in ran.output
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[" * 100_000, b"{"], ids=["bytes", "deep", "cut"])
+def test_what_is_no_json_is_refused_by_its_file(evaluation: Path, tmp_path: Path, content: bytes) -> None:
+    folder = Path(shutil.copytree(evaluation, tmp_path / "theirs"))
+    (folder / "metrics.json").write_bytes(content)
+    ran = compared(evaluation, folder)
+    assert ran.exit_code == 1
+    assert "theirs/metrics.json" in ran.output
+
+
+def test_figures_that_are_not_those_of_the_table_are_told(evaluation: Path, tmp_path: Path) -> None:
+    def better(content: dict[str, Any]) -> None:
+        content["rows"][content["name"]]["compositional_similarity"].update(mean=0.99, high=1.0)
+        del content["data"]["data_sha256"]
+
+    ran = compared(evaluation, edited(evaluation, tmp_path / "theirs", better))
+    assert ran.exit_code == 0, ran.output
+    assert "theirs: metrics.json says otherwise than the table" in ran.output
+    assert "compared: compositional_similarity" in ran.output
+    assert ran.output.count("says otherwise") == 1
+
+
+def test_what_one_evaluation_lacks_is_told(evaluation: Path, tmp_path: Path) -> None:
+    ran = compared(evaluation, rewritten(evaluation, tmp_path / "theirs", lambda t: t.drop(columns="matched")))
+    assert ran.exit_code == 0, ran.output
+    assert "not compared, as theirs has no value of it: match_rate" in ran.output
+
+
 def test_novelty_against_other_training_crystals_is_not_compared(evaluation: Path, tmp_path: Path) -> None:
     copy = edited(evaluation, tmp_path / "copy", lambda content: content["data"].update(reference_sha256="other"))
     ran = compared(evaluation, copy, "--all-metrics", "--out", tmp_path / "verdicts.csv")
