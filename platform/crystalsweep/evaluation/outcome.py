@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import FiniteFloat, NonNegativeInt, ValidationError, model_validator
 
-from crystalsweep.artifacts.safe_load import read_json
+from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.config import Config
 from crystalsweep.evaluation.scoring import ALL_ATOMS
 from crystalsweep.evaluation.settings import EvaluationSettings
