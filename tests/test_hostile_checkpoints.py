@@ -20,7 +20,8 @@ from mlflow.exceptions import MlflowException
 from safetensors.torch import load_file, save_file
 
 from crystalsweep.artifacts.archive import plain_files
-from crystalsweep.artifacts.safe_load import MAX_HEADER, MAX_JSON, described_tensors
+from crystalsweep.artifacts.safe_json import MAX_JSON
+from crystalsweep.artifacts.safe_load import MAX_HEADER, described_tensors
 from crystalsweep.data import DataError, read
 from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.checkpoint import (

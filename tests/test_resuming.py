@@ -31,6 +31,24 @@ def test_a_line_lost_between_checkpoint_and_metrics_is_written_on_resuming(tmp_p
     assert metrics.read_bytes() == whole
 
 
+@pytest.mark.parametrize("broken", [b'{"epoch": 2, "lo', b"\xff\xfe", b"[1]", b'{"loss": 1.0}'])
+def test_a_damaged_line_is_told_by_file_and_number(tmp_path: Path, broken: bytes) -> None:
+    record_epoch(tmp_path, {"epoch": 1.0, "loss": 2.0, "time/seconds": 1.0})
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(broken)
+    with pytest.raises(ValueError, match=r"line 2 of .*metrics\.jsonl"):
+        recorded(tmp_path)
+
+
+def test_a_checkpoint_whose_record_is_gone_is_not_trained_over(tmp_path: Path) -> None:
+    train_here("pretrain", SMOKE, load_data("bundled"), {}, session(tmp_path))
+    (tmp_path / "metrics.jsonl").write_bytes(b"")
+    before = (tmp_path / "checkpoint" / "checkpoint.json").read_bytes()
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is gone or empty, and .* is of epoch 2"):
+        train_here("pretrain", SMOKE, load_data("bundled"), {}, session(tmp_path, resume=True))
+    assert (tmp_path / "checkpoint" / "checkpoint.json").read_bytes() == before
+
+
 def test_another_split_of_the_same_data_is_refused(tmp_path: Path) -> None:
     train_here("pretrain", SMOKE, load_data("bundled"), {}, session(tmp_path))
     resumed = session(tmp_path, resume=True)

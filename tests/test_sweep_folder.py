@@ -18,7 +18,9 @@ from crystalsweep.sweeping.folder import (
     find_sweep,
     locked,
     new_name,
+    read_history,
     read_sweep,
+    write_history,
     write_sweep,
 )
 from crystalsweep.sweeping.plan.request import FREE, SweepRequest
@@ -72,6 +74,21 @@ def test_latest_is_the_newest_of_this_sweep_file(tmp_path: Path) -> None:
             find_sweep(str(tmp_path), "w_pos", name)
     with pytest.raises(ValueError, match="there is none"):
         find_sweep(str(tmp_path / "empty"), "w_pos", "latest")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"name": "w', b"\xff\xfe", b"[]", b"{}", b'{"request": {}}'])
+def test_a_damaged_record_is_told_by_its_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "sweep.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"sweep\.json"):
+        read_sweep(tmp_path)
+
+
+def test_a_damaged_history_is_told_by_its_file(tmp_path: Path) -> None:
+    write_history(tmp_path, "k", [{"epoch": 1.0}])
+    with (tmp_path / "histories" / "k.jsonl").open("a") as file:
+        file.write('{"epoch"')
+    with pytest.raises(ValueError, match=r"line 2 of .*k\.jsonl"):
+        read_history(tmp_path, "k")
 
 
 def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:

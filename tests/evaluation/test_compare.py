@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -120,6 +123,111 @@ def test_rows_with_other_inputs_are_counted_and_left_out(evaluation: Path, tmp_p
     assert "3 rows of the same crystal, mask and noise were corrupted otherwise" in ran.output
     frame = pd.read_csv(tmp_path / "verdicts.csv").set_index("metric")
     assert frame.loc["compositional_similarity", "n"] == len(table) - 3
+
+
+def rewritten(evaluation: Path, folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
+    """A copy of an evaluation whose table somebody else has written."""
+    shutil.copytree(evaluation, folder)
+    change(pd.read_parquet(folder / "structures.parquet")).to_parquet(folder / "structures.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t: t.assign(structural_validity=7.0), "structural_validity is above 1"),
+        (lambda t: t.assign(structural_validity=t["structural_validity"].astype(int).astype(str)), "not numbers"),
+        (lambda t: t.assign(given_composition="False"), "given_composition holds"),
+        (lambda t: t.assign(masked_correct=t["n_masked"] + 1), "masked_correct is more than there are"),
+        (lambda t: t.assign(n_masked=-5), "n_masked is below 0"),
+        (lambda t: t.assign(parent=t["parent"].where(t.index > 5)), "column parent is empty (6 rows"),
+        (lambda t: t.assign(parent=range(len(t))), "column parent holds int64, not text"),
+        (lambda t: pd.concat([t, t]), "repeat those of an earlier row"),
+        (lambda t: t.drop(columns="draw"), "has no column draw"),
+        (lambda t: t.assign(rmsd=pd.Timedelta(1)), "column rmsd holds duration"),
+        (lambda t: t.assign(failure=0), "column failure holds int64, not text"),
+        (lambda t: t.assign(species_after=[[300] * len(row) for row in t["species_after"]]), "species that are none"),
+        (lambda t: t.assign(frac_after=[row[:3] for row in t["frac_after"]]), "frac_after is not of 3 numbers"),
+        (lambda t: t.assign(frac_after=[row * np.nan for row in t["frac_after"]]), "frac_after is not finite"),
+        (lambda t: t.iloc[1:], "rows that the model's table has not"),
+    ],
+)
+def test_what_no_evaluation_writes_is_refused_by_file_and_column(
+    evaluation: Path, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], told: str
+) -> None:
+    ran = compared(evaluation, rewritten(evaluation, tmp_path / "theirs", change))
+    assert ran.exit_code == 1
+    assert told in ran.output
+    assert ".parquet" in ran.output
+
+
+def test_a_list_of_thirty_million_numbers_is_not_unpacked(evaluation: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(evaluation, tmp_path / "theirs"))
+    table = pq.read_table(folder / "structures.parquet")
+    long = pa.array([[1] * 30_000_000, *([[1]] * (len(table) - 1))], pa.list_(pa.int64()))
+    at = table.schema.get_field_index("species_after")
+    pq.write_table(table.set_column(at, "species_after", long), folder / "structures.parquet", compression="zstd")
+    ran = compared(evaluation, folder)
+    assert ran.exit_code == 1
+    assert "species_after has 30,000,111 values" in ran.output
+
+
+def test_an_index_of_pandas_is_a_column_like_any_other(evaluation: Path, tmp_path: Path) -> None:
+    ran = compared(evaluation, rewritten(evaluation, tmp_path / "theirs", lambda t: t.set_index("parent")))
+    assert ran.exit_code == 0, ran.output
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda own: own.update(n=-5), "0 or more"),
+        (lambda own: own.update(clusters=own["n"] + 1), "parents of"),
+        (lambda own: own.update(low=2.0, high=-1.0), "an interval from 2.0 to -1.0"),
+        (lambda own: own.update(mean=float("nan")), "finite"),
+    ],
+)
+def test_figures_that_cannot_be_are_refused_by_their_file(
+    evaluation: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], told: str
+) -> None:
+    theirs = edited(evaluation, tmp_path / "theirs", lambda c: change(c["rows"][c["name"]]["structural_validity"]))
+    ran = compared(evaluation, theirs)
+    assert ran.exit_code == 1
+    assert "theirs/metrics.json" in ran.output
+    assert told in ran.output
+
+
+def test_figures_of_no_model_are_refused_by_their_file(evaluation: Path, tmp_path: Path) -> None:
+    ran = compared(evaluation, edited(evaluation, tmp_path / "theirs", lambda c: c.update(name="another")))
+    assert ran.exit_code == 1
+    assert "theirs/metrics.json" in ran.output
+    assert "no figures of 'another'" in ran.output
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[" * 100_000, b"{"], ids=["bytes", "deep", "cut"])
+def test_what_is_no_json_is_refused_by_its_file(evaluation: Path, tmp_path: Path, content: bytes) -> None:
+    folder = Path(shutil.copytree(evaluation, tmp_path / "theirs"))
+    (folder / "metrics.json").write_bytes(content)
+    ran = compared(evaluation, folder)
+    assert ran.exit_code == 1
+    assert "theirs/metrics.json" in ran.output
+
+
+def test_figures_that_are_not_those_of_the_table_are_told(evaluation: Path, tmp_path: Path) -> None:
+    def better(content: dict[str, Any]) -> None:
+        content["rows"][content["name"]]["compositional_similarity"].update(mean=0.99, high=1.0)
+        del content["data"]["data_sha256"]
+
+    ran = compared(evaluation, edited(evaluation, tmp_path / "theirs", better))
+    assert ran.exit_code == 0, ran.output
+    assert "theirs: metrics.json says otherwise than the table" in ran.output
+    assert "compared: compositional_similarity" in ran.output
+    assert ran.output.count("says otherwise") == 1
+
+
+def test_what_one_evaluation_lacks_is_told(evaluation: Path, tmp_path: Path) -> None:
+    ran = compared(evaluation, rewritten(evaluation, tmp_path / "theirs", lambda t: t.drop(columns="matched")))
+    assert ran.exit_code == 0, ran.output
+    assert "not compared, as theirs has no value of it: match_rate" in ran.output
 
 
 def test_novelty_against_other_training_crystals_is_not_compared(evaluation: Path, tmp_path: Path) -> None:

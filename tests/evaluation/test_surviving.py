@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from crystalsweep.artifacts.atomic import partial_name
 from crystalsweep.data import load_data, write
-from crystalsweep.evaluation.run import REQUEST, ROWS, open_folder
+from crystalsweep.evaluation.run import REQUEST, ROWS, open_folder, run_evaluation
+from crystalsweep.evaluation.spread import Tables
 from crystalsweep.structures.crystal import Crystal
 
 PATIENCE = 120
@@ -32,6 +34,35 @@ def test_killed_before_the_request_was_written_leaves_nothing_in_the_way(tmp_pat
     (tmp_path / name).write_text('{"kin')
     open_folder(tmp_path, {"kind": "checkpoint"})
     assert [path.name for path in tmp_path.iterdir()] == [REQUEST]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"kin', b"\xff\xfe"])
+def test_a_damaged_request_is_told_by_its_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / REQUEST).write_bytes(content)
+    with pytest.raises(ValueError, match=REQUEST):
+        open_folder(tmp_path, {"kind": "checkpoint"})
+
+
+class Counted:
+    """A task that remembers which parts it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def score(self, part: int) -> Tables:
+        self.asked.append(part)
+        return {"model": pd.DataFrame({"part": [part]})}
+
+
+@pytest.mark.parametrize("damage", ["emptied", "no tables"])
+def test_a_part_that_a_power_failure_left_empty_is_computed_again(tmp_path: Path, damage: str) -> None:
+    task = Counted()
+    run_evaluation(task, [0, 1, 2], [1, 1, 1], tmp_path, workers=1)
+    table = tmp_path / ROWS / "00001" / "model.parquet"
+    table.write_bytes(b"") if damage == "emptied" else table.unlink()
+    again = run_evaluation(task, [0, 1, 2], [1, 1, 1], tmp_path, workers=1)["model"]
+    assert task.asked == [0, 1, 2, 1]
+    assert again["part"].tolist() == [0, 1, 2]
 
 
 @pytest.fixture(scope="module")

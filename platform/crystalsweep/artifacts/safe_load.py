@@ -8,7 +8,6 @@ names the file.
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-MAX_JSON = 16 << 20
-"""Bytes."""
-
-MAX_DEPTH = 50
-"""Lists and objects within each other in a JSON file."""
+from crystalsweep.artifacts.safe_json import require_regular
 
 MAX_HEADER = 16 << 20
 """Bytes of a safetensors file that describe its tensors: some hundred thousand tensors."""
@@ -49,28 +44,6 @@ class TensorEntry(NamedTuple):
 
     dtype: torch.dtype
     shape: tuple[int, ...]
-
-
-def require_regular(path: Path) -> int:
-    """Return the bytes of a regular file, or of the one that a link leads to. Raises `ValueError` for a folder, pipe or
-    device."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path} is no regular file; copy the file itself there")
-    return status.st_size
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a small JSON file. Raises `FileNotFoundError` where there is none."""
-    size = require_regular(path)
-    if size > MAX_JSON:
-        raise ValueError(f"{path} has {size:,} bytes, at most {MAX_JSON:,} are read; download it again")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON ({error}); copy or download it again") from None
-    _require_flat(content, path)
-    return content
 
 
 def described_tensors(path: Path) -> dict[str, TensorEntry]:
@@ -165,13 +138,3 @@ def _placed(path: Path, name: str, entry: Any) -> tuple[int, int]:
 
 def _words(described: TensorEntry) -> str:
     return f"{str(described.dtype).removeprefix('torch.')} of shape {described.shape}"
-
-
-def _require_flat(content: Any, path: Path) -> None:
-    level = [content]
-    for _ in range(MAX_DEPTH):
-        below = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
-        level = [each for values in below for each in values]
-        if not level:
-            return
-    raise ValueError(f"{path} has more than {MAX_DEPTH} lists and objects within each other")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crystalsweep.artifacts.archive import check, manifest
 from crystalsweep.artifacts.atomic import file_sha256
-from crystalsweep.artifacts.safe_load import read_json
+from crystalsweep.artifacts.safe_json import read_json
 
 SUMS = "sums.json"
 """Holds them, of every other file."""

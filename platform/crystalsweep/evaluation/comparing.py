@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -10,11 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from crystalsweep.config import Config, as_parameters
-from crystalsweep.evaluation.outcome import Evaluation, metrics_of, read_outcome, variant
+from crystalsweep.evaluation.outcome import METRICS_FILE, Evaluation, Figure, metrics_of, read_outcome, variant
 from crystalsweep.evaluation.publishing import fetch_evaluation
 from crystalsweep.evaluation.run import read_tables
+from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.pairing import other_inputs
-from crystalsweep.metrics.summary import METRICS, Metric, available, energetic
+from crystalsweep.metrics.summary import METRICS, Metric, available, computable, energetic
 from crystalsweep.metrics.verdicts import verdicts
 from crystalsweep.tracking.tracker import Tracker
 
@@ -67,6 +69,9 @@ def compare_evaluations(
     chosen = known if all_metrics else [metric for metric in known if metric.name in COMPARED]
     shared = [metric for metric in chosen if all(available([metric], table) for table in tables.values())]
     kept, notes = _comparable(shared, outcomes)
+    notes += _lacking(chosen, tables)
+    if not preset:
+        notes += [note for label in outcomes if (note := _disagreement(label, outcomes[label], tables[label]))]
     if not kept:
         raise ValueError("; ".join(["the evaluations have no metric that can be compared", *notes]))
     pairs = list(combinations(tables, 2)) if all_pairs else [(next(iter(tables)), b) for b in list(tables)[1:]]
@@ -166,13 +171,41 @@ def _notes(first: str, other: str, a: Evaluation, b: Evaluation) -> list[str]:
     notes = []
     if versions := sorted(k for k in {*a.versions, *b.versions} if a.versions.get(k) != b.versions.get(k)):
         notes.append(f"{other} was measured with other versions than {first}: {', '.join(versions)}")
-    if a.data["data_sha256"] != b.data["data_sha256"]:
+    if a.data.get("data_sha256") != b.data.get("data_sha256"):
         notes.append(f"{other} was evaluated on other crystals than {first}; only what both have is compared")
     if protocol := _different(a.settings.protocol, b.settings.protocol):
         notes.append(
             f"{other} has another protocol than {first} ({', '.join(protocol)}); only equal inputs are compared"
         )
     return notes
+
+
+def _lacking(metrics: Sequence[Metric], tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Return notes of what only some of the tables have, and so is not compared."""
+    there = {label: {metric.name for metric in available(metrics, table)} for label, table in tables.items()}
+    known = set().union(*there.values())
+    lost = {label: [m.name for m in metrics if m.name in known - names] for label, names in there.items()}
+    return [
+        f"not compared, as {label} has no value of it: {', '.join(names)}" for label, names in lost.items() if names
+    ]
+
+
+def _disagreement(label: str, outcome: Evaluation, table: pd.DataFrame) -> str:
+    """Return a note where the figures of an evaluation are not those of its table."""
+    told = outcome.rows[outcome.name]
+    found = {m.name: m.over(table, n_resamples=1) for m in metrics_of(outcome.settings.metrics) if computable(m, table)}
+    other = [name for name, interval in found.items() if name in told and not _same(told[name], interval)]
+    if not other:
+        return ""
+    return f"{label}: {METRICS_FILE} says otherwise than the table, which is what is compared: {', '.join(other)}"
+
+
+def _same(figure: Figure, interval: Interval) -> bool:
+    mean = math.nan if figure.mean is None else figure.mean
+    alike = math.isclose(mean, interval.mean, rel_tol=1e-6, abs_tol=1e-9) or (
+        mean != mean and math.isnan(interval.mean)
+    )
+    return alike and figure.n == interval.n
 
 
 def _other_inputs(tables: Mapping[str, pd.DataFrame], a: str, b: str) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import FiniteFloat, NonNegativeInt, ValidationError, model_validator
 
+from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.config import Config
 from crystalsweep.evaluation.scoring import ALL_ATOMS
 from crystalsweep.evaluation.settings import EvaluationSettings
@@ -37,15 +38,23 @@ METRICS_FILE = "metrics.json"
 class Figure(Config):
     """A mean with its 95 % interval; null where it is undefined."""
 
-    mean: float | None
-    low: float | None
-    high: float | None
-    n: int
+    mean: FiniteFloat | None
+    low: FiniteFloat | None
+    high: FiniteFloat | None
+    n: NonNegativeInt
     """Rows it rests on."""
-    clusters: int
+    clusters: NonNegativeInt
     """Parent crystals it rests on."""
-    undecided: int = 0
+    undecided: NonNegativeInt = 0
     """Rows that nothing could decide; they are not among n."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Figure:
+        if self.clusters > self.n:
+            raise ValueError(f"{self.clusters} parents of {self.n} rows")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"an interval from {self.low} to {self.high}")
+        return self
 
     @classmethod
     def of(cls, interval: Interval, undecided: int = 0) -> Figure:
@@ -87,6 +96,13 @@ class Evaluation(Config):
     """By column, how often which kind of reason."""
     rescored: dict[str, Rescored] = {}
     """By preset, the figures that other settings give."""
+
+    @model_validator(mode="after")
+    def _has_own_rows(self) -> Evaluation:
+        for where, rows in (("rows", self.rows), *((f"rescored {k}", each.rows) for k, each in self.rescored.items())):
+            if self.name not in rows:
+                raise ValueError(f"{where}: no figures of {self.name!r}")
+        return self
 
 
 class Rescored(Config):
@@ -188,6 +204,7 @@ def read_outcome(folder: Path) -> Evaluation:
     file = folder / METRICS_FILE
     if not file.exists():
         raise ValueError(f"{folder} holds no {METRICS_FILE}: give the folder of a finished `crystalsweep evaluate`")
+    read_json(file)  # says of what is no JSON which file it is
     content = file.read_text(encoding="utf-8")
     try:
         return Evaluation.model_validate_json(content)

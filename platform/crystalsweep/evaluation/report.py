@@ -79,10 +79,10 @@ def _lead(outcome: Evaluation) -> str:
     crystals, parents = (n.n, n.clusters) if n else (0, 0)
     known = _against(data)
     if outcome.kind == "structures":
-        return f"{crystals:,} crystals from {data['source']}; {known}. Brackets are 95 % intervals."
+        return f"{crystals:,} crystals from {data.get('source')}; {known}. Brackets are 95 % intervals."
     return (
-        f"{crystals:,} restored crystals of {parents:,} parents from {data['source']} ({data['part']}); {known}. "
-        "Brackets are 95 % intervals from a bootstrap over parents."
+        f"{crystals:,} restored crystals of {parents:,} parents from {data.get('source')} ({data.get('part')}); "
+        f"{known}. Brackets are 95 % intervals from a bootstrap over parents."
     )
 
 

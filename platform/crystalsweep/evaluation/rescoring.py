@@ -38,6 +38,9 @@ PER_PART = 512
 VALIDITY = ["structural_validity", "compositional_validity", "novel_vs_input"]
 MATCHING = ["matched", "rmsd", "match_undecided"]
 
+_CRYSTALS = [f"{part}_{state}" for state in ("before", "after") for part in ("species", "lattice", "frac")]
+"""Columns of the true and the generated crystals."""
+
 
 def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Evaluation:
     """Add the columns `…@name` to the tables in `folder` and their means to its metrics.json.
@@ -63,6 +66,8 @@ def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Evaluation
         )
     asked = _Asked(metrics, metrics.match != evaluated.match, metrics.duplicate != evaluated.duplicate)
     model, references = read_tables(folder)
+    if missing := [column for column in _CRYSTALS if column not in model]:
+        raise ValueError(f"{folder} holds no crystals to score ({', '.join(missing)} missing); evaluate again")
     model = _with_scores(model, model, "after", name, asked)
     if has_variant(model):
         predicted = _scores(model, crystals_of(model, "predicted"), _Asked(metrics))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from crystalsweep.artifacts.atomic import is_abandoned, target_of, whole_file, write_whole
+from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.evaluation.spread import Tables, Task, here, on_ray
+from crystalsweep.evaluation.tables import read_references, read_table
 
 P = TypeVar("P")
 
@@ -36,11 +40,11 @@ REFERENCES_FILE = "references.parquet"
 def open_folder(folder: Path, request: dict[str, Any]) -> None:
     """Make `folder` for this request, or find it begun or finished by the same one.
 
-    Raises `ValueError`, naming what differs, where it holds another evaluation.
+    Raises `ValueError`, naming what differs, where it holds another evaluation, and where its request is damaged.
     """
     file = folder / REQUEST
     if file.exists():
-        found = json.loads(file.read_text())
+        found = read_json(file)
         if different := sorted(_differences(found, request)):
             raise ValueError(
                 f"{folder} holds another evaluation (different: {', '.join(different)}); choose another --out, or "
@@ -82,7 +86,7 @@ def run_evaluation(
     """
     rows = folder / ROWS
     rows.mkdir(exist_ok=True)
-    missing = {index: part for index, part in enumerate(parts) if not (rows / f"{index:05d}").is_dir()}
+    missing = {index: part for index, part in enumerate(parts) if not _is_whole(rows / f"{index:05d}")}
     with tqdm(total=sum(sizes), desc="crystals", unit="", smoothing=0.1) as bar:
         bar.update(sum(size for index, size in enumerate(sizes) if index not in missing))
         spread = workers > 1 and len(missing) > 1
@@ -94,13 +98,28 @@ def run_evaluation(
     return _read(rows, len(parts))
 
 
+def _is_whole(part: Path) -> bool:
+    """Return whether a part was kept and its tables can be opened: a power failure may have left them empty."""
+    files = list(part.glob("*.parquet"))
+    try:
+        for file in files:
+            pq.read_metadata(file)
+    except (OSError, ValueError):  # pyarrow's are ValueErrors
+        return False
+    return bool(files)
+
+
 def _keep(target: Path, tables: Tables) -> None:
-    """Keep a part's tables, all or none."""
+    """Keep a part's tables, all or none, on the disk before they have their name."""
     incomplete = target.with_suffix(".incomplete")
     shutil.rmtree(incomplete, ignore_errors=True)
     incomplete.mkdir()
     for name, table in tables.items():
-        table.to_parquet(incomplete / f"{name}.parquet", index=False, compression="zstd")
+        file = incomplete / f"{name}.parquet"
+        table.to_parquet(file, index=False, compression="zstd")
+        with file.open("rb+") as written:
+            os.fsync(written)
+    shutil.rmtree(target, ignore_errors=True)  # of an earlier start, damaged
     incomplete.rename(target)
 
 
@@ -122,16 +141,14 @@ def write_tables(folder: Path, model: pd.DataFrame, references: Mapping[str, pd.
 
 
 def read_tables(folder: Path) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Return model's table and those of the references. Raises `ValueError` where the folder has none."""
+    """Return model's table and those of the references.
+
+    Raises `ValueError` where the folder has none, or one holds what no evaluation writes.
+    """
     if not (folder / STRUCTURES).exists():
         raise ValueError(f"{folder} holds no {STRUCTURES}: it is no finished evaluation")
-    model, file = pd.read_parquet(folder / STRUCTURES), folder / REFERENCES_FILE
-    if not file.exists():
-        return model, {}
-    named = pd.read_parquet(file)
-    return model, {
-        str(name): table.drop(columns="row").reset_index(drop=True) for name, table in named.groupby("row", sort=False)
-    }
+    model, file = read_table(folder / STRUCTURES), folder / REFERENCES_FILE
+    return model, read_references(file, model) if file.exists() else {}
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from crystalsweep.evaluation.outcome import METRICS_FILE, Evaluation, read_outcome
 from crystalsweep.evaluation.run import REFERENCES_FILE
+from crystalsweep.evaluation.tables import read_references, read_table
 from crystalsweep.leaderboard.entries import Entry, cached, evaluation_folders
 from crystalsweep.tracking.tracker import Tracker
 
@@ -34,8 +35,8 @@ def fetch_tables(
     tables = {}
     for run, file in files.items():
         try:
-            tables[run] = pd.read_parquet(file)
-        except (OSError, ValueError) as error:  # pyarrow's are ValueErrors
+            tables[run] = read_table(file)
+        except (OSError, ValueError) as error:
             lost[run] = f"{file} cannot be read: {error}"
     return tables, lost
 
@@ -73,7 +74,7 @@ def fetch_references(tracker: Tracker, entry: Entry, downloads: Path) -> dict[st
     files, _ = _fetch(tracker, {0: (entry.run, f"{folder}/{REFERENCES_FILE}", file)}, "references")
     if not files:
         return {}
-    return {str(name): table.reset_index(drop=True) for name, table in pd.read_parquet(file).groupby("row", sort=False)}
+    return read_references(file)
 
 
 def _fetch(tracker: Tracker, asked: Mapping[K, tuple[str, str, Path]], what: str) -> tuple[dict[K, Path], dict[K, str]]:

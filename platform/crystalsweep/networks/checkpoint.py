@@ -25,10 +25,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from crystalsweep.artifacts.kept import KEPT
+from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.artifacts.safe_load import (
     TensorEntry,
     described_tensors,
-    read_json,
     read_tensors,
     require_same_tensors,
     tensors_of_pickle,

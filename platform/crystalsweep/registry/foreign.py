@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from crystalsweep.artifacts.archive import manifest, plain_files
-from crystalsweep.artifacts.safe_load import described_tensors, read_json
+from crystalsweep.artifacts.safe_json import read_json
+from crystalsweep.artifacts.safe_load import described_tensors
 from crystalsweep.inference.serving import CHECKPOINT, LOADER
 
 KEPT = (

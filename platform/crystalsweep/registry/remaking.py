@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from crystalsweep.artifacts.safe_load import read_json
+from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.artifacts.seal import seal
 from crystalsweep.evaluation.redrawing import redraw
 from crystalsweep.evaluation.report import REPORT_FILE

@@ -14,6 +14,7 @@ from typing import Any
 from crystalsweep.artifacts.addresses import Address
 from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.artifacts.places import state_folder
+from crystalsweep.artifacts.safe_json import read_json, read_lines
 from crystalsweep.sweeping.plan.request import SweepRequest
 from crystalsweep.tracking.tracker import sqlite_uri
 
@@ -60,14 +61,16 @@ def write_sweep(folder: Path, record: SweepRecord) -> None:
 
 
 def read_sweep(folder: Path) -> SweepRecord:
-    """Return the record. Raises `ValueError` where `folder` is no sweep's."""
+    """Return the record. Raises `ValueError` where `folder` is no sweep's, or the record is damaged."""
     try:
-        content: dict[str, Any] = json.loads((folder / SWEEP_FILE).read_text())
+        content: dict[str, Any] = read_json(folder / SWEEP_FILE)
     except FileNotFoundError:
         raise ValueError(f"{folder} holds no sweep: it has no {SWEEP_FILE}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("request"), dict):
+        raise ValueError(f"{folder / SWEEP_FILE} is damaged: it holds no request; copy it from elsewhere")
     try:
         return SweepRecord(**{**content, "request": SweepRequest.from_json(content["request"])})
-    except TypeError as error:
+    except (TypeError, LookupError) as error:
         raise ValueError(
             f"{folder / SWEEP_FILE} was written by another version ({error}); resume it with that one"
         ) from None
@@ -95,8 +98,7 @@ def write_history(folder: Path, key: str, rows: Sequence[Mapping[str, float]]) -
 
 def read_history(folder: Path, key: str) -> list[dict[str, float]]:
     """Return the epochs of a training that is over; none of others."""
-    path = folder / HISTORIES / f"{key}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return read_lines(folder / HISTORIES / f"{key}.jsonl")
 
 
 @contextmanager

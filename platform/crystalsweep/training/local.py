@@ -54,7 +54,10 @@ class LocalSession(Session):
         checkpoint = self.folder / "checkpoint"
         if not checkpoint.exists() and (self.folder / "previous").exists():  # killed between the two renames
             (self.folder / "previous").rename(checkpoint)
-        if not self._resume or not recorded(self.folder):
+        if not self._resume:
+            return None
+        if not recorded(self.folder):
+            self._require_first_epoch(checkpoint)
             return None
         if not checkpoint.exists():
             raise ValueError(f"{self.folder} was trained on Ray; resume it with its --workers, or choose another --out")
@@ -63,6 +66,14 @@ class LocalSession(Session):
         if info.epoch > recorded(self.folder)[-1]["epoch"]:  # killed between checkpoint and metrics line
             record_epoch(self.folder, info.metrics)
         return checkpoint
+
+    def _require_first_epoch(self, checkpoint: Path) -> None:
+        """Raise `ValueError` where a record is gone that a checkpoint has gone beyond: training anew would lose it."""
+        if checkpoint.exists() and not damage(checkpoint) and (epoch := read_info(checkpoint).epoch) > 1:
+            raise ValueError(
+                f"{self.folder / METRICS_FILE} is gone or empty, and {checkpoint} is of epoch {epoch}: copy the file "
+                "from elsewhere, or train anew with another --out"
+            )
 
     def _require_whole(self, checkpoint: Path) -> None:
         """Take the checkpoint before instead of a damaged one, where a kill left it. Raises `ValueError` where not."""

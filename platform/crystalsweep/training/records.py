@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from crystalsweep.artifacts.atomic import write_whole
+from crystalsweep.artifacts.safe_json import read_lines
 
 METRICS_FILE, TIMING_FILE = "metrics.jsonl", "timing.jsonl"
 
@@ -57,7 +58,13 @@ def epoch_line(metrics: dict[str, float]) -> str:
 
 
 def _rows(path: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = read_lines(path)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row.get("epoch"), int | float):
+            raise ValueError(
+                f"line {number} of {path} names no epoch; copy the file from elsewhere, or remove that line"
+            )
+    return rows
 
 
 def _write(path: Path, kept: list[dict[str, float]], added: list[dict[str, float]], timed: bool) -> None:

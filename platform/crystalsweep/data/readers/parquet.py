@@ -106,6 +106,20 @@ class ParquetReader(Reader):
                 yield from rows
 
 
+def require_readable(path: Path) -> pa.Schema:
+    """Return the schema of any Parquet file whose columns can all be decoded within the limits.
+
+    Raises `DataError` where it is none, two columns have one name, or it would grow beyond the limits.
+    """
+    try:
+        with _opened(path) as file:
+            require_distinct(path, file.schema_arrow.names)
+            require_sizes(path, file.metadata, file.schema_arrow.names)
+            return file.schema_arrow
+    except pa.ArrowException as error:
+        raise _unreadable(path, error) from error
+
+
 def _numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield batches with the number of their first row, from 1."""
     first = 1
