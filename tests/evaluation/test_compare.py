@@ -172,6 +172,28 @@ def test_a_list_of_thirty_million_numbers_is_not_unpacked(evaluation: Path, tmp_
     assert "species_after has 30,000,111 values" in ran.output
 
 
+@pytest.mark.parametrize("index", ["no such column", {"kind": "none"}])
+def test_what_pandas_says_of_an_index_is_not_believed(evaluation: Path, tmp_path: Path, index: object) -> None:
+    folder = Path(shutil.copytree(evaluation, tmp_path / "theirs"))
+    table = pq.read_table(folder / "structures.parquet")
+    told = json.dumps({"index_columns": [index], "columns": []})
+    pq.write_table(table.replace_schema_metadata({"pandas": told}), folder / "structures.parquet")
+    ran = compared(evaluation, folder)
+    assert ran.exit_code == 0, ran.output
+
+
+def test_text_that_is_none_is_refused_by_its_file(evaluation: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(evaluation, tmp_path / "theirs"))
+    table = pq.read_table(folder / "structures.parquet")
+    raw = pa.array([b"\xff%d" % row for row in range(len(table))], pa.binary())
+    parents = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    at = table.schema.get_field_index("parent")
+    pq.write_table(table.set_column(at, "parent", parents), folder / "structures.parquet")
+    ran = compared(evaluation, folder)
+    assert ran.exit_code == 1
+    assert "theirs/structures.parquet cannot be read" in ran.output
+
+
 def test_an_index_of_pandas_is_a_column_like_any_other(evaluation: Path, tmp_path: Path) -> None:
     ran = compared(evaluation, rewritten(evaluation, tmp_path / "theirs", lambda t: t.set_index("parent")))
     assert ran.exit_code == 0, ran.output

@@ -6,13 +6,14 @@ text. What no evaluation writes is refused by the file, the column and the row; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from crystalsweep.data.readers.parquet import require_readable
@@ -65,11 +66,12 @@ def read_table(file: Path, *, also: str = "") -> pd.DataFrame:
     for field in schema:
         _require_kind(file, field, also)
     try:
-        table = pd.read_parquet(file)
-    except (OSError, ValueError, MemoryError) as error:  # pyarrow's are ValueErrors
+        with pq.ParquetFile(file) as opened:
+            columns = opened.read()
+        columns.validate(full=True)  # text that is none fails later and elsewhere
+        table = columns.to_pandas(ignore_metadata=True)  # a pandas index is a column like any other
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise ValueError(f"{file} cannot be read ({' '.join(str(error).split())[:200]}); copy it again") from error
-    if any(name is not None for name in table.index.names):  # a pandas index is a column like any other
-        table = table.reset_index()
     _require_keys(file, table, [*([also] if also else []), *KEYS])
     for why, wrong in _mistakes(table):
         if wrong.any():
@@ -156,11 +158,6 @@ def _mistakes(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
             if name.partition("@")[0] == begins:
                 yield f"{name} is more than there are such atoms", _numbers(table[name]) > most
     yield from _misshapen(table)
-    failed = (table["failure"].fillna("") != "").to_numpy(bool)
-    for name in table.columns:
-        if name.startswith(("lattice_", "frac_")):
-            allowed = failed if name.endswith("_after") else np.zeros(len(table), dtype=bool)
-            yield f"{name} is not finite", _not_finite(table[name]) & ~allowed
 
 
 def _beyond(name: str, values: NDArray[np.float64], bounds: tuple[float, float]) -> Iterator[tuple[str, Any]]:
@@ -180,12 +177,16 @@ def _misshapen(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         for name in table.columns
         if name.startswith(tuple(_SITES))
     }
+    failed = (table["failure"].fillna("") != "").to_numpy(bool)
     for name, held in lengths.items():
         yield f"{name} is empty", held < 0
         if name.startswith("lattice_"):
             yield f"{name} is not of 9 numbers", (held != 9) & (held != 0)  # 0: a crystal without an original
         if name.startswith("species_"):
-            yield f"{name} has species that are none", _no_species(table[name], held)
+            yield f"{name} has species that are none", _rows_with(table[name], _no_species, held)
+        else:
+            allowed = failed if name.endswith("_after") else np.zeros(len(table), dtype=bool)
+            yield f"{name} is not finite", _rows_with(table[name], _not_finite, held) & ~allowed
         state = name.removeprefix("frac_")
         if name.startswith("frac_") and f"species_{state}" in lengths:
             yield f"{name} is not of 3 numbers for each of species_{state}", held != 3 * lengths[f"species_{state}"]
@@ -194,15 +195,21 @@ def _misshapen(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         yield "species_before is not of n_atoms", (true > 0) & (true != _numbers(table["n_atoms"]))
 
 
-def _not_finite(column: pd.Series) -> NDArray[np.bool_]:
-    """Return (n,) whether any number of a row's list is NaN or infinite."""
-    return np.array([not np.isfinite(np.asarray(row, dtype=np.float64)).all() for row in column], dtype=bool)
-
-
-def _no_species(column: pd.Series, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return (n,) whether any of a row's species (lists) is neither an element nor the mask."""
-    species = np.concatenate([np.zeros(0, dtype=np.int64), *(row for row in column if row is not None)])
+def _rows_with(
+    column: pd.Series, wrong: Callable[[NDArray[np.float64]], NDArray[np.bool_]], lengths: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return (n,) whether any number of a row's list, of `lengths` (n,), is `wrong`."""
+    numbers = np.concatenate([np.zeros(0), *(row for row in column if row is not None)]).astype(np.float64)
     rows = np.repeat(np.arange(len(lengths)), np.maximum(lengths, 0))
-    wrong = np.zeros(len(lengths), dtype=bool)
-    wrong[rows[(species < 0) | (species > N_ELEMENTS)]] = True
-    return wrong
+    found = np.zeros(len(lengths), dtype=bool)
+    found[rows[wrong(numbers)]] = True
+    return found
+
+
+def _not_finite(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return ~np.isfinite(numbers)
+
+
+def _no_species(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which numbers are neither an element nor the mask."""
+    return ~((numbers >= 0) & (numbers <= N_ELEMENTS))
