@@ -408,3 +408,23 @@ def test_a_tracking_server_that_is_not_there_is_noticed_first(
     assert ran.exit_code == 1
     assert address in ran.output
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_of_references_without_energies_are_read(evaluation: Path, tmp_path: Path) -> None:
+    """As the default calculator leaves them: of the references only the ceiling has energies."""
+    copy = Path(shutil.copytree(evaluation, tmp_path / "copy"))
+    model, named = (pd.read_parquet(copy / f"{name}.parquet") for name in ("structures", "references"))
+    model.assign(energy_sampled=False).to_parquet(copy / "structures.parquet", index=False)
+    sampled = pd.Series(False, named.index, dtype=object).where(named["row"] == "ceiling", None)
+    named.assign(energy_sampled=sampled).to_parquet(copy / "references.parquet", index=False)
+    assert compared(evaluation, copy).exit_code == 0
+
+
+def test_a_model_s_rows_say_whether_they_have_energies(evaluation: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(evaluation, tmp_path / "copy"))
+    model = pd.read_parquet(copy / "structures.parquet")
+    sampled = pd.Series(False, model.index, dtype=object).where(model.index > 2, None)
+    model.assign(energy_sampled=sampled).to_parquet(copy / "structures.parquet", index=False)
+    ran = compared(evaluation, copy)
+    assert ran.exit_code == 1
+    assert "structures.parquet: column energy_sampled is empty (3 rows" in ran.output

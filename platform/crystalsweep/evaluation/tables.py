@@ -23,8 +23,11 @@ from crystalsweep.structures.crystal import N_ELEMENTS
 _NEEDED = (*KEYS, "n_atoms", "n_masked", "failure")
 """Columns without which a table is none of scores."""
 
-_NEVER_EMPTY = (*KEYS, "n_atoms", "n_masked", "given_composition", "energy_sampled")
+_NEVER_EMPTY = (*KEYS, "n_atoms", "n_masked", "given_composition")
 """Columns that every row fills, where a table has them."""
+
+_NEVER_EMPTY_OF_MODEL = (*_NEVER_EMPTY, "energy_sampled")
+"""The same of a model's table; of the references only the ceiling has energies."""
 
 _SHARE, _COUNT, _AT_MOST_ONE, _ANY = (0.0, 1.0), (0.0, np.inf), (-np.inf, 1.0), (-np.inf, np.inf)
 
@@ -138,7 +141,8 @@ def _is_list(kind: pa.DataType, *, whole: bool) -> bool:
 
 def _require_keys(file: Path, table: pd.DataFrame, keys: list[str]) -> None:
     """Raise `ValueError` where rows cannot be told apart."""
-    for name in dict.fromkeys([*keys, *(each for each in _NEVER_EMPTY if each in table)]):
+    filled = _NEVER_EMPTY_OF_MODEL if keys == list(KEYS) else _NEVER_EMPTY
+    for name in dict.fromkeys([*keys, *(each for each in filled if each in table)]):
         if (empty := table[name].isna().to_numpy(bool)).any():
             raise ValueError(f"{file}: column {name} is empty ({_where(table, empty)}); evaluate again")
     if (repeated := table.duplicated(keys).to_numpy(bool)).any():
