@@ -34,8 +34,7 @@ class Labelled:
 
     def to(self, device: torch.device) -> Labelled:
         """Return the same on another device."""
-        stable, species = on_device(self.stable, device), on_device(self.species, device)
-        return Labelled(stable=stable, species=species, graph=self.graph.to(device))
+        return on_device(self, device)
 
 
 class Finetune(Stage):

@@ -30,9 +30,14 @@ class GanConfig(RestorationConfig):
     audit_every: Annotated[int, Field(gt=0, le=1_000_000)] = 20
     """Generator steps between gradient audits."""
 
+    @property
+    def twice_differentiated(self) -> bool:
+        """Whether the loss has a gradient penalty."""
+        return self.adversarial.loss == "wgan_gp"
+
     @model_validator(mode="after")
     def _can_be_differentiated_twice(self) -> GanConfig:
-        if self.adversarial.loss == "wgan_gp" and self.backbone.compile is True:
+        if self.twice_differentiated and self.backbone.compile is True:
             raise ValueError(
                 "the gradient penalty of wgan_gp needs gradients of gradients, which compiled networks do not give; "
                 "set backbone.compile=false or another adversarial.loss"

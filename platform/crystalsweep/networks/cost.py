@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from crystalsweep.networks.architectures import BackboneConfig
+from crystalsweep.networks.backbones import Backbone
 from crystalsweep.networks.models import Generator, graph_of, one_hot
 from crystalsweep.structures.batch import CrystalBatch, collate
 from crystalsweep.structures.crystal import Crystal
@@ -44,9 +45,6 @@ WORK = {"cpu": 1e10, "cuda": 1e12}
 
 MOST_MEASURED = 8
 """Crystals of the batch to measure."""
-
-IN_BLOCKS = ("painn",)
-"""Backbones whose messages go in blocks of edges, so that memory grows evenly only once a batch fills many."""
 
 
 # Parameters
@@ -256,7 +254,8 @@ def memory_of_step(model: nn.Module, config: BackboneConfig, crystals: Sequence[
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     device = next(model.parameters()).device
-    times = 16 if config.name in IN_BLOCKS and device.type == "cpu" else 2
+    in_blocks = cast(Backbone, model.get_submodule("backbone")).in_blocks and device.type == "cpu"
+    times = 16 if in_blocks else 2
     half, whole = (peak_bytes(_step(model, config, [*crystals] * n), device) for n in (times, 2 * times))
     return Memory((whole - half) / (times * len(crystals)), max(2 * half - whole, 0))
 

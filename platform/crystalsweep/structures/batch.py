@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from crystalsweep.structures.crystal import Crystal
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,8 +41,7 @@ class CrystalBatch:
 
     def to(self, device: torch.device | str) -> CrystalBatch:
         """Return the batch on another device; see `on_device`."""
-        tensors = {f.name: on_device(getattr(self, f.name), device) for f in fields(self) if f.name != "crystals"}
-        return CrystalBatch(**tensors, crystals=self.crystals)
+        return on_device(self, device)
 
     def part(self, first: int, last: int) -> CrystalBatch:
         """Return crystals `first` to `last`, without the latter."""
@@ -61,10 +63,22 @@ class CrystalBatch:
         return slice(start, start + int(self.counts[first:last].sum()))
 
 
-def on_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Return the tensor on another device. A GPU is not waited for; what comes back from one is there when it returns,
-    or its numbers could be read before they have come."""
-    return tensor.to(device, non_blocking=torch.device(device).type == "cuda")
+def on_device(item: T, device: torch.device | str) -> T:
+    """Return a dataclass with its tensors on another device. A GPU is not waited for; what comes back from one is there
+    when it returns, or its numbers could be read before they have come."""
+    to_gpu = torch.device(device).type == "cuda"
+    return with_tensors(item, lambda tensor: tensor.to(device, non_blocking=to_gpu))
+
+
+def with_tensors(item: T, change: Callable[[Tensor], Tensor]) -> T:
+    """Return a dataclass with every tensor in it changed, those of dataclasses within it too; all else, such as
+    crystals, is left as it is."""
+    if isinstance(item, Tensor):
+        return cast(T, change(item))
+    if not is_dataclass(item) or isinstance(item, type):
+        return item
+    parts = {part.name: with_tensors(getattr(item, part.name), change) for part in fields(item)}
+    return replace(item, **parts)
 
 
 def is_stable(crystal: Crystal) -> bool:

@@ -34,8 +34,7 @@ class Corrupted:
 
     def to(self, device: torch.device | str) -> Corrupted:
         """Return the corrupted batch on another device."""
-        tensors = {f.name: on_device(getattr(self, f.name), device) for f in fields(self) if f.name != "pristine"}
-        return Corrupted(pristine=self.pristine.to(device), **tensors)
+        return on_device(self, device)
 
     def part(self, first: int, last: int) -> Corrupted:
         """Return crystals `first` to `last`, without the latter."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -39,7 +39,7 @@ class Graph:
 
     def to(self, device: torch.device | str) -> Graph:
         """Return the graph on another device; see `on_device`."""
-        return Graph(**{f.name: on_device(getattr(self, f.name), device) for f in fields(self)})
+        return on_device(self, device)
 
     def with_an_edge(self) -> Graph:
         """Return the graph itself, or where nobody has neighbours, with an edge of length 0 from the first atom to

@@ -20,15 +20,14 @@ def segment_mean(rows: Tensor, segment: Tensor, size: int) -> Tensor:
     return segment_sum(rows, segment, size) / counts.view(-1, *(1,) * (rows.dim() - 1))
 
 
-def segment_max(values: Tensor, segment: Tensor, size: int) -> Tensor:
-    """Return (size,) greatest of the (n,) values of each segment; zero where there are none."""
-    return values.new_zeros(size).scatter_reduce(0, segment, values, "amax", include_self=False)
+def segment_max(rows: Tensor, segment: Tensor, size: int) -> Tensor:
+    """Return (size, …) greatest of the (n, …) rows of each segment; zero where there are none."""
+    index = segment.view(-1, *(1,) * (rows.dim() - 1)).expand_as(rows)
+    return rows.new_zeros(size, *rows.shape[1:]).scatter_reduce(0, index, rows, "amax", include_self=False)
 
 
 def segment_softmax(logits: Tensor, segment: Tensor, size: int) -> Tensor:
     """Return (n, k) weights from (n, k) logits that sum to 1 over the rows of each segment, for each k."""
-    index = segment.view(-1, *(1,) * (logits.dim() - 1)).expand_as(logits)
-    highest = logits.detach().new_zeros(size, *logits.shape[1:])
-    highest = highest.scatter_reduce(0, index, logits.detach(), "amax", include_self=False)
+    highest = segment_max(logits.detach(), segment, size)
     weights = (logits - highest.index_select(0, segment)).exp()
     return weights / (segment_sum(weights, segment, size) + 1e-16).index_select(0, segment)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from crystalsweep.structures.batch import with_tensors
 
 T = TypeVar("T")
 
@@ -40,14 +41,4 @@ def made_ahead(make: Callable[[int], T], count: int, ahead: int) -> Generator[T,
 def pinned(item: T, device: torch.device) -> T:
     """Return a dataclass with its tensors, at any depth, in memory that this GPU copies from on its own."""
     with torch.cuda.device(device):  # a thread begins on the first GPU, which may be another worker's
-        pinned_item: T = _pinned(item)
-    return pinned_item
-
-
-def _pinned(item: Any) -> Any:
-    if isinstance(item, Tensor):
-        return item.pin_memory()
-    if not is_dataclass(item) or isinstance(item, type):
-        return item
-    parts = {part.name: getattr(item, part.name) for part in fields(item)}
-    return replace(item, **{name: _pinned(part) for name, part in parts.items()})
+        return with_tensors(item, Tensor.pin_memory)

@@ -88,6 +88,11 @@ class StageConfig(Config):
         return self
 
     @property
+    def twice_differentiated(self) -> bool:
+        """Whether a loss needs gradients of gradients, which compiled networks do not give."""
+        return False
+
+    @property
     def least_batch_size(self) -> int:
         """Smallest batch of any epoch; more workers than this cannot share it."""
         if self.batch_atoms is not None:

@@ -102,13 +102,17 @@ def epoch_batches(stage: Stage, session: Session, epoch: int) -> list[list[int]]
     return steps if workers == 1 else [share_of(step, stage.atoms, session.rank, workers) for step in steps]
 
 
+def made_ready(stage: Stage, indices: list[int], epoch: int, step: int) -> Any:
+    """Return what a step is given, of these training crystals."""
+    return stage.prepare(collate(pick(stage.train, np.array(indices))), epoch, step)
+
+
 def _train_epoch(stage: Stage, session: Session, epoch: int, begun: int) -> tuple[Metrics, int]:
     """Take the steps of an epoch, `begun` steps after the run's beginning; returns means, and the steps in all."""
     batches, means = epoch_batches(stage, session, epoch), EpochMeans(epoch, session.device)
 
     def ready(number: int) -> Any:
-        crystals = pick(stage.train, np.array(batches[number]))
-        made = stage.prepare(collate(crystals), epoch, begun + number)
+        made = made_ready(stage, batches[number], epoch, begun + number)
         return pinned(made, session.device) if session.device.type == "cuda" else made
 
     with closing(made_ahead(ready, len(batches), stage.config.ahead)) as prepared, means:

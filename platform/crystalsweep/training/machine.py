@@ -49,10 +49,9 @@ def prepare(stage: Stage) -> str:
 
 def worth_compiling(stage: Stage) -> list[Backbone]:
     """Return the networks whose blocks are compiled: where that is left to us, gains, and the training is long."""
-    if stage.session.device.type != "cpu" or not can_compile() or expected_seconds(stage) < PAYS_AFTER:
+    possible = stage.session.device.type == "cpu" and can_compile() and not stage.config.twice_differentiated
+    if not possible or expected_seconds(stage) < PAYS_AFTER:
         return []
-    if getattr(getattr(stage.config, "adversarial", None), "loss", "") == "wgan_gp":
-        return []  # its penalty needs gradients of gradients
     return [part for part in backbones(stage) if part.config.compile == "auto" and part.gains_compiled]
 
 

@@ -16,9 +16,10 @@ from crystalsweep.data import DataSet
 from crystalsweep.evaluation.protocol import Chunk, evaluate_chunks, evaluate_references, evaluation_chunks
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics import EXTENDED, METRICS, SECONDARY, flat, headline, ranking_score, rows_table
+from crystalsweep.metrics.novelty import novel_of
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.networks.models import Generator, graph_of
-from crystalsweep.structures.batch import CrystalBatch
+from crystalsweep.structures.batch import CrystalBatch, on_device
 from crystalsweep.structures.corruption import Corrupted, corrupt
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.graph import Graph
@@ -82,8 +83,7 @@ def novel_composition(table: pd.DataFrame) -> pd.Series:
     No species are needed: restored crystals have as many atoms as their parents, so that the reduced composition is the
     parent's only where the composition is.
     """
-    valid = table["structural_validity"].astype(bool) & table["compositional_validity"].astype(bool)
-    return (valid & ~table["compositional_similarity_permuted"].astype(bool)).astype(float)
+    return novel_of(table, ~table["compositional_similarity_permuted"].to_numpy().astype(bool))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +95,7 @@ class Task:
 
     def to(self, device: torch.device) -> Task:
         """Return the same on another device."""
-        return Task(corrupted=self.corrupted.to(device), graph=self.graph.to(device))
+        return on_device(self, device)
 
 
 class RestorationStage(Stage):

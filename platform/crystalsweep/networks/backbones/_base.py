@@ -71,6 +71,8 @@ class Backbone(nn.Module, ABC):
 
     gains_compiled: ClassVar[bool] = False
     """Whether compiled blocks were measured to be faster on a CPU."""
+    in_blocks: ClassVar[bool] = False
+    """Whether messages go in blocks of edges on a CPU, so that memory grows evenly only once a batch fills many."""
     average_degree: Tensor
     """Edges per atom in the training set; messages are scaled by it."""
 

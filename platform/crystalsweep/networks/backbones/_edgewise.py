@@ -16,6 +16,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
+from crystalsweep.networks.backbones._chunks import chunks
+from crystalsweep.structures.segments import segment_sum
+
 CACHE = 1 << 18
 """Numbers per chunk and temporary on a CPU: 1 MiB of float32."""
 
@@ -72,7 +75,7 @@ def _into_frames(x: Tensor, into: Tensor, src: Tensor, dst: Tensor, lower: torch
 
 def _sum_out_of_frames(message: Tensor, weight: Tensor, out: Tensor, dst: Tensor, atoms: int) -> Tensor:
     turned = torch.bmm(out, _weighted(message.to(out.dtype), weight))
-    return turned.new_zeros(atoms, *turned.shape[1:]).index_add(0, dst, turned)
+    return segment_sum(turned, dst, atoms)
 
 
 def _sphere_silu(scalars: Tensor, x: Tensor, to_grid: Tensor, from_grid: Tensor) -> Tensor:
@@ -101,9 +104,7 @@ def _matmul_dtype(x: Tensor) -> torch.dtype:
 
 
 def _chunks(size: int, per_item: int, device: torch.device) -> Iterator[slice]:
-    step = max(1, CACHE // per_item) if device.type == "cpu" else max(1, size)
-    for start in range(0, size, step):
-        yield slice(start, min(start + step, size))
+    return chunks(size, per_item, CACHE if device.type == "cpu" else size * per_item)
 
 
 # The chunked forms

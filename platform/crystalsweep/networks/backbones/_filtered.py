@@ -8,12 +8,14 @@ penalty, and under autocast, torch.compile and on a GPU, the plain form runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+from crystalsweep.networks.backbones._chunks import chunks
+from crystalsweep.structures.segments import segment_sum
 
 BLOCK = 1 << 17
 """Numbers of a block's filter, which is (edges, 3 width): half a MiB of float32."""
@@ -48,9 +50,7 @@ def _plain(
         None if vectors is None else vectors.index_select(0, src),
         unit,
     )
-    n, width = len(content), scalar.shape[1]
-    scalars = scalar.new_zeros(n, width).index_add(0, dst, scalar)
-    return scalars, vector.new_zeros(n, 3, width).index_add(0, dst, vector)
+    return segment_sum(scalar, dst, len(content)), segment_sum(vector, dst, len(content))
 
 
 def _of_edges(message: Tensor, vectors: Tensor | None, unit: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,12 +58,6 @@ def _of_edges(message: Tensor, vectors: Tensor | None, unit: Tensor) -> tuple[Te
     scalar, gate, direction = message.chunk(3, dim=-1)
     vector = unit[:, :, None] * direction[:, None]
     return scalar, vector if vectors is None else torch.addcmul(vector, vectors, gate[:, None])
-
-
-def _blocks(edges: int, width: int) -> Iterator[slice]:
-    step = max(1, BLOCK // width)
-    for start in range(0, edges, step):
-        yield slice(start, min(start + step, edges))
 
 
 class _Blocked(Function):
@@ -81,7 +75,7 @@ class _Blocked(Function):
         ctx.save_for_backward(content, vectors, basis, unit, weight, src, dst)
         n, width = len(content), content.shape[1] // 3
         scalars, directed = content.new_zeros(n, width), content.new_zeros(n, 3, width)
-        for part in _blocks(len(src), 3 * width):
+        for part in chunks(len(src), 3 * width, BLOCK):
             message = content.index_select(0, src[part]).mul_(basis[part] @ weight)
             near = None if vectors is None else vectors.index_select(0, src[part])
             scalar, vector = _of_edges(message, near, unit[part])
@@ -110,7 +104,7 @@ class _Back:
 
     def through(self, on_scalars: Tensor, on_directed: Tensor) -> tuple[Tensor | None, ...]:
         """Return gradients in the order of what was given, from those of the (n, W) and (n, 3, W) sums."""
-        for part in _blocks(len(self.src), self.content.shape[1]):
+        for part in chunks(len(self.src), self.content.shape[1], BLOCK):
             self._block(part, on_scalars.index_select(0, self.dst[part]), on_directed.index_select(0, self.dst[part]))
         return self.on_content, self.on_vectors, self.on_basis, self.on_unit, self.on_weight, None, None
 

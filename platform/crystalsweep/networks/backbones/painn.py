@@ -84,7 +84,7 @@ class Update(nn.Module):
 class PaiNN(Backbone):
     """Interaction blocks of message and update over embedded species."""
 
-    gains_compiled = True
+    gains_compiled = in_blocks = True
 
     def __init__(self, config: PaiNNConfig) -> None:
         super().__init__(config)

@@ -14,11 +14,10 @@ from typing import Any
 import torch
 
 from crystalsweep.data import DataSet
-from crystalsweep.structures.batch import collate
 from crystalsweep.training import machine
 from crystalsweep.training.catalogue import stage_builder, stage_spec
 from crystalsweep.training.config import RestorationConfig, StageConfig
-from crystalsweep.training.loop import epoch_batches
+from crystalsweep.training.loop import epoch_batches, made_ready
 from crystalsweep.training.resumption import save
 from crystalsweep.training.stage import Stage, used
 
@@ -117,8 +116,8 @@ def _training_seconds(built: Stage, session: Any, epoch: int) -> float:
     batches = epoch_batches(built, session, epoch)
 
     def step(number: int, batch: int) -> None:
-        crystals = [built.train[index] for index in batches[batch % len(batches)]]
-        losses = built.step(built.prepare(collate(crystals), epoch, number), epoch, number)
+        given = made_ready(built, batches[batch % len(batches)], epoch, number)
+        losses = built.step(given, epoch, number)
         [float(value) for value in losses.values()]  # as the loop does, which waits for a GPU
 
     step(1, 0)
