@@ -21,8 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -31,8 +30,8 @@ from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
+from worktrees import ROOT, worktree
 
-ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "benchmarks" / "records" / "evaluation.json"
 PERIOD_S = 0.005
 
@@ -117,17 +116,6 @@ def trained(folder: Path) -> Path:
     asked = ["train", "pretrain", "--preset", "demo", "--set", "epochs=10", "--out", str(folder)]
     subprocess.run([sys.executable, "-m", "crystalsweep", *asked], env=environment, check=True, capture_output=True)
     return folder
-
-
-@contextmanager
-def worktree(commit: str, folder: Path) -> Iterator[Path]:
-    """Check a commit out beside this one, and remove it again."""
-    git = ["git", "-C", str(ROOT), "worktree"]
-    subprocess.run([*git, "add", "--detach", "--quiet", str(folder), commit], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run([*git, "remove", "--force", str(folder)], check=True)
 
 
 def differences(a: Path, b: Path) -> list[str]:

@@ -30,8 +30,8 @@ from pathlib import Path
 from statistics import median
 
 from tabulate import tabulate
+from worktrees import ROOT, worktree
 
-ROOT = Path(__file__).resolve().parents[1]
 BEFORE = "cc57e53"
 """The last commit before the engine of November 2026."""
 SIGMA_NOISE = 0.1
@@ -152,15 +152,6 @@ def draw(runs: dict[str, list[list[Epoch]]], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def worktree(stack: ExitStack, reference: str) -> Path:
-    """Return a checkout of another commit, removed at the end."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "before"
-    git = ["git", "-C", str(ROOT), "worktree"]
-    subprocess.run([*git, "add", "--quiet", "--detach", str(folder), reference], check=True)
-    stack.callback(subprocess.run, [*git, "remove", "--force", str(folder)], check=True)
-    return folder
-
-
 def main() -> None:
     """Train both sides at once, seed by seed, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -178,7 +169,11 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         sides = [
-            Side(name="before", tree=worktree(stack, given.before), settings=tuple(given.before_set)),
+            Side(
+                name="before",
+                tree=stack.enter_context(worktree(given.before, folder / "tree")),
+                settings=tuple(given.before_set),
+            ),
             Side(name="now", tree=ROOT, settings=tuple(given.now_set)),
         ]
         for seed in range(given.seeds):

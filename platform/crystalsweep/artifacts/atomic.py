@@ -27,6 +27,13 @@ _UNTOUCHED_S = 3600.0
 _under_way: set[str] = set()
 
 
+def to_disk(file: Path) -> None:
+    """Wait until a file's content is on the disk: else a power cut leaves names without it, and a network file system
+    may not have said yet that it is full."""
+    with file.open("rb+") as written:
+        os.fsync(written)
+
+
 @contextmanager
 def partial_name(target: str) -> Iterator[str]:
     """Give a name that no other writer has, for what becomes `target`; at the end of the block this process is done."""

@@ -22,7 +22,7 @@ import pyarrow
 import pyarrow.fs
 
 from crystalsweep.artifacts.addresses import Address
-from crystalsweep.artifacts.atomic import PARTIAL, is_abandoned, partial_name, target_of
+from crystalsweep.artifacts.atomic import PARTIAL, is_abandoned, partial_name, target_of, to_disk
 
 _REMEDIES = (
     (("NO_SUCH_BUCKET",), "create the bucket, or name another"),
@@ -200,8 +200,7 @@ class FolderStore:
             try:
                 copy_folder(source, partial)
                 for file in _sizes(partial):
-                    with (partial / file).open("rb+") as written:
-                        os.fsync(written)  # a network file system may say only now that it is full
+                    to_disk(partial / file)
                 if _sizes(partial) != _sizes(source):
                     raise FileNotFoundError(errno.ENOENT, "files are missing")
                 self._rename(partial, target)

@@ -7,7 +7,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-_MEND_LINE = "copy the file from elsewhere, or remove that line"
+MEND_LINE = "copy the file from elsewhere, or remove that line"
+"""What to do about a line that is damaged."""
 
 MAX_JSON = 16 << 20
 """Bytes."""
@@ -50,9 +51,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"line {number} of {path} is damaged ({error}); {_MEND_LINE}") from None
+            raise ValueError(f"line {number} of {path} is damaged ({error}); {MEND_LINE}") from None
         if not isinstance(row, dict):
-            raise ValueError(f"line {number} of {path} is damaged (no JSON object); {_MEND_LINE}")
+            raise ValueError(f"line {number} of {path} is damaged (no JSON object); {MEND_LINE}")
         rows.append(row)
     return rows
 

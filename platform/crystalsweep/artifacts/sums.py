@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from crystalsweep.artifacts.archive import check, manifest
 from crystalsweep.artifacts.atomic import file_sha256
@@ -30,27 +31,31 @@ def require_sums(folder: Path) -> bool:
 
     Raises `ValueError` where its files are not those that were summed, naming the first that differ.
     """
-    if not (folder / SUMS).exists():
+    expected = _expected(folder)
+    if expected is None:
         return False
-    expected = read_json(folder / SUMS)
-    if not isinstance(expected, dict):
-        raise ValueError(f"{folder / SUMS} is no JSON object")
     check(folder, {**expected, SUMS: _sum(folder / SUMS)})
     return True
 
 
 def require_sum(folder: Path, name: str) -> None:
     """Raise `ValueError` where one file is not the one that was summed; without a sum nothing is compared."""
-    if not (folder / SUMS).exists():
-        return
-    expected = read_json(folder / SUMS)
-    if not isinstance(expected, dict):
-        raise ValueError(f"{folder / SUMS} is no JSON object; copy or download the checkpoint again")
+    expected = _expected(folder) or {}
     if name in expected and expected[name] != _sum(folder / name):
         raise ValueError(
             f"{folder / name} was changed or damaged since the checkpoint was written ({SUMS} has another sha256 of "
             "it); copy or download it again, or take another checkpoint"
         )
+
+
+def _expected(folder: Path) -> dict[str, Any] | None:
+    """Return the sums of a folder's files; None where it has none."""
+    if not (folder / SUMS).exists():
+        return None
+    sums = read_json(folder / SUMS)
+    if not isinstance(sums, dict):
+        raise ValueError(f"{folder / SUMS} is no JSON object; copy or download the checkpoint again")
+    return sums
 
 
 def _sum(path: Path) -> dict[str, int | str]:

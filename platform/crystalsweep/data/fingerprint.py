@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.data.packed import Pack
+from crystalsweep.data.packed import Pack, in_order_of_ids
 from crystalsweep.data.packing import pack_of
 from crystalsweep.structures.crystal import Crystal
 
@@ -30,8 +30,7 @@ def fingerprint(crystals: Iterable[Crystal]) -> str:
     if pack.data_sha256:
         return pack.data_sha256
     digest = hashlib.sha256()
-    ids = pack.ids()
-    for content in _contents(pack, np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)):
+    for content in _contents(pack, in_order_of_ids(pack.ids())):
         digest.update(content)
     return digest.hexdigest()
 
@@ -47,8 +46,8 @@ def _contents(pack: Pack, order: NDArray[np.int64]) -> Iterator[bytes]:
     ids, names = pack.ids(), sorted(pack.labels)
     for first in range(0, len(order), _AT_ONCE):
         rows = order[first : first + _AT_ONCE]
-        labels = [[pack.labels[name][row] for name in names] for row in rows]
-        yield from _rows(pack, rows, np.array(labels, dtype=np.float64).reshape(len(rows), len(names)), ids, names)
+        labels = np.array([pack.labels[name][rows] for name in names], dtype=np.float64)
+        yield from _rows(pack, rows, labels.reshape(len(names), len(rows)).T, ids, names)
 
 
 def _rows(

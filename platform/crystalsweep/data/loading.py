@@ -14,7 +14,7 @@ from crystalsweep.data.bundled import bundled_fingerprint, bundled_split, load_b
 from crystalsweep.data.cache import find, keep, key_of
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.fingerprint import fingerprint
-from crystalsweep.data.packed import Crystals, ids_of, joined, pick
+from crystalsweep.data.packed import Crystals, ids_of, in_order_of_ids, joined, pick
 from crystalsweep.data.reading import Note, Reading, Reject, read
 from crystalsweep.data.splitting import PARTS, Part, Split, grouped_split
 from crystalsweep.structures.crystal import Crystal
@@ -157,8 +157,7 @@ def _in_order(crystals: Sequence[Crystal]) -> NDArray[np.int64]:
     pack = crystals.pack if isinstance(crystals, Crystals) else None
     if pack is not None and pack.by_id is not None:
         return pack.by_id
-    ids = ids_of(crystals)
-    return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+    return in_order_of_ids(ids_of(crystals))
 
 
 def _data_set(

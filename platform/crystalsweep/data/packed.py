@@ -245,6 +245,11 @@ def ids_of(crystals: Sequence[Crystal]) -> list[str]:
     return crystals.ids if isinstance(crystals, Crystals) else [crystal.id for crystal in crystals]
 
 
+def in_order_of_ids(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Return (M,) positions in the order of ids."""
+    return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+
+
 def pick(crystals: Sequence[Crystal], positions: NDArray[np.int64]) -> Sequence[Crystal]:
     """Return the crystals at some positions of any sequence, none of them made where they are packed."""
     if isinstance(crystals, Crystals):

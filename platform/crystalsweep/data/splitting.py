@@ -15,7 +15,7 @@ import numpy as np
 
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.fingerprint import ids_sha256
-from crystalsweep.data.packed import Crystals, Pack
+from crystalsweep.data.packed import Crystals, Pack, in_order_of_ids
 from crystalsweep.data.packing import pack_of
 from crystalsweep.structures.crystal import Crystal
 
@@ -112,7 +112,7 @@ def _groups(crystals: Sequence[Crystal], seed: int) -> list[list[str]]:
 def with_split(pack: Pack) -> Pack:
     """Return a pack that knows the order of its ids and its `grouped_split`, where it has one."""
     ids = pack.ids()
-    by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+    by_id = in_order_of_ids(ids)
     try:
         split = grouped_split(Crystals(pack))
     except DataError:

@@ -204,10 +204,9 @@ def read_outcome(folder: Path) -> Evaluation:
     file = folder / METRICS_FILE
     if not file.exists():
         raise ValueError(f"{folder} holds no {METRICS_FILE}: give the folder of a finished `crystalsweep evaluate`")
-    read_json(file)  # says of what is no JSON which file it is
-    content = file.read_text(encoding="utf-8")
+    content = read_json(file)
     try:
-        return Evaluation.model_validate_json(content)
+        return Evaluation.model_validate(content)
     except ValidationError as error:
         why = mistakes(error, Evaluation, content)
         raise ValueError(f"{file}: not of format {METRICS_FORMAT} ({why}); evaluate again") from error

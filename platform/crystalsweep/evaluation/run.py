@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -14,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from crystalsweep.artifacts.atomic import is_abandoned, target_of, whole_file, write_whole
+from crystalsweep.artifacts.atomic import is_abandoned, target_of, to_disk, whole_file, write_whole
 from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.evaluation.spread import Tables, Task, here, on_ray
 from crystalsweep.evaluation.tables import read_references, read_table
@@ -117,8 +116,7 @@ def _keep(target: Path, tables: Tables) -> None:
     for name, table in tables.items():
         file = incomplete / f"{name}.parquet"
         table.to_parquet(file, index=False, compression="zstd")
-        with file.open("rb+") as written:
-            os.fsync(written)
+        to_disk(file)
     shutil.rmtree(target, ignore_errors=True)  # of an earlier start, damaged
     incomplete.rename(target)
 

@@ -75,7 +75,7 @@ def read_table(file: Path, *, also: str = "") -> pd.DataFrame:
         table = columns.to_pandas(ignore_metadata=True)  # a pandas index is a column like any other
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise ValueError(f"{file} cannot be read ({' '.join(str(error).split())[:200]}); copy it again") from error
-    _require_keys(file, table, [*([also] if also else []), *KEYS])
+    _require_keys(file, table, also)
     for why, wrong in _mistakes(table):
         if wrong.any():
             raise ValueError(f"{file}: {why} ({_where(table, wrong)}); evaluate again")
@@ -139,9 +139,9 @@ def _is_list(kind: pa.DataType, *, whole: bool) -> bool:
     return bool(pa.types.is_integer(held) or pa.types.is_null(held) or (pa.types.is_floating(held) and not whole))
 
 
-def _require_keys(file: Path, table: pd.DataFrame, keys: list[str]) -> None:
+def _require_keys(file: Path, table: pd.DataFrame, also: str) -> None:
     """Raise `ValueError` where rows cannot be told apart."""
-    filled = _NEVER_EMPTY_OF_MODEL if keys == list(KEYS) else _NEVER_EMPTY
+    keys, filled = ([also, *KEYS], _NEVER_EMPTY) if also else ([*KEYS], _NEVER_EMPTY_OF_MODEL)
     for name in dict.fromkeys([*keys, *(each for each in filled if each in table)]):
         if (empty := table[name].isna().to_numpy(bool)).any():
             raise ValueError(f"{file}: column {name} is empty ({_where(table, empty)}); evaluate again")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from crystalsweep.registry import attempts
-from crystalsweep.registry.aliases import ConflictError, holder_of, move, registered, replaced_by
+from crystalsweep.registry.aliases import ConflictError, move, replaced_by
+from crystalsweep.registry.holders import holder_of, registered
 from crystalsweep.tracking.tracker import Tracker
 
 

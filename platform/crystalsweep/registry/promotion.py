@@ -14,10 +14,11 @@ from crystalsweep.evaluation.freezing import require_same_crystals
 from crystalsweep.inference.locate import Location, locate
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.registry import attempts
-from crystalsweep.registry.aliases import ensure_registered, holder_of, move
+from crystalsweep.registry.aliases import ensure_registered, move
 from crystalsweep.registry.dossier import Dossier
 from crystalsweep.registry.foreign import content_sha256
 from crystalsweep.registry.gates.gain import judged
+from crystalsweep.registry.holders import holder_of
 from crystalsweep.registry.judging import Champion, PromotionRequest, Say, judge
 from crystalsweep.registry.tags import CONTENT, IMPORTED, tags_of
 from crystalsweep.registry.versions import is_known, register

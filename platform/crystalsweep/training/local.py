@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from crystalsweep.artifacts.atomic import to_disk
 from crystalsweep.artifacts.sums import write_sums
 from crystalsweep.data import DataSet
 from crystalsweep.networks.checkpoint import damage, read_info
@@ -118,8 +119,7 @@ class LocalSession(Session):
         write_checkpoint(fresh)
         write_sums(fresh)
         for path in fresh.iterdir():
-            with path.open("rb+") as written:
-                os.fsync(written)  # else a power cut leaves names without content
+            to_disk(path)
         current, previous = self.folder / "checkpoint", self.folder / "previous"
         if current.exists():
             shutil.rmtree(previous, ignore_errors=True)

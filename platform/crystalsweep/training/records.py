@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from crystalsweep.artifacts.atomic import write_whole
-from crystalsweep.artifacts.safe_json import read_lines
+from crystalsweep.artifacts.safe_json import MEND_LINE, read_lines
 
 METRICS_FILE, TIMING_FILE = "metrics.jsonl", "timing.jsonl"
 
@@ -61,9 +61,7 @@ def _rows(path: Path) -> list[dict[str, float]]:
     rows = read_lines(path)
     for number, row in enumerate(rows, 1):
         if not isinstance(row.get("epoch"), int | float):
-            raise ValueError(
-                f"line {number} of {path} names no epoch; copy the file from elsewhere, or remove that line"
-            )
+            raise ValueError(f"line {number} of {path} names no epoch; {MEND_LINE}")
     return rows
 
 

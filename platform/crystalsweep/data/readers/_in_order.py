@@ -18,8 +18,15 @@ _MOST = 16
 """Threads; the rest of reading is one thread's work, and more would wait for it."""
 
 
-def threads() -> int:
-    """Return the cores that this process may use: what OMP_NUM_THREADS allows, as Ray sets it, of those that it has."""
+_FEW = 3
+"""Parts that one thread is done with before several are worth their start."""
+
+
+def threads_for(parts: int) -> int:
+    """Return the threads for so many parts: the cores that this process may use, which is what OMP_NUM_THREADS allows,
+    as Ray sets it, of those that it has."""
+    if parts <= _FEW:
+        return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     told = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(cores, int(told) if told.isdigit() else cores, _MOST))

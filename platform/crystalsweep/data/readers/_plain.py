@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crystalsweep.data.checks import MAX_COORDINATE, MAX_EDGE, MIN_DISTANCE, MIN_VOLUME
+from crystalsweep.data.readers._base import MAX_ID
 from crystalsweep.data.readers._limits import MAX_ATOMS_READ, MAX_DENSITY, MAX_IMAGES, MINKOWSKI, SEARCH_RADIUS
 from crystalsweep.structures.crystal import N_ELEMENTS, Crystal
 from crystalsweep.structures.min_edges import min_edges
@@ -55,19 +56,21 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def plain_crystals(
-    ids: Sequence[str], allowed: NDArray[np.bool_], columns: Sequence[Lists], labels: Mapping[str, NDArray[np.float64]]
+    ids: Sequence[str], columns: Sequence[Lists], labels: Mapping[str, NDArray[np.float64]]
 ) -> list[Crystal | None]:
     """Return the crystal of each row that is one beyond doubt; None of the others.
 
     Args:
         ids: (M,) of the rows.
-        allowed: (M,) rows whose ids and labels are right.
         columns: Atomic numbers, lattice and fractional coordinates.
         labels: (M,) values each; NaN where missing.
     """
     numbers, lattice, frac = columns
     counts = numbers.lengths
-    good = allowed & (counts >= 1) & (counts <= MAX_ATOMS_READ)
+    good = np.array([0 < len(row_id) <= MAX_ID for row_id in ids], dtype=bool)
+    for column in labels.values():
+        good &= ~np.isinf(column)
+    good &= (counts >= 1) & (counts <= MAX_ATOMS_READ)
     good &= (lattice.lengths == 9) & (frac.lengths == 3 * counts)
     good &= _rows_with(numbers, (numbers.values == np.rint(numbers.values)) & _elements(numbers.values))
     good &= _rows_with(frac, np.abs(frac.values) <= MAX_COORDINATE - _ROOM)

@@ -23,13 +23,11 @@ from crystalsweep.data.readers._base import (
     id_too_long,
     no_label_note,
 )
-from crystalsweep.data.readers._in_order import in_order, threads
+from crystalsweep.data.readers._in_order import in_order, threads_for
 from crystalsweep.data.readers._plain import Lists, plain_crystals
 from crystalsweep.structures.crystal import Crystal
 
 _AT_ONCE = 4096
-_SEVERAL = 3
-"""Portions from which on several threads are worth their start."""
 
 
 class PackedReader(Reader):
@@ -57,8 +55,8 @@ class PackedReader(Reader):
                 for number, (row_id, outcome) in enumerate(found, first + 1)
             ]
 
-        workers = threads() if len(pack) > _SEVERAL * _AT_ONCE else 1
-        for rows in in_order(checked, range(0, len(pack), _AT_ONCE), workers=workers):
+        portions = range(0, len(pack), _AT_ONCE)
+        for rows in in_order(checked, portions, workers=threads_for(len(portions))):
             yield from rows
 
 
@@ -66,9 +64,6 @@ def _outcomes(pack: Pack, first: int, last: int) -> list[tuple[str, Crystal | Pr
     """Return ids and outcomes of some rows."""
     ids = [pack.id(row) for row in range(first, last)]
     labels = {name: column[first:last] for name, column in pack.labels.items() if name.lower() not in NO_LABELS}
-    allowed = np.array([0 < len(row_id) <= MAX_ID for row_id in ids], dtype=bool)
-    for column in labels.values():
-        allowed &= ~np.isinf(column)
     counts = np.diff(pack.start[first : last + 1])
     atoms = slice(int(pack.start[first]), int(pack.start[last]))
     structures = [
@@ -76,7 +71,7 @@ def _outcomes(pack: Pack, first: int, last: int) -> list[tuple[str, Crystal | Pr
         Lists(np.full(len(ids), 9), pack.lattice[first:last].astype(np.float64).reshape(-1)),
         Lists(3 * counts, pack.frac[atoms].astype(np.float64).reshape(-1)),
     ]
-    plain = plain_crystals(ids, allowed, structures, labels)
+    plain = plain_crystals(ids, structures, labels)
     return [
         (row_id, each if each is not None else _single(pack, row, row_id, labels))
         for row, row_id, each in zip(range(first, last), ids, plain, strict=True)

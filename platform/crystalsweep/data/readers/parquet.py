@@ -36,7 +36,7 @@ from crystalsweep.data.readers._base import (
     no_label_note,
     require_distinct,
 )
-from crystalsweep.data.readers._in_order import in_order, threads
+from crystalsweep.data.readers._in_order import in_order, threads_for
 from crystalsweep.data.readers._limits import MAX_ATOMS_READ, TOO_LARGE
 from crystalsweep.data.readers._parquet_limits import require_columns_few, require_sizes
 from crystalsweep.data.readers._plain import lists_of, plain_crystals
@@ -48,9 +48,6 @@ _ANY_NUMBER = 1e6
 
 BATCH = 4096
 """Rows in memory at once beside the crystals."""
-
-_SEVERAL = 3
-"""Batches from which on several threads are worth their start."""
 
 MAX_LIST = 3 * MAX_ATOMS_READ
 """Numbers in one cell, or lists in one."""
@@ -90,7 +87,7 @@ class ParquetReader(Reader):
             require_sizes(path, file.metadata, wanted)
             numbered = Numbered(path)
             notes = no_labels if id_column else (*no_labels, Numbered.NOTE)
-            several = threads() if file.metadata.num_rows > _SEVERAL * BATCH else 1
+            workers = threads_for(-(-file.metadata.num_rows // BATCH))
 
             def checked(part: tuple[int, pa.RecordBatch]) -> list[SourceRow]:
                 first, batch = part
@@ -102,7 +99,7 @@ class ParquetReader(Reader):
                     for i, (row_id, outcome) in enumerate(zip(ids, outcomes, strict=True))
                 ]
 
-            for rows in in_order(checked, _numbered(_batches(path, wanted, id_column)), workers=several):
+            for rows in in_order(checked, _numbered(_batches(path, wanted, id_column)), workers=workers):
                 yield from rows
 
 
@@ -145,10 +142,7 @@ def _plain(batch: pa.RecordBatch, ids: list[str], labels: list[str]) -> list[Cry
     if len(structures) < len(columns):
         return [None] * len(ids)
     values = {name: _floats(batch.column(name)) for name in labels}
-    allowed = np.array([0 < len(row_id) <= MAX_ID for row_id in ids], dtype=bool)
-    for column in values.values():
-        allowed &= ~np.isinf(column)
-    return plain_crystals(ids, allowed, structures, values)
+    return plain_crystals(ids, structures, values)
 
 
 def _floats(column: pa.Array) -> NDArray[np.float64]:
