@@ -215,10 +215,10 @@ def test_tables_and_figures_that_cannot_be_shown_leave_no_page(files: Path, tmp_
     evaluation = files / "dossier" / "evaluation"
     pd.DataFrame({"row": [1]}).to_parquet(evaluation / "structures.parquet")
     told = remake(files, read_dossier(files), tmp_path / "a")
-    assert "a report without plots: its tables cannot be drawn (KeyError)" in told[1]
+    assert "a report without plots: its tables cannot be drawn (ValueError)" in told[1]
     rewrite(evaluation / "metrics.json", lambda content: content["data"].clear())
     told = remake(files, read_dossier(files), tmp_path / "b")
-    assert "no report: its tables cannot be drawn (KeyError), and its figures cannot be shown (KeyError)" in told[1]
+    assert "no report: its tables cannot be drawn (ValueError), and its figures cannot be shown (KeyError)" in told[1]
     assert not (tmp_path / "b" / SHOWN[1]).exists()
 
 
