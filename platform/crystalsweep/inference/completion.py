@@ -1,7 +1,7 @@
 """Completing partial crystals: elements for masked sites and restored positions, as the generator Ĝ gives them.
 
-The paper's task (Fig. 1B) on a crystal whose truth nobody knows. Probabilities are the softmax of the network's
-logits: they rank elements, and are not calibrated. On a CPU the same input gives the same output.
+The paper's task (Fig. 1B) on a crystal whose truth nobody knows. Several candidates are given, the likeliest first; see
+`decoding` for how they are found. On a CPU the same input gives the same output.
 """
 
 from __future__ import annotations
@@ -11,22 +11,25 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.writing import cif_text
+from crystalsweep.inference.decoding.constraints import Constraints
+from crystalsweep.inference.decoding.filling import Filling, fill
+from crystalsweep.inference.decoding.network import Answer, ask
+from crystalsweep.inference.decoding.positions import Placed, displaced, place
+from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.metrics.settings import StructureRules
-from crystalsweep.networks.models import Generator, one_hot, pristine_graph_of
-from crystalsweep.structures.batch import collate
+from crystalsweep.networks.models import Generator
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import element_symbol
 
 MAX_ATOMS = 1000
 """Of one crystal, its symmetry copies included."""
 
-ATOMS_TOGETHER = 2000
-"""Of the crystals that pass the network at once."""
+JOINTLY = DecodeConfig(tie="symmetry")
+"""How crystals are completed unless told otherwise: the likeliest joint choices, symmetry-equal sites alike."""
 
 ALL_MASKED = "every site is masked: only the cell and the positions tell what it is made of"
 NONE_MASKED = "no site is masked: elements are as given, and positions restored"
@@ -38,28 +41,66 @@ class Odds(NamedTuple):
     element: str
     """Its symbol."""
     probability: float
-    """Softmax of the logits, uncalibrated."""
+    """Of that site by itself, seeing the visible ones only."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Completion:
-    """A crystal without masked sites, and how it came about."""
+class Candidate:
+    """One way to complete a crystal."""
 
     crystal: Crystal
-    """Visible elements as given, the most likely ones on masked sites; the cell as given."""
-    masked: NDArray[np.int64]
-    """(M,) which atoms were masked, ascending."""
-    odds: tuple[tuple[Odds, ...], ...]
-    """M times the most likely elements, the likeliest first."""
-    perturbation: NDArray[np.float64]
-    """(N,) length of the predicted P̃ of every atom, Å; by so much it was moved, unless positions were kept."""
-    warnings: tuple[str, ...] = ()
-    """Why to be careful with it."""
+    """Visible elements as given, chosen ones on masked sites; the cell as given, positions restored."""
+    probability: float
+    """Of this choice of elements for all masked sites together; see `Completion.renormalised`."""
+    log_probability: float
+    """Natural logarithm of the product of the network's probabilities, by which candidates are ranked."""
+    neutral: bool
+    """Whether its composition can be charge-neutral, by SMACT's rule; alloys count as such."""
+    moved: NDArray[np.float64]
+    """(N,) how far each atom was moved, Å."""
+    last_step: float
+    """Root mean square length of the last restoring step, Å; 0 where positions were kept."""
 
     @property
     def cif(self) -> str:
         """In P1, atoms in the order of `crystal`."""
         return cif_text(self.crystal)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Completion:
+    """A crystal whose masked sites are filled, in one way or several, and how that came about."""
+
+    partial: Crystal
+    """As given: masked sites have species `MASK`."""
+    candidates: tuple[Candidate, ...]
+    """Best first; empty where no choice of elements was found that fulfils the constraints."""
+    masked: NDArray[np.int64]
+    """(M,) which atoms were masked, ascending."""
+    odds: tuple[tuple[Odds, ...], ...]
+    """M times the most likely elements of a site by itself, the likeliest first."""
+    renormalised: bool = False
+    """Whether the candidates' probabilities are shares of what was found: so under a formula, required elements or
+    required charge neutrality, where the network's own are of choices that these leave out too."""
+    warnings: tuple[str, ...] = ()
+    """Why to be careful with it."""
+
+    @property
+    def best(self) -> Candidate:
+        """The first candidate. Raises `ValueError` where there is none."""
+        if not self.candidates:
+            raise ValueError(f"{self.partial.id}: {'; '.join(self.warnings)}")
+        return self.candidates[0]
+
+    @property
+    def crystal(self) -> Crystal:
+        """Of the first candidate. Raises `ValueError` where there is none."""
+        return self.best.crystal
+
+    @property
+    def cif(self) -> str:
+        """Of the first candidate. Raises `ValueError` where there is none."""
+        return self.best.cif
 
 
 def refusal(partial: Crystal, *, keep_positions: bool = False, max_atoms: int = MAX_ATOMS) -> Problem | None:
@@ -76,96 +117,117 @@ def complete(
     generator: Generator,
     partials: Sequence[Crystal],
     *,
+    decode: DecodeConfig = JOINTLY,
+    constraints: Constraints | None = None,
     top_k: int = 5,
     keep_positions: bool = False,
     max_atoms: int = MAX_ATOMS,
+    sharpness: float = 1.0,
 ) -> list[Completion]:
     """Return every crystal with its masked sites (species `MASK`) filled and its positions restored, in order.
 
     Args:
         generator: On any device; in evaluation mode.
         partials: Crystals; without a masked site only positions are restored.
+        decode: How candidates are found, and how many.
+        constraints: What they must fulfil.
         top_k: Elements whose odds are given for each masked site, 1…118.
         keep_positions: Leave every atom where it is.
         max_atoms: Of one crystal.
+        sharpness: By which logits are multiplied before they become probabilities: 1 / temperature of a calibration.
 
     Raises:
-        ValueError: `top_k` is out of range, a crystal has too many atoms or leaves nothing to do, or the weights give
-            no finite answer.
+        ValueError: `top_k` is out of range, a crystal has too many atoms or leaves nothing to do, the constraints
+            contradict a crystal, or the weights give no finite answer.
     """
     if not 1 <= top_k <= N_ELEMENTS:
         raise ValueError(f"top_k is {top_k}; give 1 to {N_ELEMENTS}")
     for partial in partials:
         if problem := refusal(partial, keep_positions=keep_positions, max_atoms=max_atoms):
             raise ValueError(f"{partial.id}: {problem.reason} ({problem.detail}); {problem.remedy}")
+    constraints = constraints or Constraints()
+    alone = ask(generator, partials, [partial.species for partial in partials], sharpness)
+    filled = fill(generator, partials, decode, constraints, sharpness)
+    placed = iter(_placed(generator, partials, alone, filled, 0 if keep_positions else decode.position_passes, decode))
+    renormalised = constraints.joint or decode.charge == "require"
     return [
-        _completed(partial, probabilities, perturbation, top_k, keep_positions)
-        for together in _portions(partials)
-        for partial, probabilities, perturbation in _answers(generator, together)
+        Completion(
+            partial=partial,
+            candidates=(candidates := _candidates(fillings, [next(placed) for _ in fillings], renormalised)),
+            masked=(masked := np.flatnonzero(partial.species == MASK)),
+            odds=_odds(answer, masked, top_k),
+            renormalised=renormalised,
+            warnings=tuple(_warnings(partial, masked, candidates, constraints, decode)),
+        )
+        for partial, answer, fillings in zip(partials, alone, filled, strict=True)
     ]
 
 
-def _portions(partials: Sequence[Crystal]) -> Iterator[list[Crystal]]:
-    portion: list[Crystal] = []
-    atoms = 0
-    for partial in partials:
-        if portion and atoms + len(partial) > ATOMS_TOGETHER:
-            yield portion
-            portion, atoms = [], 0
-        portion.append(partial)
-        atoms += len(partial)
-    if portion:
-        yield portion
+def _placed(
+    generator: Generator,
+    partials: Sequence[Crystal],
+    alone: Sequence[Answer],
+    filled: Sequence[Sequence[Filling]],
+    passes: int,
+    decode: DecodeConfig,
+) -> list[Placed]:
+    """Return every candidate of every crystal with its positions; `argmax` takes them from its only pass."""
+    crystals = [
+        Crystal.of(partial.id, filling.species, partial.lattice, partial.frac)
+        for partial, fillings in zip(partials, filled, strict=True)
+        for filling in fillings
+    ]
+    if decode.method != "argmax" or not passes:
+        return place(generator, crystals, passes)
+    shifts = [-answer.perturbation for answer, fillings in zip(alone, filled, strict=True) for _ in fillings]
+    return [_moved_once(crystal, shift) for crystal, shift in zip(crystals, shifts, strict=True)]
 
 
-Answer = tuple[Crystal, NDArray[np.float64], NDArray[np.float64]]
-"""A crystal, (N, 118) probabilities and (N, 3) P̃, Å."""
+def _moved_once(crystal: Crystal, shift: NDArray[np.float64]) -> Placed:
+    moved = np.linalg.norm(shift, axis=1)
+    return Placed(displaced(crystal, shift), moved, float(np.sqrt((moved**2).mean())))
 
 
-@torch.no_grad()
-def _answers(generator: Generator, partials: Sequence[Crystal]) -> Iterator[Answer]:
-    batch = collate(partials)
-    device = next(generator.parameters()).device
-    graph = pristine_graph_of(batch, generator.backbone.config).to(device)
-    answer = generator(one_hot(batch.species).to(device), graph)
-    probabilities = answer.logits.double().softmax(dim=-1).cpu().numpy()
-    perturbation = answer.perturbation.double().cpu().numpy()
-    if not (np.isfinite(probabilities).all() and np.isfinite(perturbation).all()):
-        raise ValueError("the generator gives no finite answer: its weights are damaged; use another checkpoint")
-    bounds = np.cumsum(batch.counts.numpy())[:-1]
-    yield from zip(partials, np.split(probabilities, bounds), np.split(perturbation, bounds), strict=True)
+def _candidates(fillings: Sequence[Filling], placed: Sequence[Placed], renormalised: bool) -> tuple[Candidate, ...]:
+    logs = np.array([filling.log_probability for filling in fillings])
+    probabilities = np.exp(logs - np.logaddexp.reduce(logs)) if renormalised and len(logs) else np.exp(logs)
+    return tuple(
+        Candidate(
+            crystal=at.crystal,
+            probability=float(probability),
+            log_probability=filling.log_probability,
+            neutral=filling.neutral,
+            moved=at.moved,
+            last_step=at.last_step,
+        )
+        for filling, at, probability in zip(fillings, placed, probabilities, strict=True)
+    )
 
 
-def _completed(
+def _odds(answer: Answer, masked: NDArray[np.int64], top_k: int) -> tuple[tuple[Odds, ...], ...]:
+    logs = answer.log_probabilities[masked]
+    ranked = np.argsort(-logs, axis=1, kind="stable")[:, :top_k]  # of equals the lighter element
+    return tuple(
+        tuple(Odds(element_symbol(int(z) + 1), float(np.exp(site[z]))) for z in elements)
+        for site, elements in zip(logs, ranked, strict=True)
+    )
+
+
+def _warnings(
     partial: Crystal,
-    probabilities: NDArray[np.float64],
-    perturbation: NDArray[np.float64],
-    top_k: int,
-    keep_positions: bool,
-) -> Completion:
-    masked = np.flatnonzero(partial.species == MASK)
-    ranked = np.argsort(-probabilities[masked], axis=1, kind="stable")[:, :top_k]  # of equals the lighter element
-    species = partial.species.copy()
-    species[masked] = ranked[:, 0] + 1
-    shift = 0.0 if keep_positions else perturbation @ np.linalg.inv(partial.lattice)
-    crystal = Crystal.of(partial.id, species, partial.lattice, partial.frac - shift)
-    odds = tuple(
-        tuple(Odds(element_symbol(int(z) + 1), float(probabilities[atom, z])) for z in elements)
-        for atom, elements in zip(masked, ranked, strict=True)
-    )
-    return Completion(
-        crystal=crystal,
-        masked=masked,
-        odds=odds,
-        perturbation=np.linalg.norm(perturbation, axis=1),
-        warnings=tuple(_warnings(crystal, masked)),
-    )
-
-
-def _warnings(crystal: Crystal, masked: NDArray[np.int64]) -> Iterator[str]:
-    if len(masked) == len(crystal):
+    masked: NDArray[np.int64],
+    candidates: Sequence[Candidate],
+    constraints: Constraints,
+    decode: DecodeConfig,
+) -> Iterator[str]:
+    if len(masked) == len(partial):
         yield ALL_MASKED
     if not len(masked):
         yield NONE_MASKED
-    if crystal.min_edge <= StructureRules().min_distance:
-        yield f"two atoms lie {crystal.min_edge:.2f} Å apart; keep_positions leaves them where they were"
+    if not candidates:
+        neutral = ["charge-neutral"] if decode.charge == "require" else []
+        asked = "; ".join(constraints.told() + neutral)
+        yield f"no candidate was found that fulfils what was asked ({asked}); ask for less"
+    elif candidates[0].crystal.min_edge <= StructureRules().min_distance:
+        shortest = candidates[0].crystal.min_edge
+        yield f"two atoms lie {shortest:.2f} Å apart; keep_positions leaves them where they were"

@@ -15,7 +15,9 @@ from crystalsweep.artifacts.places import default_storage
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.partial_cif import MAX_CIF_BYTES, partial_from_cif
 from crystalsweep.data.reading import Reject
-from crystalsweep.inference.completion import MAX_ATOMS, Completion, complete
+from crystalsweep.inference.completion import JOINTLY, MAX_ATOMS, Completion, complete
+from crystalsweep.inference.decoding.constraints import Constraints
+from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.locate import Location, locate, tracker_for
 from crystalsweep.networks.checkpoint import CheckpointInfo, load_generator, read_info
 from crystalsweep.networks.models import Generator
@@ -62,6 +64,8 @@ class Restorer:
         self,
         partial: str | Path | Crystal,
         *,
+        decode: DecodeConfig = JOINTLY,
+        constraints: Constraints | None = None,
         top_k: int = 5,
         keep_positions: bool = False,
         max_atoms: int = MAX_ATOMS,
@@ -71,6 +75,8 @@ class Restorer:
 
         Args:
             partial: Masked sites have the symbol `X` or `?` in a CIF. A string of several lines is a CIF's text.
+            decode: How candidates are found, and how many.
+            constraints: What they must fulfil.
             top_k: Elements whose odds are given for each masked site.
             keep_positions: Leave every atom where it is.
             max_atoms: Refuse larger crystals.
@@ -79,13 +85,35 @@ class Restorer:
             ValueError: It cannot be read or completed, with the reason and what to do.
         """
         crystal = partial if isinstance(partial, Crystal) else _read(partial)
-        return self.complete_all([crystal], top_k=top_k, keep_positions=keep_positions, max_atoms=max_atoms)[0]
+        return self.complete_all(
+            [crystal],
+            decode=decode,
+            constraints=constraints,
+            top_k=top_k,
+            keep_positions=keep_positions,
+            max_atoms=max_atoms,
+        )[0]
 
     def complete_all(
-        self, partials: Sequence[Crystal], *, top_k: int = 5, keep_positions: bool = False, max_atoms: int = MAX_ATOMS
+        self,
+        partials: Sequence[Crystal],
+        *,
+        decode: DecodeConfig = JOINTLY,
+        constraints: Constraints | None = None,
+        top_k: int = 5,
+        keep_positions: bool = False,
+        max_atoms: int = MAX_ATOMS,
     ) -> list[Completion]:
         """Return the same for many crystals, several of which pass the network together."""
-        return complete(self.generator, partials, top_k=top_k, keep_positions=keep_positions, max_atoms=max_atoms)
+        return complete(
+            self.generator,
+            partials,
+            decode=decode,
+            constraints=constraints,
+            top_k=top_k,
+            keep_positions=keep_positions,
+            max_atoms=max_atoms,
+        )
 
 
 def load(
