@@ -19,6 +19,7 @@ from crystalsweep.evaluation.scoring import ALL_ATOMS
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.scoring import KEYS
+from crystalsweep.metrics.odds import ODDS
 from crystalsweep.metrics.settings import MetricConfig
 from crystalsweep.metrics.summary import (
     MATCHING_METRICS,
@@ -115,7 +116,7 @@ class Rescored(Config):
 
 def metrics_of(settings: MetricConfig) -> tuple[Metric, ...]:
     """Return every metric that an evaluation can report, under these settings."""
-    return (*METRICS, *SECONDARY, *MATCHING_METRICS, *energetic(settings.stable_below))
+    return (*METRICS, *SECONDARY, *MATCHING_METRICS, *ODDS, *energetic(settings.stable_below))
 
 
 def figures(table: pd.DataFrame, metrics: Iterable[Metric], *, seed: int = 0) -> dict[str, Figure]:

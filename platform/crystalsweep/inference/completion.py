@@ -148,7 +148,7 @@ def complete(
     constraints = constraints or Constraints()
     alone = ask(generator, partials, [partial.species for partial in partials], sharpness)
     filled = fill(generator, partials, decode, constraints, sharpness)
-    placed = iter(_placed(generator, partials, alone, filled, 0 if keep_positions else decode.position_passes, decode))
+    placed = iter(place_fillings(generator, partials, alone, filled, 0 if keep_positions else decode.position_passes, decode))
     renormalised = constraints.joint or decode.charge == "require"
     return [
         Completion(
@@ -163,7 +163,7 @@ def complete(
     ]
 
 
-def _placed(
+def place_fillings(
     generator: Generator,
     partials: Sequence[Crystal],
     alone: Sequence[Answer],
