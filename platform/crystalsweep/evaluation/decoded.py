@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from crystalsweep.evaluation.protocol import Chunk, restore
 from crystalsweep.evaluation.settings import EvaluationSettings
-from crystalsweep.inference.completion import place_fillings
+from crystalsweep.inference.completion import place_fillings, probabilities
+from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.constraints import Constraints
-from crystalsweep.inference.decoding.filling import Filling, fill
+from crystalsweep.inference.decoding.filling import Filling
 from crystalsweep.inference.decoding.network import Answer, ask
+from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.decoding.symmetry import permutations_of, same_by_symmetry
 from crystalsweep.metrics.odds import site_columns
-from crystalsweep.networks.models import Generator
+from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, Crystal
 
 NO_CANDIDATE = "no choice of elements was found that is charge-neutral"
@@ -46,6 +48,7 @@ def decoded(
     settings: EvaluationSettings,
     device: str = "cpu",
     sharpness: float = 1.0,
+    critic: Critic | None = None,
 ) -> Made:
     """Return what a generator makes of a chunk, in both readings.
 
@@ -56,12 +59,13 @@ def decoded(
         settings: Its decoder; charge neutrality is by the rules of its compositional validity.
         device: Where the network runs.
         sharpness: As for `ask`.
+        critic: Of the generator; needed where the decoder gives it weight.
     """
     if settings.decode.per_site:
         return _site_by_site(generator, chunk, corrupted, device, sharpness)
     decode, rules = settings.decode, Constraints(rules=settings.metrics.composition)
     alone = ask(generator, corrupted, [crystal.species for crystal in corrupted], sharpness)
-    fillings = fill(generator, corrupted, decode, rules, sharpness)
+    fillings = choose(generator, corrupted, decode, rules, sharpness=sharpness, critic=critic)
     first = [found[:1] for found in fillings]
     placed = iter(place_fillings(generator, corrupted, alone, first, decode.position_passes, decode))
     generated = [
@@ -70,7 +74,7 @@ def decoded(
     predicted = [_visible_too(*each) for each in zip(generated, corrupted, alone, strict=True)]
     odds = site_columns(chunk.originals, corrupted, [answer.log_probabilities for answer in alone])
     if decode.fillings > 1:
-        odds = odds.join(_joint_columns(chunk.originals, corrupted, fillings))
+        odds = odds.join(_joint_columns(chunk.originals, corrupted, fillings, decode))
     if decode.charge == "require":
         odds = odds.assign(decode_failure=["" if found else NO_CANDIDATE for found in fillings])
     return Made(generated, predicted, odds)
@@ -103,15 +107,19 @@ def _visible_too(crystal: Crystal, partial: Crystal, answer: Answer) -> Crystal:
 
 
 def _joint_columns(
-    originals: Sequence[Crystal], corrupted: Sequence[Crystal], fillings: Sequence[Sequence[Filling]]
+    originals: Sequence[Crystal],
+    corrupted: Sequence[Crystal],
+    fillings: Sequence[Sequence[Filling]],
+    decode: DecodeConfig,
 ) -> pd.DataFrame:
     """Return place of the true joint choice among the candidates (0: not among them), their number, and the first
     one's probability."""
+    told = [probabilities(found, decode.charge == "require", decode.critic_weight) for found in fillings]
     return pd.DataFrame(
         {
             "joint_rank": [joint_rank(*each) for each in zip(originals, corrupted, fillings, strict=True)],
             "joint_candidates": [len(found) for found in fillings],
-            "joint_probability": [np.exp(found[0].log_probability) if found else 0.0 for found in fillings],
+            "joint_probability": [found[0] if found else 0.0 for found in told],
         }
     )
 

@@ -22,7 +22,7 @@ from crystalsweep.metrics.distributions import describe_crystals
 from crystalsweep.metrics.matching import match_columns
 from crystalsweep.metrics.novelty import Reference, novel_of
 from crystalsweep.metrics.scoring import KEYS, score_table
-from crystalsweep.networks.models import Generator
+from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.elements import element_symbol
 
@@ -81,6 +81,8 @@ class Protocol:
     device: str = "cpu"
     sharpness: float = 1.0
     """By which the model's logits are multiplied, 1 / temperature of its calibration."""
+    critic: Critic | None = None
+    """Judges the model's candidates, where the decoder gives it weight."""
 
     def score(self, part: ChunkBlock) -> Tables:
         """Return rows of the model and of every reference, in the protocol's order.
@@ -128,7 +130,7 @@ class Protocol:
         """Return what the model makes of a chunk, decoded as the settings say."""
         if not isinstance(self.restorer, Generator):
             return without_odds([self.restorer(o, c) for o, c in zip(chunk.originals, corrupted, strict=True)])
-        made = decoded(self._generator, chunk, corrupted, self.settings, self.device, self.sharpness)
+        made = decoded(self._generator, chunk, corrupted, self.settings, self.device, self.sharpness, self._critic)
         chunk.graphs.clear()  # of no use any more, and the largest thing that a chunk holds
         return made if self.settings.protocol.keep_known else Made(made.predicted, [], made.odds)
 
@@ -136,6 +138,10 @@ class Protocol:
     def _generator(self) -> Generator:
         assert isinstance(self.restorer, Generator)
         return self.restorer.to(torch.device(self.device)).eval()
+
+    @cached_property
+    def _critic(self) -> Critic | None:
+        return self.critic.to(torch.device(self.device)).eval() if self.critic else None
 
     def _rows(self, known: _Known, generated: Sequence[Crystal], *, given_composition: bool = False) -> pd.DataFrame:
         scores = self._scores(known, generated, given_composition=given_composition)

@@ -39,6 +39,8 @@ class Filling:
     """Units that are not filled, by index."""
     chain: int = 0
     """Which of the drawn chains it belongs to; 0 takes the likeliest each time."""
+    verdict: float = 0.0
+    """The critic's logit that these are the true species; 0 where none was asked."""
     neutral: bool = False
     """Whether the whole crystal can be charge-neutral; known when nothing is open."""
 

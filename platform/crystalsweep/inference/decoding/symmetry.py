@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -29,10 +30,12 @@ def permutations_of(partial: Crystal) -> NDArray[np.int64]:
 
     identity = np.arange(len(partial), dtype=np.int64)[None]
     kinds = np.where(partial.species == MASK, N_SPECIES, partial.species)
-    try:
-        found = spglib.get_symmetry((partial.lattice, partial.frac, kinds), symprec=SYMPREC)
-    except spglib.SpglibError:
-        return identity
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # spglib's of a future change in how it reports failures
+        try:
+            found = spglib.get_symmetry((partial.lattice, partial.frac, kinds), symprec=SYMPREC)
+        except spglib.SpglibError:
+            return identity
     if found is None or len(found["rotations"]) * len(partial) ** 2 > _PAIRS:
         return identity
     moved = (_moved(partial, *operation) for operation in zip(found["rotations"], found["translations"], strict=True))
