@@ -173,7 +173,10 @@ def _mistakes(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         if name in table:
             held = np.array([-1 if row is None else len(row) for row in table[name]], dtype=np.int64)
             yield f"{name} is not of n_masked", held != masked
-            yield f"{name} is not within {low:g} and {high:g}", _rows_with(table[name], partial(_outside, low, high), held)
+            yield (
+                f"{name} is not within {low:g} and {high:g}",
+                _rows_with(table[name], partial(_outside, low, high), held),
+            )
 
 
 def _beyond(name: str, values: NDArray[np.float64], bounds: tuple[float, float]) -> Iterator[tuple[str, Any]]:

@@ -74,6 +74,22 @@ def _site_row(logs: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, 
     }
 
 
+def odds_cases(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return what was told with a probability, and whether it is so: columns confidence and hit.
+
+    Of `sites`, a row for each masked site's likeliest element, and of `joint`, one for each crystal's first candidate;
+    what a table has no columns of is left out.
+    """
+    cases: dict[str, pd.DataFrame] = {}
+    if "site_confidence" in table and len(table):
+        confidence = np.concatenate([np.asarray(each, dtype=np.float64) for each in table["site_confidence"]])
+        ranks = np.concatenate([np.asarray(each) for each in table["site_rank"]])
+        cases["sites"] = pd.DataFrame({"confidence": confidence, "hit": ranks == 1})
+    if "joint_rank" in table:
+        cases["joint"] = pd.DataFrame({"confidence": table["joint_probability"], "hit": table["joint_rank"] == 1})
+    return {name: found for name, found in cases.items() if len(found)}
+
+
 def _per_site(column: str, title: str, definition: str, direction: str = "higher") -> Metric:
     return Metric(
         name=column,
@@ -96,7 +112,10 @@ def _among(k: int) -> Metric:
 
 
 ODDS = (
-    *(_per_site(f"site_top{k}", f"Site top-{k}", f"share of masked sites whose element is in the first {k}") for k in TOP),
+    *(
+        _per_site(f"site_top{k}", f"Site top-{k}", f"share of masked sites whose element is in the first {k}")
+        for k in TOP
+    ),
     _per_site("site_log_loss", "Site log-loss", "−log p of the true element, nats per masked site", "lower"),
     _per_site("site_brier", "Site Brier score", "Σ (p − truth)² over elements per masked site, 0…2", "lower"),
     *(_among(k) for k in TOP),

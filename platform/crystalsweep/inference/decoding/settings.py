@@ -61,7 +61,9 @@ class DecodeConfig(Config):
             "beam": f"beam of {self.candidates}, {self.passes} passes",
         }[self.method]
         tied = {"none": "", "symmetry": "; symmetry-equal sites alike", "all": "; all masked sites alike"}[self.tie]
-        rule = {"any": "", "prefer": "; charge-neutral ones first", "require": "; charge-neutral ones only"}[self.charge]
+        rule = {"any": "", "prefer": "; charge-neutral ones first", "require": "; charge-neutral ones only"}[
+            self.charge
+        ]
         critic = f"; ranked by log p + {self.critic_weight:g} · critic" if self.critic_weight else ""
         return f"{told}{tied}{rule}{critic}"
 
