@@ -38,7 +38,8 @@ def alphas_of(text: str) -> list[float]:
     try:
         if ":" in text:
             first, last, step = (float(part) for part in text.split(":"))
-            given = np.arange(first, last + step / 2, step).tolist() if step > 0 else []
+            few = step > 0 and (last - first) / step <= MAX_ALPHAS
+            given = np.arange(first, last + step / 2, step).tolist() if few else []
         else:
             given = [float(part) for part in text.split(",")]
     except (ValueError, OverflowError):
