@@ -130,6 +130,8 @@ def admit(
         frac: (N, 3) fractional coordinates.
         labels: By name; NaN where missing.
     """
+    if len(row_id) > MAX_ID:
+        return id_too_long()
     raw = RawStructure(
         species=np.asarray(species, dtype=np.int64).reshape(-1),
         lattice=_reshaped(lattice, 9),
