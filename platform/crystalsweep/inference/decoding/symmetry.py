@@ -19,16 +19,18 @@ _PAIRS = 20_000_000
 """Distances between atoms and their images under all operations, up to which they are computed."""
 
 
-def permutations_of(partial: Crystal) -> NDArray[np.int64]:
+def permutations_of(partial: Crystal, kinds: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """Return (G, N) atoms onto which each operation of the space group moves every atom; the identity first.
 
-    Masked sites are taken as one kind. The identity alone where nothing else is found, and where the crystal is so
+    Atoms are moved onto those of the same kind, (N,) numbers: by default their species, masked sites one kind. The
+    identity alone where nothing else is found, and where the crystal is so
     large that looking would take seconds.
     """
     import spglib
 
     identity = np.arange(len(partial), dtype=np.int64)[None]
-    kinds = np.where(partial.species == MASK, N_SPECIES, partial.species)
+    kinds = partial.species if kinds is None else kinds
+    kinds = np.where(kinds == MASK, N_SPECIES, kinds)
     try:
         found = spglib.get_symmetry((partial.lattice, partial.frac, kinds), symprec=SYMPREC)
     except spglib.SpglibError:
@@ -48,21 +50,25 @@ def _moved(partial: Crystal, rotation: NDArray[np.int64], translation: NDArray[n
     return np.asarray(np.linalg.norm(apart @ partial.lattice, axis=-1).argmin(axis=1), dtype=np.int64)
 
 
-def units_of(partial: Crystal, tie: Literal["none", "symmetry", "all"], permutations: NDArray[np.int64]) -> list[Unit]:
+def units_of(
+    partial: Crystal,
+    tie: Literal["none", "symmetry", "all"],
+    permutations: NDArray[np.int64],
+    alone: NDArray[np.bool_] | None = None,
+) -> list[Unit]:
     """Return the masked sites as units that get one species each, by the first site of each.
 
     Args:
         partial: Masked sites have species `MASK`.
         tie: `none`: each by itself. `symmetry`: those that an operation moves onto each other. `all`: all together.
         permutations: (G, N) of the partial crystal.
+        alone: (N,) atoms that are never tied.
     """
     masked = np.flatnonzero(partial.species == MASK)
-    if tie == "none" or len(masked) < 2:
-        return [masked[i : i + 1] for i in range(len(masked))]
-    if tie == "all":
-        return [masked]
-    orbits = permutations.min(axis=0)[masked]  # the first atom that each is moved onto
-    return [masked[orbits == orbit] for orbit in dict.fromkeys(orbits.tolist())]
+    orbits = permutations.min(axis=0)  # the first atom that each is moved onto
+    with_whom = {"none": np.arange(len(partial)), "symmetry": orbits, "all": np.full(len(partial), -1)}[tie]
+    with_whom = with_whom if alone is None else np.where(alone, np.arange(len(partial)) + len(partial), with_whom)
+    return [masked[with_whom[masked] == first] for first in dict.fromkeys(with_whom[masked].tolist())]
 
 
 def images_of(species: NDArray[np.int64], permutations: NDArray[np.int64]) -> NDArray[np.int64]:
