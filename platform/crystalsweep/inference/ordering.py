@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.readers import FileSites
 from crystalsweep.inference.decoding.constraints import Sublattice
-from crystalsweep.inference.decoding.symmetry import permutations_of
+from crystalsweep.inference.decoding.symmetry import symmetry_of
 from crystalsweep.structures.crystal import N_SPECIES, Crystal
 from crystalsweep.structures.elements import element_symbol
 
@@ -74,7 +74,7 @@ def _shared(crystal: Crystal, sites: FileSites) -> list[_Shared]:
     kinds = [tuple(sorted(each.items())) for each in mixtures if each is not None]
     distinct = {kind: N_SPECIES + 1 + place for place, kind in enumerate(dict.fromkeys(kinds))}
     of_atom = np.array([0 if each is None else distinct[tuple(sorted(each.items()))] for each in mixtures])
-    orbits = permutations_of(crystal, np.where(of_atom > 0, of_atom, crystal.species)).min(axis=0)
+    orbits = symmetry_of(crystal, np.where(of_atom > 0, of_atom, crystal.species)).orbits
     return [
         _Shared(
             atoms=tuple(np.flatnonzero((orbits == orbit) & (of_atom == kind)).tolist()), shares=mixtures[orbit] or {}

@@ -54,6 +54,13 @@ class Constraints:
     ) -> Constraints:
         """Return constraints from symbols, as a list or in a text such as `Li-Fe-P-O`, and a formula such as `LiFePO4`.
 
+        Args:
+            allowed: Of masked sites, nothing else.
+            excluded: Of masked sites, none of these.
+            required: Must be in the crystal.
+            formula: Of the whole crystal, whose cell holds some units of it.
+            rules: What charge-neutral means.
+
         Raises:
             ValueError: A symbol is none, the formula cannot be read or has parts of atoms, or the constraints
                 contradict each other.
