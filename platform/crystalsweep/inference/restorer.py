@@ -15,6 +15,7 @@ from crystalsweep.artifacts.places import default_storage
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.partial_cif import MAX_CIF_BYTES, partial_from_cif
 from crystalsweep.data.reading import Reject
+from crystalsweep.inference.calibration import Calibration, read_calibration
 from crystalsweep.inference.completion import JOINTLY, MAX_ATOMS, Completion, complete
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.decoding.settings import DecodeConfig
@@ -35,6 +36,8 @@ class Restorer:
     """What it was loaded by."""
     critic: Critic | None = None
     """Judges its candidates where a decoder asks for that; None where the checkpoint has none."""
+    calibration: Calibration | None = None
+    """What its odds are worth; None where nobody looked: they are then as the network gives them."""
     folder: Path
     """Its checkpoint on this machine."""
     run: str | None = None
@@ -55,6 +58,7 @@ class Restorer:
         return cls(
             generator=load_generator(resolved.folder).to(torch.device(device)),
             critic=critic.to(torch.device(device)) if (critic := load_critic(resolved.folder)) else None,
+            calibration=read_calibration(resolved.folder),
             info=info,
             reference=reference,
             folder=resolved.folder,
@@ -126,6 +130,7 @@ class Restorer:
             keep_positions=keep_positions,
             max_atoms=max_atoms,
             critic=self.critic,
+            calibration=self.calibration,
         )
 
 
