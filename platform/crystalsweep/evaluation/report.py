@@ -78,11 +78,13 @@ def _lead(outcome: Evaluation) -> str:
     n = outcome.rows[outcome.name].get("structural_validity")
     crystals, parents = (n.n, n.clusters) if n else (0, 0)
     known = _against(data)
+    source = data.get("source") or "a source that is not named"
     if outcome.kind == "structures":
-        return f"{crystals:,} crystals from {data.get('source')}; {known}. Brackets are 95 % intervals."
+        return f"{crystals:,} crystals from {source}; {known}. Brackets are 95 % intervals."
+    part = f" ({data['part']})" if data.get("part") else ""
     return (
-        f"{crystals:,} restored crystals of {parents:,} parents from {data.get('source')} ({data.get('part')}); "
-        f"{known}. Brackets are 95 % intervals from a bootstrap over parents."
+        f"{crystals:,} restored crystals of {parents:,} parents from {source}{part}; {known}. Brackets are 95 % "
+        "intervals from a bootstrap over parents."
     )
 
 

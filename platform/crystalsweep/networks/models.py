@@ -1,4 +1,4 @@
-"""The paper's two networks over one backbone: the generator Ĝ; the discriminator D̂ and other property models."""
+"""The networks over one backbone: the paper's generator Ĝ, discriminator D̂ and other property models; the critic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crystalsweep.networks.backbones import build_backbone
 from crystalsweep.structures.batch import CrystalBatch, wrap_into_cell
 from crystalsweep.structures.crystal import N_ELEMENTS, N_SPECIES
 from crystalsweep.structures.graph import Graph, build_graph, pristine_graph
-from crystalsweep.structures.segments import segment_mean
+from crystalsweep.structures.segments import segment_mean, segment_sum
 
 
 def one_hot(species: Tensor) -> Tensor:
@@ -81,6 +81,37 @@ class PropertyModel(nn.Module):
         with self.backbone.autocast():
             per_atom = self.head(self.backbone(species, graph))
         return segment_mean(per_atom.to(graph.cart.dtype), graph.crystal, graph.size)
+
+
+class Judgement(NamedTuple):
+    """What the critic says about crystals whose masked species were chosen."""
+
+    crystal: Tensor
+    """(B,) logit that all of them are the true ones."""
+    site: Tensor
+    """(n,) logit, of an atom that was masked, that its species is the true one."""
+
+
+class Critic(nn.Module):
+    """A discriminator of species: are those on masked sites the true ones, on positions that tell nothing?
+
+    The crystal's logit is a sum over masked atoms, as a log-likelihood is: with the optimal critic of joint choices
+    drawn from the generator, log p + logit is the log-probability of the true crystals (doi:10.48550/arXiv.2004.11714).
+    Each masked atom also has an answer of its own (replaced-token detection, doi:10.48550/arXiv.2003.10555).
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.backbone = build_backbone(config)
+        self.head = self.backbone.scalar_head(2)
+
+    def forward(self, species: Tensor, graph: Graph, masked: Tensor) -> Judgement:
+        """Return judgement of crystals without masked sites; `species` is (n, 119) weights, `masked` (n,) bool tells
+        which atoms were masked."""
+        with self.backbone.autocast():
+            per_atom = self.head(self.backbone(species, graph)).to(graph.cart.dtype)
+        counted = per_atom[:, 0] * masked
+        return Judgement(segment_sum(counted, graph.crystal, graph.size), per_atom[:, 1])
 
 
 def load_matching(model: nn.Module, state: dict[str, Tensor]) -> list[str]:

@@ -17,7 +17,7 @@ from crystalsweep.inference.decoding.constraints import Constraints, Room, room_
 from crystalsweep.inference.decoding.network import Answer, ask
 from crystalsweep.inference.decoding.search import Choice, likeliest
 from crystalsweep.inference.decoding.settings import DecodeConfig
-from crystalsweep.inference.decoding.symmetry import Unit, images_of, permutations_of, units_of
+from crystalsweep.inference.decoding.symmetry import Unit, images_of, symmetry_of, units_of
 from crystalsweep.networks.models import Generator
 from crystalsweep.seeding import derive_seed
 from crystalsweep.structures.crystal import Crystal
@@ -39,6 +39,8 @@ class Filling:
     """Units that are not filled, by index."""
     chain: int = 0
     """Which of the drawn chains it belongs to; 0 takes the likeliest each time."""
+    verdict: float = 0.0
+    """The critic's logit that these are the true species; 0 where none was asked."""
     neutral: bool = False
     """Whether the whole crystal can be charge-neutral; known when nothing is open."""
 
@@ -114,11 +116,11 @@ def fill(
 def _task(partial: Crystal, config: DecodeConfig, constraints: Constraints) -> _Task:
     drawn = range(config.candidates if config.method == "sampled" else 0)
     random = tuple(np.random.default_rng(derive_seed(config.seed, "decoding", partial.id, chain)) for chain in drawn)
-    permutations = permutations_of(partial)
+    symmetry = symmetry_of(partial)
     return _Task(
         partial=partial,
-        permutations=permutations,
-        units=units_of(partial, config.tie, permutations),
+        permutations=symmetry.permutations,
+        units=units_of(partial, config.tie, symmetry.orbits),
         room=room_of(partial, constraints),
         config=config,
         random=random,

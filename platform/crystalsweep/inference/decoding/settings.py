@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from crystalsweep.config import Config
-from crystalsweep.hyperparameters import Seed, Weight
+from crystalsweep.hyperparameters import NonNegative, Seed, Weight
 
 MAX_CANDIDATES = 256
 """More than anybody reads, and what the network is asked about at once."""
@@ -36,6 +36,8 @@ class DecodeConfig(Config):
     """Masked sites that get one species together: symmetry ties those that the crystal's space group makes equal."""
     position_passes: Annotated[int, Field(ge=0, le=MAX_PASSES)] = 1
     """In which atoms are moved, once all species are there; 0 leaves them. argmax moves them by its only pass."""
+    critic_weight: NonNegative = 0.0
+    """λ: candidates are ranked by log p + λ · critic, where the generator has a critic; 0 asks none."""
     seed: Seed = 0
     """Of sampled."""
 
