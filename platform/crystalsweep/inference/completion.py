@@ -154,7 +154,8 @@ def complete(
     constraints = constraints or Constraints()
     alone = ask(generator, partials, [partial.species for partial in partials], sharpness)
     filled = choose(generator, partials, decode, constraints, sharpness=sharpness, critic=critic)
-    placed = iter(_placed(generator, partials, alone, filled, 0 if keep_positions else decode.position_passes, decode))
+    passes = 0 if keep_positions else decode.position_passes
+    placed = iter(place_fillings(generator, partials, alone, filled, passes, decode))
     renormalised = constraints.joint or decode.charge == "require"
     return [
         Completion(
@@ -169,7 +170,7 @@ def complete(
     ]
 
 
-def _placed(
+def place_fillings(
     generator: Generator,
     partials: Sequence[Crystal],
     alone: Sequence[Answer],
@@ -208,12 +209,12 @@ def _candidates(
             last_step=at.last_step,
         )
         for filling, at, probability in zip(
-            fillings, placed, _probabilities(fillings, renormalised, decode.critic_weight), strict=True
+            fillings, placed, probabilities(fillings, renormalised, decode.critic_weight), strict=True
         )
     )
 
 
-def _probabilities(fillings: Sequence[Filling], renormalised: bool, critic_weight: float) -> list[float]:
+def probabilities(fillings: Sequence[Filling], renormalised: bool, critic_weight: float) -> list[float]:
     """Return the probability of each candidate: the generator's, shared out anew among them as the critic says."""
     if not fillings:
         return []

@@ -47,6 +47,27 @@ class DecodeConfig(Config):
         return self.candidates if self.method in ("sampled", "beam") else 1
 
     @property
+    def per_site(self) -> bool:
+        """Whether each site is filled by itself and atoms are moved in the same pass, as in the paper."""
+        plain = self.method == "argmax" and self.charge == "any" and self.tie == "none"
+        return plain and self.position_passes > 0
+
+    def __str__(self) -> str:
+        """Return the decoder in words."""
+        told = {
+            "argmax": "argmax, each site by itself in one pass",
+            "ordered": f"ordered, the surest sites first in {self.passes} passes",
+            "sampled": f"sampled, {self.candidates} chains of {self.passes} passes at temperature {self.temperature:g}",
+            "beam": f"beam of {self.candidates}, {self.passes} passes",
+        }[self.method]
+        tied = {"none": "", "symmetry": "; symmetry-equal sites alike", "all": "; all masked sites alike"}[self.tie]
+        rule = {"any": "", "prefer": "; charge-neutral ones first", "require": "; charge-neutral ones only"}[
+            self.charge
+        ]
+        critic = f"; ranked by log p + {self.critic_weight:g} · critic" if self.critic_weight else ""
+        return f"{told}{tied}{rule}{critic}"
+
+    @property
     def filling_passes(self) -> int:
         """Passes in which sites are filled."""
         return 1 if self.method == "argmax" else self.passes

@@ -81,3 +81,8 @@ def units_of(partial: Crystal, tie: Literal["none", "symmetry", "all"], orbits: 
 def images_of(species: NDArray[np.int64], permutations: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return (I, N) the distinct choices of species that symmetry makes the same crystal as this one, in order."""
     return np.unique(species[permutations], axis=0)
+
+
+def same_by_symmetry(a: NDArray[np.int64], b: NDArray[np.int64], permutations: NDArray[np.int64]) -> bool:
+    """Return whether two choices of species (N,) are one crystal by these operations (G, N)."""
+    return bool((a[permutations] == b).all(axis=1).any())
