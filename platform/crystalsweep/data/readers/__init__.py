@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import NO_LABELS, Reader, SourceRow
+from crystalsweep.data.readers._base import MAX_ID, NO_LABELS, Reader, SourceRow, admit
 from crystalsweep.data.readers.cif_directory import CifDirectoryReader
 from crystalsweep.data.readers.csv_cif import CsvCifReader
 from crystalsweep.data.readers.extxyz import ExtxyzReader
 from crystalsweep.data.readers.packed import PackedReader
 from crystalsweep.data.readers.parquet import ParquetReader
 
-__all__ = ["NO_LABELS", "READERS", "Reader", "SourceRow", "reader_for"]
+__all__ = ["MAX_ID", "NO_LABELS", "READERS", "Reader", "SourceRow", "admit", "reader_for"]
 
 READERS: tuple[Reader, ...] = (ParquetReader(), PackedReader(), CsvCifReader(), ExtxyzReader(), CifDirectoryReader())
 """The first that recognises a path reads it: the last takes any directory."""
