@@ -16,7 +16,7 @@ from crystalsweep.inference.decoding.filling import Filling, fill
 from crystalsweep.inference.decoding.network import ask
 from crystalsweep.inference.decoding.search import likeliest
 from crystalsweep.inference.decoding.settings import ARGMAX, DecodeConfig
-from crystalsweep.inference.decoding.symmetry import permutations_of, units_of
+from crystalsweep.inference.decoding.symmetry import symmetry_of, units_of
 from crystalsweep.metrics.settings import DEFAULT_RULES
 from crystalsweep.networks.architectures import size
 from crystalsweep.networks.models import Generator
@@ -87,18 +87,27 @@ def test_the_search_gives_up_and_finds_nothing_where_there_is_nothing() -> None:
 
 def test_sites_that_symmetry_makes_equal_are_tied() -> None:
     partial = masked(perovskite(BARIUM, TITANIUM, OXYGEN), 0, 2, 3, 4)
-    permutations = permutations_of(partial)
-    assert len(np.unique(permutations, axis=0)) == 6  # the three axes in any order
-    assert [unit.tolist() for unit in units_of(partial, "symmetry", permutations)] == [[0], [2, 3, 4]]
-    assert [unit.tolist() for unit in units_of(partial, "none", permutations)] == [[0], [2], [3], [4]]
-    assert [unit.tolist() for unit in units_of(partial, "all", permutations)] == [[0, 2, 3, 4]]
+    symmetry = symmetry_of(partial)
+    assert len(symmetry.permutations) == 6  # the three axes in any order
+    assert [unit.tolist() for unit in units_of(partial, "symmetry", symmetry.orbits)] == [[0], [2, 3, 4]]
+    assert [unit.tolist() for unit in units_of(partial, "none", symmetry.orbits)] == [[0], [2], [3], [4]]
+    assert [unit.tolist() for unit in units_of(partial, "all", symmetry.orbits)] == [[0, 2, 3, 4]]
+
+
+def test_a_large_crystal_is_tied_too() -> None:
+    corners = np.stack(np.meshgrid(*[np.arange(6)] * 3), axis=-1).reshape(-1, 3)
+    frac = np.concatenate([corners, corners + 0.5]) / 6
+    large = Crystal.of("large", [MASK] * 216 + [17] * 216, np.eye(3) * 24.6, frac)  # CsCl, 6 × 6 × 6 cells
+    symmetry = symmetry_of(large)
+    assert len(units_of(large, "symmetry", symmetry.orbits)) == 1
+    assert symmetry.permutations.tolist() == [list(range(432))]
 
 
 def test_noise_unties() -> None:
     partial = masked(perovskite(BARIUM, TITANIUM, OXYGEN), 2, 3, 4)
     noise = np.random.default_rng(0).normal(scale=0.02, size=(5, 3))
     moved = Crystal.of("moved", partial.species, partial.lattice, partial.frac + noise)
-    assert len(units_of(moved, "symmetry", permutations_of(moved))) == 3
+    assert len(units_of(moved, "symmetry", symmetry_of(moved).orbits)) == 3
 
 
 def test_arrangements_that_are_one_crystal_come_once(generator: Generator) -> None:

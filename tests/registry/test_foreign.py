@@ -216,10 +216,18 @@ def test_tables_and_figures_that_cannot_be_shown_leave_no_page(files: Path, tmp_
     pd.DataFrame({"row": [1]}).to_parquet(evaluation / "structures.parquet")
     told = remake(files, read_dossier(files), tmp_path / "a")
     assert "a report without plots: its tables cannot be drawn (ValueError)" in told[1]
-    rewrite(evaluation / "metrics.json", lambda content: content["data"].clear())
+    rewrite(evaluation / "metrics.json", lambda content: content["distributions"].update(density={}))
     told = remake(files, read_dossier(files), tmp_path / "b")
     assert "no report: its tables cannot be drawn (ValueError), and its figures cannot be shown (KeyError)" in told[1]
     assert not (tmp_path / "b" / SHOWN[1]).exists()
+
+
+def test_figures_of_crystals_that_are_not_named_are_shown(files: Path, tmp_path: Path) -> None:
+    rewrite(files / "dossier" / "evaluation" / "metrics.json", lambda content: content["data"].clear())
+    assert len(remake(files, read_dossier(files), tmp_path / "anew")) == 1
+    page = (tmp_path / "anew" / SHOWN[1]).read_text()
+    assert "parents from a source that is not named; no reference" in page
+    assert "Headline" in page
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.writing import cif_text
+from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.constraints import Constraints
-from crystalsweep.inference.decoding.filling import Filling, fill
+from crystalsweep.inference.decoding.filling import Filling
 from crystalsweep.inference.decoding.network import Answer, ask
 from crystalsweep.inference.decoding.positions import Placed, displaced, place
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.metrics.settings import StructureRules
-from crystalsweep.networks.models import Generator
+from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import element_symbol
 
@@ -53,7 +54,10 @@ class Candidate:
     probability: float
     """Of this choice of elements for all masked sites together; see `Completion.renormalised`."""
     log_probability: float
-    """Natural logarithm of the product of the network's probabilities, by which candidates are ranked."""
+    """Natural logarithm of the product of the generator's probabilities, by which candidates are ranked, unless a
+    critic is asked too."""
+    verdict: float
+    """The critic's logit that these are the true species; 0 where none was asked."""
     neutral: bool
     """Whether its composition can be charge-neutral, by SMACT's rule; alloys count as such."""
     moved: NDArray[np.float64]
@@ -123,6 +127,7 @@ def complete(
     keep_positions: bool = False,
     max_atoms: int = MAX_ATOMS,
     sharpness: float = 1.0,
+    critic: Critic | None = None,
 ) -> list[Completion]:
     """Return every crystal with its masked sites (species `MASK`) filled and its positions restored, in order.
 
@@ -135,6 +140,7 @@ def complete(
         keep_positions: Leave every atom where it is.
         max_atoms: Of one crystal.
         sharpness: By which logits are multiplied before they become probabilities: 1 / temperature of a calibration.
+        critic: Of the generator; asked where `decode.critic_weight` is above 0.
 
     Raises:
         ValueError: `top_k` is out of range, a crystal has too many atoms or leaves nothing to do, the constraints
@@ -147,13 +153,14 @@ def complete(
             raise ValueError(f"{partial.id}: {problem.reason} ({problem.detail}); {problem.remedy}")
     constraints = constraints or Constraints()
     alone = ask(generator, partials, [partial.species for partial in partials], sharpness)
-    filled = fill(generator, partials, decode, constraints, sharpness)
-    placed = iter(_placed(generator, partials, alone, filled, 0 if keep_positions else decode.position_passes, decode))
+    filled = choose(generator, partials, decode, constraints, sharpness=sharpness, critic=critic)
+    passes = 0 if keep_positions else decode.position_passes
+    placed = iter(place_fillings(generator, partials, alone, filled, passes, decode))
     renormalised = constraints.joint or decode.charge == "require"
     return [
         Completion(
             partial=partial,
-            candidates=(candidates := _candidates(fillings, [next(placed) for _ in fillings], renormalised)),
+            candidates=(candidates := _candidates(fillings, [next(placed) for _ in fillings], renormalised, decode)),
             masked=(masked := np.flatnonzero(partial.species == MASK)),
             odds=_odds(answer, masked, top_k),
             renormalised=renormalised,
@@ -163,7 +170,7 @@ def complete(
     ]
 
 
-def _placed(
+def place_fillings(
     generator: Generator,
     partials: Sequence[Crystal],
     alone: Sequence[Answer],
@@ -188,20 +195,34 @@ def _moved_once(crystal: Crystal, shift: NDArray[np.float64]) -> Placed:
     return Placed(displaced(crystal, shift), moved, float(np.sqrt((moved**2).mean())))
 
 
-def _candidates(fillings: Sequence[Filling], placed: Sequence[Placed], renormalised: bool) -> tuple[Candidate, ...]:
-    logs = np.array([filling.log_probability for filling in fillings])
-    probabilities = np.exp(logs - np.logaddexp.reduce(logs)) if renormalised and len(logs) else np.exp(logs)
+def _candidates(
+    fillings: Sequence[Filling], placed: Sequence[Placed], renormalised: bool, decode: DecodeConfig
+) -> tuple[Candidate, ...]:
     return tuple(
         Candidate(
             crystal=at.crystal,
-            probability=float(probability),
+            probability=probability,
             log_probability=filling.log_probability,
+            verdict=filling.verdict,
             neutral=filling.neutral,
             moved=at.moved,
             last_step=at.last_step,
         )
-        for filling, at, probability in zip(fillings, placed, probabilities, strict=True)
+        for filling, at, probability in zip(
+            fillings, placed, probabilities(fillings, renormalised, decode.critic_weight), strict=True
+        )
     )
+
+
+def probabilities(fillings: Sequence[Filling], renormalised: bool, critic_weight: float) -> list[float]:
+    """Return the probability of each candidate: the generator's, shared out anew among them as the critic says."""
+    if not fillings:
+        return []
+    logs = np.array([filling.log_probability for filling in fillings])
+    found = 0.0 if renormalised else min(float(np.logaddexp.reduce(logs)), 0.0)
+    tilted = logs + critic_weight * np.array([filling.verdict for filling in fillings])
+    shares: list[float] = np.exp(tilted - np.logaddexp.reduce(tilted) + found).tolist()
+    return shares
 
 
 def _odds(answer: Answer, masked: NDArray[np.int64], top_k: int) -> tuple[tuple[Odds, ...], ...]:

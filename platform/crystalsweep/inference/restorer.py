@@ -19,8 +19,8 @@ from crystalsweep.inference.completion import JOINTLY, MAX_ATOMS, Completion, co
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.locate import Location, locate, tracker_for
-from crystalsweep.networks.checkpoint import CheckpointInfo, load_generator, read_info
-from crystalsweep.networks.models import Generator
+from crystalsweep.networks.checkpoint import CheckpointInfo, load_critic, load_generator, read_info
+from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import Crystal
 
 
@@ -33,6 +33,8 @@ class Restorer:
     """Stage, config, data and metrics of its training."""
     reference: str
     """What it was loaded by."""
+    critic: Critic | None = None
+    """Judges its candidates where a decoder asks for that; None where the checkpoint has none."""
     folder: Path
     """Its checkpoint on this machine."""
     run: str | None = None
@@ -52,6 +54,7 @@ class Restorer:
             )
         return cls(
             generator=load_generator(resolved.folder).to(torch.device(device)),
+            critic=critic.to(torch.device(device)) if (critic := load_critic(resolved.folder)) else None,
             info=info,
             reference=reference,
             folder=resolved.folder,
@@ -113,6 +116,7 @@ class Restorer:
             top_k=top_k,
             keep_positions=keep_positions,
             max_atoms=max_atoms,
+            critic=self.critic,
         )
 
 

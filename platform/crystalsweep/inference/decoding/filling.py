@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,10 @@ from crystalsweep.inference.decoding.constraints import Constraints, Room, room_
 from crystalsweep.inference.decoding.network import Answer, ask
 from crystalsweep.inference.decoding.search import Choice, likeliest
 from crystalsweep.inference.decoding.settings import DecodeConfig
-from crystalsweep.inference.decoding.symmetry import Unit, images_of, permutations_of, units_of
+from crystalsweep.inference.decoding.symmetry import Unit, images_of, symmetry_of, units_of
 from crystalsweep.networks.models import Generator
 from crystalsweep.seeding import derive_seed
-from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.crystal import N_ELEMENTS, Crystal
 
 WIDE_SEARCH = 200_000
 """Joint choices looked at where no chain ended in one that the constraints admit."""
@@ -39,6 +40,8 @@ class Filling:
     """Units that are not filled, by index."""
     chain: int = 0
     """Which of the drawn chains it belongs to; 0 takes the likeliest each time."""
+    verdict: float = 0.0
+    """The critic's logit that these are the true species; 0 where none was asked."""
     neutral: bool = False
     """Whether the whole crystal can be charge-neutral; known when nothing is open."""
 
@@ -111,14 +114,60 @@ def fill(
     return [_ranked(task, beam) for task, beam in zip(tasks, beams, strict=True)]
 
 
+class Conditionals(NamedTuple):
+    """What Ĝ said of the sites of crystals when each was filled, all before it having been filled rightly."""
+
+    log_probabilities: NDArray[np.float64]
+    """(U, 118) of units: sites, or ties of such; index = Z − 1."""
+    truth: NDArray[np.int64]
+    """(U,) columns of the true elements."""
+    crystal: NDArray[np.int64]
+    """(U,) index of the crystal that each belongs to."""
+
+
+def conditionals(
+    generator: Generator, partials: Sequence[Crystal], truths: Sequence[NDArray[np.int64]], config: DecodeConfig
+) -> Conditionals:
+    """Return the chain of conditionals along the truth, in the order in which `config` fills: what a temperature is
+    fitted to.
+
+    Crystals in which tied sites have different elements have no such chain, and are left out.
+
+    Args:
+        generator: In evaluation mode.
+        partials: Crystals, masked sites with species `MASK`.
+        truths: (N,) true species of each.
+        config: Its passes and ties.
+    """
+    tasks = [_task(partial, config, Constraints()) for partial in partials]
+    told = [k for k, task in enumerate(tasks) if all(len(np.unique(truths[k][unit])) == 1 for unit in task.units)]
+    filled = {k: tasks[k].start()[0] for k in told}
+    rows: list[tuple[NDArray[np.float64], int, int]] = []
+    for left in range(config.filling_passes, 0, -1):
+        asked = [k for k in told if filled[k].open]
+        answers = ask(generator, [partials[k] for k in asked], [filled[k].species for k in asked])
+        for k, answer in zip(asked, answers, strict=True):
+            logs = _unit_logs(tasks[k], filled[k].open, answer)
+            chosen = _surest(logs, left)
+            units = [filled[k].open[i] for i in chosen]
+            columns = tuple(int(truths[k][tasks[k].units[unit][0]]) - 1 for unit in units)
+            rows += [(logs[i], column, k) for i, column in zip(chosen, columns, strict=True)]
+            filled[k] = _with(tasks[k], filled[k], units, columns, 0.0)
+    return Conditionals(
+        log_probabilities=np.array([logs for logs, _, _ in rows]).reshape(-1, N_ELEMENTS),
+        truth=np.array([column for _, column, _ in rows], dtype=np.int64),
+        crystal=np.array([k for _, _, k in rows], dtype=np.int64),
+    )
+
+
 def _task(partial: Crystal, config: DecodeConfig, constraints: Constraints) -> _Task:
     drawn = range(config.candidates if config.method == "sampled" else 0)
     random = tuple(np.random.default_rng(derive_seed(config.seed, "decoding", partial.id, chain)) for chain in drawn)
-    permutations = permutations_of(partial)
+    symmetry = symmetry_of(partial)
     return _Task(
         partial=partial,
-        permutations=permutations,
-        units=units_of(partial, config.tie, permutations),
+        permutations=symmetry.permutations,
+        units=units_of(partial, config.tie, symmetry.orbits),
         room=room_of(partial, constraints),
         config=config,
         random=random,
@@ -140,15 +189,19 @@ def _next_beam(task: _Task, beam: Sequence[Filling], answers: Iterator[Answer], 
 def _grown(task: _Task, filling: Filling, answer: Answer, passes_left: int) -> Iterator[Filling]:
     """Yield what a filling becomes in a pass: its surest units filled, of equally sure ones the earlier."""
     logs = _unit_logs(task, filling.open, answer)
-    count = -(-len(filling.open) // passes_left)
-    surest = np.argsort(-logs.max(axis=1), kind="stable")[:count]
-    chosen = np.sort(surest)
+    chosen = _surest(logs, passes_left)
     units, logs = [filling.open[i] for i in chosen], logs[chosen]
     scores, wanted = logs, task.config.fillings
     if task.config.method == "sampled":
         scores, wanted = _drawn(task, filling.chain, logs), 1
     for columns in _choices(task, filling, units, scores, wanted):
         yield _with(task, filling, units, columns, float(logs[np.arange(len(units)), columns].sum()))
+
+
+def _surest(logs: NDArray[np.float64], passes_left: int) -> NDArray[np.int64]:
+    """Return which of the open units, of (U, 118) log-probabilities, are filled in a pass, ascending."""
+    count = -(-len(logs) // passes_left)
+    return np.sort(np.argsort(-logs.max(axis=1), kind="stable")[:count])
 
 
 def _unit_logs(task: _Task, units: Sequence[int], answer: Answer) -> NDArray[np.float64]:

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from crystalsweep.networks.architectures import BackboneConfig
 from crystalsweep.networks.models import Generator, one_hot, pristine_graph_of
-from crystalsweep.structures.batch import collate
+from crystalsweep.structures.batch import CrystalBatch, collate
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.graph import Graph
 
 ATOMS_TOGETHER = 2000
 """Of the crystals that pass the network at once."""
@@ -44,31 +46,42 @@ def ask(
         ValueError: The weights give no finite answer.
     """
     answers: list[Answer] = []
-    for first, last in _portions([len(crystal) for crystal in crystals]):
-        answers += _asked(generator, crystals[first:last], species[first:last], sharpness)
+    for _, batch, graph in batches(crystals, species, generator.backbone.config):
+        answers += _asked(generator, batch, graph, sharpness)
     return answers
 
 
-def _portions(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield first and last of runs of crystals whose atoms pass the network together."""
+def batches(
+    crystals: Sequence[Crystal], species: Sequence[NDArray[np.int64]], config: BackboneConfig
+) -> Iterator[tuple[slice, CrystalBatch, Graph]]:
+    """Yield which crystals pass the network together, them with these species in place of their own, and their graph.
+
+    Args:
+        crystals: Cells and positions.
+        species: (N,) of each.
+        config: Of the backbone that is to read them.
+    """
+    for part in _portions([len(crystal) for crystal in crystals]):
+        batch = replace(collate(crystals[part]), species=torch.from_numpy(np.concatenate(species[part])))
+        yield part, batch, pristine_graph_of(batch, config)
+
+
+def _portions(sizes: Sequence[int]) -> Iterator[slice]:
+    """Yield runs of crystals whose atoms pass the network together."""
     first = atoms = 0
     for index, size in enumerate(sizes):
         if index > first and atoms + size > ATOMS_TOGETHER:
-            yield first, index
+            yield slice(first, index)
             first, atoms = index, 0
         atoms += size
     if first < len(sizes):
-        yield first, len(sizes)
+        yield slice(first, len(sizes))
 
 
 @torch.no_grad()
-def _asked(
-    generator: Generator, crystals: Sequence[Crystal], species: Sequence[NDArray[np.int64]], sharpness: float
-) -> Iterator[Answer]:
-    batch = replace(collate(crystals), species=torch.from_numpy(np.concatenate(species)))
+def _asked(generator: Generator, batch: CrystalBatch, graph: Graph, sharpness: float) -> Iterator[Answer]:
     device = next(generator.parameters()).device
-    graph = pristine_graph_of(batch, generator.backbone.config).to(device)
-    restored = generator(one_hot(batch.species).to(device), graph)
+    restored = generator(one_hot(batch.species).to(device), graph.to(device))
     logs = (restored.logits.double() * sharpness).log_softmax(dim=-1).cpu().numpy()
     perturbation = restored.perturbation.double().cpu().numpy()
     if not (np.isfinite(logs).all() and np.isfinite(perturbation).all()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -19,25 +21,36 @@ _PAIRS = 20_000_000
 """Distances between atoms and their images under all operations, up to which they are computed."""
 
 
-def permutations_of(partial: Crystal) -> NDArray[np.int64]:
-    """Return (G, N) atoms onto which each operation of the space group moves every atom; the identity first.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Symmetry:
+    """What the space group of a partial crystal does to its atoms; masked sites are taken as one kind."""
 
-    Masked sites are taken as one kind. The identity alone where nothing else is found, and where the crystal is so
-    large that looking would take seconds.
-    """
+    orbits: NDArray[np.int64]
+    """(N,) a number for each atom that symmetry-equal atoms share."""
+    permutations: NDArray[np.int64]
+    """(G, N) the atom onto which each operation moves every atom; the identity alone where the crystal is so large that
+    looking would take seconds."""
+
+
+def symmetry_of(partial: Crystal) -> Symmetry:
+    """Return the symmetry of a partial crystal; none where spglib finds no space group."""
     import spglib
 
-    identity = np.arange(len(partial), dtype=np.int64)[None]
+    identity = np.arange(len(partial), dtype=np.int64)
     kinds = np.where(partial.species == MASK, N_SPECIES, partial.species)
-    try:
-        found = spglib.get_symmetry((partial.lattice, partial.frac, kinds), symprec=SYMPREC)
-    except spglib.SpglibError:
-        return identity
-    if found is None or len(found["rotations"]) * len(partial) ** 2 > _PAIRS:
-        return identity
-    moved = (_moved(partial, *operation) for operation in zip(found["rotations"], found["translations"], strict=True))
-    whole = [onto for onto in moved if len(set(onto.tolist())) == len(partial)]
-    return np.unique(np.concatenate([identity, *(onto[None] for onto in whole)]), axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # spglib's of a future change in how it reports failures
+        try:
+            found = spglib.get_symmetry_dataset((partial.lattice, partial.frac, kinds), symprec=SYMPREC)
+        except spglib.SpglibError:
+            found = None
+    if found is None:
+        return Symmetry(orbits=identity, permutations=identity[None])
+    few = len(found.rotations) * len(partial) ** 2 <= _PAIRS
+    operations = zip(found.rotations, found.translations, strict=True) if few else ()
+    moved = [onto for onto in (_moved(partial, *each) for each in operations) if len(np.unique(onto)) == len(onto)]
+    permutations = np.unique(np.stack([identity, *moved]), axis=0)
+    return Symmetry(orbits=np.asarray(found.equivalent_atoms, dtype=np.int64), permutations=permutations)
 
 
 def _moved(partial: Crystal, rotation: NDArray[np.int64], translation: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -48,23 +61,28 @@ def _moved(partial: Crystal, rotation: NDArray[np.int64], translation: NDArray[n
     return np.asarray(np.linalg.norm(apart @ partial.lattice, axis=-1).argmin(axis=1), dtype=np.int64)
 
 
-def units_of(partial: Crystal, tie: Literal["none", "symmetry", "all"], permutations: NDArray[np.int64]) -> list[Unit]:
+def units_of(partial: Crystal, tie: Literal["none", "symmetry", "all"], orbits: NDArray[np.int64]) -> list[Unit]:
     """Return the masked sites as units that get one species each, by the first site of each.
 
     Args:
         partial: Masked sites have species `MASK`.
-        tie: `none`: each by itself. `symmetry`: those that an operation moves onto each other. `all`: all together.
-        permutations: (G, N) of the partial crystal.
+        tie: `none`: each by itself. `symmetry`: those of one orbit. `all`: all together.
+        orbits: (N,) of the partial crystal's atoms.
     """
     masked = np.flatnonzero(partial.species == MASK)
     if tie == "none" or len(masked) < 2:
         return [masked[i : i + 1] for i in range(len(masked))]
     if tie == "all":
         return [masked]
-    orbits = permutations.min(axis=0)[masked]  # the first atom that each is moved onto
-    return [masked[orbits == orbit] for orbit in dict.fromkeys(orbits.tolist())]
+    own = orbits[masked]
+    return [masked[own == orbit] for orbit in dict.fromkeys(own.tolist())]
 
 
 def images_of(species: NDArray[np.int64], permutations: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return (I, N) the distinct choices of species that symmetry makes the same crystal as this one, in order."""
     return np.unique(species[permutations], axis=0)
+
+
+def same_by_symmetry(a: NDArray[np.int64], b: NDArray[np.int64], permutations: NDArray[np.int64]) -> bool:
+    """Return whether two choices of species (N,) are one crystal by these operations (G, N)."""
+    return bool((a[permutations] == b).all(axis=1).any())
