@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.inference.completion import Candidate, Completion
-from crystalsweep.inference.decoding.symmetry import images_of, permutations_of
+from crystalsweep.inference.decoding.symmetry import same_by_symmetry, symmetry_of
 from crystalsweep.structures.crystal import MASK, Crystal
 from crystalsweep.structures.elements import element_symbol
 
@@ -33,18 +33,15 @@ def completion_json(completion: Completion, given: NDArray[np.int64]) -> dict[st
         completion: As the model gave it.
         given: (N,) species of the crystal before sites were masked, `MASK` where it had none.
     """
-    permutations = permutations_of(completion.partial)
+    permutations = symmetry_of(completion.partial).permutations
+    as_given = [same_by_symmetry(each.crystal.species, given, permutations) for each in completion.candidates]
     return {
         "name": completion.partial.id,
         "masked": completion.masked.tolist(),
         "lattice": completion.partial.lattice.tolist(),
         "candidates": [
-            _candidate(
-                candidate,
-                completion.masked,
-                any((images_of(candidate.crystal.species, permutations) == given).all(axis=1)),
-            )
-            for candidate in completion.candidates
+            _candidate(candidate, completion.masked, same)
+            for candidate, same in zip(completion.candidates, as_given, strict=True)
         ],
         "renormalised": completion.renormalised,
         "odds": [[odd._asdict() for odd in site] for site in completion.odds],

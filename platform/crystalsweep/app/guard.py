@@ -106,7 +106,7 @@ class Guard:
         self._app, self._token = app, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Call the application, or refuse."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

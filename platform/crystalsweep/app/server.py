@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,8 @@ def serve(app: FastAPI, at: socket.socket) -> None:
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, ws="none", proxy_headers=False
     )
-    uvicorn.Server(config).run(sockets=[at])
+    with suppress(KeyboardInterrupt):  # which uvicorn raises again once all is closed
+        uvicorn.Server(config).run(sockets=[at])
 
 
 def _mistaken(request: Request, error: Exception) -> Response:
