@@ -3,7 +3,7 @@
     import crystalsweep
 
     crystals = crystalsweep.read("my_cifs/").crystals
-    restorer = crystalsweep.load("models:/crystal-generator@champion")   # or a run folder, a run id, an exported .zip
+    restorer = crystalsweep.load()   # the champion; or a run folder, a run id, models:/NAME@ALIAS, an exported .zip
     done = restorer.complete(crystals[0])
 
 What a user imports is here: `Crystal`, `read`, `load`, `evaluate`, `compare`. The rooms below, lowest first:

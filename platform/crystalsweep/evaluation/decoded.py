@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from crystalsweep.evaluation.protocol import Chunk, restore
 from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.inference.calibration import Calibration
 from crystalsweep.inference.completion import place_fillings, probabilities
 from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.decoding.filling import Filling
 from crystalsweep.inference.decoding.network import Answer, ask
 from crystalsweep.inference.decoding.settings import DecodeConfig
-from crystalsweep.inference.decoding.symmetry import permutations_of, same_by_symmetry
+from crystalsweep.inference.decoding.symmetry import same_by_symmetry, symmetry_of
 from crystalsweep.metrics.odds import site_columns
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, Crystal
@@ -47,7 +47,7 @@ def decoded(
     corrupted: Sequence[Crystal],
     settings: EvaluationSettings,
     device: str = "cpu",
-    sharpness: float = 1.0,
+    calibration: Calibration | None = None,
     critic: Critic | None = None,
 ) -> Made:
     """Return what a generator makes of a chunk, in both readings.
@@ -58,14 +58,16 @@ def decoded(
         corrupted: The same as crystals.
         settings: Its decoder; charge neutrality is by the rules of its compositional validity.
         device: Where the network runs.
-        sharpness: As for `ask`.
+        calibration: Of the generator; without one its odds are as the network gives them.
         critic: Of the generator; needed where the decoder gives it weight.
     """
+    sharpness = calibration.site_sharpness if calibration else 1.0
     if settings.decode.per_site:
         return _site_by_site(generator, chunk, corrupted, device, sharpness)
     decode, rules = settings.decode, Constraints(rules=settings.metrics.composition)
     alone = ask(generator, corrupted, [crystal.species for crystal in corrupted], sharpness)
-    fillings = choose(generator, corrupted, decode, rules, sharpness=sharpness, critic=critic)
+    chained = calibration.sharpness(decode) if calibration else 1.0
+    fillings = choose(generator, corrupted, decode, rules, sharpness=chained, critic=critic)
     first = [found[:1] for found in fillings]
     placed = iter(place_fillings(generator, corrupted, alone, first, decode.position_passes, decode))
     generated = [
@@ -129,7 +131,7 @@ def joint_rank(original: Crystal, partial: Crystal, fillings: Sequence[Filling])
 
     Arrangements that the symmetry of the partial crystal makes equal are one.
     """
-    permutations: NDArray[np.int64] = permutations_of(partial)
+    permutations = symmetry_of(partial).permutations
     for place, filling in enumerate(fillings, start=1):
         if same_by_symmetry(original.species, filling.species, permutations):
             return place

@@ -72,6 +72,7 @@ def evaluate_checkpoint(
             energies=energies,
             device=machine.torch_device,
             critic=model.critic,
+            calibration=model.calibration,
         )
 
     sizes = [len(each.cases) for each in parts]
@@ -206,6 +207,8 @@ def _model_record(model: EvaluatedModel) -> dict[str, Any]:
     weights = {"run": model.run} if model.run else {}
     if model.critic_sha256:
         weights["critic_sha256"] = model.critic_sha256
+    if model.calibration:
+        weights["calibration_sha256"] = model.calibration.fingerprint()
     return weights | {
         "stage": info.stage,
         "epoch": info.kept_epoch,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crystalsweep.artifacts.atomic import file_sha256
+from crystalsweep.inference.calibration import Calibration
 from crystalsweep.inference.locate import UnknownReferenceError, locate
 from crystalsweep.inference.restorer import Restorer
 from crystalsweep.metrics.baselines import REFERENCES, Baseline, ground_truth, identity, most_common_species
@@ -35,6 +36,8 @@ class EvaluatedModel:
     """Judges the generator's candidates."""
     critic_sha256: str = ""
     """Of the critic's file."""
+    calibration: Calibration | None = None
+    """Of the generator's odds."""
 
 
 def reference_rows(train_counts: Mapping[int, int]) -> dict[str, Baseline]:
@@ -84,4 +87,5 @@ def find_model(
         weights_sha256=file_sha256(model.folder / "generator.safetensors"),
         critic=model.critic,
         critic_sha256=file_sha256(model.folder / "critic.safetensors") if model.critic else "",
+        calibration=model.calibration,
     )

@@ -17,6 +17,7 @@ from crystalsweep.evaluation.protocol import Chunk, ChunkBlock, chunks
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.spread import Tables
 from crystalsweep.evaluation.structures import structure_columns
+from crystalsweep.inference.calibration import Calibration
 from crystalsweep.metrics.baselines import Baseline
 from crystalsweep.metrics.distributions import describe_crystals
 from crystalsweep.metrics.matching import match_columns
@@ -79,8 +80,8 @@ class Protocol:
     """Rows that get energies."""
     energies: Energies | None = None
     device: str = "cpu"
-    sharpness: float = 1.0
-    """By which the model's logits are multiplied, 1 / temperature of its calibration."""
+    calibration: Calibration | None = None
+    """Of the model's odds."""
     critic: Critic | None = None
     """Judges the model's candidates, where the decoder gives it weight."""
 
@@ -130,7 +131,7 @@ class Protocol:
         """Return what the model makes of a chunk, decoded as the settings say."""
         if not isinstance(self.restorer, Generator):
             return without_odds([self.restorer(o, c) for o, c in zip(chunk.originals, corrupted, strict=True)])
-        made = decoded(self._generator, chunk, corrupted, self.settings, self.device, self.sharpness, self._critic)
+        made = decoded(self._generator, chunk, corrupted, self.settings, self.device, self.calibration, self._critic)
         chunk.graphs.clear()  # of no use any more, and the largest thing that a chunk holds
         return made if self.settings.protocol.keep_known else Made(made.predicted, [], made.odds)
 

@@ -15,6 +15,14 @@ from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.writing import cif_text
+from crystalsweep.inference.calibration import (
+    Calibration,
+    CandidateSet,
+    ElementSet,
+    candidate_sets,
+    element_sets,
+    unfamiliar,
+)
 from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.decoding.filling import Filling
@@ -86,6 +94,13 @@ class Completion:
     renormalised: bool = False
     """Whether the candidates' probabilities are shares of what was found: so under a formula, required elements or
     required charge neutrality, where the network's own are of choices that these leave out too."""
+    calibrated: bool = False
+    """Whether the probabilities were fitted to come true as often as they say, on crystals kept from training."""
+    site_sets: tuple[tuple[ElementSet, ...], ...] = ()
+    """M times, by coverage, the elements of which one is right in that share of cases; none without a calibration."""
+    joint_sets: tuple[CandidateSet, ...] = ()
+    """By coverage, the candidates of which one is right in that share of cases; none without a calibration of the same
+    decoder, and none under constraints."""
     warnings: tuple[str, ...] = ()
     """Why to be careful with it."""
 
@@ -126,8 +141,8 @@ def complete(
     top_k: int = 5,
     keep_positions: bool = False,
     max_atoms: int = MAX_ATOMS,
-    sharpness: float = 1.0,
     critic: Critic | None = None,
+    calibration: Calibration | None = None,
 ) -> list[Completion]:
     """Return every crystal with its masked sites (species `MASK`) filled and its positions restored, in order.
 
@@ -139,8 +154,8 @@ def complete(
         top_k: Elements whose odds are given for each masked site, 1…118.
         keep_positions: Leave every atom where it is.
         max_atoms: Of one crystal.
-        sharpness: By which logits are multiplied before they become probabilities: 1 / temperature of a calibration.
         critic: Of the generator; asked where `decode.critic_weight` is above 0.
+        calibration: Of the generator; without one, odds are as the network gives them.
 
     Raises:
         ValueError: `top_k` is out of range, a crystal has too many atoms or leaves nothing to do, the constraints
@@ -152,11 +167,14 @@ def complete(
         if problem := refusal(partial, keep_positions=keep_positions, max_atoms=max_atoms):
             raise ValueError(f"{partial.id}: {problem.reason} ({problem.detail}); {problem.remedy}")
     constraints = constraints or Constraints()
+    sharpness, chained = (calibration.site_sharpness, calibration.sharpness(decode)) if calibration else (1.0, 1.0)
     alone = ask(generator, partials, [partial.species for partial in partials], sharpness)
-    filled = choose(generator, partials, decode, constraints, sharpness=sharpness, critic=critic)
+    filled = choose(generator, partials, decode, constraints, sharpness=chained, critic=critic)
     passes = 0 if keep_positions else decode.position_passes
     placed = iter(place_fillings(generator, partials, alone, filled, passes, decode))
     renormalised = constraints.joint or decode.charge == "require"
+    sites = calibration.site_sets if calibration else ()
+    joint = calibration.joint_sets(decode) if calibration and not constraints.told() else ()
     return [
         Completion(
             partial=partial,
@@ -164,7 +182,13 @@ def complete(
             masked=(masked := np.flatnonzero(partial.species == MASK)),
             odds=_odds(answer, masked, top_k),
             renormalised=renormalised,
-            warnings=tuple(_warnings(partial, masked, candidates, constraints, decode)),
+            calibrated=calibration is not None,
+            site_sets=tuple(element_sets(answer.log_probabilities[atom], sites) for atom in masked),
+            joint_sets=candidate_sets([candidate.probability for candidate in candidates], joint),
+            warnings=(
+                *_warnings(partial, masked, candidates, constraints, decode),
+                *(unfamiliar(partial, calibration.training) if calibration else ()),
+            ),
         )
         for partial, answer, fillings in zip(partials, alone, filled, strict=True)
     ]

@@ -10,6 +10,9 @@ from crystalsweep.registry.gates.gate import Check, Gate
 SAME_MACHINE_TOLERANCE = 1e-6
 """Greatest difference of a figure between two runs on one machine; none is expected."""
 
+SAME_CODE = "measured with the same code and libraries"
+"""Check that fails where the figures may mean something else, though they be the same."""
+
 
 def reproducibility(
     first: Evaluation, second: Evaluation, command: str, *, tolerance: float = SAME_MACHINE_TOLERANCE
@@ -26,7 +29,7 @@ def reproducibility(
             numbers={"figures": n, "greatest_difference": worst, "limit": tolerance},
         ),
         Check(
-            title="measured with the same code and libraries",
+            title=SAME_CODE,
             passed=same_lock,
             says=f"metrics_lock {second.metrics_lock[:12]}" + ("" if same_lock else f", was {first.metrics_lock[:12]}"),
         ),
