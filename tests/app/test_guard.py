@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from crystalsweep.app.guard import MAX_BODY, is_loopback, refusal

@@ -1,4 +1,4 @@
-"""The page's server reads what is uploaded, completes what is asked, and says in words what is wrong beside its field."""
+"""The page's server reads what is uploaded, completes what is asked, and says what is wrong beside its field."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def uploaded(client: TestClient, content: str | bytes, name: str = "") -> Any:
 
 
 def rock_salt(client: TestClient) -> dict[str, Any]:
-    crystal = uploaded(client, NACL, "NaCl.cif").json()["crystals"][0]
+    crystal = uploaded(client, NACL, "NaCl.cif").json()["crystals"][0]["crystal"]
     assert isinstance(crystal, dict)
     return crystal
 
@@ -99,9 +99,9 @@ def test_a_strangers_name_and_page_are_refused(client: TestClient) -> None:
     assert errors(form, 415) == [("", "send JSON, as application/json")]
 
 
-def test_the_model_is_named(client: TestClient, restorer: Restorer) -> None:
+def test_the_model_is_named(client: TestClient) -> None:
     told = client.get("/api/model").json()
-    assert told == {"reference": str(MODEL), "stage": "gan", "network": "painn", "parameters": told["parameters"]}
+    assert (told["name"], told["stage"], told["network"]) == (str(MODEL), "gan", "painn")
     assert told["parameters"] > 10_000
 
 
@@ -121,7 +121,7 @@ def test_a_cif_is_read(client: TestClient) -> None:
     crystal = rock_salt(client)
     assert crystal["name"] == "NaCl"
     assert sorted(crystal["elements"]) == ["Cl"] * 4 + ["Na"] * 4
-    pasted = uploaded(client, NACL.replace("Cl1 Cl", "X1 X")).json()["crystals"][0]
+    pasted = uploaded(client, NACL.replace("Cl1 Cl", "X1 X")).json()["crystals"][0]["crystal"]
     assert pasted["elements"].count(None) == 4
 
 
@@ -130,7 +130,7 @@ def test_every_form_that_can_be_read_is_read(client: TestClient, tmp_path: Path,
     crystals = [crystal for crystal in load_bundled("test") if len(crystal) <= 8][:3]
     file = tmp_path / f"some{suffix}"
     write(crystals, file)
-    found = uploaded(client, file.read_bytes(), file.name).json()["crystals"]
+    found = [each["crystal"] for each in uploaded(client, file.read_bytes(), file.name).json()["crystals"]]
     assert [each["name"] for each in found] == [crystal.id for crystal in read(file).crystals]
     assert [len(each["elements"]) for each in found] == [len(crystal) for crystal in crystals]
 
@@ -161,7 +161,7 @@ def test_a_large_crystal_is_refused_when_it_is_read(client: TestClient, tmp_path
     big.append(Crystal.of("bigger", [11] * n, [[30, 0, 0], [0, 30, 0], [0, 0, 30]], frac))
     write(big, tmp_path / "big.extxyz")
     answer = uploaded(client, (tmp_path / "big.extxyz").read_bytes(), "big.extxyz").json()
-    assert [each["name"] for each in answer["crystals"]] == ["big"]
+    assert [each["crystal"]["name"] for each in answer["crystals"]] == ["big"]
     assert any(f"{n} atoms" in note for note in answer["notes"])
 
 

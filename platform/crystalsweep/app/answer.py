@@ -12,17 +12,23 @@ from numpy.typing import NDArray
 
 from crystalsweep.inference.completion import Candidate, Completion
 from crystalsweep.inference.decoding.symmetry import same_by_symmetry, symmetry_of
+from crystalsweep.inference.inputs import Partial
 from crystalsweep.structures.crystal import MASK, Crystal
 from crystalsweep.structures.elements import element_symbol
 
 
-def crystal_json(crystal: Crystal) -> dict[str, Any]:
-    """Return a crystal as the page holds it; masked sites have no element."""
+def crystal_json(partial: Partial) -> dict[str, Any]:
+    """Return a crystal as the page holds it; masked and shared sites have no element."""
+    crystal = partial.crystal
     return {
         "name": crystal.id,
         "lattice": crystal.lattice.tolist(),
         "elements": _symbols(crystal.species),
         "frac": crystal.frac.tolist(),
+        "shared": [
+            {"atoms": list(each.atoms), "counts": {element_symbol(z): n for z, n in each.counts.items()}}
+            for each in partial.sublattices
+        ],
     }
 
 
@@ -44,7 +50,10 @@ def completion_json(completion: Completion, given: NDArray[np.int64]) -> dict[st
             for candidate, same in zip(completion.candidates, as_given, strict=True)
         ],
         "renormalised": completion.renormalised,
+        "calibrated": completion.calibrated,
         "odds": [[odd._asdict() for odd in site] for site in completion.odds],
+        "site_sets": [[each._asdict() for each in site] for site in completion.site_sets],
+        "joint_sets": [each._asdict() for each in completion.joint_sets],
         "warnings": list(completion.warnings),
     }
 

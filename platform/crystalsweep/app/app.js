@@ -4,6 +4,7 @@
 const told = JSON.parse(document.getElementById("told").textContent);
 const FIELDS = ["allowed", "excluded", "required", "formula", "charge", "tie", "candidates"];
 const BONDED = 1.25; // of the distance to the nearest atom, for both atoms
+const SHOWN = 0.9; // coverage of the sets that bars show
 const MOST_BONDED = 500; // atoms drawn, up to which bonds are looked for
 const page = { crystals: [], crystal: null, masked: new Set(), answer: null, chosen: 0, token: "" };
 const $ = (id) => document.getElementById(id);
@@ -34,6 +35,9 @@ function percent(share) {
   if (share > 0 && share < 0.001) return "< 0.1 %";
   return share > 0.999 && share < 1 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
 }
+
+const percentage = (share) => `${Math.round(100 * share)} %`;
+const ofCases = (coverage) => `in ${percentage(coverage)}`;
 
 function bar(share, before = []) {
   const filled = make("b");
@@ -107,7 +111,8 @@ async function enter() {
   try {
     const model = await ask("/api/model");
     const size = model.parameters.toLocaleString("en");
-    $("model").textContent = `Model: ${model.reference} (${model.network}, ${size} parameters, stage ${model.stage}).`;
+    const odds = model.calibrated ? "odds calibrated" : "odds not calibrated";
+    $("model").textContent = `Model: ${model.name} (${model.network}, ${size} parameters, stage ${model.stage}; ${odds}).`;
     sessionStorage.setItem("token", page.token);
     $("enter").hidden = true;
     $("main").hidden = false;
@@ -232,13 +237,13 @@ async function base64(blob) {
 
 async function upload(name, blob) {
   clearErrors("upload");
-  list("notes", []);
+  list("left-out", []);
   $("reading").replaceChildren(...working("Reading …"));
   try {
     if (blob.size > told.most_bytes)
       throw new Refused(0, [{ field: "upload", says: `the file has ${blob.size.toLocaleString("en")} bytes; at most ${told.most_bytes.toLocaleString("en")} are read` }]);
     const { crystals, notes } = await ask("/api/read", { name, content: await base64(blob) });
-    list("notes", notes);
+    list("left-out", notes);
     offer(crystals);
   } catch (error) {
     showErrors(error, "upload");
@@ -250,12 +255,14 @@ async function upload(name, blob) {
 function offer(crystals) {
   page.crystals = crystals;
   $("several").hidden = crystals.length < 2;
-  $("which").replaceChildren(...crystals.map((crystal, i) => make("option", { value: i }, `${crystal.name} (${plural(crystal.elements.length, "atom")})`)));
+  $("which").replaceChildren(...crystals.map(({ crystal }, i) => make("option", { value: i }, `${crystal.name} (${plural(crystal.elements.length, "atom")})`)));
   choose(0);
 }
 
 function choose(index) {
-  page.crystal = page.crystals[index];
+  const { crystal, notes } = page.crystals[index];
+  page.crystal = crystal;
+  list("notes", notes);
   page.masked = new Set(unknown());
   page.answer = null;
   $("answer").hidden = true;
@@ -282,8 +289,8 @@ $("which").addEventListener("change", () => choose(Number($("which").value)));
 
 $("example").addEventListener("click", () => {
   clearErrors("upload");
-  list("notes", []);
-  offer([told.example.crystal]);
+  list("left-out", []);
+  offer([{ crystal: told.example.crystal, notes: [] }]);
   maskElement(told.example.mask);
 });
 
@@ -392,6 +399,7 @@ function showAnswer(answer) {
   $("after").hidden = $("legend").hidden = $("zip").hidden = n === 0;
   $("ranked").replaceChildren(...answer.candidates.map(candidate));
   $("rest").textContent = rest(answer);
+  list("sets", answer.joint_sets.map(jointSet));
   drawOdds(answer);
   if (n) show(0, true);
   $("h-candidates").focus({ preventScroll: true });
@@ -402,6 +410,15 @@ function rest(answer) {
   if (answer.renormalised) return "Shares among the candidates found: what was asked leaves others out.";
   const others = 1 - answer.candidates.reduce((sum, each) => sum + each.probability, 0);
   return answer.masked.length && others > 0.0005 ? `All other choices together: ${percent(others)}.` : "";
+}
+
+/** Of which candidates one is right, how often: `in 90 % of such cases the right one is 1 or 2`. */
+function jointSet({ coverage, candidates }) {
+  const ranks = candidates.map((index) => index + 1);
+  const last = ranks.pop();
+  const first = ranks.length > 2 && ranks.every((rank, i) => rank === i + 1) && last === ranks.length + 1;
+  const which = first ? `among the first ${last}` : ranks.length ? `${ranks.join(", ")} or ${last}` : `${last}`;
+  return `${ofCases(coverage)} of such cases the right one is ${which}.`;
 }
 
 function candidate(each, index) {
@@ -436,13 +453,21 @@ function show(index, fresh = false) {
 }
 
 function drawOdds(answer) {
+  const sets = answer.site_sets.length ? `; dark bars: ${ofCases(SHOWN)} of such cases one of them is right` : "";
   $("odds-hint").textContent = answer.masked.length
-    ? "What the model says of each masked site by itself, seeing only the sites that are not masked."
+    ? `What the model says of each masked site by itself, seeing only the sites that are not masked${sets}.`
     : "No site is masked.";
   $("odds").replaceChildren(
-    ...alike(answer).map(([sites, odds]) => {
+    ...alike(answer).map(([sites, odds, sets]) => {
       const heading = make("h3", {}, `${sites.length > 1 ? "Sites" : "Site"} ${sites.map((site) => site + 1).join(", ")}`);
-      return make("div", { className: "site" }, heading, ...odds.map((odd) => bar(odd.probability, [make("span", {}, odd.element)])));
+      const shown = sets.find((each) => each.coverage === SHOWN);
+      const bars = odds.map((odd) => {
+        const made = bar(odd.probability, [make("span", {}, odd.element)]);
+        if (shown && !shown.elements.includes(odd.element)) made.classList.add("outside");
+        return made;
+      });
+      const told = sets.map((each) => make("li", {}, make("b", {}, `${percentage(each.coverage)}: `), each.elements.join(", ")));
+      return make("div", { className: "site" }, heading, ...bars, make("ul", { className: "sets" }, ...told));
     }),
   );
 }
@@ -452,7 +477,7 @@ function alike(answer) {
   const groups = new Map();
   answer.masked.forEach((site, i) => {
     const key = answer.odds[i].map((odd) => `${odd.element} ${odd.probability.toFixed(4)}`).join();
-    groups.set(key, [[...(groups.get(key) || [[]])[0], site], answer.odds[i]]);
+    groups.set(key, [[...(groups.get(key) || [[]])[0], site], answer.odds[i], answer.site_sets[i] || []]);
   });
   return [...groups.values()];
 }

@@ -38,7 +38,7 @@ def page() -> str:
 
 def _told() -> dict[str, object]:
     """Return what the script must know: how elements are drawn, how large files may be, and the example."""
-    example = read_upload(EXAMPLE, _text(f"app/{EXAMPLE}").encode()).crystals[0]
+    example = read_upload(EXAMPLE, _text(f"app/{EXAMPLE}").encode()).partials[0]
     drawn = {element_symbol(z): [colour_of(z), radius_of(z)] for z in range(1, N_ELEMENTS + 1)}
     return {
         "elements": {"?": [colour_of(0), radius_of(0)], **drawn},

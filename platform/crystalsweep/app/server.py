@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +16,7 @@ from fastapi.responses import HTMLResponse, Response
 from crystalsweep.app.answer import archive, completion_json, crystal_json
 from crystalsweep.app.guard import MIN_TOKEN, Guard, is_loopback, told
 from crystalsweep.app.page import page
-from crystalsweep.app.reading import partial_of, read_upload
+from crystalsweep.app.reading import read_upload
 from crystalsweep.app.request import CompletionRequest, MistakenError, UploadRequest
 from crystalsweep.app.turns import BusyError, Turns
 from crystalsweep.inference.restorer import Restorer
@@ -51,7 +50,8 @@ def build_app(restorer: Restorer, token: str | None = None) -> FastAPI:
     def read(request: UploadRequest) -> dict[str, Any]:
         with readers.taken():
             upload = read_upload(request.name, request.content)
-        return {"crystals": [crystal_json(crystal) for crystal in upload.crystals], "notes": upload.notes}
+        crystals = [{"crystal": crystal_json(each), "notes": each.notes} for each in upload.partials]
+        return {"crystals": crystals, "notes": upload.notes}
 
     @app.post("/api/complete")
     def complete(request: CompletionRequest) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def build_app(restorer: Restorer, token: str | None = None) -> FastAPI:
 
 def completed(restorer: Restorer, request: CompletionRequest) -> dict[str, Any]:
     """Return what a request is answered. Raises `MistakenError` where it cannot be fulfilled."""
-    partial, given = partial_of(request.crystal, request.masked), partial_of(request.crystal, [])
+    partial, given = request.crystal.crystal(request.masked), request.crystal.crystal()
     request.require_work(partial)
     constraints = request.constraints(partial)
     try:
@@ -76,17 +76,18 @@ def completed(restorer: Restorer, request: CompletionRequest) -> dict[str, Any]:
         )
     except ValueError as error:
         raise MistakenError([("", str(error))]) from error
-    answer = completion_json(completion, np.asarray(given.species))
+    answer = completion_json(completion, given.species)
     return {**answer, "zip": archive("candidate", [each["cif"] for each in answer["candidates"]])}
 
 
 def model_json(restorer: Restorer) -> dict[str, Any]:
     """Return what is told of the model: what it was loaded by, its network and its training."""
     return {
-        "reference": f"{restorer.model} {restorer.version}" if restorer.model else restorer.reference,
+        "name": restorer.told,
         "stage": restorer.info.stage,
         "network": restorer.generator.backbone.config.name,
         "parameters": sum(each.numel() for each in restorer.generator.parameters()),
+        "calibrated": restorer.calibration is not None,
     }
 
 

@@ -12,7 +12,7 @@ from crystalsweep.cli.store import store_options
 
 EXAMPLES = """\b
 Examples:
-  crystalsweep app                                            the registry's champion, at http://127.0.0.1:8765
+  crystalsweep app                                            the champion, at http://127.0.0.1:8765
   crystalsweep app --model runs/pretrain --port 9000
   ssh -L 8765:127.0.0.1:8765 HOST                             then HOST's page is yours too
   CRYSTALSWEEP_TOKEN=$(openssl rand -hex 16) crystalsweep app --host 0.0.0.0
@@ -22,10 +22,9 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.option(
     "--model",
-    default="models:/crystal-generator@champion",
-    show_default=True,
     metavar="MODEL",
-    help="A run folder, an MLflow run id, a registered version, an exported .zip.",
+    help="A run folder, an MLflow run id, a registered version, an exported .zip, or `shipped`.  "
+    "[default: the registry's champion, else the one that comes with the package]",
 )
 @click.option(
     "--host",
@@ -38,7 +37,9 @@ Examples:
     "--token", envvar="CRYSTALSWEEP_TOKEN", show_envvar=True, help="Answer only who has it; at least 16 characters."
 )
 @store_options
-def app(model: str, host: str, port: int, token: str | None, tracking_uri: str | None, storage: Path | None) -> None:
+def app(
+    model: str | None, host: str, port: int, token: str | None, tracking_uri: str | None, storage: Path | None
+) -> None:
     """Serve a page that completes crystals: upload one, mask sites, see ranked candidates in 3D, download them.
 
     It listens on this machine alone. Elsewhere it wants a token, which the page asks for and which is sent unencrypted:
