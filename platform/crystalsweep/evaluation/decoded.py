@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from crystalsweep.evaluation.protocol import Chunk, restore
 from crystalsweep.evaluation.settings import EvaluationSettings
@@ -17,7 +16,7 @@ from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.decoding.filling import Filling
 from crystalsweep.inference.decoding.network import Answer, ask
 from crystalsweep.inference.decoding.settings import DecodeConfig
-from crystalsweep.inference.decoding.symmetry import permutations_of, same_by_symmetry
+from crystalsweep.inference.decoding.symmetry import same_by_symmetry, symmetry_of
 from crystalsweep.metrics.odds import site_columns
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, Crystal
@@ -129,7 +128,7 @@ def joint_rank(original: Crystal, partial: Crystal, fillings: Sequence[Filling])
 
     Arrangements that the symmetry of the partial crystal makes equal are one.
     """
-    permutations: NDArray[np.int64] = permutations_of(partial)
+    permutations = symmetry_of(partial).permutations
     for place, filling in enumerate(fillings, start=1):
         if same_by_symmetry(original.species, filling.species, permutations):
             return place
