@@ -11,6 +11,7 @@ import click
 from crystalsweep.artifacts.places import checkpoint_folder
 from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.cli.interpolate import interpolate
 from crystalsweep.config import leaves, override, parse_bytes
 from crystalsweep.networks.architectures import SIZES, BackboneConfig, size
 from crystalsweep.training.catalogue import stage_spec
@@ -54,6 +55,9 @@ def model() -> None:
     A network is a backbone at a preset's size with heads on it: the generator restores crystals, the discriminator
     judges them.
     """
+
+
+model.add_command(interpolate)
 
 
 @model.command("list", epilog=LIST_EXAMPLES)
