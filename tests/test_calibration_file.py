@@ -77,7 +77,7 @@ def told(completion: Completion) -> list[list[float]]:
 def test_without_one_nothing_changes(plain: Path) -> None:
     done = load(plain).complete(rock_salt())
     assert not done.calibrated
-    assert done.site_sets == ()
+    assert done.site_sets == ((), (), (), ())
     assert done.joint_sets == ()
 
 

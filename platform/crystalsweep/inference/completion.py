@@ -107,7 +107,7 @@ class Completion:
     calibrated: bool = False
     """Whether the probabilities were fitted to come true as often as they say, on crystals kept from training."""
     site_sets: tuple[tuple[ElementSet, ...], ...] = ()
-    """M times, by coverage, the elements of which one is right in that share of cases; none without a calibration."""
+    """M times, by coverage, the elements of which one is right in that share of cases; empty without a calibration."""
     joint_sets: tuple[CandidateSet, ...] = ()
     """By coverage, the candidates of which one is right in that share of cases; none without a calibration of the same
     decoder, and none under constraints."""
