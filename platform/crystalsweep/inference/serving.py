@@ -255,11 +255,12 @@ def _answer(row: Completion | str) -> dict[str, str]:
 def odds_json(completion: Completion) -> str:
     """Return odds per masked site and the length of every P̃; atoms count from 1, as the rows of the completed CIF."""
     frac = completion.crystal.frac
+    told = "probability" if completion.calibrated else "uncalibrated_probability"
     sites = [
         {
             "atom": int(atom) + 1,
             "frac": [round(float(x), 6) for x in frac[atom]],
-            "uncalibrated_probability": {each.element: round(each.probability, 6) for each in odds},
+            told: {each.element: round(each.probability, 6) for each in odds},
         }
         for atom, odds in zip(completion.masked, completion.odds, strict=True)
     ]
