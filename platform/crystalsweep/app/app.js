@@ -355,7 +355,14 @@ function drawMask(fresh = false) {
   const n = page.crystal.elements.length;
   $("count").textContent = `${page.masked.size} of ${plural(n, "site")} masked${page.masked.size ? "" : ": only positions would be restored"}`;
   clearErrors("masked");
+  drawStale();
   before.draw(page.crystal, page.masked, { fresh, onAtom: toggle });
+}
+
+/** Say so where the answer is to another mask. */
+function drawStale() {
+  const answered = page.answer ? page.answer.masked : [];
+  $("stale").hidden = !page.answer || (answered.length === page.masked.size && answered.every((site) => page.masked.has(site)));
 }
 
 // 3: constraints, and the answer
@@ -396,7 +403,8 @@ function showAnswer(answer) {
   $("answer").hidden = false;
   $("summary").textContent = n ? `${n}, best first` : "none";
   list("warnings", answer.warnings);
-  $("after").hidden = $("legend").hidden = $("zip").hidden = n === 0;
+  drawStale();
+  $("after").hidden = $("legend").hidden = $("zip").hidden = $("rule").hidden = n === 0;
   $("ranked").replaceChildren(...answer.candidates.map(candidate));
   $("rest").textContent = rest(answer);
   list("sets", answer.joint_sets.map(jointSet));
