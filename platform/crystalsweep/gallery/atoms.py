@@ -53,15 +53,6 @@ def corners(crystal: Crystal) -> NDArray[np.float64]:
     return np.array([[(k >> axis) & 1 for axis in range(3)] for k in range(8)], dtype=float) @ crystal.lattice
 
 
-def formula(crystal: Crystal) -> str:
-    """Return reduced formula, as `NaCl`."""
-    from pymatgen.core import Composition
-
-    numbers, counts = np.unique(crystal.species, return_counts=True)
-    made = Composition({element_symbol(int(z)): int(n) for z, n in zip(numbers, counts, strict=True)})
-    return str(made.reduced_formula)
-
-
 def _atoms(crystal: Crystal, origin: Crystal, verdicts: list[str]) -> list[Atom]:
     moved = (crystal.frac - origin.frac + 0.5) % 1.0 - 0.5
     cart = (origin.frac + moved) @ origin.lattice
