@@ -461,7 +461,8 @@ function show(index, fresh = false) {
 }
 
 function drawOdds(answer) {
-  const sets = answer.site_sets.length ? `; dark bars: ${ofCases(SHOWN)} of such cases one of them is right` : "";
+  const known = answer.site_sets.some((sets) => sets.some((each) => each.coverage === SHOWN));
+  const sets = known ? `; of the dark bars one is right ${ofCases(SHOWN)} of such cases` : "";
   $("odds-hint").textContent = answer.masked.length
     ? `What the model says of each masked site by itself, seeing only the sites that are not masked${sets}.`
     : "No site is masked.";
