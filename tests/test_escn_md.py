@@ -28,6 +28,8 @@ from crystalsweep.networks.testing import SAMPLES, BackboneConformance, Cell
 from crystalsweep.structures.crystal import MASK
 from crystalsweep.structures.graph import Graph
 
+GENERATORS = Path(__file__).parent / "fixtures" / "generators"
+
 CONFIG = EscnMdConfig(
     width=8, layers=2, lmax=2, mmax=2, edge_channels=8, radial_functions=16, hidden=8, max_neighbours=12
 )
@@ -311,6 +313,7 @@ def test_pretraining_starts_from_a_file(tmp_path: Path) -> None:
     [
         (("--backbone", "painn"), "leave out --backbone painn"),
         (("--set", "backbone.lmax=3"), "backbone.lmax is 2 in"),
+        (("--generator", str(GENERATORS / "control")), "give one of them"),
     ],
 )
 def test_pretraining_refuses_what_contradicts_the_file(more: tuple[str, str], reason: str, tmp_path: Path) -> None:

@@ -16,7 +16,14 @@ from crystalsweep.config import override
 from crystalsweep.data import DataSet, load_data
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.networks.architectures import PaiNNConfig
-from crystalsweep.networks.checkpoint import load_generator, read_backbone, read_info, read_training_state, read_weights
+from crystalsweep.networks.checkpoint import (
+    lineage,
+    load_generator,
+    read_backbone,
+    read_info,
+    read_training_state,
+    read_weights,
+)
 from crystalsweep.networks.models import graph_of
 from crystalsweep.seeding import derive_seed, stream
 from crystalsweep.structures.batch import collate, is_stable
@@ -366,6 +373,32 @@ def test_finetuning_starts_from_the_pretrained_backbone(data: DataSet, pretraine
     assert shared
     assert all(torch.equal(before[name], after[name]) for name in shared)
     assert read_info(checkpoint).config["backbone"]["width"] == 12  # the checkpoint's, not the config's 16
+
+
+def test_pretraining_goes_on_from_another_generator_with_a_fresh_optimizer(
+    data: DataSet, pretrained: Path, tmp_path: Path
+) -> None:
+    """Its weights and its network, and none of its optimizer's momenta; whence it comes is kept."""
+    inputs = {"generator": pretrained}
+    stage = stage_builder("pretrain")(CONFIGS["pretrain"], data, LocalSession(tmp_path / "a", device="cpu"), inputs)
+    before = read_weights(pretrained, "generator")
+    assert all(torch.equal(value, before[name]) for name, value in stage.models["generator"].state_dict().items())
+    assert stage.optimizers["generator"].state_dict()["state"] == {}
+    checkpoint = trained("pretrain", tmp_path / "b", data, "epochs=1", inputs=inputs)
+    info = read_info(checkpoint)
+    assert (info.config["backbone"]["width"], info.dropped) == (12, [])
+    assert info.ancestry == lineage([pretrained]) and info.ancestry[0]["stage"] == "pretrain"
+    assert any(not torch.equal(value, before[name]) for name, value in read_weights(checkpoint, "generator").items())
+
+
+def test_pretraining_from_a_generator_resumes_to_the_same_bytes(
+    data: DataSet, pretrained: Path, tmp_path: Path
+) -> None:
+    settings, inputs = ("ema_decay=0.9", "schedule=cosine"), {"generator": pretrained}
+    trained("pretrain", tmp_path / "whole", data, *settings, inputs=inputs)
+    trained("pretrain", tmp_path / "cut", data, *settings, "max_minutes=1e-9", inputs=inputs)
+    trained("pretrain", tmp_path / "cut", data, *settings, inputs=inputs, resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_how_a_network_runs_is_for_each_stage_to_say(data: DataSet, pretrained: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How each stage of the paper trains: pretrain, finetune, gan. Importing this package declares them.
+"""How each stage trains: the paper's pretrain, finetune and gan, and critic. Importing this package declares them.
 
 On a cluster the submitted folder comes first on every process's path, but the library lies one level down, in
 `platform/`, and an installed copy of it could shadow the submitted one. So this package, which every sweep imports
@@ -20,9 +20,10 @@ if (_PLATFORM / "crystalsweep").is_dir():
             f"two copies of the code are mixed; import trainables first, or put {_PLATFORM} first on PYTHONPATH"
         )
 
-from trainables.finetune.config import STAGE as FINETUNE  # noqa: E402  the library is found now
+from trainables.critic.config import STAGE as CRITIC  # noqa: E402  the library is found now
+from trainables.finetune.config import STAGE as FINETUNE  # noqa: E402
 from trainables.gan.config import STAGE as GAN  # noqa: E402
 from trainables.pretrain.config import STAGE as PRETRAIN  # noqa: E402
 
-STAGES = (PRETRAIN, FINETUNE, GAN)
-"""The paper's, in order."""
+STAGES = (PRETRAIN, FINETUNE, GAN, CRITIC)
+"""The paper's, in order, and the critic."""

@@ -98,20 +98,45 @@ class AdversarialConfig(Config):
 
     w_wasserstein: NonNegative = 0.1
     """w_W, the weight of L_W in the generator's loss; 0 is the control arm."""
-    loss: Literal["l1", "bce", "hinge", "wgan_gp"] = "l1"
-    """L_W: `l1` is the paper's distance between label and softmax; the others are the field's."""
+    loss: Literal["l1", "bce", "hinge", "wgan_gp", "relativistic"] = "l1"
+    """L_W: `l1` is the paper's distance between label and softmax; the others are the field's. relativistic: the real
+    crystal of a pair should have the greater score (doi:10.48550/arXiv.2501.05441)."""
+    gradient_ratio: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
+    """r: choose w_W anew at every audit, so that the adversary's gradient on the generator is r times that of the
+    reconstruction; means the same on every backbone, where w_W does not. Takes the place of w_wasserstein."""
+    trust_region: NonNegative = 0.0
+    """β: weight of KL(p_Ĝ ‖ p_start) on masked sites, which keeps the generator near the one it started from."""
     species_gradient: Literal["straight_through", "gumbel", "soft", "none"] = "straight_through"
     """How species carry gradient from D to G; `none` cuts species and positions off, as the released code does."""
     keep_known: bool = False
     """Give visible atoms to D with their true species instead of the predicted one."""
+    shared_positions: bool = False
+    """Show D real and generated species on the same restored positions, so that it judges and teaches species alone."""
+    pooling: Literal["mean", "mean_max", "masked"] = "mean"
+    """How D's answers per atom become one: the paper's mean; half of it the greatest, so that one bad atom is seen; or
+    the mean over masked atoms, so that D knows what the generator chose."""
     temperature: Weight = 1.0
     """Softmax temperature of `gumbel`."""
     gradient_penalty: NonNegative = 10.0
     """Weight of the gradient penalty of `wgan_gp` (doi:10.48550/arXiv.1704.00028)."""
     g_steps_per_d_step: Annotated[int, Field(gt=0, le=1_000_000)] = 10
     """Generator updates per discriminator update."""
+    discriminator_warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """First steps of the run in which D alone learns."""
     real_sigma_noise: Noise = 0.001
     """Noise on the real crystals shown to D, in units of min_edge."""
+    input_sigma_noise: Noise | Range = 0.0
+    """More noise on all that D is shown, real and generated, in units of min_edge: a number or a range to draw from per
+    crystal. At the size of what restoring leaves, D cannot win on that (doi:10.48550/arXiv.1701.04862)."""
+    real_penalty: NonNegative = 0.0
+    """R1: weight of D's squared gradient at real crystals (doi:10.48550/arXiv.1801.04406)."""
+    fake_penalty: NonNegative = 0.0
+    """R2: the same at generated ones."""
+
+    @property
+    def penalised(self) -> bool:
+        """Whether D's loss has a gradient in it, which training then differentiates again."""
+        return self.loss == "wgan_gp" or self.real_penalty > 0 or self.fake_penalty > 0
 
 
 class EvaluationConfig(Config):

@@ -32,16 +32,23 @@ class GanConfig(RestorationConfig):
 
     @property
     def twice_differentiated(self) -> bool:
-        """Whether the loss has a gradient penalty."""
-        return self.adversarial.loss == "wgan_gp"
+        """Whether the discriminator's loss has a gradient in it."""
+        return self.adversarial.penalised
 
     @model_validator(mode="after")
     def _can_be_differentiated_twice(self) -> GanConfig:
         if self.twice_differentiated and self.backbone.compile is True:
             raise ValueError(
-                "the gradient penalty of wgan_gp needs gradients of gradients, which compiled networks do not give; "
-                "set backbone.compile=false or another adversarial.loss"
+                "the gradient penalties of wgan_gp, real_penalty and fake_penalty need gradients of gradients, which "
+                "compiled networks do not give; set backbone.compile=false or leave them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_weight(self) -> GanConfig:
+        adversarial = self.adversarial
+        if adversarial.gradient_ratio is not None and adversarial.species_gradient == "none":
+            raise ValueError("gradient_ratio has nothing to balance where species_gradient=none cuts the adversary off")
         return self
 
 

@@ -45,6 +45,7 @@ STAGE = declare(
         package="trainables.pretrain",
         summary="Learn to restore corrupted crystals (paper, Fig. 1B).",
         presets=PRESETS,
+        inputs=("generator",),
         leaves="generator",
         published=True,
     )

@@ -8,8 +8,9 @@ import torch
 
 from crystalsweep.data import DataSet
 from crystalsweep.losses import reconstruction_loss
-from crystalsweep.networks.checkpoint import PUBLISHED
-from crystalsweep.networks.models import Generator, one_hot
+from crystalsweep.networks.architectures import run_as
+from crystalsweep.networks.checkpoint import PUBLISHED, lineage, read_backbone, read_weights
+from crystalsweep.networks.models import Generator, load_matching, one_hot
 from crystalsweep.networks.pretrained import load_pretrained
 from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task
 from crystalsweep.training.session import Session
@@ -23,7 +24,14 @@ class Pretrain(RestorationStage):
     name = "pretrain"
     config: PretrainConfig
 
-    def __init__(self, config: PretrainConfig, data: DataSet, session: Session, published: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: PretrainConfig,
+        data: DataSet,
+        session: Session,
+        published: Path | None = None,
+        earlier: Path | None = None,
+    ) -> None:
         super().__init__(config, data, session)
         self.train = select(data.train, config, stable_only=config.stable_only, split="train")
         self.val = select(data.val, config, stable_only=config.stable_only, split="val")
@@ -33,6 +41,9 @@ class Pretrain(RestorationStage):
         if published:
             self.dropped = load_pretrained(generator.backbone, published)
             self.ancestry = [{"stage": PUBLISHED, "file": published.name}]
+        if earlier:
+            self.dropped = load_matching(generator, read_weights(earlier, "generator"))
+            self.ancestry = lineage([earlier])
         self.generator = self.learn("generator", generator, config.learning_rate)
         self.validation = RestorationValidation(
             self.evaluated("generator"), self.val, config.evaluation, session.device
@@ -54,6 +65,14 @@ class Pretrain(RestorationStage):
 
 
 def build(config: PretrainConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Pretrain:
-    """Return the stage; with a `backbone` among `inputs`, a checkpoint file of fairchem's, it starts from its
-    weights."""
-    return Pretrain(config, data, session, inputs.get("backbone"))
+    """Return the stage, started from what `inputs` name.
+
+    `generator` is a checkpoint whose weights and backbone it takes, with a fresh optimizer; `backbone` a checkpoint
+    file of fairchem's, for the backbone's weights alone. Raises `ValueError` for both at once.
+    """
+    earlier, published = inputs.get("generator"), inputs.get("backbone")
+    if earlier and published:
+        raise ValueError(f"{earlier} and {published.name} both give the backbone's weights; start from one of them")
+    if earlier:
+        config = config.model_copy(update={"backbone": run_as(read_backbone(earlier), config.backbone)})
+    return Pretrain(config, data, session, published, earlier)

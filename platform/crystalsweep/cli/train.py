@@ -52,6 +52,7 @@ def train() -> None:
 
     \b
     crystalsweep train pretrain --preset demo --out runs/pretrain
+    crystalsweep train pretrain --generator runs/pretrain --data mine.parquet --out runs/mine
     crystalsweep train pretrain --init-backbone uma-s-1p1.pt --out runs/uma
     crystalsweep train finetune --preset demo --generator runs/pretrain --out runs/stability
     crystalsweep train gan --preset demo --generator runs/pretrain --discriminator runs/stability \\
@@ -130,6 +131,8 @@ def _train(
     **inputs: str | None,
 ) -> None:
     given = {name: _checkpoint(reference, tracking_uri) for name, reference in inputs.items() if reference}
+    if init_backbone and given:
+        raise ValueError("--init-backbone and --generator both say whose backbone to start from; give one of them")
     if init_backbone:
         unset = _with_architecture_of(init_backbone, _preset(stage, preset, backbone or "escn_md"))
     else:

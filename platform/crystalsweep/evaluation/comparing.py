@@ -177,7 +177,16 @@ def _notes(first: str, other: str, a: Evaluation, b: Evaluation) -> list[str]:
         notes.append(
             f"{other} has another protocol than {first} ({', '.join(protocol)}); only equal inputs are compared"
         )
+    if decoded := _different(a.settings.decode, b.settings.decode):
+        notes.append(f"{other} was decoded otherwise than {first} ({', '.join(decoded)}): {_decoders(a, b)}")
     return notes
+
+
+def _decoders(a: Evaluation, b: Evaluation) -> str:
+    """Return both decoders in words, and what a rule used in one of them does to a figure."""
+    told = f"{b.settings.decode} against {a.settings.decode}"
+    ruled = {each.settings.decode.charge != "any" for each in (a, b)}
+    return told + ("; compositional validity is by the rule that one of them chose by" if len(ruled) == 2 else "")
 
 
 def _lacking(metrics: Sequence[Metric], tables: Mapping[str, pd.DataFrame]) -> list[str]:

@@ -50,6 +50,8 @@ def evaluate_checkpoint(
     if model.info:
         inputs = inputs.for_model(model.info.data_sha256)
     model = replace(model, name=chosen or model.name)
+    if settings.decode.critic_weight and model.info and not model.critic:
+        raise ValueError(f"decode.critic_weight is above 0, but {asked.checkpoint} has no critic; leave it out")
     energies = _energies(settings, inputs, machine)
     parts = blocks(inputs.parents, settings.protocol)
     request = _request("checkpoint", model.name, _model_record(model), inputs.record(), settings)
@@ -69,6 +71,8 @@ def evaluate_checkpoint(
             with_energies=energy_sample(parts, settings.energies.max_parents, settings.protocol.seed),
             energies=energies,
             device=machine.torch_device,
+            critic=model.critic,
+            calibration=model.calibration,
         )
 
     sizes = [len(each.cases) for each in parts]
@@ -201,6 +205,10 @@ def _model_record(model: EvaluatedModel) -> dict[str, Any]:
         return {"reference_row": model.name}
     info = model.info
     weights = {"run": model.run} if model.run else {}
+    if model.critic_sha256:
+        weights["critic_sha256"] = model.critic_sha256
+    if model.calibration:
+        weights["calibration_sha256"] = model.calibration.fingerprint()
     return weights | {
         "stage": info.stage,
         "epoch": info.kept_epoch,

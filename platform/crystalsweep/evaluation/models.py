@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crystalsweep.artifacts.atomic import file_sha256
+from crystalsweep.inference.calibration import Calibration
 from crystalsweep.inference.locate import UnknownReferenceError, locate
 from crystalsweep.inference.restorer import Restorer
 from crystalsweep.metrics.baselines import REFERENCES, Baseline, ground_truth, identity, most_common_species
 from crystalsweep.metrics.substitution import substitution
 from crystalsweep.networks.checkpoint import CheckpointInfo
-from crystalsweep.networks.models import Generator
+from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.tracking.tracker import Tracker
 
 _ENDINGS = (", all atoms",)
@@ -31,6 +32,12 @@ class EvaluatedModel:
     """MLflow run it comes from."""
     weights_sha256: str = ""
     """Of a generator's file."""
+    critic: Critic | None = None
+    """Judges the generator's candidates."""
+    critic_sha256: str = ""
+    """Of the critic's file."""
+    calibration: Calibration | None = None
+    """Of the generator's odds."""
 
 
 def reference_rows(train_counts: Mapping[int, int]) -> dict[str, Baseline]:
@@ -72,7 +79,13 @@ def find_model(
         rows = ", ".join(name.replace(" ", "-") for name in REFERENCES)
         raise ValueError(f"{error}, or one of {rows}") from error
     model = Restorer.of(resolved, reference)
-    weights = file_sha256(model.folder / "generator.safetensors")
     return EvaluatedModel(
-        name=model.info.stage, restorer=model.generator, info=model.info, run=model.run, weights_sha256=weights
+        name=model.info.stage,
+        restorer=model.generator,
+        info=model.info,
+        run=model.run,
+        weights_sha256=file_sha256(model.folder / "generator.safetensors"),
+        critic=model.critic,
+        critic_sha256=file_sha256(model.folder / "critic.safetensors") if model.critic else "",
+        calibration=model.calibration,
     )

@@ -18,6 +18,7 @@ from crystalsweep.config import Config
 from crystalsweep.evaluation.scoring import ALL_ATOMS
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.metrics.bootstrap import Interval
+from crystalsweep.metrics.odds import ODDS
 from crystalsweep.metrics.scoring import KEYS
 from crystalsweep.metrics.settings import MetricConfig
 from crystalsweep.metrics.summary import (
@@ -62,6 +63,15 @@ class Figure(Config):
         return cls.model_validate(plain(interval) | {"undecided": undecided})
 
 
+class OddsError(Config):
+    """The expected calibration error of what was told with a probability."""
+
+    n: NonNegativeInt
+    """Cases."""
+    calibration_error: FiniteFloat | None
+    """0…1; null of no case."""
+
+
 class Evaluation(Config):
     """Everything a reader of an evaluation needs beside the tables. No times and no paths of output: the same
     evaluation twice on a CPU gives the same file."""
@@ -86,6 +96,8 @@ class Evaluation(Config):
     """The model's headline by stratum."""
     distributions: dict[str, dict[str, Any]] = {}
     """Distances of the generated from the true crystals, by quantity."""
+    odds: dict[str, OddsError] = {}
+    """Of `sites` and `joint` candidates, how far the model's probabilities are from what comes true."""
     replacement: dict[str, Any] = {}
     """Rank correlations of what replaces what."""
     energies: dict[str, Any] = {}
@@ -115,7 +127,7 @@ class Rescored(Config):
 
 def metrics_of(settings: MetricConfig) -> tuple[Metric, ...]:
     """Return every metric that an evaluation can report, under these settings."""
-    return (*METRICS, *SECONDARY, *MATCHING_METRICS, *energetic(settings.stable_below))
+    return (*METRICS, *SECONDARY, *MATCHING_METRICS, *ODDS, *energetic(settings.stable_below))
 
 
 def figures(table: pd.DataFrame, metrics: Iterable[Metric], *, seed: int = 0) -> dict[str, Figure]:

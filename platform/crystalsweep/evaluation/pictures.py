@@ -7,7 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from crystalsweep.data.abundance import plot_abundance
+from crystalsweep.metrics.calibration import reliability
+from crystalsweep.metrics.odds import odds_cases
 from crystalsweep.metrics.strata import STRATA
 from crystalsweep.metrics.summary import ScoreTables
 from crystalsweep.pages.content import Picture
@@ -16,6 +20,7 @@ from crystalsweep.plots.energies import plot_energies
 from crystalsweep.plots.extrapolation import plot_extrapolation
 from crystalsweep.plots.grids import plot_similarity, plot_validity
 from crystalsweep.plots.periodic import plot_replacement_table
+from crystalsweep.plots.reliability import plot_reliability
 from crystalsweep.plots.replacement import (
     plot_mined_correlation,
     plot_replacement_matrix,
@@ -23,6 +28,11 @@ from crystalsweep.plots.replacement import (
 from crystalsweep.plots.replacement_rates import plot_replacement_rates
 from crystalsweep.plots.strata import plot_strata
 from crystalsweep.structures.crystal import Crystal
+
+ODDS_SECTION = "Odds"
+"""Title of what is said of the model's probabilities."""
+
+_ODDS_OF = {"sites": "Sites", "joint": "Joint candidates"}
 
 _PAPERS = {"n_atoms": " (Fig. 4D)", "masked_element": " (Fig. 4E)"}
 """Strata that the paper draws."""
@@ -59,11 +69,25 @@ def draw_pictures(
         "Energy relative to the original (Fig. 4C).",
         "Same composition only, from the calculator named in the table above; the paper used DFT.",
     )
+    if cases := odds_cases(own):
+        drawn.add(
+            ODDS_SECTION,
+            "reliability",
+            lambda path: plot_reliability(
+                {_ODDS_OF[each]: {name: reliability(*_pair(found))} for each, found in cases.items()}, path
+            ),
+            "Are the odds what they say?",
+            "Sites: the likeliest element of each masked site by itself, in one pass. Joint: the first candidate.",
+        )
     _draw_strata(drawn, {name: own})
     if "species_corrupted" in own:
         _draw_replacement(drawn, {name: own})
     _draw_distributions(drawn, tables, _distances_by_column(distances, name), true_crystals)
     return drawn.pictures
+
+
+def _pair(cases: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    return cases["confidence"], cases["hit"]
 
 
 def _draw_scores(drawn: _Drawn, tables: ScoreTables, trained_at: float | None) -> None:

@@ -146,6 +146,8 @@ class Restored(NamedTuple):
     """Visible species as given, masked ones predicted."""
     predicted: list[Crystal]
     """Every species predicted."""
+    logits: torch.Tensor
+    """(A, 118) of all their atoms."""
 
     def reading(self, *, keep_known: bool) -> list[Crystal]:
         """Return one of the two readings."""
@@ -160,7 +162,9 @@ def restore(generator: Generator, corrupted: Corrupted, ids: Sequence[str], grap
     restored = generator(one_hot(corrupted.species), graph)
     cart, predicted = restored.cart(corrupted.cart, batch.lattice, batch.crystal), restored.species()
     completed = torch.where(corrupted.masked, predicted, corrupted.species)
-    return Restored(uncollate(cart, completed, batch, ids), uncollate(cart, predicted, batch, ids))
+    return Restored(
+        uncollate(cart, completed, batch, ids), uncollate(cart, predicted, batch, ids), logits=restored.logits
+    )
 
 
 def evaluate_chunks(

@@ -10,6 +10,9 @@ from typing import Any
 import pandas as pd
 
 from crystalsweep.evaluation.outcome import Evaluation, Figure, metrics_of
+from crystalsweep.evaluation.pictures import ODDS_SECTION
+from crystalsweep.metrics.calibration import BINS
+from crystalsweep.metrics.odds import ODDS
 from crystalsweep.pages.content import Picture, Section, Table, TableRow
 from crystalsweep.pages.render import render
 
@@ -166,10 +169,19 @@ def _reading(outcome: Evaluation) -> str:
     rules = outcome.settings.metrics.composition
     exempt = "alloys and elements valid" if rules.alloys else "alloys not exempt"
     text = f"Score: {SCORE_TEXT}. Compositional validity: SMACT 4, {rules.oxidation_states} oxidation states, {exempt}."
+    if outcome.kind == "checkpoint":
+        text += f" Decoded by {outcome.settings.decode}{_RULED[outcome.settings.decode.charge]}."
     if outcome.kind == "structures":
         return f"{text} Similarities and match rate: against the original with the same id, where there is one."
     return text
 
+
+_RULED = {
+    "any": "",
+    "prefer": ": compositional validity is by the rule that candidates were ranked by",
+    "require": ": compositional validity is by the rule that candidates were chosen by",
+}
+"""What is said of it where decoding used the rule."""
 
 _ROWS = {
     "all atoms": "the same model, with visible species predicted too, which is the paper's reading; above it they are "
@@ -216,6 +228,26 @@ def _verdicts(verdicts: pd.DataFrame, titles: Mapping[str, str]) -> Table:
 
 def _tables(title: str, outcome: Evaluation) -> list[Table]:
     return [table for make in _TABLES.get(title, ()) for table in make(outcome)]
+
+
+def odds_metrics(outcome: Evaluation) -> list[str]:
+    """Return names of the figures of odds that the model's row has."""
+    return [metric.name for metric in ODDS if metric.name in outcome.rows[outcome.name]]
+
+
+def _odds(outcome: Evaluation) -> list[Table]:
+    found, titles = outcome.rows[outcome.name], metric_titles(outcome)
+    if not (shown := odds_metrics(outcome)):
+        return []
+    rows = [TableRow(cells=[titles[name], _cell(found[name])]) for name in shown]
+    for name, each in outcome.odds.items():
+        cell = {"mean": each.calibration_error, "low": None, "high": None, "n": each.n}
+        rows.append(TableRow(cells=[f"Expected calibration error, {name}", cell]))
+    note = (
+        f"Decoded by {outcome.settings.decode}. Calibration errors: {BINS} bins of equal mass; perfect odds have one "
+        "above 0 too, the smaller the more cases."
+    )
+    return [Table(heads=["", outcome.name], rows=rows, note=note)]
 
 
 def _strata(outcome: Evaluation) -> list[Table]:
@@ -288,6 +320,7 @@ def _replacement(outcome: Evaluation) -> list[Table]:
 
 
 _TABLES = {
+    ODDS_SECTION: (_odds,),
     "Energies": (_energy,),
     "Strata": (_strata,),
     "Replacement of species": (_replacement,),

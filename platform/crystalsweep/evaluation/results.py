@@ -18,6 +18,7 @@ from crystalsweep.energies import sun
 from crystalsweep.evaluation.outcome import (
     METRICS_FILE,
     Evaluation,
+    OddsError,
     figures,
     figures_by_condition,
     has_variant,
@@ -33,9 +34,11 @@ from crystalsweep.evaluation.scoring import MODEL
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock, versions
 from crystalsweep.evaluation.spread import Tables
 from crystalsweep.evaluation.structures import crystals_of
+from crystalsweep.metrics.calibration import calibration_error
 from crystalsweep.metrics.distributions import distances, generated_frame, reference_frame
 from crystalsweep.metrics.flags import flags
 from crystalsweep.metrics.kinship import kin_share, mined_correlation
+from crystalsweep.metrics.odds import odds_cases
 from crystalsweep.metrics.replacement import novel_rows, replacement_matrix
 from crystalsweep.metrics.settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.strata import STRATA, strata_table
@@ -149,9 +152,10 @@ def finish_evaluation(
         conditions={row: figures_by_condition(table, metrics) for row, table in shown.items()},
         strata={by: _stratum(own, by) for by in STRATA if _has_stratum(own, by)},
         distributions=_distributions(own, true_crystals),
+        odds=_odds(own),
         replacement=_replacement(own),
         energies=plain(energies),
-        flags=_flags(data, tables, kind, energies.get("doubts", [])) | _found(flags(shown)),
+        flags=_flags(data, tables, kind, energies.get("doubts", [])) | _decoded(settings, kind) | _found(flags(shown)),
         failures=reasons(own),
     )
     write_whole(folder / METRICS_FILE, outcome.model_dump_json(indent=1) + "\n")
@@ -171,6 +175,26 @@ def present(folder: Path, outcome: Evaluation, tables: Tables, true_crystals: Se
 
 def _flags(data: Mapping[str, Any], tables: Tables, kind: str, doubts: list[str]) -> dict[str, list[str]]:
     return _found({"data": _about(data, tables, kind), "energies": doubts})
+
+
+def _decoded(settings: EvaluationSettings, kind: str) -> dict[str, list[str]]:
+    """Return that a rule which decoding used is no evidence for itself."""
+    if kind != "checkpoint" or settings.decode.charge == "any":
+        return {}
+    how = "ranked first" if settings.decode.charge == "prefer" else "alone kept"
+    told = (
+        f"Charge-neutral candidates were {how} in decoding (decode.charge={settings.decode.charge}): compositional "
+        "validity, which is the same rule, says nothing about this model."
+    )
+    return {"compositional validity": [told]}
+
+
+def _odds(table: pd.DataFrame) -> dict[str, OddsError]:
+    """Return how far the model's probabilities are from what comes true; nothing of tables without odds."""
+    return {
+        name: OddsError(n=len(cases), calibration_error=plain(calibration_error(cases["confidence"], cases["hit"])))
+        for name, cases in odds_cases(table).items()
+    }
 
 
 def _found(flags_of: Mapping[str, list[str]]) -> dict[str, list[str]]:

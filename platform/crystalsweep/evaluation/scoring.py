@@ -11,17 +11,19 @@ import numpy as np
 import pandas as pd
 import torch
 
+from crystalsweep.evaluation.decoded import Made, decoded, without_odds
 from crystalsweep.evaluation.energy_rows import Energies
-from crystalsweep.evaluation.protocol import Chunk, ChunkBlock, chunks, restore
+from crystalsweep.evaluation.protocol import Chunk, ChunkBlock, chunks
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.spread import Tables
 from crystalsweep.evaluation.structures import structure_columns
+from crystalsweep.inference.calibration import Calibration
 from crystalsweep.metrics.baselines import Baseline
 from crystalsweep.metrics.distributions import describe_crystals
 from crystalsweep.metrics.matching import match_columns
 from crystalsweep.metrics.novelty import Reference, novel_of
 from crystalsweep.metrics.scoring import KEYS, score_table
-from crystalsweep.networks.models import Generator
+from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.elements import element_symbol
 
@@ -78,6 +80,10 @@ class Protocol:
     """Rows that get energies."""
     energies: Energies | None = None
     device: str = "cpu"
+    calibration: Calibration | None = None
+    """Of the model's odds."""
+    critic: Critic | None = None
+    """Judges the model's candidates, where the decoder gives it weight."""
 
     def score(self, part: ChunkBlock) -> Tables:
         """Return rows of the model and of every reference, in the protocol's order.
@@ -94,11 +100,14 @@ class Protocol:
             keys=pd.concat([chunk.keys for chunk in inputs], ignore_index=True),
             masked_species=[int(z) for chunk in inputs for z in chunk.masked_species],
         )
-        generated = [crystal for first, _ in made for crystal in first]
-        predicted = [crystal for _, second in made if second is not None for crystal in second]
-        return {MODEL: self._of_model(known, generated, predicted)} | self._of_references(known)
+        generated = [crystal for each in made for crystal in each.generated]
+        predicted = [crystal for each in made for crystal in each.predicted]
+        odds = pd.concat([each.odds for each in made], ignore_index=True)
+        return {MODEL: self._of_model(known, generated, predicted, odds)} | self._of_references(known)
 
-    def _of_model(self, known: _Known, generated: list[Crystal], predicted: list[Crystal]) -> pd.DataFrame:
+    def _of_model(
+        self, known: _Known, generated: list[Crystal], predicted: list[Crystal], odds: pd.DataFrame
+    ) -> pd.DataFrame:
         """Return the model's rows; `predicted` is empty where the config's reading is the only one."""
         columns = structure_columns(known.originals, known.corrupted, generated, predicted or None)
         table = [self._rows(known, generated), described(generated), columns]
@@ -106,7 +115,7 @@ class Protocol:
             scored = self._scores(known, predicted)
             scored = scored.assign(novel_vs_input=novelty(scored, known.originals, predicted))
             table.append(scored[list(_BOTH_READINGS)].add_suffix(f"@{ALL_ATOMS}"))
-        return pd.concat([*table, self._energies(known, generated)], axis=1)
+        return pd.concat([*table, odds, self._energies(known, generated)], axis=1)
 
     def _of_references(self, known: _Known) -> Tables:
         tables = {}
@@ -118,24 +127,22 @@ class Protocol:
             tables[name] = pd.concat([rows, *extra], axis=1)
         return tables
 
-    def _restored(self, chunk: Chunk, corrupted: list[Crystal]) -> tuple[list[Crystal], list[Crystal] | None]:
-        """Return generated crystals under the config's reading; those with every species predicted where they
-        differ."""
+    def _restored(self, chunk: Chunk, corrupted: list[Crystal]) -> Made:
+        """Return what the model makes of a chunk, decoded as the settings say."""
         if not isinstance(self.restorer, Generator):
-            return [self.restorer(o, c) for o, c in zip(chunk.originals, corrupted, strict=True)], None
-        generator = self._generator
-        graph = chunk.graph(generator.backbone.config).to(self.device)
-        ids = [crystal.id for crystal in chunk.originals]
-        restored = restore(generator, chunk.corrupted.to(self.device), ids, graph)
+            return without_odds([self.restorer(o, c) for o, c in zip(chunk.originals, corrupted, strict=True)])
+        made = decoded(self._generator, chunk, corrupted, self.settings, self.device, self.calibration, self._critic)
         chunk.graphs.clear()  # of no use any more, and the largest thing that a chunk holds
-        if self.settings.protocol.keep_known:
-            return restored.completed, restored.predicted
-        return restored.predicted, None
+        return made if self.settings.protocol.keep_known else Made(made.predicted, [], made.odds)
 
     @cached_property
     def _generator(self) -> Generator:
         assert isinstance(self.restorer, Generator)
         return self.restorer.to(torch.device(self.device)).eval()
+
+    @cached_property
+    def _critic(self) -> Critic | None:
+        return self.critic.to(torch.device(self.device)).eval() if self.critic else None
 
     def _rows(self, known: _Known, generated: Sequence[Crystal], *, given_composition: bool = False) -> pd.DataFrame:
         scores = self._scores(known, generated, given_composition=given_composition)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from crystalsweep.config import Config
 from crystalsweep.hyperparameters import EvaluationConfig
+from crystalsweep.inference.decoding.settings import ARGMAX, DecodeConfig
 from crystalsweep.metrics.settings import MetricConfig
 from crystalsweep.provenance import sources_sha256
 
@@ -28,7 +29,7 @@ _SOURCES = (
 """Of this library, what decides the figures of a given set of generated crystals and how inputs are corrupted."""
 
 
-_MEANING = ("metrics", "energies", "nominal_sigma")
+_MEANING = ("metrics", "energies", "nominal_sigma", "decode")
 """Of the settings, those that decide what a figure means; the others decide which crystals it is of."""
 
 
@@ -59,6 +60,8 @@ class EvaluationSettings(Config):
     """Thresholds and switches of the scores."""
     energies: EnergyConfig = EnergyConfig()
     """Energies of generated crystals."""
+    decode: DecodeConfig = ARGMAX
+    """How a generator's elements are chosen; the default is the paper's, each site by itself."""
     max_atoms: Annotated[int, Field(gt=0)] | None = None
     """Leave out parents with more atoms per cell."""
     stable_only: bool = False
@@ -75,7 +78,7 @@ def versions() -> dict[str, str]:
 
 def metrics_lock(settings: EvaluationSettings | MetricConfig, measured_with: dict[str, str]) -> str:
     """Return sha256 of versions and of the settings that decide what a figure means: figures under different locks
-    need not agree. Of an evaluation these are the settings of metrics and energies and `nominal_sigma`."""
+    need not agree. Of an evaluation these are the settings of metrics, energies and decoding and `nominal_sigma`."""
     whole = isinstance(settings, EvaluationSettings)
     told = settings.model_dump(mode="json", include=set(_MEANING) if whole else None)
     text = json.dumps({"settings": told, "versions": measured_with}, sort_keys=True)

@@ -7,6 +7,7 @@ text. What no evaluation writes is refused by the file, the column and the row; 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ _BOUNDS = {
     **dict.fromkeys(("structural_similarity", "structural_similarity_unaligned"), _AT_MOST_ONE),
     **dict.fromkeys(("sigma_noise", "draw", "n_atoms", "n_masked", "masked_correct", "visible_correct"), _COUNT),
     **dict.fromkeys(("distance", "distance_aligned", "noise", "noise_aligned", "paper_eq5_term", "rmsd"), _COUNT),
+    **dict.fromkeys(("site_top1", "site_top3", "site_top5", "site_log_loss", "site_brier"), _COUNT),
+    **dict.fromkeys(("joint_rank", "joint_candidates"), _COUNT),
+    "joint_probability": _SHARE,
     **dict.fromkeys(("delta_energy", "delta_energy_relaxed", "e_above_hull", "e_above_hull_relaxed"), _ANY),
 }
 """Columns of numbers with the least and the greatest; those of variants, as `matched@paper`, alike."""
@@ -57,6 +61,9 @@ MAX_TEXTS, GROWTH = 256 << 20, 100
 _TEXTS = ("parent", "mask_type", "failure", "energy_failure")
 _ALSO_TEXTS = ("_failure", "_undecided")
 """Ends of the names of columns that hold reasons."""
+
+_ODDS = ("site_confidence", "site_rank")
+"""Columns of lists with a number for each masked site: a probability, and a place among the elements."""
 
 _SITES = {"species_": 0, "lattice_": 9, "frac_": 0}
 """Beginnings of the names of columns of lists, with the length of a list; 0 where it is that of the crystal."""
@@ -149,8 +156,8 @@ def _require_kind(file: Path, field: pa.Field, also: str) -> None:
         fits, wanted = _is_text(kind), "text"
     elif plain in _BOUNDS:
         fits, wanted = _is_number(kind), "numbers"
-    elif plain.startswith(tuple(_SITES)):
-        fits, wanted = _is_list(kind, whole=plain.startswith("species_")), "lists of numbers"
+    elif plain.startswith((*_SITES, *_ODDS)):
+        fits, wanted = _is_list(kind, whole=plain.startswith(("species_", "site_rank"))), "lists of numbers"
     else:
         fits, wanted = _is_plain(kind), "numbers, text or lists of numbers"
     if not (fits or pa.types.is_null(kind)):
@@ -201,6 +208,14 @@ def _mistakes(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
             if name.partition("@")[0] == begins:
                 yield f"{name} is more than there are such atoms", _numbers(table[name]) > most
     yield from _misshapen(table)
+    for name, (low, high) in zip(_ODDS, ((0.0, 1.0), (1.0, float(N_ELEMENTS))), strict=True):
+        if name in table:
+            held = np.array([-1 if row is None else len(row) for row in table[name]], dtype=np.int64)
+            yield f"{name} is not of n_masked", held != masked
+            yield (
+                f"{name} is not within {low:g} and {high:g}",
+                _rows_with(table[name], partial(_outside, low, high), held),
+            )
 
 
 def _beyond(name: str, values: NDArray[np.float64], bounds: tuple[float, float]) -> Iterator[tuple[str, Any]]:
@@ -251,6 +266,11 @@ def _rows_with(
     found = np.zeros(len(lengths), dtype=bool)
     found[rows[wrong(numbers)]] = True
     return found
+
+
+def _outside(low: float, high: float, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which numbers are not within bounds; none that is no number is."""
+    return ~((numbers >= low - _ROUNDING) & (numbers <= high + _ROUNDING))
 
 
 def _no_cells(column: pd.Series, held: NDArray[np.int64], atoms: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from crystalsweep.evaluation.outcome import Evaluation, Figure
-from crystalsweep.evaluation.report import headline_metrics, metric_titles, most_rows
+from crystalsweep.evaluation.report import headline_metrics, metric_titles, most_rows, odds_metrics
 from crystalsweep.pages.text import with_interval
 from crystalsweep.wording.stranger import in_a_line, tabulated
 
@@ -15,11 +15,26 @@ def headline_text(outcome: Evaluation) -> str:
     titles, shown = metric_titles(outcome), headline_metrics(outcome)
     rows = [_row(name, [found.get(metric) for metric in shown]) for name, found in outcome.rows.items()]
     lines = [tabulated(rows, headers=["", "n", *(titles[name].lower() for name in shown)], disable_numparse=True)]
+    lines += _odds(outcome, titles)
     lines += [in_a_line(f"! {row}: {sentence}") for row, found in outcome.flags.items() for sentence in found]
     for column, found in outcome.failures.items():
         reasons = "; ".join(f"{reason} ({n:,})" for reason, n in list(found.items())[:5])
         lines.append(in_a_line(f"! {column}: {reasons}"))
     return "\n".join(lines)
+
+
+def _odds(outcome: Evaluation, titles: Mapping[str, str]) -> list[str]:
+    """Return what the model's odds are worth, in lines; none where it gives none."""
+    own = outcome.rows[outcome.name]
+    rows = [[titles[name], shown_figure(own[name])] for name in odds_metrics(outcome)]
+    rows += [
+        [f"Calibration error, {name}", with_interval(each.calibration_error, None, None, n=each.n)]
+        for name, each in outcome.odds.items()
+    ]
+    if not rows:
+        return []
+    title = f"odds of {outcome.name}"
+    return ["", tabulated(rows, headers=[title, f"decoded by {outcome.settings.decode}"], disable_numparse=True)]
 
 
 def _row(name: str, figures: Sequence[Figure | None]) -> list[str]:

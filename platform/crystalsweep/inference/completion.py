@@ -1,7 +1,7 @@
 """Completing partial crystals: elements for masked sites and restored positions, as the generator Ĝ gives them.
 
-The paper's task (Fig. 1B) on a crystal whose truth nobody knows. Probabilities are the softmax of the network's
-logits: they rank elements, and are not calibrated. On a CPU the same input gives the same output.
+The paper's task (Fig. 1B) on a crystal whose truth nobody knows. Several candidates are given, the likeliest first; see
+`decoding` for how they are found. On a CPU the same input gives the same output.
 """
 
 from __future__ import annotations
@@ -11,22 +11,34 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.writing import cif_text
+from crystalsweep.inference.calibration import (
+    Calibration,
+    CandidateSet,
+    ElementSet,
+    candidate_sets,
+    element_sets,
+    unfamiliar,
+)
+from crystalsweep.inference.decoding.choosing import choose
+from crystalsweep.inference.decoding.constraints import Constraints
+from crystalsweep.inference.decoding.filling import Filling
+from crystalsweep.inference.decoding.network import Answer, ask
+from crystalsweep.inference.decoding.positions import Placed, displaced, place
+from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.metrics.settings import StructureRules
-from crystalsweep.networks.models import Generator, one_hot, pristine_graph_of
-from crystalsweep.structures.batch import collate
+from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import element_symbol
 
 MAX_ATOMS = 1000
 """Of one crystal, its symmetry copies included."""
 
-ATOMS_TOGETHER = 2000
-"""Of the crystals that pass the network at once."""
+JOINTLY = DecodeConfig(tie="symmetry")
+"""How crystals are completed unless told otherwise: the likeliest joint choices, symmetry-equal sites alike."""
 
 ALL_MASKED = "every site is masked: only the cell and the positions tell what it is made of"
 NONE_MASKED = "no site is masked: elements are as given, and positions restored"
@@ -38,28 +50,76 @@ class Odds(NamedTuple):
     element: str
     """Its symbol."""
     probability: float
-    """Softmax of the logits, uncalibrated."""
+    """Of that site by itself, seeing the visible ones only."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Completion:
-    """A crystal without masked sites, and how it came about."""
+class Candidate:
+    """One way to complete a crystal."""
 
     crystal: Crystal
-    """Visible elements as given, the most likely ones on masked sites; the cell as given."""
-    masked: NDArray[np.int64]
-    """(M,) which atoms were masked, ascending."""
-    odds: tuple[tuple[Odds, ...], ...]
-    """M times the most likely elements, the likeliest first."""
-    perturbation: NDArray[np.float64]
-    """(N,) length of the predicted P̃ of every atom, Å; by so much it was moved, unless positions were kept."""
-    warnings: tuple[str, ...] = ()
-    """Why to be careful with it."""
+    """Visible elements as given, chosen ones on masked sites; the cell as given, positions restored."""
+    probability: float
+    """Of this choice of elements for all masked sites together; see `Completion.renormalised`."""
+    log_probability: float
+    """Natural logarithm of the product of the generator's probabilities, by which candidates are ranked, unless a
+    critic is asked too."""
+    verdict: float
+    """The critic's logit that these are the true species; 0 where none was asked."""
+    neutral: bool
+    """Whether its composition can be charge-neutral, by SMACT's rule; alloys count as such."""
+    moved: NDArray[np.float64]
+    """(N,) how far each atom was moved, Å."""
+    last_step: float
+    """Root mean square length of the last restoring step, Å; 0 where positions were kept."""
 
     @property
     def cif(self) -> str:
         """In P1, atoms in the order of `crystal`."""
         return cif_text(self.crystal)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Completion:
+    """A crystal whose masked sites are filled, in one way or several, and how that came about."""
+
+    partial: Crystal
+    """As given: masked sites have species `MASK`."""
+    candidates: tuple[Candidate, ...]
+    """Best first; empty where no choice of elements was found that fulfils the constraints."""
+    masked: NDArray[np.int64]
+    """(M,) which atoms were masked, ascending."""
+    odds: tuple[tuple[Odds, ...], ...]
+    """M times the most likely elements of a site by itself, the likeliest first."""
+    renormalised: bool = False
+    """Whether the candidates' probabilities are shares of what was found: so under a formula, required elements or
+    required charge neutrality, where the network's own are of choices that these leave out too."""
+    calibrated: bool = False
+    """Whether the probabilities were fitted to come true as often as they say, on crystals kept from training."""
+    site_sets: tuple[tuple[ElementSet, ...], ...] = ()
+    """M times, by coverage, the elements of which one is right in that share of cases; none without a calibration."""
+    joint_sets: tuple[CandidateSet, ...] = ()
+    """By coverage, the candidates of which one is right in that share of cases; none without a calibration of the same
+    decoder, and none under constraints."""
+    warnings: tuple[str, ...] = ()
+    """Why to be careful with it."""
+
+    @property
+    def best(self) -> Candidate:
+        """The first candidate. Raises `ValueError` where there is none."""
+        if not self.candidates:
+            raise ValueError(f"{self.partial.id}: {'; '.join(self.warnings)}")
+        return self.candidates[0]
+
+    @property
+    def crystal(self) -> Crystal:
+        """Of the first candidate. Raises `ValueError` where there is none."""
+        return self.best.crystal
+
+    @property
+    def cif(self) -> str:
+        """Of the first candidate. Raises `ValueError` where there is none."""
+        return self.best.cif
 
 
 def refusal(partial: Crystal, *, keep_positions: bool = False, max_atoms: int = MAX_ATOMS) -> Problem | None:
@@ -76,96 +136,143 @@ def complete(
     generator: Generator,
     partials: Sequence[Crystal],
     *,
+    decode: DecodeConfig = JOINTLY,
+    constraints: Constraints | None = None,
     top_k: int = 5,
     keep_positions: bool = False,
     max_atoms: int = MAX_ATOMS,
+    critic: Critic | None = None,
+    calibration: Calibration | None = None,
 ) -> list[Completion]:
     """Return every crystal with its masked sites (species `MASK`) filled and its positions restored, in order.
 
     Args:
         generator: On any device; in evaluation mode.
         partials: Crystals; without a masked site only positions are restored.
+        decode: How candidates are found, and how many.
+        constraints: What they must fulfil.
         top_k: Elements whose odds are given for each masked site, 1…118.
         keep_positions: Leave every atom where it is.
         max_atoms: Of one crystal.
+        critic: Of the generator; asked where `decode.critic_weight` is above 0.
+        calibration: Of the generator; without one, odds are as the network gives them.
 
     Raises:
-        ValueError: `top_k` is out of range, a crystal has too many atoms or leaves nothing to do, or the weights give
-            no finite answer.
+        ValueError: `top_k` is out of range, a crystal has too many atoms or leaves nothing to do, the constraints
+            contradict a crystal, or the weights give no finite answer.
     """
     if not 1 <= top_k <= N_ELEMENTS:
         raise ValueError(f"top_k is {top_k}; give 1 to {N_ELEMENTS}")
     for partial in partials:
         if problem := refusal(partial, keep_positions=keep_positions, max_atoms=max_atoms):
             raise ValueError(f"{partial.id}: {problem.reason} ({problem.detail}); {problem.remedy}")
+    constraints = constraints or Constraints()
+    sharpness, chained = (calibration.site_sharpness, calibration.sharpness(decode)) if calibration else (1.0, 1.0)
+    alone = ask(generator, partials, [partial.species for partial in partials], sharpness)
+    filled = choose(generator, partials, decode, constraints, sharpness=chained, critic=critic)
+    passes = 0 if keep_positions else decode.position_passes
+    placed = iter(place_fillings(generator, partials, alone, filled, passes, decode))
+    renormalised = constraints.joint or decode.charge == "require"
+    sites = calibration.site_sets if calibration else ()
+    joint = calibration.joint_sets(decode) if calibration and not constraints.told() else ()
     return [
-        _completed(partial, probabilities, perturbation, top_k, keep_positions)
-        for together in _portions(partials)
-        for partial, probabilities, perturbation in _answers(generator, together)
+        Completion(
+            partial=partial,
+            candidates=(candidates := _candidates(fillings, [next(placed) for _ in fillings], renormalised, decode)),
+            masked=(masked := np.flatnonzero(partial.species == MASK)),
+            odds=_odds(answer, masked, top_k),
+            renormalised=renormalised,
+            calibrated=calibration is not None,
+            site_sets=tuple(element_sets(answer.log_probabilities[atom], sites) for atom in masked),
+            joint_sets=candidate_sets([candidate.probability for candidate in candidates], joint),
+            warnings=(
+                *_warnings(partial, masked, candidates, constraints, decode),
+                *(unfamiliar(partial, calibration.training) if calibration else ()),
+            ),
+        )
+        for partial, answer, fillings in zip(partials, alone, filled, strict=True)
     ]
 
 
-def _portions(partials: Sequence[Crystal]) -> Iterator[list[Crystal]]:
-    portion: list[Crystal] = []
-    atoms = 0
-    for partial in partials:
-        if portion and atoms + len(partial) > ATOMS_TOGETHER:
-            yield portion
-            portion, atoms = [], 0
-        portion.append(partial)
-        atoms += len(partial)
-    if portion:
-        yield portion
+def place_fillings(
+    generator: Generator,
+    partials: Sequence[Crystal],
+    alone: Sequence[Answer],
+    filled: Sequence[Sequence[Filling]],
+    passes: int,
+    decode: DecodeConfig,
+) -> list[Placed]:
+    """Return every candidate of every crystal with its positions; `argmax` takes them from its only pass."""
+    crystals = [
+        Crystal.of(partial.id, filling.species, partial.lattice, partial.frac)
+        for partial, fillings in zip(partials, filled, strict=True)
+        for filling in fillings
+    ]
+    if decode.method != "argmax" or not passes:
+        return place(generator, crystals, passes)
+    shifts = [-answer.perturbation for answer, fillings in zip(alone, filled, strict=True) for _ in fillings]
+    return [_moved_once(crystal, shift) for crystal, shift in zip(crystals, shifts, strict=True)]
 
 
-Answer = tuple[Crystal, NDArray[np.float64], NDArray[np.float64]]
-"""A crystal, (N, 118) probabilities and (N, 3) P̃, Å."""
+def _moved_once(crystal: Crystal, shift: NDArray[np.float64]) -> Placed:
+    moved = np.linalg.norm(shift, axis=1)
+    return Placed(displaced(crystal, shift), moved, float(np.sqrt((moved**2).mean())))
 
 
-@torch.no_grad()
-def _answers(generator: Generator, partials: Sequence[Crystal]) -> Iterator[Answer]:
-    batch = collate(partials)
-    device = next(generator.parameters()).device
-    graph = pristine_graph_of(batch, generator.backbone.config).to(device)
-    answer = generator(one_hot(batch.species).to(device), graph)
-    probabilities = answer.logits.double().softmax(dim=-1).cpu().numpy()
-    perturbation = answer.perturbation.double().cpu().numpy()
-    if not (np.isfinite(probabilities).all() and np.isfinite(perturbation).all()):
-        raise ValueError("the generator gives no finite answer: its weights are damaged; use another checkpoint")
-    bounds = np.cumsum(batch.counts.numpy())[:-1]
-    yield from zip(partials, np.split(probabilities, bounds), np.split(perturbation, bounds), strict=True)
+def _candidates(
+    fillings: Sequence[Filling], placed: Sequence[Placed], renormalised: bool, decode: DecodeConfig
+) -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(
+            crystal=at.crystal,
+            probability=probability,
+            log_probability=filling.log_probability,
+            verdict=filling.verdict,
+            neutral=filling.neutral,
+            moved=at.moved,
+            last_step=at.last_step,
+        )
+        for filling, at, probability in zip(
+            fillings, placed, probabilities(fillings, renormalised, decode.critic_weight), strict=True
+        )
+    )
 
 
-def _completed(
+def probabilities(fillings: Sequence[Filling], renormalised: bool, critic_weight: float) -> list[float]:
+    """Return the probability of each candidate: the generator's, shared out anew among them as the critic says."""
+    if not fillings:
+        return []
+    logs = np.array([filling.log_probability for filling in fillings])
+    found = 0.0 if renormalised else min(float(np.logaddexp.reduce(logs)), 0.0)
+    tilted = logs + critic_weight * np.array([filling.verdict for filling in fillings])
+    shares: list[float] = np.exp(tilted - np.logaddexp.reduce(tilted) + found).tolist()
+    return shares
+
+
+def _odds(answer: Answer, masked: NDArray[np.int64], top_k: int) -> tuple[tuple[Odds, ...], ...]:
+    logs = answer.log_probabilities[masked]
+    ranked = np.argsort(-logs, axis=1, kind="stable")[:, :top_k]  # of equals the lighter element
+    return tuple(
+        tuple(Odds(element_symbol(int(z) + 1), float(np.exp(site[z]))) for z in elements)
+        for site, elements in zip(logs, ranked, strict=True)
+    )
+
+
+def _warnings(
     partial: Crystal,
-    probabilities: NDArray[np.float64],
-    perturbation: NDArray[np.float64],
-    top_k: int,
-    keep_positions: bool,
-) -> Completion:
-    masked = np.flatnonzero(partial.species == MASK)
-    ranked = np.argsort(-probabilities[masked], axis=1, kind="stable")[:, :top_k]  # of equals the lighter element
-    species = partial.species.copy()
-    species[masked] = ranked[:, 0] + 1
-    shift = 0.0 if keep_positions else perturbation @ np.linalg.inv(partial.lattice)
-    crystal = Crystal.of(partial.id, species, partial.lattice, partial.frac - shift)
-    odds = tuple(
-        tuple(Odds(element_symbol(int(z) + 1), float(probabilities[atom, z])) for z in elements)
-        for atom, elements in zip(masked, ranked, strict=True)
-    )
-    return Completion(
-        crystal=crystal,
-        masked=masked,
-        odds=odds,
-        perturbation=np.linalg.norm(perturbation, axis=1),
-        warnings=tuple(_warnings(crystal, masked)),
-    )
-
-
-def _warnings(crystal: Crystal, masked: NDArray[np.int64]) -> Iterator[str]:
-    if len(masked) == len(crystal):
+    masked: NDArray[np.int64],
+    candidates: Sequence[Candidate],
+    constraints: Constraints,
+    decode: DecodeConfig,
+) -> Iterator[str]:
+    if len(masked) == len(partial):
         yield ALL_MASKED
     if not len(masked):
         yield NONE_MASKED
-    if crystal.min_edge <= StructureRules().min_distance:
-        yield f"two atoms lie {crystal.min_edge:.2f} Å apart; keep_positions leaves them where they were"
+    if not candidates:
+        neutral = ["charge-neutral"] if decode.charge == "require" else []
+        asked = "; ".join(constraints.told() + neutral)
+        yield f"no candidate was found that fulfils what was asked ({asked}); ask for less"
+    elif candidates[0].crystal.min_edge <= StructureRules().min_distance:
+        shortest = candidates[0].crystal.min_edge
+        yield f"two atoms lie {shortest:.2f} Å apart; keep_positions leaves them where they were"

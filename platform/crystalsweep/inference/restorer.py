@@ -15,10 +15,13 @@ from crystalsweep.artifacts.places import default_storage
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.partial_cif import MAX_CIF_BYTES, partial_from_cif
 from crystalsweep.data.reading import Reject
-from crystalsweep.inference.completion import MAX_ATOMS, Completion, complete
+from crystalsweep.inference.calibration import Calibration, read_calibration
+from crystalsweep.inference.completion import JOINTLY, MAX_ATOMS, Completion, complete
+from crystalsweep.inference.decoding.constraints import Constraints
+from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.locate import Location, locate, tracker_for
-from crystalsweep.networks.checkpoint import CheckpointInfo, load_generator, read_info
-from crystalsweep.networks.models import Generator
+from crystalsweep.networks.checkpoint import CheckpointInfo, load_critic, load_generator, read_info
+from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import Crystal
 
 
@@ -31,6 +34,10 @@ class Restorer:
     """Stage, config, data and metrics of its training."""
     reference: str
     """What it was loaded by."""
+    critic: Critic | None = None
+    """Judges its candidates where a decoder asks for that; None where the checkpoint has none."""
+    calibration: Calibration | None = None
+    """What its odds are worth; None where nobody looked: they are then as the network gives them."""
     folder: Path
     """Its checkpoint on this machine."""
     run: str | None = None
@@ -41,7 +48,9 @@ class Restorer:
     """Number in the registry."""
 
     @classmethod
-    def of(cls, resolved: Location, reference: str, device: torch.device | str = "cpu") -> Restorer:
+    def of(
+        cls, resolved: Location, reference: str, device: torch.device | str = "cpu", *, calibrated: bool = True
+    ) -> Restorer:
         """Return the generator of a checkpoint. Raises `ValueError` for a classifier's."""
         info = read_info(resolved.folder)
         if info.stage == "finetune":
@@ -50,6 +59,8 @@ class Restorer:
             )
         return cls(
             generator=load_generator(resolved.folder).to(torch.device(device)),
+            critic=critic.to(torch.device(device)) if (critic := load_critic(resolved.folder)) else None,
+            calibration=read_calibration(resolved.folder) if calibrated else None,
             info=info,
             reference=reference,
             folder=resolved.folder,
@@ -62,6 +73,8 @@ class Restorer:
         self,
         partial: str | Path | Crystal,
         *,
+        decode: DecodeConfig = JOINTLY,
+        constraints: Constraints | None = None,
         top_k: int = 5,
         keep_positions: bool = False,
         max_atoms: int = MAX_ATOMS,
@@ -71,6 +84,8 @@ class Restorer:
 
         Args:
             partial: Masked sites have the symbol `X` or `?` in a CIF. A string of several lines is a CIF's text.
+            decode: How candidates are found, and how many.
+            constraints: What they must fulfil.
             top_k: Elements whose odds are given for each masked site.
             keep_positions: Leave every atom where it is.
             max_atoms: Refuse larger crystals.
@@ -79,13 +94,37 @@ class Restorer:
             ValueError: It cannot be read or completed, with the reason and what to do.
         """
         crystal = partial if isinstance(partial, Crystal) else _read(partial)
-        return self.complete_all([crystal], top_k=top_k, keep_positions=keep_positions, max_atoms=max_atoms)[0]
+        return self.complete_all(
+            [crystal],
+            decode=decode,
+            constraints=constraints,
+            top_k=top_k,
+            keep_positions=keep_positions,
+            max_atoms=max_atoms,
+        )[0]
 
     def complete_all(
-        self, partials: Sequence[Crystal], *, top_k: int = 5, keep_positions: bool = False, max_atoms: int = MAX_ATOMS
+        self,
+        partials: Sequence[Crystal],
+        *,
+        decode: DecodeConfig = JOINTLY,
+        constraints: Constraints | None = None,
+        top_k: int = 5,
+        keep_positions: bool = False,
+        max_atoms: int = MAX_ATOMS,
     ) -> list[Completion]:
         """Return the same for many crystals, several of which pass the network together."""
-        return complete(self.generator, partials, top_k=top_k, keep_positions=keep_positions, max_atoms=max_atoms)
+        return complete(
+            self.generator,
+            partials,
+            decode=decode,
+            constraints=constraints,
+            top_k=top_k,
+            keep_positions=keep_positions,
+            max_atoms=max_atoms,
+            critic=self.critic,
+            calibration=self.calibration,
+        )
 
 
 def load(

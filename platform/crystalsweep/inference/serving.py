@@ -263,4 +263,4 @@ def odds_json(completion: Completion) -> str:
         }
         for atom, odds in zip(completion.masked, completion.odds, strict=True)
     ]
-    return json.dumps({"masked": sites, "perturbation_angstrom": [round(float(x), 4) for x in completion.perturbation]})
+    return json.dumps({"masked": sites, "perturbation_angstrom": [round(float(x), 4) for x in completion.best.moved]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,15 @@ class GradientAudit:
     """Adversarial over reconstruction."""
     cosine: float
     """Between the two; 0 where either vanishes. Negative: the adversary pulls against reconstruction."""
+
+    def weighted(self, weight: float) -> GradientAudit:
+        """Return the audit with the adversarial loss multiplied by a weight."""
+        return replace(
+            self,
+            adversarial_norm=weight * self.adversarial_norm,
+            ratio=weight * self.ratio,
+            cosine=self.cosine if weight else 0.0,
+        )
 
     def as_metrics(self) -> dict[str, float]:
         """Return flat names for tracking."""

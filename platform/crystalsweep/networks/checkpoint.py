@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -37,7 +37,7 @@ from crystalsweep.artifacts.sums import require_sum, require_sums
 from crystalsweep.networks.architectures import BackboneConfig, backbone_config
 from crystalsweep.networks.backbones import build_backbone
 from crystalsweep.networks.cost import weightless
-from crystalsweep.networks.models import Generator
+from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.wording.mistakes import mistakes
 
 CHECKPOINT_FORMAT = 2
@@ -48,7 +48,7 @@ TRAINING = "training.pt"
 UNKNOWN, PUBLISHED = "unknown", "published"
 """Stages in a lineage: what nobody kept, and a published file whose name is told as `file`."""
 
-_NETWORKS = ("generator", "classifier", "discriminator")
+_NETWORKS = ("generator", "classifier", "discriminator", "critic")
 """Those that a checkpoint may hold; all of one checkpoint have the same backbone."""
 
 _BACKBONE = "backbone."
@@ -59,7 +59,7 @@ class CheckpointInfo:
     """The JSON part of a checkpoint."""
 
     stage: str
-    """`pretrain`, `finetune` or `gan`."""
+    """`pretrain`, `finetune`, `gan` or `critic`, or one of somebody's own."""
     config: dict[str, Any]
     """The stage's config, as JSON."""
     epoch: int
@@ -201,16 +201,31 @@ def read_backbone(folder: Path) -> BackboneConfig:
 
 
 def load_generator(folder: Path) -> Generator:
-    """Load the generator of a `pretrain` or `gan` checkpoint, in evaluation mode, on the CPU. Raises `ValueError`."""
-    config, path = _backbone(folder), folder / "generator.safetensors"
+    """Load the generator of a checkpoint, in evaluation mode, on the CPU. Raises `ValueError` where there is none."""
+    return _load(folder, "generator", Generator)
+
+
+def load_critic(folder: Path) -> Critic | None:
+    """Load the critic that judges a checkpoint's generator, in evaluation mode, on the CPU; None where it has none.
+
+    Raises `ValueError` where its file is damaged or hostile.
+    """
+    return _load(folder, "critic", Critic) if (folder / "critic.safetensors").exists() else None
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def _load(folder: Path, name: str, network: Callable[[BackboneConfig], M]) -> M:
+    config, path = _backbone(folder), folder / f"{name}.safetensors"
     if path.exists():
         found = described_tensors(path)
         _require_size(folder, config, found)
         with _without_storage(folder):
-            state = Generator(config).state_dict()
+            state = network(config).state_dict()
         require_same_tensors(path, found, state)
-    weights = read_weights(folder, "generator")
-    model = Generator(config)
+    weights = read_weights(folder, name)
+    model = network(config)
     model.load_state_dict(weights)
     return model.eval()
 

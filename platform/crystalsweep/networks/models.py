@@ -1,9 +1,10 @@
-"""The paper's two networks over one backbone: the generator Ĝ; the discriminator D̂ and other property models."""
+"""The networks over one backbone: the paper's generator Ĝ, discriminator D̂ and other property models; the critic."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -12,7 +13,7 @@ from crystalsweep.networks.backbones import build_backbone
 from crystalsweep.structures.batch import CrystalBatch, wrap_into_cell
 from crystalsweep.structures.crystal import N_ELEMENTS, N_SPECIES
 from crystalsweep.structures.graph import Graph, build_graph, pristine_graph
-from crystalsweep.structures.segments import segment_mean
+from crystalsweep.structures.segments import segment_max, segment_mean, segment_sum
 
 
 def one_hot(species: Tensor) -> Tensor:
@@ -64,23 +65,71 @@ class Generator(nn.Module):
         return Restoration(logits.to(graph.cart.dtype), perturbation.to(graph.cart.dtype))
 
 
+Pooling = Literal["mean", "mean_max", "masked"]
+
+
 class PropertyModel(nn.Module):
     """K outputs per crystal: a mean over its atoms, so that a supercell answers as its primitive cell does.
 
     With K = 2 it is the stability classifier (class 1 is stable) and, started from that, the discriminator D̂ (1 is
-    real).
+    real). No pooling has weights of its own.
     """
 
-    def __init__(self, config: BackboneConfig, outputs: int = 2) -> None:
+    def __init__(self, config: BackboneConfig, outputs: int = 2, pooling: Pooling = "mean") -> None:
         super().__init__()
         self.backbone = build_backbone(config)
         self.head = self.backbone.scalar_head(outputs)
+        self.pooling = pooling
 
-    def forward(self, species: Tensor, graph: Graph) -> Tensor:
-        """Return (B, K) outputs for (n, 119) species weights."""
+    def forward(self, species: Tensor, graph: Graph, masked: Tensor | None = None) -> Tensor:
+        """Return (B, K) outputs for (n, 119) species weights; `masked` (n,) bool says over which atoms `masked` pools,
+        all where none is given, and of crystals that have none."""
         with self.backbone.autocast():
             per_atom = self.head(self.backbone(species, graph))
-        return segment_mean(per_atom.to(graph.cart.dtype), graph.crystal, graph.size)
+        return pooled(per_atom.to(graph.cart.dtype), graph, self.pooling, masked)
+
+
+def pooled(per_atom: Tensor, graph: Graph, pooling: Pooling, masked: Tensor | None = None) -> Tensor:
+    """Return (B, K) of (n, K): means over the atoms of each crystal; of `mean_max`, halfway to the greatest."""
+    mean = segment_mean(per_atom, graph.crystal, graph.size)
+    if pooling == "mean_max":
+        return (mean + segment_max(per_atom, graph.crystal, graph.size)) / 2
+    if pooling == "masked" and masked is not None:
+        counts = segment_sum(masked.to(per_atom.dtype), graph.crystal, graph.size)[:, None]
+        among = segment_sum(per_atom * masked[:, None], graph.crystal, graph.size) / counts.clamp(min=1)
+        return torch.where(counts > 0, among, mean)
+    return mean
+
+
+class Judgement(NamedTuple):
+    """What the critic says about crystals whose masked species were chosen."""
+
+    crystal: Tensor
+    """(B,) logit that all of them are the true ones."""
+    site: Tensor
+    """(n,) logit, of an atom that was masked, that its species is the true one."""
+
+
+class Critic(nn.Module):
+    """A discriminator of species: are those on masked sites the true ones, on positions that tell nothing?
+
+    The crystal's logit is a sum over masked atoms, as a log-likelihood is: with the optimal critic of joint choices
+    drawn from the generator, log p + logit is the log-probability of the true crystals (doi:10.48550/arXiv.2004.11714).
+    Each masked atom also has an answer of its own (replaced-token detection, doi:10.48550/arXiv.2003.10555).
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.backbone = build_backbone(config)
+        self.head = self.backbone.scalar_head(2)
+
+    def forward(self, species: Tensor, graph: Graph, masked: Tensor) -> Judgement:
+        """Return judgement of crystals without masked sites; `species` is (n, 119) weights, `masked` (n,) bool tells
+        which atoms were masked."""
+        with self.backbone.autocast():
+            per_atom = self.head(self.backbone(species, graph)).to(graph.cart.dtype)
+        counted = per_atom[:, 0] * masked
+        return Judgement(segment_sum(counted, graph.crystal, graph.size), per_atom[:, 1])
 
 
 def load_matching(model: nn.Module, state: dict[str, Tensor]) -> list[str]:

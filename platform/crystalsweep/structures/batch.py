@@ -114,6 +114,13 @@ def wrap_into_cell(cart: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
     return cart - torch.einsum("ni,nij->nj", shift, lattice[crystal])
 
 
+def without_jumps(delta: Tensor, lattice: Tensor, crystal: Tensor) -> Tensor:
+    """Return (n, 3) differences of positions, Å, less the whole lattice vectors nearest to them in the cell's own
+    coordinates: how far atoms are apart that were wrapped into the cell on their own."""
+    jumps = torch.round(to_fractional(delta, lattice, crystal))
+    return delta - torch.einsum("ni,nij->nj", jumps, lattice[crystal])
+
+
 def uncollate(cart: Tensor, species: Tensor, batch: CrystalBatch, ids: Sequence[str]) -> list[Crystal]:
     """Return crystals of `batch` with these (n, 3) positions and (n,) species, in order."""
     frac = to_fractional(cart.detach().double(), batch.lattice.double(), batch.crystal).cpu().numpy()

@@ -1,0 +1,138 @@
+"""What a generator makes of corrupted crystals by any decoder, and what its odds are worth where the truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from crystalsweep.evaluation.protocol import Chunk, restore
+from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.inference.calibration import Calibration
+from crystalsweep.inference.completion import place_fillings, probabilities
+from crystalsweep.inference.decoding.choosing import choose
+from crystalsweep.inference.decoding.constraints import Constraints
+from crystalsweep.inference.decoding.filling import Filling
+from crystalsweep.inference.decoding.network import Answer, ask
+from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.inference.decoding.symmetry import same_by_symmetry, symmetry_of
+from crystalsweep.metrics.odds import site_columns
+from crystalsweep.networks.models import Critic, Generator
+from crystalsweep.structures.crystal import MASK, Crystal
+
+NO_CANDIDATE = "no choice of elements was found that is charge-neutral"
+
+
+class Made(NamedTuple):
+    """Crystals that a model made, with a row of odds each."""
+
+    generated: list[Crystal]
+    """Under the config's reading."""
+    predicted: list[Crystal]
+    """The same with visible species predicted too; empty where that is the only reading."""
+    odds: pd.DataFrame
+    """Columns `site_…`, and `joint_…` of decoders with several candidates; none of a model without odds."""
+
+
+def without_odds(generated: list[Crystal]) -> Made:
+    """Return what a baseline made."""
+    return Made(generated, [], pd.DataFrame(index=range(len(generated))))
+
+
+def decoded(
+    generator: Generator,
+    chunk: Chunk,
+    corrupted: Sequence[Crystal],
+    settings: EvaluationSettings,
+    device: str = "cpu",
+    calibration: Calibration | None = None,
+    critic: Critic | None = None,
+) -> Made:
+    """Return what a generator makes of a chunk, in both readings.
+
+    Args:
+        generator: In evaluation mode, on `device`.
+        chunk: What was corrupted.
+        corrupted: The same as crystals.
+        settings: Its decoder; charge neutrality is by the rules of its compositional validity.
+        device: Where the network runs.
+        calibration: Of the generator; without one its odds are as the network gives them.
+        critic: Of the generator; needed where the decoder gives it weight.
+    """
+    sharpness = calibration.site_sharpness if calibration else 1.0
+    if settings.decode.per_site:
+        return _site_by_site(generator, chunk, corrupted, device, sharpness)
+    decode, rules = settings.decode, Constraints(rules=settings.metrics.composition)
+    alone = ask(generator, corrupted, [crystal.species for crystal in corrupted], sharpness)
+    chained = calibration.sharpness(decode) if calibration else 1.0
+    fillings = choose(generator, corrupted, decode, rules, sharpness=chained, critic=critic)
+    first = [found[:1] for found in fillings]
+    placed = iter(place_fillings(generator, corrupted, alone, first, decode.position_passes, decode))
+    generated = [
+        next(placed).crystal if found else _unfilled(partial) for partial, found in zip(corrupted, first, strict=True)
+    ]
+    predicted = [_visible_too(*each) for each in zip(generated, corrupted, alone, strict=True)]
+    odds = site_columns(chunk.originals, corrupted, [answer.log_probabilities for answer in alone])
+    if decode.fillings > 1:
+        odds = odds.join(_joint_columns(chunk.originals, corrupted, fillings, decode))
+    if decode.charge == "require":
+        odds = odds.assign(decode_failure=["" if found else NO_CANDIDATE for found in fillings])
+    return Made(generated, predicted, odds)
+
+
+def _site_by_site(
+    generator: Generator, chunk: Chunk, corrupted: Sequence[Crystal], device: str, sharpness: float
+) -> Made:
+    """Return the paper's decoding: each site's likeliest element and all positions, from one pass."""
+    graph = chunk.graph(generator.backbone.config).to(device)
+    ids = [crystal.id for crystal in chunk.originals]
+    restored = restore(generator, chunk.corrupted.to(device), ids, graph)
+    logs = (restored.logits.double() * sharpness).log_softmax(dim=-1).cpu().numpy()
+    parts = np.split(logs, np.cumsum([len(crystal) for crystal in corrupted])[:-1])
+    return Made(restored.completed, restored.predicted, site_columns(chunk.originals, corrupted, parts))
+
+
+def _unfilled(partial: Crystal) -> Crystal:
+    """Return a crystal that no score counts as restored or valid: its positions are not finite."""
+    return Crystal(
+        id=partial.id, species=partial.species, lattice=partial.lattice, frac=np.full_like(partial.frac, np.nan)
+    )
+
+
+def _visible_too(crystal: Crystal, partial: Crystal, answer: Answer) -> Crystal:
+    """Return a completed crystal whose visible species are what the network says of them by themselves."""
+    likeliest = answer.log_probabilities.argmax(axis=1) + 1
+    species = np.where(partial.species == MASK, crystal.species, likeliest)
+    return Crystal(id=crystal.id, species=species, lattice=crystal.lattice, frac=crystal.frac)
+
+
+def _joint_columns(
+    originals: Sequence[Crystal],
+    corrupted: Sequence[Crystal],
+    fillings: Sequence[Sequence[Filling]],
+    decode: DecodeConfig,
+) -> pd.DataFrame:
+    """Return place of the true joint choice among the candidates (0: not among them), their number, and the first
+    one's probability."""
+    told = [probabilities(found, decode.charge == "require", decode.critic_weight) for found in fillings]
+    return pd.DataFrame(
+        {
+            "joint_rank": [joint_rank(*each) for each in zip(originals, corrupted, fillings, strict=True)],
+            "joint_candidates": [len(found) for found in fillings],
+            "joint_probability": [found[0] if found else 0.0 for found in told],
+        }
+    )
+
+
+def joint_rank(original: Crystal, partial: Crystal, fillings: Sequence[Filling]) -> int:
+    """Return the place of the true joint choice among candidates, 1 for the first, 0 where it is not among them.
+
+    Arrangements that the symmetry of the partial crystal makes equal are one.
+    """
+    permutations = symmetry_of(partial).permutations
+    for place, filling in enumerate(fillings, start=1):
+        if same_by_symmetry(original.species, filling.species, permutations):
+            return place
+    return 0

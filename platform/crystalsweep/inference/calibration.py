@@ -1,0 +1,229 @@
+"""What a generator's odds were found to be worth on crystals it was not trained on: `calibration.json` of a checkpoint.
+
+A temperature for sites by themselves and one for chains of conditionals, from which on an element or a joint choice
+belongs to a set of stated coverage, and what the training crystals were like. `crystalsweep model calibrate` writes it;
+where a checkpoint has none, odds are told as the network gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from crystalsweep.artifacts.atomic import file_sha256, write_whole
+from crystalsweep.artifacts.safe_json import read_json
+from crystalsweep.artifacts.sums import SUMS, renew_sum, require_sum
+from crystalsweep.config import Config
+from crystalsweep.hyperparameters import MaskType, Noise
+from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.metrics.calibration import SHARPEST, sets_of
+from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
+from crystalsweep.structures.elements import element_symbol
+from crystalsweep.wording.mistakes import mistakes
+
+CALIBRATION = "calibration.json"
+"""File of a checkpoint."""
+
+WEIGHTS = "generator.safetensors"
+"""File of the weights that it is of."""
+
+COVERAGES = (0.8, 0.9, 0.95)
+"""Shares of cases of which sets are told."""
+
+RARE = 20
+"""Training crystals with an element, below which what is said beside it is hardly tested."""
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Sharpness = Annotated[float, Field(ge=1 / SHARPEST - 1e-9, le=SHARPEST + 1e-9, allow_inf_nan=False)]
+Sum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Density = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+class SetRule(Config):
+    """What belongs to a set that holds the truth in a stated share of cases (split conformal, LAC)."""
+
+    coverage: Share
+    """Share of such cases."""
+    least: Share
+    """Probability from which on an element, or a joint choice, belongs to it; 0 where no set of those told reaches the
+    coverage."""
+
+
+class JointOdds(Config):
+    """Of the candidates that a decoder finds."""
+
+    decode: DecodeConfig
+    """The decoder."""
+    cases: Count
+    """Crystals that it rests on."""
+    found: Share
+    """Share of them whose true elements were among the candidates: no set can hold the truth more often."""
+    sets: Annotated[tuple[SetRule, ...], Field(max_length=16)]
+    """By coverage, ascending."""
+
+
+class Training(Config):
+    """What the training crystals were like."""
+
+    crystals: Count
+    """How many."""
+    elements: Annotated[tuple[Count, ...], Field(min_length=N_ELEMENTS, max_length=N_ELEMENTS)]
+    """Crystals that have each element; index = Z − 1."""
+    sparsest: Density
+    """Atoms per Å³; one in a thousand has fewer."""
+    densest: Density
+    """Atoms per Å³; one in a thousand has more."""
+
+
+class Calibration(Config):
+    """What a generator's odds are worth, and on what that rests."""
+
+    format: Literal[1] = 1
+    weights_sha256: Sum
+    """Of the generator that it is of."""
+    site_sharpness: Sharpness
+    """1 / temperature of the odds of sites by themselves."""
+    chain_sharpness: Sharpness
+    """1 / temperature of the conditionals of a chain, in which each choice sees those before it."""
+    site_cases: Count
+    """Masked sites that they rest on."""
+    site_sets: Annotated[tuple[SetRule, ...], Field(max_length=16)]
+    """By coverage, ascending."""
+    joint: Annotated[tuple[JointOdds, ...], Field(max_length=16)]
+    """By decoder."""
+    parents: Count
+    """Crystals that were masked."""
+    parents_sha256: Sum
+    """Of their ids."""
+    mask_types: Annotated[tuple[MaskType, ...], Field(max_length=16)]
+    """How."""
+    sigma_noise: Annotated[tuple[Noise, ...], Field(max_length=16)]
+    """And how far they were displaced, in units of min_edge."""
+    training: Training
+    """What the network has seen."""
+
+    def sharpness(self, decode: DecodeConfig) -> float:
+        """Return what the logits of a decoder are multiplied by."""
+        return self.site_sharpness if decode.method == "argmax" else self.chain_sharpness
+
+    def joint_sets(self, decode: DecodeConfig) -> tuple[SetRule, ...]:
+        """Return the sets of joint candidates of a decoder; none where it was not among those looked at."""
+        return next((each.sets for each in self.joint if _candidates_of(each.decode) == _candidates_of(decode)), ())
+
+
+def _candidates_of(decode: DecodeConfig) -> dict[str, object]:
+    """Return what decides a decoder's candidates."""
+    return decode.model_dump(exclude={"position_passes", "seed"})
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """Return the calibration of a checkpoint; None where it has none.
+
+    Raises:
+        ValueError: The file is damaged or hostile, not the one of which the checkpoint has a sum, or of other weights.
+    """
+    path = folder / CALIBRATION
+    if not path.exists():
+        return None
+    content = read_json(path)
+    require_sum(folder, CALIBRATION)
+    try:
+        found = Calibration.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{path} is no calibration ({mistakes(error, Calibration, content)}); {_REMEDY}") from None
+    if (folder / WEIGHTS).exists() and found.weights_sha256 != file_sha256(folder / WEIGHTS):
+        raise ValueError(f"{path} is of other weights than {WEIGHTS} beside it; {_REMEDY}")
+    return found
+
+
+_REMEDY = "run `crystalsweep model calibrate`, or remove the file"
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> Path:
+    """Write a checkpoint's calibration, with its sum where the checkpoint has sums; returns the file."""
+    path = folder / CALIBRATION
+    write_whole(path, calibration.model_dump_json(indent=1) + "\n")
+    if (folder / SUMS).exists():
+        renew_sum(folder, CALIBRATION)
+    return path
+
+
+def training_of(crystals: Sequence[Crystal]) -> Training:
+    """Return what training crystals are like."""
+    counts = np.zeros(N_ELEMENTS, dtype=np.int64)
+    for crystal in crystals:
+        counts[np.unique(crystal.species) - 1] += 1
+    densities = [len(crystal) / crystal.volume for crystal in crystals]
+    sparsest, densest = np.quantile(densities, [0.001, 0.999]) if densities else (0.0, 100.0)
+    return Training(
+        crystals=len(crystals), elements=tuple(counts.tolist()), sparsest=float(sparsest), densest=float(densest)
+    )
+
+
+def unfamiliar(partial: Crystal, training: Training) -> Iterator[str]:
+    """Yield what about a partial crystal is new to a network that was trained on such crystals."""
+    visible = np.unique(partial.species[partial.species != MASK]).tolist()
+    never = [z for z in visible if training.elements[z - 1] == 0]
+    rarely = [z for z in visible if 0 < training.elements[z - 1] < RARE]
+    if never:
+        yield f"new to the model: none of its {training.crystals:,} training crystals has {_named(never)}"
+    if rarely:
+        told = ", ".join(f"{element_symbol(z)} in {training.elements[z - 1]:,}" for z in rarely)
+        yield f"rare to the model, of {training.crystals:,} training crystals: {told}"
+    density = len(partial) / partial.volume
+    if not training.sparsest <= density <= training.densest:
+        yield (
+            f"{density:.3f} atoms/Å³ is beyond the model's training crystals, of which all but 0.2 % have "
+            f"{training.sparsest:.3f} to {training.densest:.3f}; see that the cell is right"
+        )
+
+
+def _named(numbers: Iterable[int]) -> str:
+    return ", ".join(element_symbol(z) for z in numbers)
+
+
+class ElementSet(NamedTuple):
+    """Elements of which one is right in a stated share of cases."""
+
+    coverage: float
+    """Share of such cases."""
+    elements: tuple[str, ...]
+    """Symbols, the likeliest first."""
+
+
+class CandidateSet(NamedTuple):
+    """Candidates of which one is right in a stated share of cases."""
+
+    coverage: float
+    """Share of such cases."""
+    candidates: tuple[int, ...]
+    """Their indices among a completion's, ascending."""
+
+
+def element_sets(log_probabilities: NDArray[np.float64], rules: Sequence[SetRule]) -> tuple[ElementSet, ...]:
+    """Return a site's sets, by coverage; `log_probabilities` are (118,), calibrated."""
+    order = np.argsort(-log_probabilities, kind="stable")
+    ranked = np.exp(log_probabilities[order])[None]
+    return tuple(
+        ElementSet(rule.coverage, tuple(element_symbol(int(z) + 1) for z in order[sets_of(ranked, rule.least)[0]]))
+        for rule in rules
+        if rule.least > 0
+    )
+
+
+def candidate_sets(probabilities: Sequence[float], rules: Sequence[SetRule]) -> tuple[CandidateSet, ...]:
+    """Return the sets of a completion's candidates, by coverage; of coverages alone that their decoder reaches."""
+    if not probabilities:
+        return ()
+    p = np.array(probabilities)[None]
+    return tuple(
+        CandidateSet(rule.coverage, tuple(np.flatnonzero(sets_of(p, rule.least)[0]).tolist()))
+        for rule in rules
+        if rule.least > 0
+    )

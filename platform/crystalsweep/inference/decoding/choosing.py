@@ -1,0 +1,46 @@
+"""Joint choices for masked sites, best first: found by a decoder, and judged where a critic is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crystalsweep.inference.decoding.constraints import Constraints
+from crystalsweep.inference.decoding.filling import Filling, fill
+from crystalsweep.inference.decoding.judging import judged
+from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.networks.models import Critic, Generator
+from crystalsweep.structures.crystal import Crystal
+
+
+def choose(
+    generator: Generator,
+    partials: Sequence[Crystal],
+    config: DecodeConfig,
+    constraints: Constraints | None = None,
+    *,
+    sharpness: float = 1.0,
+    critic: Critic | None = None,
+) -> list[list[Filling]]:
+    """Return joint choices for the masked sites of each crystal, the best first; see `fill`.
+
+    Args:
+        generator: In evaluation mode.
+        partials: Crystals, masked sites with species `MASK`.
+        config: Method, its numbers, and the critic's weight.
+        constraints: What candidates must fulfil.
+        sharpness: As for `network.ask`.
+        critic: Of the generator; needed where `config.critic_weight` is above 0.
+
+    Raises:
+        ValueError: As `fill`; or a critic is to be asked, and there is none.
+    """
+    filled = fill(generator, partials, config, constraints, sharpness)
+    if not config.critic_weight:
+        return filled
+    if critic is None:
+        raise ValueError(
+            "critic_weight is above 0, but the generator has no critic; train one with `crystalsweep train critic "
+            "--generator …` and name its run, or set critic_weight=0"
+        )
+    prefer = config.charge == "prefer"
+    return judged(generator, critic, partials, filled, config.critic_weight, neutral_first=prefer)

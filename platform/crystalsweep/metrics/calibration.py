@@ -1,0 +1,119 @@
+"""Whether probabilities are what they say: temperature, reliability, calibration error, conformal sets, coverage.
+
+Temperature scaling and expected calibration error: Guo et al., ICML 2017, doi:10.48550/arXiv.1706.04599, with bins of
+equal mass, after Nixon et al., doi:10.48550/arXiv.1904.01685. Conformal sets: split conformal, least ambiguous
+set-valued classifiers (LAC), Sadinle, Lei and Wasserman, J. Am. Stat. Assoc. 114, 223 (2019),
+doi:10.1080/01621459.2017.1395341.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from scipy.stats import binomtest
+
+from crystalsweep.metrics.bootstrap import Interval, clustered_mean
+
+SHARPEST = 20.0
+"""Greatest sharpness, and its inverse the least, that a fit may give; a trained network needs 0.5 to 2."""
+
+BINS = 15
+"""Of a calibration error, as in the literature."""
+
+
+def fit_sharpness(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """Return the sharpness 1 / T with the least negative log likelihood of the true classes; 1 where none are given.
+
+    The likelihood has one maximum over log(1 / T), found within `SHARPEST`.
+
+    Args:
+        logits: (M, K), or log-probabilities, which differ from them by a constant per row.
+        truth: (M,) columns.
+    """
+    if not len(truth):
+        return 1.0
+    limit = float(np.log(SHARPEST))
+    found = minimize_scalar(
+        lambda log_s: mean_log_loss(logits * np.exp(log_s), truth), bounds=(-limit, limit), method="bounded"
+    )
+    return float(np.exp(found.x))
+
+
+def mean_log_loss(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """Return mean −log softmax(logits) of the true classes, nats; arguments as for `fit_sharpness`."""
+    logs = log_softmax(logits, axis=1)
+    return float(-np.take_along_axis(logs, truth[:, None], axis=1).mean())
+
+
+def reliability(confidence: ArrayLike, hit: ArrayLike, bins: int = BINS) -> pd.DataFrame:
+    """Return mean confidence beside share of hits in bins of equally many cases, the least confident first.
+
+    Columns low, high, confidence, share, n; fewer bins than asked for where there are fewer cases.
+
+    Args:
+        confidence: (M,) probabilities.
+        hit: (M,) whether what they are of is so.
+        bins: At most so many.
+    """
+    p, hits = np.asarray(confidence, dtype=np.float64), np.asarray(hit, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    rows = [(p[part].min(), p[part].max(), p[part].mean(), hits[part].mean(), len(part)) for part in parts]
+    return pd.DataFrame(rows, columns=["low", "high", "confidence", "share", "n"])
+
+
+def calibration_error(confidence: ArrayLike, hit: ArrayLike, bins: int = BINS) -> float:
+    """Return the expected calibration error, Σ n_b/M |share_b − confidence_b|, of `reliability`'s bins; NaN of none.
+
+    It is above 0 for perfect odds too, by about the noise of a bin's share: √(2/π · p(1−p) · bins / M).
+    """
+    table = reliability(confidence, hit, bins)
+    if table.empty:
+        return float("nan")
+    return float(((table["share"] - table["confidence"]).abs() * table["n"]).sum() / table["n"].sum())
+
+
+def least_probability(of_truth: ArrayLike, coverage: float) -> float:
+    """Return the probability from which on a class belongs to a set that holds the truth in `coverage` of cases.
+
+    Split conformal, LAC: of n calibration cases the ⌈(n + 1) coverage⌉-th greatest probability of the truth, which
+    holds on average over exchangeable cases. 0, every class, where so many cases are not there or not reached.
+
+    Args:
+        of_truth: (n,) probability of the true class of each calibration case; 0 where it was not on offer.
+        coverage: Share of cases, 0…1.
+    """
+    p = np.sort(np.asarray(of_truth, dtype=np.float64))[::-1]
+    needed = ceil((len(p) + 1) * coverage - 1e-9)
+    return float(p[needed - 1]) if 0 < needed <= len(p) else 0.0
+
+
+def sets_of(probabilities: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
+    """Return (M, K) which classes belong to each case's set: from `least` on, and the likeliest always."""
+    inside = probabilities >= least
+    inside[np.arange(len(inside)), probabilities.argmax(axis=1)] = True
+    return np.asarray(inside)
+
+
+def coverage(held: ArrayLike, parents: ArrayLike) -> Interval:
+    """Return the share of cases whose set holds the truth, with a 95 % interval over their parents.
+
+    By a bootstrap over parents, from which several cases come. Where all or none are held, which every resample
+    repeats, by Wilson's interval (1927) as if each parent were one case.
+
+    Args:
+        held: (M,) whether the truth is in the set.
+        parents: (M,) of each case.
+    """
+    hits = np.asarray(held, dtype=np.float64)
+    found = clustered_mean(hits, parents)
+    if not len(hits) or 0 < hits.mean() < 1:
+        return found
+    n = found.clusters
+    bounds = binomtest(round(hits.mean() * n), n).proportion_ci(method="wilson")
+    return Interval(found.mean, float(bounds.low), float(bounds.high), found.n, n)

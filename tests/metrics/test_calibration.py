@@ -1,0 +1,179 @@
+"""Odds are measured as scikit-learn and MAPIE measure them, and what is fitted holds on cases it was not fitted on."""
+
+from __future__ import annotations
+
+import warnings
+from math import ceil
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV, calibration_curve
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import brier_score_loss, log_loss, top_k_accuracy_score
+
+from crystalsweep.metrics.calibration import (
+    SHARPEST,
+    calibration_error,
+    coverage,
+    fit_sharpness,
+    least_probability,
+    mean_log_loss,
+    reliability,
+    sets_of,
+)
+from crystalsweep.metrics.odds import brier_scores, log_losses, truth_ranks
+
+Cases = tuple[NDArray[np.float64], NDArray[np.int64]]
+
+CLASSES = 7
+
+
+def drawn(n: int, sharpness: float = 1.0, seed: int = 0) -> Cases:
+    """Logits that are `sharpness` times too sharp, and classes drawn from what they should say."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(scale=1.5, size=(n, CLASSES))
+    truth = np.array([random.choice(CLASSES, p=row) for row in softmax(logits, axis=1)])
+    return logits * sharpness, truth
+
+
+class Saying(ClassifierMixin, BaseEstimator):
+    """A classifier whose features are its logits."""
+
+    def fit(self, x: NDArray[np.float64], y: NDArray[np.int64]) -> Saying:  # noqa: ARG002 - scikit-learn's signature
+        self.classes_ = np.arange(CLASSES)
+        return self
+
+    def decision_function(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return x
+
+    def predict_proba(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return softmax(x, axis=1)
+
+    def predict(self, x: NDArray[np.float64]) -> NDArray[np.int64]:
+        return x.argmax(axis=1)
+
+
+# Beside scikit-learn
+
+
+def test_scores_are_those_of_scikit_learn() -> None:
+    logits, truth = drawn(400)
+    logs, labels = log_softmax(logits, axis=1), np.arange(CLASSES)
+    assert log_losses(logs, truth).mean() == pytest.approx(log_loss(truth, np.exp(logs), labels=labels))
+    assert mean_log_loss(logits, truth) == pytest.approx(log_loss(truth, np.exp(logs), labels=labels))
+    whole = brier_score_loss(truth, np.exp(logs), labels=labels, scale_by_half=False)
+    assert brier_scores(logs, truth).mean() == pytest.approx(whole)
+    for k in (1, 3, 5):
+        expected = top_k_accuracy_score(truth, logs, k=k, labels=labels)
+        assert (truth_ranks(logs, truth) <= k).mean() == pytest.approx(expected)
+
+
+def test_of_equal_odds_the_earlier_class_comes_first() -> None:
+    assert truth_ranks(np.zeros((3, 4)), np.array([0, 1, 3])).tolist() == [1, 2, 4]
+
+
+@pytest.mark.parametrize("sharpness", [0.4, 1.0, 2.5])
+def test_the_temperature_is_the_one_that_scikit_learn_fits(sharpness: float) -> None:
+    logits, truth = drawn(3000, sharpness)
+    fitted = fit_sharpness(logits, truth)
+    assert fitted == pytest.approx(1 / sharpness, rel=0.1)
+    theirs = CalibratedClassifierCV(FrozenEstimator(Saying().fit(logits, truth)), method="temperature")
+    theirs.fit(logits, truth)
+    assert softmax(logits * fitted, axis=1) == pytest.approx(theirs.predict_proba(logits), abs=2e-3)
+
+
+def test_bins_are_those_of_scikit_learn() -> None:
+    logits, truth = drawn(1500, 2.0)
+    confidence, hit = softmax(logits, axis=1).max(axis=1), logits.argmax(axis=1) == truth
+    share, mean = calibration_curve(hit, confidence, n_bins=15, strategy="quantile")
+    ours = reliability(confidence, hit)
+    assert ours["n"].tolist() == [100] * 15
+    assert ours["confidence"].to_numpy() == pytest.approx(mean, abs=2e-3)
+    assert ours["share"].to_numpy() == pytest.approx(share, abs=0.011)  # theirs may put a case at an edge in the next
+    assert calibration_error(confidence, hit) == pytest.approx(np.abs(share - mean).mean(), abs=2e-3)
+
+
+# Beside MAPIE
+
+
+@pytest.mark.parametrize("wanted", [0.8, 0.9, 0.95])
+def test_conformal_sets_are_those_of_mapie(wanted: float) -> None:
+    pytest.importorskip("mapie", reason="MAPIE, of the dev extra, is not installed")
+    from mapie.classification import SplitConformalClassifier
+
+    (logits, truth), (new, _) = drawn(311), drawn(500, seed=1)
+    theirs = SplitConformalClassifier(Saying().fit(logits, truth), confidence_level=wanted, prefit=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs.conformalize(logits, truth)
+        held = theirs.predict_set(new)[1][:, :, 0]
+    of_truth = np.take_along_axis(softmax(logits, axis=1), truth[:, None], axis=1)[:, 0]
+    ours = softmax(new, axis=1) >= least_probability(of_truth, wanted)
+    assert (ours == held).mean() > 0.999
+
+
+# What is fitted
+
+
+def test_overconfident_odds_are_mended_on_cases_they_were_not_fitted_on() -> None:
+    logits, truth = drawn(2000, 3.0)
+    new, found = drawn(4000, 3.0, seed=1)
+    sharpness = fit_sharpness(logits, truth)
+
+    def error(sharp: float) -> float:
+        p = softmax(new * sharp, axis=1)
+        return calibration_error(p.max(axis=1), p.argmax(axis=1) == found)
+
+    assert error(1.0) > 0.1
+    assert error(sharpness) < 0.03
+    assert mean_log_loss(new * sharpness, found) < mean_log_loss(new, found) - 0.3
+
+
+def test_a_fit_ends_within_its_bounds() -> None:
+    logits, _ = drawn(50)
+    assert fit_sharpness(logits, logits.argmax(axis=1)) <= SHARPEST
+    assert fit_sharpness(logits, logits.argmin(axis=1)) >= 1 / SHARPEST
+    assert fit_sharpness(logits[:0], np.zeros(0, dtype=np.int64)) == 1.0
+
+
+@pytest.mark.parametrize("wanted", [0.8, 0.9, 0.95])
+def test_sets_hold_the_truth_as_often_as_they_say(wanted: float) -> None:
+    held = []
+    for seed in range(60):
+        (logits, truth), (new, found) = drawn(200, seed=2 * seed), drawn(200, seed=2 * seed + 1)
+        of_truth = softmax(logits, axis=1)[np.arange(len(truth)), truth]
+        inside = sets_of(softmax(new, axis=1), least_probability(of_truth, wanted))
+        held.append(inside[np.arange(len(found)), found].mean())
+    assert wanted - 0.01 <= np.mean(held) <= wanted + 0.02
+
+
+def test_the_threshold_is_the_quantile_of_its_definition() -> None:
+    p = np.random.default_rng(0).random(57)
+    least = least_probability(p, 0.9)
+    assert (p >= least).sum() == ceil(58 * 0.9)
+    assert least_probability(p[:5], 0.9) == 0.0, "five cases promise no 90 %"
+    assert least_probability([0.0] * 20 + [0.9] * 80, 0.9) == 0.0, "a truth that is not on offer cannot be held"
+    assert least_probability([], 0.9) == 0.0
+
+
+def test_a_set_always_has_the_likeliest() -> None:
+    assert sets_of(np.array([[0.4, 0.35, 0.25]]), 0.9).tolist() == [[True, False, False]]
+
+
+def test_intervals_of_a_coverage_rest_on_parents() -> None:
+    parents = np.repeat(np.arange(20), 50)
+    alike = np.repeat(np.arange(20) % 2 == 0, 50)
+    found = coverage(alike, parents)
+    assert found.high - found.low > 0.3, "a thousand cases of twenty crystals are not a thousand crystals"
+    whole = coverage(np.ones(1000), parents)
+    assert (whole.mean, whole.high, whole.clusters) == (1.0, 1.0, 20)
+    assert 0.8 < whole.low < 0.9, "Wilson, of twenty"
+
+
+def test_nothing_gives_nothing() -> None:
+    assert np.isnan(calibration_error([], []))
+    assert reliability([], []).empty
+    assert coverage([], []).n == 0

@@ -1,0 +1,1 @@
+"""The critic: trained against a frozen generator, it judges joint choices of species."""

@@ -1,0 +1,165 @@
+"""The critic's stage: a frozen generator chooses species, the critic learns to tell them from the true ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from crystalsweep.data import DataSet
+from crystalsweep.losses.critic import critic_loss
+from crystalsweep.networks.architectures import run_as
+from crystalsweep.networks.checkpoint import lineage, load_generator, read_backbone
+from crystalsweep.networks.models import Critic, Generator, Judgement, graph_of, load_matching, one_hot
+from crystalsweep.seeding import stream
+from crystalsweep.structures.batch import CrystalBatch, collate
+from crystalsweep.structures.corruption import corrupt
+from crystalsweep.structures.graph import Graph
+from crystalsweep.structures.segments import segment_max
+from crystalsweep.training.records import SCORE
+from crystalsweep.training.restoration import Task
+from crystalsweep.training.session import Session
+from crystalsweep.training.stage import Losses, Metrics, Stage, select, step_stream
+from trainables.critic.choosing import chosen_species
+from trainables.critic.config import CriticConfig
+
+VALIDATION_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pairs:
+    """Crystals with chosen species beside the same with the true ones, on the same restored positions."""
+
+    true: Tensor
+    """(n,) species."""
+    chosen: Tensor
+    """(n,) species; the true ones where not masked."""
+    masked: Tensor
+    """(n,) bool."""
+    graph: Graph
+    """Of the restored positions."""
+
+    @property
+    def replaced(self) -> Tensor:
+        """(n,) bool: the chosen species is not the true one."""
+        return self.chosen != self.true
+
+    @property
+    def differs(self) -> Tensor:
+        """(B,) bool: any of a crystal's species is not the true one."""
+        return segment_max(self.replaced.double(), self.graph.crystal, self.graph.size) > 0
+
+
+class CriticStage(Stage):
+    """A critic over the generator's own backbone; the generator does not change."""
+
+    name = "critic"
+    config: CriticConfig
+
+    def __init__(
+        self, config: CriticConfig, data: DataSet, session: Session, generator: Generator, critic: Critic
+    ) -> None:
+        super().__init__(config, data, session)
+        self.train = select(data.train, config, stable_only=config.stable_only, split="train")
+        self.val = select(data.val, config, stable_only=config.stable_only, split="val")
+        self.generator = generator.requires_grad_(False).eval().to(session.device)
+        self.critic = self.learn("critic", critic, config.learning_rate)
+        self.models["generator"] = self.generator  # kept beside the critic, which judges no other
+
+    def prepare(self, batch: CrystalBatch, epoch: int, step: int) -> Task:
+        """Return the batch freshly corrupted, and its graph."""
+        return self._task(batch, step_stream(self, "corruption", epoch, step))
+
+    def step(self, batch: Task, epoch: int, step: int) -> Losses:
+        """Make one update of the critic."""
+        pairs = self._pairs(batch.to(self.session.device), step_stream(self, "choice", epoch, step))
+        true, chosen = self._judged(pairs, self.critic)
+        loss = critic_loss(true, chosen, pairs.masked, pairs.replaced, pairs.differs)
+        total = loss.pair + loss.crystal + self.config.site_weight * loss.site
+        norm = self.update("critic", total)
+        return {
+            "loss": total.detach(),
+            "loss/pair": loss.pair.detach(),
+            "loss/crystal": loss.crystal.detach(),
+            "loss/site": loss.site.detach(),
+            "pair_accuracy": _share(true.crystal > chosen.crystal, pairs.differs),
+            **norm,
+        }
+
+    @torch.no_grad()
+    def validate(self) -> Metrics:
+        """Measure how often the true crystal of a pair has the greater logit, and how often a masked site's answer is
+        right, on validation crystals whose corruption and choices are the same after every epoch."""
+        critic = cast(Critic, self.evaluated("critic")).eval()
+        right, pairs_in_all, sites, right_sites, losses = 0.0, 0, 0, 0.0, 0.0
+        for pairs in self._validation:
+            true, chosen = self._judged(pairs, critic)
+            differs, masked = pairs.differs, pairs.masked
+            right += float((true.crystal > chosen.crystal)[differs].sum())
+            pairs_in_all += int(differs.sum())
+            answers = torch.cat([true.site[masked] > 0, (chosen.site > 0)[masked] != pairs.replaced[masked]])
+            right_sites, sites = right_sites + float(answers.sum()), sites + len(answers)
+            loss = critic_loss(true, chosen, masked, pairs.replaced, differs)
+            losses += float(loss.pair) * int(differs.sum())
+        critic.train()
+        accuracy = right / max(pairs_in_all, 1)
+        return {
+            "val/pair_accuracy": accuracy,
+            "val/pairs": float(pairs_in_all),
+            "val/site_accuracy": right_sites / max(sites, 1),
+            "val/loss": losses / max(pairs_in_all, 1),
+            SCORE: accuracy,
+        }
+
+    @cached_property
+    def _validation(self) -> list[Pairs]:
+        pairs = []
+        for start in range(0, len(self.val), VALIDATION_BATCH):
+            batch = collate(self.val[start : start + VALIDATION_BATCH])
+            task = self._task(batch, stream(self.config.seed, "validation corruption", start))
+            with torch.no_grad():
+                pairs.append(self._pairs(task.to(self.session.device), stream(self.config.seed, "validation", start)))
+        return pairs
+
+    def _task(self, batch: CrystalBatch, random: torch.Generator) -> Task:
+        corrupted = corrupt(batch, self.config.corruption, random)
+        graph = graph_of(corrupted.cart, batch.lattice, batch.counts, self.config.backbone)
+        return Task(corrupted=corrupted, graph=graph)
+
+    @torch.no_grad()
+    def _pairs(self, task: Task, random: torch.Generator) -> Pairs:
+        corrupted, batch = task.corrupted, task.corrupted.pristine
+        restored = self.generator(one_hot(corrupted.species), task.graph)
+        cart = restored.cart(corrupted.cart, batch.lattice, batch.crystal)
+        chosen = chosen_species(self.generator, corrupted, task.graph, restored.logits, self.config, random)
+        graph = graph_of(cart, batch.lattice, batch.counts, self.config.backbone)
+        return Pairs(true=batch.species, chosen=chosen, masked=corrupted.masked, graph=graph)
+
+    def _judged(self, pairs: Pairs, critic: torch.nn.Module) -> tuple[Judgement, Judgement]:
+        true, chosen = (critic(one_hot(species), pairs.graph, pairs.masked) for species in (pairs.true, pairs.chosen))
+        return true, chosen
+
+
+def _share(hits: Tensor, among: Tensor) -> Tensor:
+    return (hits & among).sum() / among.sum().clamp(min=1)
+
+
+def build(config: CriticConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> CriticStage:
+    """Return the stage against the `generator` checkpoint among `inputs`, whose backbone the critic starts from.
+
+    Raises `ValueError` where none is given.
+    """
+    if "generator" not in inputs:
+        raise ValueError("a critic judges a generator: give the one that it is to judge, as with --generator runs/gan")
+    folder = inputs["generator"]
+    config = config.model_copy(update={"backbone": run_as(read_backbone(folder), config.backbone)})
+    torch.manual_seed(config.seed)
+    generator, critic = load_generator(folder), Critic(config.backbone)
+    dropped = load_matching(critic, generator.state_dict())
+    stage = CriticStage(config, data, session, generator, critic)
+    stage.dropped, stage.ancestry = dropped, lineage([folder])
+    return stage
