@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from crystalsweep.artifacts.addresses import Address
 from crystalsweep.data import load_data
+from crystalsweep.hyperparameters import Range
 from crystalsweep.losses.reconstruction import position_loss
 from crystalsweep.structures.batch import collate, is_stable
 from crystalsweep.structures.corruption import draw_noise
@@ -33,9 +34,9 @@ from sweeps.gan_noise import SWEEP
 from trainables.gan.config import GanConfig
 
 GAN = ("w_wasserstein", "gan_noise", "gd_ratio", "joint")
-FILES = (*GAN, "w_pos", "backbones")
+FILES = (*GAN, "w_pos", "backbones", "recipe")
 PRESETS = ("smoke", "demo", "small", "base", "paper")
-SIZE = {"w_pos": 8, "w_wasserstein": 7, "gan_noise": 8, "gd_ratio": 16, "joint": 34, "backbones": 3}
+SIZE = {"w_pos": 8, "w_wasserstein": 7, "gan_noise": 8, "gd_ratio": 16, "joint": 34, "backbones": 3, "recipe": 10}
 """Trials of each grid, control arms included."""
 
 
@@ -66,8 +67,11 @@ def invoke(name: str, *options: str) -> Result:
     return CliRunner().invoke(command(name), options, catch_exceptions=False)
 
 
-OWN = {"backbones": {"backbones": ["painn", "equiformer_v2", "escn_md"], "minutes": 1.0}}
-"""Options that a file has alone, where it is not the backbone; with its minutes, backbones takes any preset."""
+OWN = {
+    "backbones": {"backbones": ["painn", "equiformer_v2", "escn_md"], "minutes": 1.0},
+    "recipe": {"backbone": "painn", "minutes": 1.0},
+}
+"""Options that a file has, where these are not the backbone alone; with its minutes, it takes any preset."""
 
 
 def space(name: str, preset: str = "demo", *settings: str) -> SearchSpace:
@@ -139,7 +143,7 @@ def test_the_paper_preset_is_the_papers_point(name: str) -> None:
     stage, base = list(sweep.stages.items())[-1]
     for parameter in sweep.parameters:
         if parameter.key not in (SIGMA, W):  # of two noise levels and two w_W the paper's preset has one each
-            config = configured(stage, base.model_dump(mode="json"), {parameter.key: parameter.paper}, {})
+            config = configured(stage, base.model_dump(mode="json"), {parameter.key: parameter.paper}, sweep.choices)
             assert config == base, parameter.title
 
 
@@ -147,6 +151,15 @@ def test_gan_noise_tries_what_the_readme_shows() -> None:
     sweep = space("gan_noise")
     tried = [(point[SIGMA], point[W]) for point in (*sweep.controls, *(sweep.grid or ()))]
     assert tried == [(s, w) for w in (0.0, 0.1, 1.0, 10.0) for s in (0.1, 0.2)]
+
+
+def test_recipes_differ_from_the_preset_in_one_thing_each() -> None:
+    first, *others = space("recipe").grid or ()
+    assert [sum(point[key] != first[key] for key in first) for point in others] == [1] * len(others)
+    told = space("recipe", "demo", "batch_size=8").stages["pretrain"]
+    assert (told.max_minutes, told.batch_size, told.schedule) == (1.0, 8, "constant")
+    noise = configured("pretrain", told.model_dump(mode="json"), {SIGMA: "0…0.4"}, space("recipe").choices)
+    assert noise.corruption.sigma_noise == Range(low=0.0, high=0.4)  # type: ignore[attr-defined]
 
 
 def test_w_wasserstein_has_the_released_code_as_a_control() -> None:
@@ -204,7 +217,8 @@ def test_all_sweeps_share_their_options() -> None:
     } == shared
     for name in FILES:
         extra = {option for parameter in command(name).params for option in parameter.opts} - shared
-        assert extra == ({"--backbones", "--minutes"} if name == "backbones" else {"--backbone"})
+        own = {"backbones": {"--backbones", "--minutes"}, "recipe": {"--backbone", "--minutes"}}
+        assert extra == own.get(name, {"--backbone"})
 
 
 def test_what_is_given_is_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +269,8 @@ def test_options_of_a_file_of_its_own_make_its_sweep_again(monkeypatch: pytest.M
         ("gan_noise", "--storage gs://bucket", "a folder or an s3:// address"),
         ("gan_noise", "--max-bytes lots", "write it as in 500MB"),
         ("backbones", "--preset paper", "give --minutes"),
+        ("recipe", "--preset paper", "give --minutes"),
+        ("recipe", "--set mask_types={}", "mask_types"),
         ("backbones", "--backbones painn,pain", "'pain' is none of"),
         ("gan_noise", "--resume latest --seeds 2 --set epochs=3", "a resumed sweep keeps its --seeds, --set"),
         ("backbones", "--resume latest --minutes 4", "a resumed sweep keeps its --minutes"),

@@ -3,10 +3,10 @@
     import crystalsweep
 
     crystals = crystalsweep.read("my_cifs/").crystals
-    restorer = crystalsweep.load("models:/crystal-generator@champion")   # or a run folder, a run id, an exported .zip
+    restorer = crystalsweep.load()   # the champion; or a run folder, a run id, models:/NAME@ALIAS, an exported .zip
     done = restorer.complete(crystals[0])
 
-What a user imports is here: `Crystal`, `read`, `load`, `evaluate`, `compare`. The rooms below, lowest first:
+What a user imports is here: `Crystal`, `read`, `load`, `complete`, `evaluate`, `compare`. The rooms, lowest first:
 
 `artifacts`    files that last        `pages`        HTML pages, figures as text   `tracking`     runs in MLflow
 `structures`   crystals and graphs    `data`         readers, the bundled set      `networks`     backbones, models
@@ -27,14 +27,16 @@ from crystalsweep.wording.notices import silence_known_warnings
 if TYPE_CHECKING:
     from crystalsweep.data import read
     from crystalsweep.evaluation.interface import compare, evaluate
+    from crystalsweep.inference.interface import complete
     from crystalsweep.inference.restorer import load
     from crystalsweep.structures.crystal import Crystal
 
-__all__ = ["Crystal", "compare", "evaluate", "load", "read"]
+__all__ = ["Crystal", "compare", "complete", "evaluate", "load", "read"]
 
 _EXPORTS = {
     "Crystal": "crystalsweep.structures.crystal",
     "compare": "crystalsweep.evaluation.interface",
+    "complete": "crystalsweep.inference.interface",
     "evaluate": "crystalsweep.evaluation.interface",
     "load": "crystalsweep.inference.restorer",
     "read": "crystalsweep.data",

@@ -18,7 +18,7 @@ from crystalsweep.evaluation.freezing import freeze
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.inference.locate import locate
 from crystalsweep.registry.exchange import RECORD, VersionRecord
-from crystalsweep.registry.holders import holder_of
+from crystalsweep.tracking.holders import holder_of
 from crystalsweep.tracking.tracker import Tracker
 from tests.infra.conftest import RunningStack
 

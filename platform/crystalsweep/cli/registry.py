@@ -152,7 +152,9 @@ def verify(
 ) -> None:
     """Run a version's dossier again and say whether it still holds.
 
-    Looks at the sha256 of every file, physics, leakage, and every figure of the suite. Also for an exported .zip. Exit
+    Looks at the sha256 of every file, physics, leakage, and every figure of the suite. Also for an exported .zip, and
+    for `shipped`, the champion that comes with the package: without its training data (--trained-on), leakage is told
+    only. Exit
     code 3 where something no longer holds, and 1 where it could not be asked: no such version, no answer from the
     server, crystals of the suite that are not here, a calculator that is code and that you did not name.
     """

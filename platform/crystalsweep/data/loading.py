@@ -16,6 +16,7 @@ from crystalsweep.data.errors import DataError
 from crystalsweep.data.fingerprint import fingerprint
 from crystalsweep.data.packed import Crystals, ids_of, in_order_of_ids, joined, pick
 from crystalsweep.data.reading import Note, Reading, Reject, read
+from crystalsweep.data.shipped import is_shipped
 from crystalsweep.data.splitting import PARTS, Part, Split, grouped_split
 from crystalsweep.structures.crystal import Crystal
 
@@ -175,7 +176,7 @@ def _data_set(
 
 def absolute_source(source: str) -> str:
     """Return the same source for a process that runs elsewhere: every path absolute."""
-    if source == "bundled":
+    if source == "bundled" or is_shipped(source):
         return source
     parts = [source] if Path(source).exists() else source.split(",")
     return ",".join(str(Path(part.strip()).resolve()) for part in parts)

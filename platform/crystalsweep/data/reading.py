@@ -19,6 +19,7 @@ from crystalsweep.data.fingerprint import fingerprint
 from crystalsweep.data.packed import Crystals, Pack
 from crystalsweep.data.packing import open_pack, pack_of, pack_rows, write_pack
 from crystalsweep.data.readers import Reader, SourceRow, reader_for
+from crystalsweep.data.shipped import file_of
 from crystalsweep.data.splitting import with_split
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.wording.stranger import in_a_line
@@ -92,13 +93,14 @@ class Reading:
 
 
 def read(path: Path, *, progress: bool = False) -> Reading:
-    """Return every row of a Parquet, CSV, extxyz, CIF or `.crystals` file, or of a directory of CIFs.
+    """Return every row of a Parquet, CSV, extxyz, CIF or `.crystals` file, of a directory of CIFs, or of held-out
+    crystals that come with the package (`mp2018-heldout`).
 
     What was read before on this machine comes from the cache (`data.cache`), mapped instead of read.
     Raises `DataError` if the path does not exist, its form is unknown or the file as a whole cannot be read. With
     `progress`, a bar goes to stderr, or a line that says that the cache has it.
     """
-    path = Path(path)
+    path = file_of(Path(path))
     reader = reader_for(path)
     if cache_folder() is None:
         return _read(path, reader, progress)[0]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from crystalsweep.gallery.atoms import formula
 from crystalsweep.gallery.specimens import Specimen
+from crystalsweep.structures.elements import formula_of
 
 _MASKS = {"species": "one species masked", "random15": "15 % of atoms masked", "random30": "30 % of atoms masked"}
 
@@ -13,7 +13,7 @@ _MASKS = {"species": "one species masked", "random15": "15 % of atoms masked", "
 def heading(specimen: Specimen) -> str:
     """Write `median: mp-149, Si2O4, 15 % of atoms masked, σ = 0.1`."""
     mask = _MASKS.get(specimen.mask_type, specimen.mask_type)
-    made = formula(specimen.before)
+    made = formula_of(specimen.before.species)
     return f"{specimen.role}: {specimen.before.id}, {made}, {mask}, σ = {specimen.sigma_noise:g}"
 
 

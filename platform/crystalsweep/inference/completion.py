@@ -7,8 +7,8 @@ The paper's task (Fig. 1B) on a crystal whose truth nobody knows. Several candid
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ from crystalsweep.metrics.settings import StructureRules
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import element_symbol
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 MAX_ATOMS = 1000
 """Of one crystal, its symmetry copies included."""
@@ -78,6 +81,13 @@ class Candidate:
         """In P1, atoms in the order of `crystal`."""
         return cif_text(self.crystal)
 
+    @property
+    def structure(self) -> Structure:
+        """As pymatgen's, atoms in the order of `crystal`."""
+        from pymatgen.core import Structure
+
+        return Structure(self.crystal.lattice, self.crystal.species.tolist(), self.crystal.frac)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Completion:
@@ -115,6 +125,11 @@ class Completion:
     def crystal(self) -> Crystal:
         """Of the first candidate. Raises `ValueError` where there is none."""
         return self.best.crystal
+
+    def first(self, n: int) -> Completion:
+        """Return the completion with its first n candidates, of which alone sets are told."""
+        sets = tuple(each for each in self.joint_sets if all(index < n for index in each.candidates))
+        return replace(self, candidates=self.candidates[:n], joint_sets=sets)
 
     @property
     def cif(self) -> str:

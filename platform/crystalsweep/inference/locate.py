@@ -18,12 +18,14 @@ from crystalsweep.artifacts.archive import plain_files, unpack
 from crystalsweep.artifacts.atomic import file_sha256, is_abandoned, partial_name
 from crystalsweep.artifacts.places import checkpoint_folder, default_storage, require_writable
 from crystalsweep.artifacts.seal import FILES, SEAL, BrokenSealError, require_sealed
+from crystalsweep.inference.champion import SHIPPED, shipped_champion
 from crystalsweep.tracking.opening import open_tracker
 from crystalsweep.tracking.tracker import Tracker
 
 UNDERSTOOD = (
     "a run or checkpoint folder, the checkpoint.json or a .safetensors file in one, a .zip that "
-    "`crystalsweep registry export` wrote, an MLflow run id (32 hex digits), models:/name@alias or models:/name/version"
+    "`crystalsweep registry export` wrote, an MLflow run id (32 hex digits), models:/name@alias or "
+    "models:/name/version, or 'shipped', the champion that comes with the package"
 )
 """For error messages and help."""
 
@@ -56,7 +58,12 @@ class Location:
 
 
 def is_local(reference: str) -> bool:
-    """Return whether a file or folder of that name is there: then no tracker is needed."""
+    """Return whether a file or folder of that name is there, or it is the shipped champion: then no tracker is
+    needed."""
+    return reference == SHIPPED or _is_there(reference)
+
+
+def _is_there(reference: str) -> bool:
     try:
         return Path(reference).exists()
     except (OSError, ValueError):  # a name too long, or with a NUL
@@ -95,10 +102,13 @@ def locate(reference: str, tracker: Tracker | None, downloads: Path) -> Location
         UnknownReferenceError: It names nothing known, saying what would be understood.
         ValueError: There is no checkpoint where it leads to, or nowhere to look it up.
     """
-    if is_local(reference):
+    if _is_there(reference):
         path = Path(reference)
         root = path if path.is_dir() else _of_file(path, downloads)
         return Location(folder=checkpoint_folder(root), root=root.resolve())
+    if reference == SHIPPED:
+        root = shipped_champion()
+        return Location(folder=checkpoint_folder(root), root=root)
     require_understood(reference)
     named = _VERSION.fullmatch(reference)
     if tracker is None:

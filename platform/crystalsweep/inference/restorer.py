@@ -5,17 +5,20 @@ Neither Ray nor, for folders and files, MLflow is imported.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from crystalsweep.artifacts.places import default_storage
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.partial_cif import MAX_CIF_BYTES, partial_from_cif
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.calibration import Calibration, read_calibration
+from crystalsweep.inference.champion import CHAMPION, SHIPPED, champion_in_use
 from crystalsweep.inference.completion import JOINTLY, MAX_ATOMS, Completion, complete
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.decoding.settings import DecodeConfig
@@ -23,6 +26,7 @@ from crystalsweep.inference.locate import Location, locate, tracker_for
 from crystalsweep.networks.checkpoint import CheckpointInfo, load_critic, load_generator, read_info
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.wording.stranger import in_a_line
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +50,13 @@ class Restorer:
     """Name in the registry."""
     version: str | None = None
     """Number in the registry."""
+
+    @property
+    def told(self) -> str:
+        """What it is called, in a phrase."""
+        if self.reference == SHIPPED:
+            return f"{CHAMPION}, which comes with the package"
+        return f"{self.reference}, version {self.version}" if self.version else self.reference
 
     @classmethod
     def of(
@@ -113,7 +124,16 @@ class Restorer:
         keep_positions: bool = False,
         max_atoms: int = MAX_ATOMS,
     ) -> list[Completion]:
-        """Return the same for many crystals, several of which pass the network together."""
+        """Return the same for many crystals, several of which pass the network together.
+
+        Args:
+            partials: Masked sites have species `MASK`.
+            decode: How candidates are found, and how many.
+            constraints: What they must fulfil.
+            top_k: Elements whose odds are given for each masked site.
+            keep_positions: Leave every atom where it is.
+            max_atoms: Refuse larger crystals.
+        """
         return complete(
             self.generator,
             partials,
@@ -128,17 +148,18 @@ class Restorer:
 
 
 def load(
-    reference: str | Path,
+    reference: str | Path | None = None,
     *,
     tracking_uri: str | None = None,
     storage: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> Restorer:
-    """Return the trained generator that `reference` names.
+    """Return the trained generator that `reference` names; of none the champion, and a line on stderr says which.
 
     Args:
         reference: `models:/crystal-generator@champion`, `models:/NAME/3`, an MLflow run id, a run or checkpoint folder,
-            a file in one, or an exported `.zip`. Folders and files need no server.
+            a file in one, an exported `.zip`, or `shipped`, the champion that comes with the package. Folders and files
+            need no server.  [default: the champion of the registry in use, else `shipped`]
         tracking_uri: MLflow server or database.  [default: MLFLOW_TRACKING_URI, else the local store]
         storage: Folder of the local store, and of what is downloaded.  [default: ~/crystalsweep]
         device: Where the network runs.
@@ -146,9 +167,12 @@ def load(
     Raises:
         ValueError: There is no such generator, saying what would be understood.
     """
-    named = str(reference)
+    named = champion_in_use(tracking_uri, storage) if reference is None else str(reference)
     tracker = tracker_for(named, tracking_uri, storage)
-    return Restorer.of(locate(named, tracker, (storage or default_storage()) / "downloads"), named, device)
+    found = Restorer.of(locate(named, tracker, (storage or default_storage()) / "downloads"), named, device)
+    if reference is None:
+        tqdm.write(in_a_line(f"generator: {found.told}"), file=sys.stderr)
+    return found
 
 
 def _read(partial: str | Path) -> Crystal:

@@ -19,7 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.provenance import is_gone, user
-from crystalsweep.registry.holders import holder_of, registered
+from crystalsweep.tracking.holders import holder_of, registered
 from crystalsweep.tracking.tracker import Tracker, now_ms
 
 GENERATION = "crystalsweep.lease_generation"

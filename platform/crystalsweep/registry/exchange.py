@@ -21,10 +21,10 @@ from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, ensure_registered, move
 from crystalsweep.registry.dossier import Dossier, read_dossier
 from crystalsweep.registry.foreign import content_sha256, require_harmless
-from crystalsweep.registry.holders import holder_of
 from crystalsweep.registry.remaking import remake, require_name, require_plain, require_same_suite
 from crystalsweep.registry.tags import CONTENT, IMPORTED, tags_of
 from crystalsweep.registry.versions import CHECKPOINT, is_known, register
+from crystalsweep.tracking.holders import holder_of
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.wording.mistakes import mistakes
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, move, replaced_by
-from crystalsweep.registry.holders import holder_of, registered
+from crystalsweep.tracking.holders import holder_of, registered
 from crystalsweep.tracking.tracker import Tracker
 
 

@@ -18,10 +18,10 @@ from crystalsweep.registry.aliases import ensure_registered, move
 from crystalsweep.registry.dossier import Dossier
 from crystalsweep.registry.foreign import content_sha256
 from crystalsweep.registry.gates.gain import judged
-from crystalsweep.registry.holders import holder_of
 from crystalsweep.registry.judging import Champion, PromotionRequest, Say, judge
 from crystalsweep.registry.tags import CONTENT, IMPORTED, tags_of
 from crystalsweep.registry.versions import is_known, register
+from crystalsweep.tracking.holders import holder_of
 from crystalsweep.tracking.tracker import Tracker
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS
@@ -32,3 +34,12 @@ def element_symbol(z: int) -> str:
     if not 1 <= z <= N_ELEMENTS:
         raise ValueError(f"atomic number {z} is no element; masked or unknown species have no symbol")
     return _symbols()[z - 1]
+
+
+def formula_of(species: Iterable[int]) -> str:
+    """Return the reduced formula of atoms by atomic number, as `BaTiO3`, masked ones as `X`; empty for none."""
+    from pymatgen.core import Composition, DummySpecies
+
+    counts = Counter("X" if z == MASK else element_symbol(z) for z in map(int, species))
+    made = Composition({DummySpecies("X", 0) if symbol == "X" else symbol: n for symbol, n in counts.items()})
+    return str(made.reduced_formula).replace("X0+", "X") if counts else ""

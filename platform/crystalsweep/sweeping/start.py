@@ -13,15 +13,14 @@ from crystalsweep.data import DataSet
 from crystalsweep.inference.locate import Location, locate, tracker_for
 from crystalsweep.networks.architectures import backbone_config, run_as
 from crystalsweep.networks.checkpoint import CheckpointInfo, lineage, read_info
-from crystalsweep.registry.holders import holder_of
 from crystalsweep.sweeping.folder import locked
 from crystalsweep.sweeping.plan.plan import Plan
 from crystalsweep.sweeping.plan.request import CHAMPION, SCRATCH
 from crystalsweep.sweeping.prerequisites import Prerequisite, home, shared
+from crystalsweep.tracking.holders import MODEL, holder_of
 from crystalsweep.training.catalogue import stage_spec
 from crystalsweep.training.config import StageConfig
 
-MODEL = "crystal-generator"
 GENERATOR = "generator"
 STARTED_FROM = "started_from"
 """Tag of a sweep and its trainings: the registered version, or what else was named."""

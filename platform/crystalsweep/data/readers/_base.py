@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.data.checks import Problem, RawStructure, infinite_label, structure_problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._limits import size_problem
-from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 
 ID_COLUMNS = ("material_id", "id")
 """Where an id is looked for, in this order; without one, a row gets a name from `Numbered`."""
@@ -35,6 +36,15 @@ MAX_ID = 500
 """Characters of an id in a table."""
 
 
+class FileSites(NamedTuple):
+    """Which sites of its file the atoms of a crystal are of."""
+
+    numbers: NDArray[np.int64]
+    """(N,) sites as the file counts them, from 1."""
+    mixtures: Mapping[int, Mapping[int, float]] = {}
+    """Of sites with partial occupancy, by number: the share of each element, by atomic number; they add up to 1."""
+
+
 class SourceRow(NamedTuple):
     """One structure of the source: a crystal, or the reason why not."""
 
@@ -44,6 +54,16 @@ class SourceRow(NamedTuple):
     outcome: Crystal | Problem
     notes: tuple[str, ...] = ()
     """What a user must know of how a row was read, in the same words for every row of which it is true."""
+    sites: FileSites | None = None
+    """Of a CIF that was read as partial; of other forms each atom is a site."""
+
+
+_MASKED = re.compile(r"(?:X|\?)(?![A-Za-z]).*")
+
+
+def is_masked(symbol: str) -> bool:
+    """Return whether a symbol is of a masked site: `X`, `X0+`, `?`; of labels also `X1` and `?2`, but not `Xe1`."""
+    return _MASKED.fullmatch(symbol) is not None
 
 
 _ISOTOPES = {"D": "deuterium (D)", "T": "tritium (T)"}
@@ -114,12 +134,22 @@ class Reader(ABC):
         return file_sha256(path)
 
     @abstractmethod
-    def rows(self, path: Path) -> Iterator[SourceRow]:
-        """Yield every row in order; raises `DataError` if the file as a whole is not of this form."""
+    def rows(self, path: Path, *, partial: bool = False) -> Iterator[SourceRow]:
+        """Yield every row in order; raises `DataError` if the file as a whole is not of this form.
+
+        With `partial`, sites without an element are masked instead of refused: the symbols `X` and `?`, the atomic
+        number 0, and in a CIF sites that several elements share.
+        """
 
 
 def admit(
-    row_id: str, species: ArrayLike, lattice: ArrayLike, frac: ArrayLike, labels: Mapping[str, float]
+    row_id: str,
+    species: ArrayLike,
+    lattice: ArrayLike,
+    frac: ArrayLike,
+    labels: Mapping[str, float],
+    *,
+    partial: bool = False,
 ) -> Crystal | Problem:
     """Return the crystal, if the structure passes every check. NaN labels are dropped.
 
@@ -129,18 +159,21 @@ def admit(
         lattice: (3, 3) Å.
         frac: (N, 3) fractional coordinates.
         labels: By name; NaN where missing.
+        partial: Let sites be masked.
     """
     if len(row_id) > MAX_ID:
         return id_too_long()
+    given = np.asarray(species, dtype=np.int64).reshape(-1)
+    masked = (given == MASK) & partial
     raw = RawStructure(
-        species=np.asarray(species, dtype=np.int64).reshape(-1),
+        species=np.where(masked, N_ELEMENTS, given),  # no check minds which element stands there
         lattice=_reshaped(lattice, 9),
         frac=_reshaped(frac, None),
     )
     if problem := size_problem(raw) or structure_problem(raw) or infinite_label(labels):
         return problem
-    given = {name: float(value) for name, value in labels.items() if not np.isnan(value)}
-    return replace(Crystal.of(row_id, raw.species, raw.lattice, raw.frac), labels=given)
+    known = {name: float(value) for name, value in labels.items() if not np.isnan(value)}
+    return replace(Crystal.of(row_id, given, raw.lattice, raw.frac), labels=known)
 
 
 def _reshaped(values: ArrayLike, size: int | None) -> np.ndarray:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.data.checks import MAX_COORDINATE, unknown_symbols
-from crystalsweep.data.readers._base import isotope_notes
+from crystalsweep.data.readers._base import is_masked, isotope_notes
 from crystalsweep.data.readers._cif_block import NO_ASCII, CifBlock, RefusedError, number, refuse
 from crystalsweep.data.readers._cif_limits import require_atoms, require_sites
+from crystalsweep.data.readers._cif_mixtures import Mixtures, mixtures_of
 from crystalsweep.data.readers._cif_symmetry import Symmetry
 from crystalsweep.structures.crystal import MASK
 from crystalsweep.structures.elements import atomic_number, element_symbol
@@ -20,7 +21,7 @@ SAME = 0.05
 """Å; images of one site that are closer than this are one atom, set apart by rounded digits of a special position."""
 
 WHOLE = 1e-3
-"""By how much an occupancy may differ from 1."""
+"""By how much the occupancy of a site may differ from 1."""
 
 _SYMBOL = re.compile(r"([A-Za-z]{1,2})(?:\d*(?:\.\d*)?[+-]?|[+-]\d*)")
 """An element with or without its charge, e.g. `Fe3+`, `O2-`, `CL`."""
@@ -31,9 +32,6 @@ _LABEL = re.compile(rf"([A-Za-z]+)(?![A-Za-z{NO_ASCII}])")
 _CAPITALS = re.compile(r"[A-Z]{2}(?![A-Za-z])")
 _LAST_MADE = 98
 """Californium: no crystal of a heavier element has been measured."""
-
-_MASKED = re.compile(r"(?:X|\?)(?![A-Za-z]).*")
-"""A masked site: `X`, `X0+`, `?`; of labels `X1` and `?2`, but not `Xe1`."""
 
 _GROUPS = {"wat", "water", "o-h", "oh", "oh2", "h2o", "d2o", "nh4", "nh3", "ch3", "ch4", "bh4", "oh-", "h3o"}
 """Names of groups whose hydrogens have no positions."""
@@ -50,6 +48,10 @@ class Sites:
     multiplicities: list[int | None]
     """Atoms in the cell, where the file tells."""
     labels: list[str]
+    numbers: NDArray[np.int64]
+    """(n,) rows of the file, from 1; of a site that several elements share, the first."""
+    mixtures: Mixtures
+    """Of sites that several elements share, by number; they are masked."""
     notes: tuple[str, ...] = ()
 
 
@@ -58,7 +60,7 @@ def sites_of(block: CifBlock, *, partial: bool) -> Sites:
 
     Args:
         block: The CIF's.
-        partial: Take `X` and `?` as masked; else they are no element.
+        partial: Take `X` and `?` as masked, and sites that several elements share; else they are refused.
 
     Raises:
         RefusedError: A site is no whole atom of an element at a place.
@@ -76,14 +78,22 @@ def sites_of(block: CifBlock, *, partial: bool) -> Sites:
     _require_elements(names, species)
     if problem := unknown_symbols([name for name, found in zip(names, species, strict=True) if found is None]):
         raise RefusedError(problem)
-    _require_whole(block, count, names)
+    _require_atoms(block)
+    occupancies = _occupancies(block, names)
+    if not partial:
+        _require_whole(occupancies, names)
     rows = zip(*axes, names, strict=True)
-    frac = [[_position(value, name) for value in (x, y, z)] for x, y, z, name in rows]
+    positions = [[_position(value, name) for value in (x, y, z)] for x, y, z, name in rows]
+    numbers, frac = np.array(species, dtype=np.int64), np.array(positions, dtype=float).reshape(count, 3)
+    first, mixtures = mixtures_of(numbers, frac, occupancies, labels or names, WHOLE)
+    multiplicities = _multiplicities(block, count)
     return Sites(
-        species=np.array(species, dtype=np.int64),
-        frac=np.array(frac, dtype=float).reshape(count, 3),
-        multiplicities=_multiplicities(block, count),
-        labels=labels or names,
+        species=np.array([MASK if row + 1 in mixtures else numbers[row] for row in first], dtype=np.int64),
+        frac=frac[first],
+        multiplicities=[multiplicities[row] for row in first],
+        labels=[(labels or names)[row] for row in first],
+        numbers=first + 1,
+        mixtures=mixtures,
         notes=isotope_notes(names),
     )
 
@@ -91,7 +101,8 @@ def sites_of(block: CifBlock, *, partial: bool) -> Sites:
 def images_of(
     sites: Sites, symmetry: Symmetry, lattice: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return all atoms of the cell, site by site: species (N,), and fractional coordinates (N, 3) in [0, 1).
+    """Return all atoms of the cell, site by site: which site each is of (N,), and fractional coordinates (N, 3) in
+    [0, 1).
 
     Raises `RefusedError` where a multiplicity in the file is another than what symmetry gives, `TooLargeError` where
     there would be too many atoms.
@@ -103,7 +114,7 @@ def images_of(
             detail = f"{label} has multiplicity {given}, {symmetry.name} gives {len(images)} atoms"
             raise refuse("contradicts its own multiplicities", detail, "check symmetry and positions")
     counts = [len(images) for images in found]
-    return np.repeat(sites.species, counts), np.concatenate(found)
+    return np.repeat(np.arange(len(counts)), counts), np.concatenate(found)
 
 
 def _orbit(position: NDArray[np.float64], symmetry: Symmetry, lattice: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -124,7 +135,7 @@ def _orbit(position: NDArray[np.float64], symmetry: Symmetry, lattice: NDArray[n
 def _species(name: str, *, symbol: bool, partial: bool) -> int | None:
     """Return the atomic number of a symbol or label; None where it is of no element."""
     name = name.strip()
-    if partial and _MASKED.fullmatch(name):
+    if partial and is_masked(name):
         return MASK
     if name.rstrip("0123456789").lower() in _GROUPS or name.lower() in _GROUPS:
         raise refuse("hydrogens without positions", name, "add their positions")
@@ -165,20 +176,12 @@ def _position(value: str, name: str) -> float:
     return position
 
 
-def _require_whole(block: CifBlock, count: int, names: list[str]) -> None:
-    """Require of each site one whole atom, which is no dummy and implies no hydrogens."""
+def _require_atoms(block: CifBlock) -> None:
+    """Require of each site atoms that have a place, which are no dummies and imply no hydrogens."""
     if odd := [name for name in block.starting("_atom_site") if "_occ" in name and name != "_atom_site_occupancy"]:
         raise refuse("partial occupancy", f"{odd[0]} is no name of CIF's", "call it _atom_site_occupancy")
     if len(set(block.column("_atom_site_disorder_group")) - {".", "?", "0", ""}) > 1:
         raise refuse("partial occupancy", "several disorder groups", "use an ordered approximant")
-    occupancies = block.column("_atom_site_occupancy")
-    if occupancies and len(occupancies) != count:
-        raise refuse("unparsable CIF", f"{len(occupancies)} occupancies of {count} sites", "give each site its own")
-    if occupancies:
-        shared = [n for n, o in zip(names, occupancies, strict=True) if o not in (".", "?") and not _whole(o, n)]
-        if shared:
-            detail = f"{len(shared)} of {count} sites, e.g. {shared[0]}"
-            raise refuse("partial occupancy", detail, "use an ordered approximant")
     hydrogens = block.column("_atom_site_attached_hydrogens")
     implied = sum(number(value, "attached hydrogens") for value in hydrogens if value not in (".", "?"))
     if implied:
@@ -187,8 +190,23 @@ def _require_whole(block: CifBlock, count: int, names: list[str]) -> None:
         raise refuse("dummy atoms", "_atom_site_calc_flag is dum", "leave out what is no atom")
 
 
-def _whole(occupancy: str, name: str) -> bool:
-    return abs(number(occupancy, f"the occupancy of {name}", "occupancy is not a number") - 1) <= WHOLE
+def _occupancies(block: CifBlock, names: list[str]) -> list[float]:
+    """Return the occupancy of each site, 1 where the file does not tell."""
+    given = block.column("_atom_site_occupancy") or ["."] * len(names)
+    if len(given) != len(names):
+        raise refuse("unparsable CIF", f"{len(given)} occupancies of {len(names)} sites", "give each site its own")
+    return [
+        1.0 if each in (".", "?") else number(each, f"the occupancy of {name}", "occupancy is not a number")
+        for name, each in zip(names, given, strict=True)
+    ]
+
+
+def _require_whole(occupancies: list[float], names: list[str]) -> None:
+    """Require of each site one whole atom."""
+    if shared := [n for n, each in zip(names, occupancies, strict=True) if not abs(each - 1) <= WHOLE]:
+        detail = f"{len(shared)} of {len(names)} sites, e.g. {shared[0]}"
+        remedy = "use an ordered approximant; `crystalsweep complete` makes some"
+        raise refuse("partial occupancy", detail, remedy)
 
 
 def _multiplicities(block: CifBlock, count: int) -> list[int | None]:

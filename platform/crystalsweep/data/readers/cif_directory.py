@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crystalsweep.artifacts.atomic import file_sha256
-from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import Reader, SourceRow
-from crystalsweep.data.readers._cif import read_cif
+from crystalsweep.data.readers._cif import CifReading, read_cif
 from crystalsweep.data.readers._cif_limits import too_many_characters
-from crystalsweep.structures.crystal import Crystal
 
 
 class CifDirectoryReader(Reader):
@@ -35,15 +33,15 @@ class CifDirectoryReader(Reader):
         parts = [*((file.name, file_sha256(file)) for file in files), *((other.name, "") for other in others)]
         return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
-    def rows(self, path: Path) -> Iterator[SourceRow]:
+    def rows(self, path: Path, *, partial: bool = False) -> Iterator[SourceRow]:
         """Yield one row per file; `DataError` for a directory without CIFs."""
         files = _files(path)
         if not files:
             raise DataError(f"{path}: no .cif files in this directory; give the directory that holds them")
         note = _left_out(path, files)
         for file in files:
-            outcome, notes = _outcome(file)
-            yield SourceRow(file.name, file.stem, outcome, (*notes, *note))
+            outcome, notes, sites = _outcome(file, partial)
+            yield SourceRow(file.name, file.stem, outcome, (*notes, *note), sites)
 
 
 def _left_out(path: Path, files: list[Path]) -> tuple[str, ...]:
@@ -54,11 +52,11 @@ def _left_out(path: Path, files: list[Path]) -> tuple[str, ...]:
     return (f"{len(others):,} other entries of {path.name} are not read, as {others[0].name}",)
 
 
-def _outcome(file: Path) -> tuple[Crystal | Problem, tuple[str, ...]]:
+def _outcome(file: Path, partial: bool) -> CifReading:
     """Return the crystal of a file, or why it is none, and notes on how it was read."""
     if problem := too_many_characters(file.stat().st_size):
-        return problem, ()
-    return read_cif(file.read_text(encoding="utf-8", errors="replace"), file.stem, {})
+        return CifReading(problem)
+    return read_cif(file.read_text(encoding="utf-8", errors="replace"), file.stem, {}, partial=partial)
 
 
 def _files(path: Path) -> list[Path]:

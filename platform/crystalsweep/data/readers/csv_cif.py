@@ -25,9 +25,8 @@ from crystalsweep.data.readers._base import (
     no_label_note,
     require_distinct,
 )
-from crystalsweep.data.readers._cif import read_cif
+from crystalsweep.data.readers._cif import CifReading, read_cif
 from crystalsweep.data.readers._numbers import is_number, to_number
-from crystalsweep.structures.crystal import Crystal
 
 MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>"}
 """Cells (lower case) that mean: no value."""
@@ -57,7 +56,7 @@ class CsvCifReader(Reader):
     def count(self, path: Path) -> None:
         """Return None: the number of rows is unknown, for CIFs hold line breaks."""
 
-    def rows(self, path: Path) -> Iterator[SourceRow]:
+    def rows(self, path: Path, *, partial: bool = False) -> Iterator[SourceRow]:
         """Yield one row per record; `DataError` if there is no column `cif`."""
         columns, records = _records(path)
         id_column = next((name for name in ID_COLUMNS if name in columns), None)
@@ -71,8 +70,8 @@ class CsvCifReader(Reader):
             notes = missing_label_notes(name for name, value in values.items() if value is None)
             notes += [*no_labels, *([Numbered.NOTE] if id_column is None else [])]
             given = {name: value for name, value in values.items() if value is not None}
-            outcome, how = _outcome(record, row_id, given)
-            yield SourceRow(f"{path.name} row {number}", row_id[:MAX_ID], outcome, (*notes, *how))
+            outcome, how, sites = _outcome(record, row_id, given, partial)
+            yield SourceRow(f"{path.name} row {number}", row_id[:MAX_ID], outcome, (*notes, *how), sites)
 
 
 def _records(path: Path) -> tuple[list[str], list[_Record]]:
@@ -108,15 +107,15 @@ def _rows(table: csv.DictReader[str]) -> Iterator[_Record]:
             yield {_BROKEN: f"{where}: {error}", **dict.fromkeys(ID_COLUMNS, where)}
 
 
-def _outcome(record: _Record, row_id: str, labels: dict[str, float]) -> tuple[Crystal | Problem, tuple[str, ...]]:
+def _outcome(record: _Record, row_id: str, labels: dict[str, float], partial: bool) -> CifReading:
     """Return the crystal of a row, or why it is none, and notes on how it was read."""
     if broken := record.get(_BROKEN):
-        return Problem("broken quoting", broken, "close the quote that a cell begins with"), ()
+        return CifReading(Problem("broken quoting", broken, "close the quote that a cell begins with"))
     if not row_id.strip():
-        return MISSING_ID, ()
+        return CifReading(MISSING_ID)
     if None in record:
-        return Problem("more cells than columns", "", "quote cells that hold commas or line breaks"), ()
-    return read_cif(record["cif"] or "", row_id, labels)
+        return CifReading(Problem("more cells than columns", "", "quote cells that hold commas or line breaks"))
+    return read_cif(record["cif"] or "", row_id, labels, partial=partial)
 
 
 def _number(cell: str | None) -> float | None:

@@ -27,12 +27,13 @@ from crystalsweep.data.readers._base import (
     Reader,
     SourceRow,
     admit,
+    is_masked,
     isotope_notes,
     missing_label_notes,
     no_label_note,
 )
 from crystalsweep.data.readers._numbers import is_number, to_number, to_whole, words_of
-from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.crystal import MASK, Crystal
 from crystalsweep.structures.elements import atomic_number, element_symbol
 
 BROKEN = "broken frame"
@@ -75,7 +76,7 @@ class ExtxyzReader(Reader):
     def count(self, path: Path) -> None:
         """Return None: the number of frames is unknown before reading."""
 
-    def rows(self, path: Path) -> Iterator[SourceRow]:
+    def rows(self, path: Path, *, partial: bool = False) -> Iterator[SourceRow]:
         """Yield one row per frame; `DataError` for a file without any."""
         lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
         if not any(line.strip() for line in lines):
@@ -97,7 +98,7 @@ class ExtxyzReader(Reader):
             notes += no_label_note(sorted(others & set(info)))
             notes += [Numbered.NOTE] if given is None else []
             found = {name: to_number(value) for name, value in values.items() if is_number(value)}
-            outcome, how = _outcome(row_id, info, atoms, found) if row_id else (MISSING_ID, ())
+            outcome, how = _outcome(row_id, info, atoms, found, partial) if row_id else (MISSING_ID, ())
             yield SourceRow(where, row_id[:MAX_ID], outcome, (*notes, *how))
 
 
@@ -181,7 +182,7 @@ def _not_periodic(pbc: str) -> bool:
 
 
 def _outcome(
-    row_id: str, info: dict[str, str], lines: list[str], labels: dict[str, float]
+    row_id: str, info: dict[str, str], lines: list[str], labels: dict[str, float], partial: bool
 ) -> tuple[Crystal | Problem, tuple[str, ...]]:
     """Return the crystal of a frame, or why it is none, and notes on how it was read."""
     named = {key.lower(): value for key, value in info.items()}
@@ -193,14 +194,15 @@ def _outcome(
     try:
         lattice = _lattice(named["lattice"])
         columns = _columns(named.get("properties", DEFAULT_PROPERTIES))
-        symbols, cart = _atoms(lines, columns)
+        symbols, cart = _atoms(lines, columns, partial)
     except (ValueError, KeyError, IndexError) as error:
         detail = f"{type(error).__name__}: {str(error)[:200]}"
         return Problem(BROKEN, detail, "check Lattice, Properties and the lines of atoms"), ()
-    if problem := unknown_symbols(symbols):
+    if problem := unknown_symbols([symbol for symbol in symbols if not (partial and is_masked(symbol))]):
         return problem, ()
     species = [atomic_number(symbol) for symbol in symbols]
-    return admit(row_id, species, lattice, _fractional(cart, lattice), labels), isotope_notes(set(symbols))
+    frac = _fractional(cart, lattice)
+    return admit(row_id, species, lattice, frac, labels, partial=partial), isotope_notes(set(symbols))
 
 
 def _lattice(text: str) -> NDArray[np.float64]:
@@ -230,13 +232,14 @@ def _columns(properties: str) -> dict[str, slice]:
     return columns
 
 
-def _atoms(lines: list[str], columns: dict[str, slice]) -> tuple[list[str], NDArray[np.float64]]:
+def _atoms(lines: list[str], columns: dict[str, slice], partial: bool) -> tuple[list[str], NDArray[np.float64]]:
     """Return symbols, also of atomic numbers (`Z:I:1`), and (N, 3) Cartesian coordinates, Å."""
     cells = [words_of(line) for line in lines]
     for name in columns:
         if name.lower() in _OCCUPANCY and any(to_number(cell[columns[name].start]) != 1 for cell in cells):
             raise ValueError(f"{name} is not 1 everywhere: use an ordered approximant")
-    numbered = [element_symbol(to_whole(cell[columns["Z"].start])) for cell in cells] if "Z" in columns else []
+    zs = [to_whole(cell[columns["Z"].start]) for cell in cells] if "Z" in columns else []
+    numbered = ["X" if partial and z == MASK else element_symbol(z) for z in zs]
     symbols = [cell[columns["species"].start] for cell in cells] if "species" in columns else numbered
     if numbered and [atomic_number(symbol) for symbol in symbols] != [atomic_number(each) for each in numbered]:
         raise ValueError("species and Z are of different elements")

@@ -43,13 +43,13 @@ class PackedReader(Reader):
         """Return the number of rows."""
         return len(open_pack(path)[0])
 
-    def rows(self, path: Path) -> Iterator[SourceRow]:
+    def rows(self, path: Path, *, partial: bool = False) -> Iterator[SourceRow]:
         """Yield one row per crystal; `DataError` for a file that is damaged."""
         pack, _ = open_pack(path)
         notes = no_label_note([name for name in pack.labels if name.lower() in NO_LABELS])
 
         def checked(first: int) -> list[SourceRow]:
-            found = _outcomes(pack, first, min(first + _AT_ONCE, len(pack)))
+            found = _outcomes(pack, first, min(first + _AT_ONCE, len(pack)), partial)
             return [
                 SourceRow(f"{path.name} row {number}", row_id[:MAX_ID], outcome, notes)
                 for number, (row_id, outcome) in enumerate(found, first + 1)
@@ -60,7 +60,7 @@ class PackedReader(Reader):
             yield from rows
 
 
-def _outcomes(pack: Pack, first: int, last: int) -> list[tuple[str, Crystal | Problem]]:
+def _outcomes(pack: Pack, first: int, last: int, partial: bool) -> list[tuple[str, Crystal | Problem]]:
     """Return ids and outcomes of some rows."""
     ids = [pack.id(row) for row in range(first, last)]
     labels = {name: column[first:last] for name, column in pack.labels.items() if name.lower() not in NO_LABELS}
@@ -73,12 +73,12 @@ def _outcomes(pack: Pack, first: int, last: int) -> list[tuple[str, Crystal | Pr
     ]
     plain = plain_crystals(ids, structures, labels)
     return [
-        (row_id, each if each is not None else _single(pack, row, row_id, labels))
+        (row_id, each if each is not None else _single(pack, row, row_id, labels, partial))
         for row, row_id, each in zip(range(first, last), ids, plain, strict=True)
     ]
 
 
-def _single(pack: Pack, row: int, row_id: str, labels: Iterable[str]) -> Crystal | Problem:
+def _single(pack: Pack, row: int, row_id: str, labels: Iterable[str], partial: bool) -> Crystal | Problem:
     """Return what becomes of a row by itself."""
     if not row_id:
         return MISSING_ID
@@ -86,4 +86,4 @@ def _single(pack: Pack, row: int, row_id: str, labels: Iterable[str]) -> Crystal
         return id_too_long()
     atoms = slice(int(pack.start[row]), int(pack.start[row + 1]))
     given = {name: float(pack.labels[name][row]) for name in labels}
-    return admit(row_id, pack.species[atoms], pack.lattice[row], pack.frac[atoms], given)
+    return admit(row_id, pack.species[atoms], pack.lattice[row], pack.frac[atoms], given, partial=partial)

@@ -72,7 +72,7 @@ class ParquetReader(Reader):
         with _opened(path) as file:
             return int(file.metadata.num_rows)
 
-    def rows(self, path: Path) -> Iterator[SourceRow]:
+    def rows(self, path: Path, *, partial: bool = False) -> Iterator[SourceRow]:
         """Yield one row per crystal; `DataError` if a structure column is missing."""
         with _opened(path) as file:
             schema = file.schema_arrow
@@ -93,7 +93,7 @@ class ParquetReader(Reader):
                 first, batch = part
                 given = _cells(batch.column(id_column), whole=True) if id_column else range(first, first + len(batch))
                 ids = [_row_id(each) if id_column else numbered[each] for each in given]  # type: ignore[index]
-                outcomes = _outcomes(batch, ids, labels, id_column)
+                outcomes = _outcomes(batch, ids, labels, id_column, partial)
                 return [
                     SourceRow(f"{path.name} row {first + i}", row_id[:MAX_ID], outcome, notes)
                     for i, (row_id, outcome) in enumerate(zip(ids, outcomes, strict=True))
@@ -128,13 +128,13 @@ def _numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Recor
 
 
 def _outcomes(
-    batch: pa.RecordBatch, ids: list[str], labels: list[str], id_column: str | None
+    batch: pa.RecordBatch, ids: list[str], labels: list[str], id_column: str | None, partial: bool
 ) -> list[Crystal | Problem]:
     """Return what becomes of the rows of a batch: those that are plainly crystals at once, the others one by one."""
     found = _plain(batch, ids, labels)
     rest = [row for row, each in enumerate(found) if each is None]
     records = _records(batch.take(pa.array(rest)) if len(rest) < len(ids) else batch, id_column) if rest else ()
-    others = {row: _outcome(record, ids[row], labels) for row, record in zip(rest, records, strict=True)}
+    others = {row: _outcome(record, ids[row], labels, partial) for row, record in zip(rest, records, strict=True)}
     return [each if each is not None else others[row] for row, each in enumerate(found)]
 
 
@@ -266,7 +266,7 @@ def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def _outcome(record: _Record, row_id: str, labels: list[str]) -> Crystal | Problem:
+def _outcome(record: _Record, row_id: str, labels: list[str], partial: bool) -> Crystal | Problem:
     if not row_id:
         return MISSING_ID
     if len(row_id) > MAX_ID:
@@ -284,7 +284,7 @@ def _outcome(record: _Record, row_id: str, labels: list[str]) -> Crystal | Probl
         return Problem("unknown element", "atomic numbers are not whole", "give atomic numbers as integers")
     if (np.abs(numbers) > _ANY_NUMBER).any():
         return Problem("unknown element", f"atomic number {numbers[np.abs(numbers).argmax()]:g}", "give 1 to 118")
-    return admit(row_id, numbers, lattice, frac, given)
+    return admit(row_id, numbers, lattice, frac, given, partial=partial)
 
 
 def _flat(values: object, name: str) -> np.ndarray:

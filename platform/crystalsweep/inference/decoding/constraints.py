@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd
 
@@ -13,6 +13,16 @@ from crystalsweep.metrics.settings import DEFAULT_RULES, CompositionRules
 from crystalsweep.metrics.validity import compositionally_valid
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import atomic_number, element_symbol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sublattice:
+    """Masked sites of which it is known how many of them each element has."""
+
+    atoms: tuple[int, ...]
+    """Indices, from 0."""
+    counts: Mapping[int, int]
+    """By atomic number; they add up to the number of atoms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +37,8 @@ class Constraints:
     """Must be in the crystal, on visible or on masked sites."""
     formula: Mapping[int, int] | None = None
     """Atoms of each element in a formula unit of the whole crystal."""
+    sublattices: tuple[Sublattice, ...] = ()
+    """Of a certain crystal; on their sites `allowed` and `excluded` mean nothing."""
     rules: CompositionRules = field(default=DEFAULT_RULES)
     """What charge-neutral means, where the decoder asks for it."""
 
@@ -41,6 +53,13 @@ class Constraints:
         rules: CompositionRules = DEFAULT_RULES,
     ) -> Constraints:
         """Return constraints from symbols, as a list or in a text such as `Li-Fe-P-O`, and a formula such as `LiFePO4`.
+
+        Args:
+            allowed: Of masked sites, nothing else.
+            excluded: Of masked sites, none of these.
+            required: Must be in the crystal.
+            formula: Of the whole crystal, whose cell holds some units of it.
+            rules: What charge-neutral means.
 
         Raises:
             ValueError: A symbol is none, the formula cannot be read or has parts of atoms, or the constraints
@@ -64,7 +83,7 @@ class Constraints:
     @property
     def joint(self) -> bool:
         """Whether they are about several sites together."""
-        return bool(self.required) or self.formula is not None
+        return bool(self.required or self.sublattices) or self.formula is not None
 
     def told(self) -> list[str]:
         """Return each constraint in words."""
@@ -77,6 +96,10 @@ class Constraints:
             lines.append(f"with {_named(self.required)}")
         if self.formula is not None:
             lines.append(f"formula {''.join(_count(z, n) for z, n in self.formula.items())}")
+        for each in self.sublattices:
+            lines.append(
+                f"{len(each.atoms)} sites with {', '.join(f'{n} {element_symbol(z)}' for z, n in each.counts.items())}"
+            )
         return lines
 
 
@@ -85,7 +108,10 @@ class Room:
     """What the constraints leave a certain crystal."""
 
     elements: NDArray[np.bool_]
-    """(118,) which a masked site may become."""
+    """(N, 118) which a masked site may become."""
+    sublattice: NDArray[np.int64]
+    """(N,) index of the sublattice that each atom is of, −1 where it is of none."""
+    sublattices: tuple[Sublattice, ...]
     visible: Mapping[int, int]
     """Atoms that are not masked, by atomic number."""
     counts: Mapping[int, int] | None
@@ -109,6 +135,10 @@ class Room:
         held = {z: self.visible.get(z, 0) + added.get(z, 0) for z in self.counts}
         return all(held[z] <= n for z, n in self.counts.items()) and (open_units > 0 or held == dict(self.counts))
 
+    def shares(self, held: Mapping[tuple[int, int], int]) -> bool:
+        """Return whether no sublattice has more of an element than it may: atoms by sublattice and atomic number."""
+        return all(n <= self.sublattices[at].counts.get(z, 0) for (at, z), n in held.items())
+
     def neutral(self, added: Mapping[int, int]) -> bool:
         """Return whether the whole crystal can be charge-neutral."""
         held = dict(self.visible)
@@ -131,17 +161,38 @@ def room_of(partial: Crystal, constraints: Constraints) -> Room:
         allowed[[z - 1 for z in constraints.allowed]] = True
     allowed[[z - 1 for z in constraints.excluded]] = False
     counts = None if constraints.formula is None else _counts(partial, visible, constraints.formula)
+    at, everywhere = _sublattice_of(partial, constraints.sublattices), np.tile(allowed, (len(partial), 1))
+    for index, each in enumerate(constraints.sublattices):
+        everywhere[at == index] = np.isin(np.arange(1, N_ELEMENTS + 1), [*each.counts])
     if counts is not None:
         left = [z for z, n in counts.items() if n > visible.get(z, 0)]
-        allowed &= np.isin(np.arange(1, N_ELEMENTS + 1), left)
+        everywhere &= np.isin(np.arange(1, N_ELEMENTS + 1), left)
+    open_to = everywhere[partial.species == MASK]
     required = constraints.required - visible.keys()
-    if impossible := {z for z in required if not allowed[z - 1]}:
+    if impossible := {z for z in required if not open_to[:, z - 1].any()}:
         raise ValueError(f"{partial.id}: {_named(impossible)} is required, but no masked site may become it")
     if len(required) > masked:
         raise ValueError(f"{partial.id}: {_named(required)} are required, but only {masked} sites are masked")
-    if masked and not allowed.any():
+    if not open_to.any(axis=1).all():
         raise ValueError(f"{partial.id}: the constraints leave no element for the masked sites")
-    return Room(elements=allowed, visible=visible, counts=counts, required=required, rules=constraints.rules)
+    return Room(
+        elements=everywhere,
+        sublattice=at,
+        sublattices=constraints.sublattices,
+        visible=visible,
+        counts=counts,
+        required=required,
+        rules=constraints.rules,
+    )
+
+
+def _sublattice_of(partial: Crystal, sublattices: Sequence[Sublattice]) -> NDArray[np.int64]:
+    at = np.full(len(partial), -1)
+    for index, each in enumerate(sublattices):
+        assert sum(each.counts.values()) == len(each.atoms), "a sublattice's counts are those of its sites"
+        at[list(each.atoms)] = index
+    assert (partial.species[at >= 0] == MASK).all(), "sites of sublattices are masked"
+    return at
 
 
 def is_neutral(counts: Mapping[int, int], rules: CompositionRules) -> bool:

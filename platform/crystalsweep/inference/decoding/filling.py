@@ -7,7 +7,7 @@ were filled before: the chain of conditionals.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.decoding.symmetry import Unit, images_of, symmetry_of, units_of
 from crystalsweep.networks.models import Generator
 from crystalsweep.seeding import derive_seed
-from crystalsweep.structures.crystal import N_ELEMENTS, Crystal
+from crystalsweep.structures.crystal import N_ELEMENTS, N_SPECIES, Crystal
 
 WIDE_SEARCH = 200_000
 """Joint choices looked at where no chain ended in one that the constraints admit."""
@@ -72,6 +72,12 @@ class _Task:
         for unit in closed:
             added[int(filling.species[unit[0]])] += len(unit)
         return added
+
+    def held(self, species: NDArray[np.int64], units: Sequence[int]) -> Counter[tuple[int, int]]:
+        """Return atoms by sublattice and atomic number, of units that are of one."""
+        atoms = [int(self.units[unit][0]) for unit in units]
+        at = self.room.sublattice
+        return Counter((int(at[atom]), int(species[atom])) for atom in atoms if at[atom] >= 0)
 
 
 def fill(
@@ -163,12 +169,14 @@ def conditionals(
 def _task(partial: Crystal, config: DecodeConfig, constraints: Constraints) -> _Task:
     drawn = range(config.candidates if config.method == "sampled" else 0)
     random = tuple(np.random.default_rng(derive_seed(config.seed, "decoding", partial.id, chain)) for chain in drawn)
-    symmetry = symmetry_of(partial)
+    room = room_of(partial, constraints)
+    shared = room.sublattice >= 0
+    symmetry = symmetry_of(partial, np.where(shared, N_SPECIES + 1 + room.sublattice, partial.species))
     return _Task(
         partial=partial,
         permutations=symmetry.permutations,
-        units=units_of(partial, config.tie, symmetry.orbits),
-        room=room_of(partial, constraints),
+        units=units_of(partial, config.tie, symmetry.orbits, alone=shared),
+        room=room,
         config=config,
         random=random,
     )
@@ -208,7 +216,7 @@ def _unit_logs(task: _Task, units: Sequence[int], answer: Answer) -> NDArray[np.
     """Return (U, 118) log-probabilities of elements for units: of tied sites the geometric mean, of those elements
     alone that the constraints leave."""
     logs = np.stack([answer.log_probabilities[task.units[unit]].mean(axis=0) for unit in units])
-    logs = np.where(task.room.elements, logs, -np.inf)
+    logs = np.where(np.stack([task.room.elements[task.units[unit]].all(axis=0) for unit in units]), logs, -np.inf)
     return np.asarray(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
 
 
@@ -224,6 +232,7 @@ def _choices(
     """Return what to put on these units, best first."""
     before, sizes = task.added(filling), [len(task.units[unit]) for unit in units]
     still_open = len(filling.open) - len(units)
+    shares = _shares(task, filling, units)
 
     def after(columns: tuple[int, ...]) -> Counter[int]:
         added = before.copy()
@@ -232,11 +241,11 @@ def _choices(
         return added
 
     def admits(columns: tuple[int, ...]) -> bool:
-        return task.room.admits(after(columns), still_open)
+        return shares(columns) and task.room.admits(after(columns), still_open)
 
     def neutral(columns: tuple[int, ...]) -> bool:
         added = after(columns)
-        return task.room.admits(added, still_open) and task.room.neutral(added)
+        return shares(columns) and task.room.admits(added, still_open) and task.room.neutral(added)
 
     found: list[Choice] = []
     charge = "any" if still_open else task.config.charge
@@ -245,6 +254,22 @@ def _choices(
     if charge != "require":
         found += likeliest(scores, wanted, admits)
     return list(dict.fromkeys(choice.columns for choice in found))
+
+
+def _shares(task: _Task, filling: Filling, units: Sequence[int]) -> Callable[[tuple[int, ...]], bool]:
+    """Return what tells whether sublattices have room for these columns on these units."""
+    if not task.room.sublattices:
+        return lambda _: True
+    closed = [unit for unit in range(len(task.units)) if unit not in filling.open]
+    before = task.held(filling.species, closed)
+    at = [int(task.room.sublattice[task.units[unit][0]]) for unit in units]
+
+    def fit(columns: tuple[int, ...]) -> bool:
+        held = before.copy()
+        held.update((place, column + 1) for place, column in zip(at, columns, strict=True) if place >= 0)
+        return task.room.shares(held)
+
+    return fit
 
 
 def _with(task: _Task, filling: Filling, units: Sequence[int], columns: tuple[int, ...], log: float) -> Filling:
@@ -259,14 +284,14 @@ def _searched_widely(task: _Task, answer: Answer) -> list[Filling]:
     """Return the likeliest choices by one pass alone, which fulfil what no chain did."""
     units = list(range(len(task.units)))
     empty, logs = task.start()[0], _unit_logs(task, units, answer)
-    sizes = [len(unit) for unit in task.units]
+    sizes, shares = [len(unit) for unit in task.units], _shares(task, empty, units)
 
     def fulfils(columns: tuple[int, ...]) -> bool:
         added: Counter[int] = Counter()
         for column, size in zip(columns, sizes, strict=True):
             added[column + 1] += size
         neutral = task.config.charge != "require" or task.room.neutral(added)
-        return task.room.admits(added, 0) and neutral
+        return shares(columns) and task.room.admits(added, 0) and neutral
 
     found = likeliest(logs, task.config.fillings, fulfils, WIDE_SEARCH)
     return [_with(task, empty, units, choice.columns, choice.score) for choice in found]

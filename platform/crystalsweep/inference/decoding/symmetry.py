@@ -23,7 +23,7 @@ _PAIRS = 20_000_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Symmetry:
-    """What the space group of a partial crystal does to its atoms; masked sites are taken as one kind."""
+    """What the space group of a partial crystal does to its atoms."""
 
     orbits: NDArray[np.int64]
     """(N,) a number for each atom that symmetry-equal atoms share."""
@@ -32,12 +32,16 @@ class Symmetry:
     looking would take seconds."""
 
 
-def symmetry_of(partial: Crystal) -> Symmetry:
-    """Return the symmetry of a partial crystal; none where spglib finds no space group."""
+def symmetry_of(partial: Crystal, kinds: NDArray[np.int64] | None = None) -> Symmetry:
+    """Return the symmetry of a partial crystal; none where spglib finds no space group.
+
+    Atoms are moved onto those of the same kind, (N,) numbers: by default their species, masked sites one kind.
+    """
     import spglib
 
     identity = np.arange(len(partial), dtype=np.int64)
-    kinds = np.where(partial.species == MASK, N_SPECIES, partial.species)
+    kinds = partial.species if kinds is None else kinds
+    kinds = np.where(kinds == MASK, N_SPECIES, kinds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # spglib's of a future change in how it reports failures
         try:
@@ -61,21 +65,24 @@ def _moved(partial: Crystal, rotation: NDArray[np.int64], translation: NDArray[n
     return np.asarray(np.linalg.norm(apart @ partial.lattice, axis=-1).argmin(axis=1), dtype=np.int64)
 
 
-def units_of(partial: Crystal, tie: Literal["none", "symmetry", "all"], orbits: NDArray[np.int64]) -> list[Unit]:
+def units_of(
+    partial: Crystal,
+    tie: Literal["none", "symmetry", "all"],
+    orbits: NDArray[np.int64],
+    alone: NDArray[np.bool_] | None = None,
+) -> list[Unit]:
     """Return the masked sites as units that get one species each, by the first site of each.
 
     Args:
         partial: Masked sites have species `MASK`.
         tie: `none`: each by itself. `symmetry`: those of one orbit. `all`: all together.
         orbits: (N,) of the partial crystal's atoms.
+        alone: (N,) atoms that are never tied.
     """
-    masked = np.flatnonzero(partial.species == MASK)
-    if tie == "none" or len(masked) < 2:
-        return [masked[i : i + 1] for i in range(len(masked))]
-    if tie == "all":
-        return [masked]
-    own = orbits[masked]
-    return [masked[own == orbit] for orbit in dict.fromkeys(own.tolist())]
+    masked, each = np.flatnonzero(partial.species == MASK), np.arange(len(partial))
+    own = {"none": each, "symmetry": orbits, "all": np.zeros_like(each)}[tie]
+    own = own if alone is None else np.where(alone, each + len(each), own)
+    return [masked[own[masked] == first] for first in dict.fromkeys(own[masked].tolist())]
 
 
 def images_of(species: NDArray[np.int64], permutations: NDArray[np.int64]) -> NDArray[np.int64]:

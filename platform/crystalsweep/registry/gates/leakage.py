@@ -20,6 +20,9 @@ from crystalsweep.wording.stranger import in_a_line
 _NAMED = 5
 """Leaks that are told by name."""
 
+AT_HAND = "training data at hand"
+"""Check that fails where crystals that it was trained on cannot be looked at."""
+
 _HOW = (
     "Same structure: pymatgen's StructureMatcher with its defaults, on reduced cells. Supercell: the smaller cell, "
     "repeated, matches the larger one. Only crystals of the same reduced composition can match. What could not be "
@@ -67,9 +70,7 @@ def leakage(trainings: Sequence[Ancestor], unknown: Sequence[str], judged_by: Se
         unknown: What is known of the others, one sentence each; they cannot be looked at, so the gate does not pass.
         judged_by: The suite's crystals.
     """
-    checks = [
-        Check(title="training data at hand", passed=False, says=each, numbers={}) for each in dict.fromkeys(unknown)
-    ]
+    checks = [Check(title=AT_HAND, passed=False, says=each, numbers={}) for each in dict.fromkeys(unknown)]
     for training in trainings:
         checks.append(_check(f"suite and {training.told}", training.train, judged_by))
         checks.append(_check(f"validation and {training.told}", training.train, training.val))

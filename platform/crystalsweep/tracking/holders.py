@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 
+MODEL = "crystal-generator"
+"""Name in the registry of a generator that nobody named otherwise."""
+
+
 def registered(tracker: Tracker, model: str) -> RegisteredModel | None:
     """Return the registered model; None where there is none. Searched for: a server with accounts forbids what is
     absent."""

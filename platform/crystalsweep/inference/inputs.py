@@ -1,0 +1,170 @@
+"""What is asked of a generator: partial crystals of any form, masked as told, shared sites ready to be ordered.
+
+The command, the page and Python all ask by this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crystalsweep.data.checks import Problem
+from crystalsweep.data.masking import Masking, masked, partial_rows, sites_of
+from crystalsweep.data.partial_cif import partial_cif
+from crystalsweep.data.readers import FileSites, SourceRow, admit
+from crystalsweep.data.reading import Reject
+from crystalsweep.inference.completion import MAX_ATOMS, refusal
+from crystalsweep.inference.decoding.constraints import Constraints, Sublattice, elements
+from crystalsweep.inference.ordering import ordering_of
+from crystalsweep.structures.crystal import MASK, Crystal
+from crystalsweep.structures.elements import atomic_number
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+NO_MASKING = Masking()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Partial:
+    """A crystal to be completed."""
+
+    where: str
+    """What it was read from, as `NaCl.cif` or `crystals.csv row 17`."""
+    crystal: Crystal
+    """Masked and shared sites have species `MASK`."""
+    sublattices: tuple[Sublattice, ...] = ()
+    """Of shared sites: what they may become."""
+    notes: tuple[str, ...] = ()
+    """On how it was read."""
+
+    def constrained(self, constraints: Constraints | None) -> Constraints:
+        """Return constraints with those that the crystal itself brings."""
+        return replace(constraints or Constraints(), sublattices=self.sublattices)
+
+
+def masking_of(mask: str | Iterable[str] = (), sites: str | Iterable[int] = (), atoms: Iterable[int] = ()) -> Masking:
+    """Return what is masked, from symbols such as `Ti,O` and numbers such as `3,5`, or lists of them.
+
+    Raises:
+        ValueError: A symbol is no element, or a number is none.
+    """
+    words = sites.replace(",", " ").split() if isinstance(sites, str) else [str(each) for each in sites]
+    if wrong := [word for word in words if not (word.isascii() and word.isdigit())]:
+        raise ValueError(f"{wrong[0][:40]!r} is no number of a site; write numbers such as 3,5, counted from 1")
+    return Masking(elements=elements(mask), sites=tuple(map(int, words)), atoms=tuple(atoms))
+
+
+def partials_of(
+    paths: Iterable[Path], masking: Masking = NO_MASKING, *, keep_positions: bool = False, max_atoms: int = MAX_ATOMS
+) -> Iterator[Partial | Reject]:
+    """Yield every crystal of files and folders as what is to be completed, or why it cannot be, one at a time.
+
+    Args:
+        paths: Of any form that can be read.
+        masking: What is masked beside what the files mask.
+        keep_positions: As for `complete`: then a crystal without masked sites leaves nothing to do.
+        max_atoms: Of one crystal.
+    """
+    for path in paths:
+        for row in partial_rows(path):
+            yield partial_of_row(row, masking, keep_positions=keep_positions, max_atoms=max_atoms)
+
+
+def partial_of_row(
+    row: SourceRow, masking: Masking = NO_MASKING, *, keep_positions: bool = False, max_atoms: int = MAX_ATOMS
+) -> Partial | Reject:
+    """Return a row as what is to be completed, or why it cannot be."""
+    made = _asked(row, masking, keep_positions, max_atoms)
+    return made if isinstance(made, Partial) else Reject(where=row.where, id=row.id, **made._asdict())
+
+
+def _asked(row: SourceRow, masking: Masking, keep_positions: bool, max_atoms: int) -> Partial | Problem:
+    if isinstance(row.outcome, Problem):
+        return row.outcome
+    hidden = masked(row.outcome, masking, sites_of(row, row.outcome))
+    if isinstance(hidden, Problem):
+        return hidden
+    crystal, sites = hidden
+    partial = Partial(where=row.where, crystal=crystal, notes=row.notes)
+    if sites.mixtures:
+        ordering = ordering_of(crystal, sites)
+        if isinstance(ordering, Problem):
+            return ordering
+        notes = (*row.notes, ordering.note)
+        partial = replace(partial, crystal=ordering.crystal, sublattices=ordering.sublattices, notes=notes)
+    return refusal(partial.crystal, keep_positions=keep_positions, max_atoms=max_atoms) or partial
+
+
+def partial_of(given: Any, masking: Masking = NO_MASKING) -> Partial:
+    """Return one crystal as what is to be completed.
+
+    Args:
+        given: A `Crystal`, a pymatgen `Structure`, ASE `Atoms`, the path of a file with one crystal, or the text of a
+            CIF, which has several lines.
+        masking: What is masked beside what it masks itself.
+
+    Raises:
+        ValueError: It is none of these, cannot be read, or leaves nothing to complete, with the reason.
+    """
+    rows = list(_rows(given))
+    if len(rows) != 1:
+        raise ValueError(f"{given}: {len(rows):,} crystals; give one, or complete them with `crystalsweep complete`")
+    made = partial_of_row(rows[0], masking)
+    if isinstance(made, Reject):
+        raise ValueError(str(made))
+    return made
+
+
+def _rows(given: Any) -> Iterable[SourceRow]:
+    if isinstance(given, Crystal):
+        return [SourceRow(given.id, given.id, given)]
+    if isinstance(given, str) and "\n" in given:
+        return [text_row(given)]
+    if isinstance(given, str | Path):
+        return partial_rows(Path(given))
+    if hasattr(given, "get_scaled_positions"):
+        return [_atoms_row(given)]
+    if hasattr(given, "lattice") and hasattr(given, "sites"):
+        return [_structure_row(given)]
+    raise ValueError(f"{type(given).__name__}: give a Crystal, a pymatgen Structure, ASE Atoms, a path or a CIF's text")
+
+
+def text_row(text: str, name: str = "crystal") -> SourceRow:
+    """Return the row of a CIF's text."""
+    read = partial_cif(text, name)
+    return SourceRow("the given text", name, read.outcome, read.notes, read.sites)
+
+
+def _atoms_row(atoms: Atoms) -> SourceRow:
+    """Return what ASE's atoms are: those of number 0, its `X`, are masked."""
+    if not atoms.pbc.all():
+        problem = Problem("not periodic", f"pbc={atoms.pbc.tolist()}", "only crystals are completed: set pbc=True")
+        return SourceRow("the given Atoms", "crystal", problem)
+    frac = atoms.get_scaled_positions(wrap=False)
+    made = admit("crystal", atoms.numbers, np.asarray(atoms.cell), frac, {}, partial=True)
+    return SourceRow("the given Atoms", "crystal", made)
+
+
+def _structure_row(structure: Structure) -> SourceRow:
+    """Return what a pymatgen structure is: dummy species are masked, sites with several elements are mixtures."""
+    from pymatgen.core import DummySpecies
+
+    where, species, mixtures = "the given Structure", [], {}
+    for number, site in enumerate(structure, start=1):
+        shares = {0 if isinstance(s, DummySpecies) else atomic_number(s.symbol): x for s, x in site.species.items()}
+        if abs(sum(shares.values()) - 1) > 1e-3 or (MASK in shares and len(shares) > 1):
+            detail = f"site {number} holds {site.species_string}"
+            problem = Problem("partial occupancy", detail, "let its occupancies add up to 1, or make it a dummy X")
+            return SourceRow(where, "crystal", problem)
+        species.append(MASK if len(shares) > 1 else next(iter(shares)))
+        if len(shares) > 1:
+            mixtures[number] = shares
+    made = admit("crystal", species, structure.lattice.matrix, structure.frac_coords, {}, partial=True)
+    sites = FileSites(np.arange(1, len(species) + 1), mixtures)
+    return SourceRow(where, "crystal", made, sites=sites)

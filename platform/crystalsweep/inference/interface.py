@@ -1,0 +1,75 @@
+"""`crystalsweep.complete`: one crystal completed by one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from crystalsweep.inference.asking import CANDIDATES, Charge, decoder_of
+from crystalsweep.inference.completion import Completion
+from crystalsweep.inference.decoding.constraints import Constraints
+from crystalsweep.inference.inputs import masking_of, partial_of
+from crystalsweep.inference.restorer import Restorer, load
+
+
+def complete(
+    structure: Any,
+    mask: str | Iterable[str] = (),
+    *,
+    mask_sites: str | Iterable[int] = (),
+    top: int = CANDIDATES,
+    allowed: str | Iterable[str] | None = None,
+    required: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
+    formula: str | None = None,
+    charge: Charge = "any",
+    tie: str = "symmetry",
+    decoder: str = "beam",
+    keep_positions: bool = False,
+    passes: int = 1,
+    seed: int = 0,
+    model: Restorer | str | Path | None = None,
+) -> Completion:
+    """Return a crystal with its masked sites filled, in the likeliest ways, and its positions restored.
+
+        done = crystalsweep.complete("BaTiO3.cif", mask="Ti", charge="neutral")
+        done.candidates[0].structure, done.candidates[0].probability, done.warnings
+
+    Args:
+        structure: A pymatgen `Structure`, ASE `Atoms`, a `Crystal`, the path of a file of any form that can be read, or
+            the text of a CIF. Dummies (`X`, `?`) in it are masked, and sites that several elements share are ordered.
+        mask: Elements to mask, as `Ti` or `Ti,O`.
+        mask_sites: Sites to mask, counted from 1, as `3,5`, with all their copies by symmetry.
+        top: Candidates wanted.
+        allowed: Elements that masked sites may become, as `Li-Fe-P-O`.
+        required: Elements that must be in the crystal.
+        exclude: Elements that masked sites must not become.
+        formula: Of the whole crystal.
+        charge: `neutral`, `prefer` (those that are first) or `any`.
+        tie: Masked sites that get one element together: `none`, `symmetry` or `all`.
+        decoder: `beam`, `sampled`, `ordered` or `argmax`.
+        keep_positions: Leave every atom where it is.
+        passes: In which positions are restored.
+        seed: Of `sampled`.
+        model: What `crystalsweep.load` takes or gives.  [default: the champion]
+
+    Raises:
+        ValueError: The crystal cannot be read or completed, or what is asked contradicts it, with the reason.
+    """
+    partial = partial_of(structure, masking_of(mask, mask_sites))
+    constraints = Constraints.of(allowed=allowed, required=required, excluded=exclude, formula=formula)
+    restorer = model if isinstance(model, Restorer) else _champion() if model is None else load(model)
+    return restorer.complete(
+        partial.crystal,
+        decode=decoder_of(method=decoder, top=top, charge=charge, tie=tie, passes=passes, seed=seed),
+        constraints=partial.constrained(constraints),
+        keep_positions=keep_positions,
+    ).first(top)
+
+
+@cache
+def _champion() -> Restorer:
+    """Return the model in use where nobody names one; asked for once."""
+    return load()

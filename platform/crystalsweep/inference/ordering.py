@@ -1,0 +1,119 @@
+"""Sites that several elements share, made whole: the smallest cell in which every element has a whole number of them.
+
+Which atom sits where is then chosen by the decoder, as for masked sites, each sublattice with its own elements and
+counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crystalsweep.data.checks import Problem
+from crystalsweep.data.readers import FileSites
+from crystalsweep.inference.decoding.constraints import Sublattice
+from crystalsweep.inference.decoding.symmetry import symmetry_of
+from crystalsweep.structures.crystal import N_SPECIES, Crystal
+from crystalsweep.structures.elements import element_symbol
+
+MAX_CELLS = 27
+"""Of the file's cell, in the cell that is ordered."""
+
+MAX_ATOMS_ORDERED = 200
+"""In that cell: its arrangements are looked at for many seconds."""
+
+ROUNDED = 0.007
+"""By how much a share may differ from the one given: two digits, made to add up to 1."""
+
+
+class Ordering(NamedTuple):
+    """A crystal whose shared sites are to be ordered."""
+
+    crystal: Crystal
+    """Of a supercell where one was needed; shared sites have species `MASK`."""
+    sublattices: tuple[Sublattice, ...]
+    """What they may become."""
+    note: str
+    """What was made of the file."""
+
+
+def ordering_of(crystal: Crystal, sites: FileSites) -> Ordering | Problem:
+    """Return a crystal with shared sites in the smallest cell that can be ordered, or why there is none.
+
+    Args:
+        crystal: Shared sites have species `MASK`.
+        sites: Which the atoms are of, and what shares them.
+    """
+    shared = _shared(crystal, sites)
+    for cells in range(1, MAX_CELLS + 1):
+        if len(crystal) * cells > MAX_ATOMS_ORDERED:
+            break
+        counts = [_counts(each.shares, len(each.atoms) * cells) for each in shared]
+        if all(counts):
+            return _ordering(crystal, shared, counts, _shape(crystal.lattice, cells))
+    shares = ", ".join(f"{element_symbol(z)} {share:.4g}" for z, share in shared[0].shares.items())
+    detail = f"{shares}: no cell of at most {MAX_ATOMS_ORDERED} atoms holds whole numbers of them"
+    return Problem("partial occupancy", detail, "round the occupancies, or give an ordered approximant")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shared:
+    """Atoms that symmetry makes equal, on which the same elements are."""
+
+    atoms: tuple[int, ...]
+    shares: Mapping[int, float]
+
+
+def _shared(crystal: Crystal, sites: FileSites) -> list[_Shared]:
+    """Return the shared sites; those that a file lists one by one are put together where symmetry makes them equal."""
+    mixtures = [sites.mixtures.get(int(number)) for number in sites.numbers]
+    kinds = [tuple(sorted(each.items())) for each in mixtures if each is not None]
+    distinct = {kind: N_SPECIES + 1 + place for place, kind in enumerate(dict.fromkeys(kinds))}
+    of_atom = np.array([0 if each is None else distinct[tuple(sorted(each.items()))] for each in mixtures])
+    orbits = symmetry_of(crystal, np.where(of_atom > 0, of_atom, crystal.species)).orbits
+    return [
+        _Shared(
+            atoms=tuple(np.flatnonzero((orbits == orbit) & (of_atom == kind)).tolist()), shares=mixtures[orbit] or {}
+        )
+        for orbit, kind in dict.fromkeys(zip(orbits[of_atom > 0].tolist(), of_atom[of_atom > 0].tolist(), strict=True))
+    ]
+
+
+def _counts(shares: Mapping[int, float], n: int) -> dict[int, int]:
+    """Return how many of n sites each element has; none where no whole numbers, each at least 1, come near enough."""
+    counts = {z: round(share * n) for z, share in shares.items()}
+    fits = all(counts[z] >= 1 and abs(counts[z] / n - share) <= ROUNDED for z, share in shares.items())
+    return counts if fits and sum(counts.values()) == n else {}
+
+
+def _shape(lattice: NDArray[np.float64], cells: int) -> tuple[int, int, int]:
+    """Return how often the cell is repeated along each vector so that it is as compact as can be."""
+    lengths = np.linalg.norm(lattice, axis=1)
+    divisors = [n for n in range(1, cells + 1) if cells % n == 0]
+    shapes = [(a, b, cells // a // b) for a in divisors for b in divisors if cells % (a * b) == 0]
+    return min(shapes, key=lambda shape: (round(float(np.max(lengths * shape)), 6), shape[::-1]))
+
+
+def _ordering(
+    crystal: Crystal, shared: Sequence[_Shared], counts: Sequence[Mapping[int, int]], shape: tuple[int, int, int]
+) -> Ordering:
+    copies, n = int(np.prod(shape)), len(crystal)
+    sublattices = tuple(
+        Sublattice(atoms=tuple(atom + copy * n for copy in range(copies) for atom in each.atoms), counts=numbers)
+        for each, numbers in zip(shared, counts, strict=True)
+    )
+    told = "; ".join(", ".join(f"{n} {element_symbol(z)}" for z, n in each.items()) for each in counts)
+    cell = f" in {shape[0]} × {shape[1]} × {shape[2]} cells" if copies > 1 else ""
+    return Ordering(_repeated(crystal, shape), sublattices, f"shared sites are ordered{cell}: {told}")
+
+
+def _repeated(crystal: Crystal, shape: tuple[int, int, int]) -> Crystal:
+    """Return the crystal repeated along its vectors, copy after copy."""
+    cells = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 1, 3)
+    frac = ((crystal.frac[None] + cells) / shape).reshape(-1, 3)
+    lattice = crystal.lattice * np.array(shape)[:, None]
+    return Crystal.of(crystal.id, np.tile(crystal.species, len(cells)), lattice, frac)
