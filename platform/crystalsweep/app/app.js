@@ -355,7 +355,14 @@ function drawMask(fresh = false) {
   const n = page.crystal.elements.length;
   $("count").textContent = `${page.masked.size} of ${plural(n, "site")} masked${page.masked.size ? "" : ": only positions would be restored"}`;
   clearErrors("masked");
+  drawStale();
   before.draw(page.crystal, page.masked, { fresh, onAtom: toggle });
+}
+
+/** Say so where the answer is to another mask. */
+function drawStale() {
+  const answered = page.answer ? page.answer.masked : [];
+  $("stale").hidden = !page.answer || (answered.length === page.masked.size && answered.every((site) => page.masked.has(site)));
 }
 
 // 3: constraints, and the answer
@@ -396,7 +403,8 @@ function showAnswer(answer) {
   $("answer").hidden = false;
   $("summary").textContent = n ? `${n}, best first` : "none";
   list("warnings", answer.warnings);
-  $("after").hidden = $("legend").hidden = $("zip").hidden = n === 0;
+  drawStale();
+  $("after").hidden = $("legend").hidden = $("zip").hidden = $("rule").hidden = n === 0;
   $("ranked").replaceChildren(...answer.candidates.map(candidate));
   $("rest").textContent = rest(answer);
   list("sets", answer.joint_sets.map(jointSet));
@@ -453,7 +461,8 @@ function show(index, fresh = false) {
 }
 
 function drawOdds(answer) {
-  const sets = answer.site_sets.length ? `; dark bars: ${ofCases(SHOWN)} of such cases one of them is right` : "";
+  const known = answer.site_sets.some((sets) => sets.some((each) => each.coverage === SHOWN));
+  const sets = known ? `; of the dark bars one is right ${ofCases(SHOWN)} of such cases` : "";
   $("odds-hint").textContent = answer.masked.length
     ? `What the model says of each masked site by itself, seeing only the sites that are not masked${sets}.`
     : "No site is masked.";

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,6 +75,16 @@ def partial_rows(path: Path) -> Iterator[SourceRow]:
         except (DataError, OSError) as error:
             reason, _, remedy = str(error).removeprefix(f"{file}: ").partition("; ")
             yield SourceRow(file.name, file.stem, Problem(UNREADABLE, reason, remedy))
+
+
+def rows_in(paths: Iterable[Path]) -> int | None:
+    """Return how many rows files and folders hold, for a progress bar; None where that is not cheap to know."""
+    files = [file for path in paths for file in (path.iterdir() if path.is_dir() else [path])]
+    try:
+        counts = [reader_for(file).count(file) for file in files if is_readable(file)]
+    except (DataError, OSError):
+        return None
+    return None if None in counts else sum(filter(None, counts))
 
 
 def is_readable(file: Path) -> bool:

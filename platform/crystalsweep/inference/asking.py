@@ -26,7 +26,8 @@ CANDIDATES = JOINTLY.candidates
 Charge = Literal["neutral", "prefer", "any"]
 """Whether candidates must be charge-neutral, as users write it."""
 
-_CHARGE = {"neutral": "require", "prefer": "prefer", "any": "any"}
+CHARGES = {"neutral": "require", "prefer": "prefer", "any": "any"}
+"""What that is to the decoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ def decoder_of(
     Raises:
         ValueError: One of them is out of range or unknown.
     """
-    chosen: dict[str, Any] = {"method": method, "candidates": max(top, CANDIDATES), "charge": _CHARGE[charge]}
+    chosen: dict[str, Any] = {"method": method, "candidates": max(top, CANDIDATES), "charge": CHARGES[charge]}
     chosen |= {"tie": tie, "position_passes": passes, "seed": seed}
     return override(DecodeConfig(), [*(f"{name}={value}" for name, value in chosen.items()), *settings])
 

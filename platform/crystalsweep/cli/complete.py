@@ -1,0 +1,296 @@
+"""`crystalsweep complete`: what partial crystals may be made of. Heavy libraries load when a command runs."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crystalsweep.artifacts.atomic import file_sha256
+from crystalsweep.cli.echo import echo
+from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.cli.store import store_options
+from crystalsweep.config import leaves
+from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.wording.stranger import in_a_line
+
+if TYPE_CHECKING:
+    from crystalsweep.data.reading import Reject
+    from crystalsweep.energies import EnergyCalculator
+    from crystalsweep.inference.answer_folder import AnswerFolder
+    from crystalsweep.inference.asking import Answered, Question
+    from crystalsweep.inference.inputs import Partial
+    from crystalsweep.inference.known import Known
+    from crystalsweep.inference.restorer import Restorer
+
+TABLES = 10
+"""Crystals whose tables are printed; of more, a line each."""
+
+EXAMPLES = """\b
+Examples:
+  crystalsweep complete BaTiO3.cif --mask Ti                        which elements may stand where titanium is?
+  crystalsweep complete partial.cif                                 sites whose symbol is X or ? are masked already
+  crystalsweep complete POSCAR --mask-sites 3,5 --charge neutral    the third and fifth site of the file
+  crystalsweep complete LiX.cif --mask X --allowed F-Cl-Br-I        of these four alone
+  crystalsweep complete frame.cif --mask Li,Fe --formula LiFePO4    a formula of the whole crystal
+  crystalsweep complete solid_solution.cif                          sites shared by elements are ordered
+  crystalsweep complete my_cifs/ --mask O --out answers             a folder: CSV, JSON, CIFs and a page in 3D
+In Python:  crystalsweep.complete(structure, mask="Ti")
+"""
+
+
+def _list_settings(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    del option
+    if asked:
+        for leaf in leaves(DecodeConfig()):
+            echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
+        context.exit()
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR…", type=click.Path(path_type=Path))
+@click.option("--mask", default="", metavar="ELEMENTS", help="Mask all atoms of these, as Ti or Ti,O.")
+@click.option(
+    "--mask-sites", default="", metavar="NUMBERS", help="Mask these sites of the file, counted from 1, as 3,5."
+)
+@click.option("--top", type=click.IntRange(1, 100), default=10, show_default=True, help="Candidates of each crystal.")
+@click.option("--allowed", metavar="ELEMENTS", help="Masked sites become one of these, as Li-Fe-P-O, and nothing else.")
+@click.option("--required", default="", metavar="ELEMENTS", help="These must be in the crystal.")
+@click.option("--exclude", default="", metavar="ELEMENTS", help="Masked sites become none of these.")
+@click.option("--formula", help="Of the whole crystal, as LiFePO4; the cell holds some units of it.")
+@click.option(
+    "--charge",
+    type=click.Choice(["neutral", "prefer", "any"]),
+    default="any",
+    show_default=True,
+    help="neutral: charge-balanced candidates only; prefer: those first.",
+)
+@click.option(
+    "--tie",
+    type=click.Choice(["none", "symmetry", "all"]),
+    default="symmetry",
+    show_default=True,
+    help="Masked sites that get one element together: those that symmetry makes equal, or all.",
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(["beam", "sampled", "ordered", "argmax"]),
+    default="beam",
+    show_default=True,
+    help="beam: the likeliest, searched for; sampled: drawn; ordered, argmax: one candidate.",
+)
+@click.option("--keep-positions", is_flag=True, help="Leave every atom where it is.")
+@click.option(
+    "--passes", type=click.IntRange(1, 64), default=1, show_default=True, help="In which positions are restored."
+)
+@click.option("--energies", is_flag=True, help="Also CHGNet's energy of each candidate; some seconds more.")
+@click.option(
+    "--known",
+    "reference",
+    default="bundled",
+    show_default=True,
+    metavar="DATA",
+    help="Crystals to name the nearest of: 'bundled', a data set, or 'none'.",
+)
+@click.option("--model", metavar="REF", help="Run folder, run id, models:/name@alias, .zip.  [default: the champion]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --decoder sampled.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of the decoder; repeatable."
+)
+@click.option(
+    "--settings", is_flag=True, is_eager=True, expose_value=False, callback=_list_settings, help="List them and exit."
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Also write files there.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line, instead of tables.")
+@store_options
+def complete(
+    paths: tuple[Path, ...],
+    mask: str,
+    mask_sites: str,
+    top: int,
+    allowed: str | None,
+    required: str,
+    exclude: str,
+    formula: str | None,
+    charge: Any,
+    tie: str,
+    decoder: str,
+    keep_positions: bool,
+    passes: int,
+    energies: bool,
+    reference: str,
+    model: str | None,
+    seed: int,
+    settings: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+    tracking_uri: str | None,
+    storage: Path | None,
+) -> None:
+    """Say which elements may stand on masked sites of crystals, the likeliest first, and put the atoms right.
+
+    Reads CIFs, POSCARs, .extxyz, .parquet, .csv and .crystals files, and folders of them. Masked are: sites that the
+    file calls X or ?, atoms of --mask, sites of --mask-sites. A site that several elements share is ordered: in the
+    smallest cell that holds whole numbers of them, every distinct arrangement that is found is a candidate.
+
+    With --out there are a table (candidates.csv), an answer for each crystal (answers/*.json), its candidates (cif/)
+    and candidates.html, where the first of them turn in 3D beside the input. Each is written as soon as it is known;
+    the same command goes on where it was stopped. What cannot be completed is one line with the reason on stderr, and
+    in rejects.txt. The exit code is 1 where nothing could be completed.
+    """
+    with told_in_a_line():
+        from crystalsweep.data.masking import rows_in
+        from crystalsweep.inference.asking import Question, decoder_of
+        from crystalsweep.inference.decoding.constraints import Constraints
+        from crystalsweep.inference.inputs import masking_of, partials_of
+
+        question = Question(
+            decode=decoder_of(
+                method=decoder, top=top, charge=charge, tie=tie, passes=passes, seed=seed, settings=settings
+            ),
+            constraints=Constraints.of(allowed=allowed, required=required, excluded=exclude, formula=formula),
+            top=top,
+            keep_positions=keep_positions,
+        )
+        asked = click.get_current_context().params
+        work = _Work(question=question, restorer=_restorer(model, tracking_uri, storage), known=_known(reference))
+        work.calculator = _calculator() if energies else None
+        work.folder = _folder(out, asked, work.restorer) if out else None
+        partials = partials_of(paths, masking_of(mask, mask_sites), keep_positions=keep_positions)
+        _run(work, partials, rows_in(paths), as_json)
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """What is asked, and with what it is answered."""
+
+    question: Question
+    restorer: Restorer
+    known: Known | None
+    calculator: EnergyCalculator | None = None
+    folder: AnswerFolder | None = None
+    there: int = 0
+    """Answers that the folder has from before."""
+
+
+def _run(work: _Work, partials: Iterator[Partial | Reject], rows: int | None, as_json: bool) -> None:
+    """Answer one crystal after the other; each answer is printed and written when it is known."""
+    from tqdm import tqdm
+
+    answered, rejected = 0, 0
+    with tqdm(total=rows, desc="completing", unit="crystal", disable=rows == 1) as bar:
+        for outcome in _outcomes(work, partials, bar.update):
+            with tqdm.external_write_mode():
+                if isinstance(outcome, str):
+                    rejected += 1
+                    echo(in_a_line(f"rejected: {outcome}"), err=True)
+                else:
+                    answered += 1
+                    _print(outcome, answered, as_json)
+    _close(work, answered, rejected)
+
+
+def _outcomes(
+    work: _Work, partials: Iterator[Partial | Reject], seen: Callable[[], Any]
+) -> Iterator[dict[str, Any] | str]:
+    """Yield answers, and the lines of crystals that have none."""
+    from crystalsweep.inference.asking import Answered, answers
+    from crystalsweep.inference.inputs import Partial
+
+    numbers: deque[int] = deque()
+
+    def unanswered() -> Iterator[Partial | Reject]:
+        for number, each in enumerate(partials, start=1):
+            if work.folder and isinstance(each, Partial) and work.folder.has(number, each.crystal.id):
+                work.there += 1
+                seen()
+                continue
+            numbers.append(number)
+            yield each
+
+    for outcome in answers(work.restorer, unanswered(), work.question):
+        number = numbers.popleft()
+        seen()
+        if not isinstance(outcome, Answered):
+            if work.folder:
+                work.folder.reject(in_a_line(str(outcome)))
+            yield str(outcome)
+            continue
+        answer = _answer(work, outcome)
+        if work.folder:
+            work.folder.keep(number, answer)
+        yield answer
+
+
+def _answer(work: _Work, outcome: Answered) -> dict[str, Any]:
+    from crystalsweep.inference.answers import Measured, answer_of
+
+    energies = None
+    if work.calculator:
+        found = work.calculator.energies([each.crystal for each in outcome.completion.candidates])
+        energies = [Measured(each.per_atom, each.failure) for each in found]
+    return answer_of(outcome.completion, partial=outcome.partial, known=work.known, energies=energies)
+
+
+def _print(answer: dict[str, Any], nth: int, as_json: bool) -> None:
+    from crystalsweep.inference.told import told, told_briefly
+
+    if as_json:
+        echo(json.dumps(answer))
+    elif nth <= TABLES:
+        echo(f"{told(answer)}\n")
+    else:
+        echo(told_briefly(answer))
+
+
+def _close(work: _Work, answered: int, rejected: int) -> None:
+    """Say what became of all, and write the page; end with exit code 1 where nothing was completed."""
+    if work.folder:
+        from crystalsweep.gallery.completions import write_completions
+
+        page = write_completions(work.folder.folder, work.folder.answers())
+        there = f", {work.there:,} were there already" if work.there else ""
+        echo(f"{answered:,} completed{there}, {rejected:,} rejected: {work.folder.folder}, in 3D {page}", err=True)
+    elif rejected and answered + rejected > 1:
+        echo(f"{answered:,} completed, {rejected:,} rejected", err=True)
+    if not answered + work.there:
+        raise click.exceptions.Exit(1)
+
+
+def _restorer(model: str | None, tracking_uri: str | None, storage: Path | None) -> Restorer:
+    from crystalsweep.inference.restorer import load
+
+    return load(model, tracking_uri=tracking_uri, storage=storage)
+
+
+def _known(reference: str) -> Known | None:
+    if reference == "none":
+        return None
+    from crystalsweep.data.bundled import load_bundled
+    from crystalsweep.data.reading import read
+    from crystalsweep.inference.known import Known
+
+    return Known(load_bundled() if reference == "bundled" else read(Path(reference), progress=True).crystals)
+
+
+def _calculator() -> EnergyCalculator:
+    from crystalsweep.energies import energy_calculator
+
+    return energy_calculator("chgnet")
+
+
+def _folder(out: Path, asked: Mapping[str, Any], restorer: Restorer) -> AnswerFolder:
+    """Return the folder of answers to what was asked of this model."""
+    from crystalsweep.inference.answer_folder import AnswerFolder
+    from crystalsweep.inference.calibration import WEIGHTS
+
+    question = {
+        name: value for name, value in asked.items() if name not in ("out", "as_json", "tracking_uri", "storage")
+    }
+    question["paths"] = [str(path) for path in asked["paths"]]
+    return AnswerFolder(out, {**question, "weights_sha256": file_sha256(restorer.folder / WEIGHTS)})
