@@ -122,7 +122,8 @@ def unknown_to(
     Which match, or may, is asked in the order of the sample until it is full.
     """
     wanted, known = settings.protocol.max_crystals or len(crystals), Reference(train)
-    kept, same = [], []
+    kept: list[Crystal] = []
+    same: list[Crystal] = []
     for i in np.random.default_rng(settings.protocol.seed).permutation(len(crystals)).tolist():
         novel = known.contains(crystals[i], settings.metrics.duplicate) is False
         (kept if novel else same).append(crystals[i])
