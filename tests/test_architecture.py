@@ -77,6 +77,7 @@ ON_CALL = {
 }
 """What a command runs is imported when it is called, and what a user exports when it is asked for: both are heavy."""
 DECIDES_NO_TRAINING = {
+    "app",
     "artifacts",
     "cli",
     "cluster",

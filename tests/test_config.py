@@ -74,6 +74,24 @@ def test_a_number_of_more_digits_than_python_reads_is_told_in_our_words() -> Non
     assert "digit" not in str(told.value)
 
 
+@pytest.mark.parametrize("value", ["true", "false", "5_0", "1_0.5", '"5_0"', "[true]", "[[1_0]]"])
+@pytest.mark.parametrize("key", ["epochs", "corruption.sigma_noise", "learning_rate"])
+def test_what_is_no_number_is_not_taken_for_one(key: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"{key}.*number"):
+        override(preset("pretrain", "smoke"), [f"{key}={value}"])
+
+
+def test_a_table_that_holds_true_for_a_number_is_refused() -> None:
+    tree = preset("pretrain", "smoke").model_dump(mode="json") | {"epochs": True}
+    with pytest.raises(ValidationError, match="epochs"):
+        config_from("pretrain", tree)
+
+
+@pytest.mark.parametrize("assignment", ["sigma_noise=[0.1, 1e-1]", "epochs=3.0", "learning_rate=.5", "compile=true"])
+def test_numbers_are_taken_however_they_are_written(assignment: str) -> None:
+    override(preset("pretrain", "smoke"), [assignment if "sigma" not in assignment else f"corruption.{assignment}"])
+
+
 def test_json_values_replace_whole_dictionaries() -> None:
     assert override(Outer(), ['schedule={"b": 2}']).schedule == {"b": 2}
 

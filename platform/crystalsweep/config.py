@@ -10,9 +10,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, NamedTuple, TypeVar
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ByteSize, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from crystalsweep.wording.mistakes import mistakes
 from crystalsweep.wording.mistakes import suggestion as suggestion
@@ -23,10 +24,54 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_their_kind(cls, given: Any) -> Any:
+        """Refuse what would be taken for a number and is none: true, which is 1, and `5_0`, which is 50."""
+        if not isinstance(given, dict):
+            return given
+        return {name: _numbers(each) if _is_of_numbers(cls, name) else each for name, each in given.items()}
+
     def fingerprint(self) -> str:
         """Return sha256 of the config's canonical JSON."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+class _NoNumber:
+    """Stands for a value that is no number, and is shown as it was given."""
+
+    def __init__(self, given: bool | str) -> None:
+        self._given = given
+
+    def __repr__(self) -> str:
+        return json.dumps(self._given)
+
+
+def _numbers(value: Any) -> Any:
+    """Return a value, or the values of a list, with what is no number as `_NoNumber`."""
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        return _NoNumber(value)
+    return [_numbers(each) for each in value] if isinstance(value, list) else value
+
+
+@cache
+def _is_of_numbers(model: type[Config], name: str) -> bool:
+    """Return whether a field holds numbers and neither texts nor truth values."""
+    kinds = set(_kinds(model.model_fields[name].annotation)) if name in model.model_fields else set()
+    return bool(kinds & {int, float}) and not kinds & {bool, str, object, Any}
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield what a field may hold; a config within it looks after itself."""
+    inside = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        yield from map(type, inside)
+    elif inside:
+        for each in inside[:1] if get_origin(annotation) is Annotated else inside:
+            yield from _kinds(each)
+    else:
+        yield annotation
 
 
 C = TypeVar("C", bound=Config)

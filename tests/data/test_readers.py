@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystalsweep.data import DataError, Reading, read
+from crystalsweep.data import DataError, Reading, read, write
+from crystalsweep.structures.crystal import Crystal
 
 NACL_CIF = """data_NaCl
 _symmetry_space_group_name_H-M   'F m -3 m'
@@ -160,6 +161,19 @@ def test_csv_rows_with_bad_cells_are_told_one_by_one(tmp_path: Path) -> None:
         "more cells than columns",
         "label is infinite",
     ]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "extxyz"])
+def test_an_id_as_long_as_a_book_is_a_reject_and_is_not_repeated(tmp_path: Path, suffix: str) -> None:
+    crystals = [
+        Crystal.of("x" * 100_000, [11], 3 * np.eye(3), [0, 0, 0]),
+        Crystal.of("b", [11], 3 * np.eye(3), [0] * 3),
+    ]
+    write(crystals, tmp_path / f"x.{suffix}")
+    reading = read(tmp_path / f"x.{suffix}")
+    assert [crystal.id for crystal in reading.crystals] == ["b"]
+    assert [reject.reason for reject in reading.rejects] == ["id too long"]
+    assert len(str(reading.rejects[0])) < 1000
 
 
 def test_csv_columns_of_number_like_words_are_no_labels(tmp_path: Path) -> None:

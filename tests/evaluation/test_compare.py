@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,10 @@ def rewritten(evaluation: Path, folder: Path, change: Callable[[pd.DataFrame], p
         (lambda t: t.assign(species_after=[[300] * len(row) for row in t["species_after"]]), "species that are none"),
         (lambda t: t.assign(frac_after=[row[:3] for row in t["frac_after"]]), "frac_after is not of 3 numbers"),
         (lambda t: t.assign(frac_after=[row * np.nan for row in t["frac_after"]]), "frac_after is not finite"),
+        (lambda t: t.assign(lattice_before=[np.zeros(9)] * len(t)), "lattice_before is no cell of atoms"),
+        (lambda t: t.assign(lattice_after=[np.eye(3).ravel() * 1e300] * len(t)), "lattice_after is no cell of atoms"),
+        (lambda t: t.assign(lattice_after=[np.diag([1e3, 1e3, 1e-6]).ravel()] * len(t)), "lattice_after is no cell"),
+        (lambda t: t.assign(frac_after=[row * 0 + 1e300 for row in t["frac_after"]]), "frac_after is far outside"),
         (lambda t: t.iloc[1:], "rows that the model's table has not"),
     ],
 )
@@ -170,6 +175,52 @@ def test_a_list_of_thirty_million_numbers_is_not_unpacked(evaluation: Path, tmp_
     ran = compared(evaluation, folder)
     assert ran.exit_code == 1
     assert "species_after has 30,000,111 values" in ran.output
+
+
+def shared(kind: pa.DataType) -> Callable[[int], pa.Array]:
+    """A column whose rows are all one text of 20 MB, which the file holds once."""
+    text = pa.array([b"x" * (20 << 20)], pa.large_binary()).cast(kind)
+    return lambda rows: pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), text)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "as_dictionary", "told"),
+    [
+        ("failure", shared(pa.large_string()), False, "up to column failure texts of"),
+        ("failure", shared(pa.string()), True, "up to column failure texts of"),
+        ("theirs", shared(pa.large_string()), False, "up to column theirs texts of"),
+        ("theirs", shared(pa.large_binary()), False, "theirs holds binary, not"),
+        ("theirs", shared(pa.large_binary()), True, "theirs holds dictionary<values="),
+        ("theirs", lambda rows: pa.array([["x"]] * rows), True, "theirs holds list<"),
+        ("theirs", lambda rows: pa.array([{"a": "x"}] * rows), True, "theirs holds struct<"),
+    ],
+)
+def test_one_text_that_all_rows_share_is_not_written_out(
+    evaluation: Path, tmp_path: Path, name: str, column: Callable[[int], pa.Array], as_dictionary: bool, told: str
+) -> None:
+    folder = Path(shutil.copytree(evaluation, tmp_path / "theirs"))
+    table = pq.read_table(folder / "structures.parquet")
+    rest = table.drop_columns([name]) if name in table.schema.names else table
+    spoiled = rest.append_column(name, column(len(table)))
+    pq.write_table(spoiled, folder / "structures.parquet", compression="zstd", store_schema=as_dictionary)
+    assert (folder / "structures.parquet").stat().st_size < 1 << 20
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ran = compared(evaluation, folder)
+    assert ran.exit_code == 1
+    assert told in ran.output
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 500 << 10  # KiB
+
+
+def test_many_columns_that_each_grow_within_the_limits_are_refused_together(evaluation: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(evaluation, tmp_path / "theirs"))
+    table = pq.read_table(folder / "structures.parquet")
+    for number in range(6):
+        texts = pa.array(["x" * (40 << 20)] + [""] * (len(table) - 1))
+        table = table.append_column(f"theirs{number}", texts)
+    pq.write_table(table, folder / "structures.parquet", compression="zstd")
+    ran = compared(evaluation, folder)
+    assert ran.exit_code == 1
+    assert "all that it holds grows from" in ran.output
 
 
 @pytest.mark.parametrize("index", ["no such column", {"kind": "none"}])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -125,6 +129,73 @@ def test_duplicates_and_pairs_of_crystals_from_a_file(
     outcome = read_outcome(tmp_path / "out")
     assert outcome.rescored["tight"].rows[outcome.name]["match_rate"].n == 9
     assert outcome.rescored["tight"].rows[outcome.name]["uniqueness"].n == 12
+
+
+@pytest.mark.parametrize("column", ["lattice_before", "lattice_after", "frac_after", "frac_corrupted"])
+@pytest.mark.parametrize("value", [0.0, 1e300])
+def test_a_crystal_that_cannot_be_is_told_by_file_and_row(folder: Path, column: str, value: float) -> None:
+    file = folder / "structures.parquet"
+    table = pd.read_parquet(file)
+    table[column] = [row * 0 + value if number == 2 else row for number, row in enumerate(table[column])]
+    table.to_parquet(file)
+    ran = rescored(folder, "--preset", "paper")
+    if column.startswith("frac") and value == 0:
+        assert ran.exit_code == 0, ran.output
+        return
+    assert ran.exit_code == 1
+    assert f"{file}: {column} is" in ran.output
+    assert f"1 row, the first is row 3, of {table['parent'].iloc[2]}" in ran.output
+
+
+@pytest.mark.parametrize("config", [[], {"corruption": []}, {"corruption": {"sigma_noise": 10**400}}, "x", None])
+def test_a_models_record_that_is_none_is_no_traceback(folder: Path, config: object) -> None:
+    edit(folder, lambda content: content["model"].update(config=config))
+    assert rescored(folder, "--preset", "paper").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["distributions"].update(density={}),
+        lambda content: content["distributions"]["density"].update(distance="x"),
+        lambda content: content["strata"]["n_atoms"].append({}),
+        lambda content: content["strata"]["n_atoms"][0].update(mean="x"),
+        lambda content: content.update(replacement={"novel_crystals": "x"}),
+        lambda content: content.update(energies={"doubts": 5}),
+        lambda content: content["data"].update(reference="x", reference_crystals=None),
+    ],
+)
+def test_figures_that_cannot_be_shown_are_told_by_their_file_before_the_work(
+    folder: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    edit(folder, change)
+    before = (folder / "structures.parquet").read_bytes()
+    ran = rescored(folder, "--preset", "paper")
+    assert ran.exit_code == 1
+    assert f"{folder / 'metrics.json'}: its figures cannot be shown" in ran.output
+    assert (folder / "structures.parquet").read_bytes() == before
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads((folder / "metrics.json").read_text())
+    change(content)
+    (folder / "metrics.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", ["structures.parquet", "references.parquet"])
+def test_a_flipped_bit_in_any_page_of_a_table_is_seen(folder: Path, name: str) -> None:
+    """As of a disk or a copy that went wrong; what lies between the pages is the footer and their headers."""
+    file, generator = folder / name, np.random.default_rng(0)
+    whole, footer = file.read_bytes(), pq.read_metadata(file)
+    chunks = [footer.row_group(0).column(k) for k in range(footer.num_columns)]
+    for chunk in generator.choice(np.array(chunks, dtype=object), 40):
+        begin = chunk.dictionary_page_offset or chunk.data_page_offset
+        damaged = bytearray(whole)
+        damaged[begin + chunk.total_compressed_size - 1] ^= 1  # the last byte of its last page
+        file.write_bytes(damaged)
+        ran = rescored(folder, "--preset", "paper")
+        assert ran.exit_code == 1, chunk.path_in_schema
+        assert str(file) in ran.output
 
 
 def test_a_name_keeps_its_settings(folder: Path) -> None:

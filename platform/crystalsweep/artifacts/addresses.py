@@ -44,6 +44,7 @@ _SECRET_VARIABLES = (
 _IN_A_TEXT = re.compile(r"[A-Za-z][\w+.-]*://\S+")
 _LOOKS_LIKE = str.maketrans({"\uff20": "@", "\ufe6b": "@", "\uff1a": ":", "\ufe55": ":", "\uff0f": "/"})
 """What libraries take for an @, : or /, and quote in their refusal."""
+_A_SERVER = re.compile(r"\s*(?!sqlite:|file:|s3:)[A-Za-z][\w+.-]*:/")
 _A_FILE = re.compile(r"(?:sqlite|file):///|/(?!/)")
 _USER_ANYWHERE = re.compile(r"[^\s/@:=?&]+:(?!/|\d+/).*@", re.DOTALL)
 _SHOWN = re.compile(rf"(?:[A-Za-z][\w+.-]*:/*)?{re.escape(HIDDEN)}@[^@]*$")
@@ -131,19 +132,29 @@ def _parted(address: str) -> tuple[str, list[str]]:
     """Return an address as it is shown, and the secrets in it."""
     shown, secrets = _without_user(address)
     path, mark, options = shown.partition("?")
+    if _A_SERVER.match(address):  # others may have any character in their path
+        server, semicolon, named = path.partition(";")
+        named, hidden = _options(named)
+        path, secrets = server + semicolon + named, [*secrets, *hidden]
     if not address.startswith("sqlite:///"):  # whose path may have any character
         path, hash_, fragment = path.partition("#")
         if fragment:
             return f"{path}{hash_}{HIDDEN}", [*secrets, *([] if fragment == HIDDEN else [fragment, options])]
-    told = []
-    for part in re.split(r"([&;])", options):
+    told, hidden = _options(options)
+    return path + mark + told, [*secrets, *hidden]
+
+
+def _options(text: str) -> tuple[str, list[str]]:
+    """Return options as they are shown, and the secrets among them."""
+    told, secrets = [], []
+    for part in re.split(r"([&;])", text):
         name, equals, value = part.partition("=")
         if part in ("&", ";", "") or name in _PLAIN_OPTIONS:
             told.append(part)
         else:
             told.append(f"{name}={HIDDEN}" if equals else HIDDEN)
             secrets.append(value or name)
-    return path + mark + "".join(told), secrets
+    return "".join(told), secrets
 
 
 def _without_user(address: str) -> tuple[str, list[str]]:

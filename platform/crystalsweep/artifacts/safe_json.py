@@ -34,7 +34,7 @@ def read_json(path: Path) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON ({error}); copy or download it again") from None
+        raise ValueError(f"{path} is no JSON ({_why(error)}); copy or download it again") from None
     _require_flat(content, path)
     return content
 
@@ -51,11 +51,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"line {number} of {path} is damaged ({error}); {MEND_LINE}") from None
+            raise ValueError(f"line {number} of {path} is damaged ({_why(error)}); {MEND_LINE}") from None
         if not isinstance(row, dict):
             raise ValueError(f"line {number} of {path} is damaged (no JSON object); {MEND_LINE}")
         rows.append(row)
     return rows
+
+
+def _why(error: ValueError | RecursionError) -> str:
+    """Return what is wrong with a text that is no JSON; Python's own words tell programmers how to read it anyway."""
+    if isinstance(error, RecursionError):
+        return f"more than {MAX_DEPTH} lists and objects within each other"
+    known = isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
+    return str(error) if known else "a number of thousands of digits"
 
 
 def _require_flat(content: Any, path: Path) -> None:

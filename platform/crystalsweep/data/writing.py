@@ -85,7 +85,7 @@ def parquet_table(crystals: Sequence[Crystal]) -> pa.Table:
 
 
 def _write_parquet(crystals: Sequence[Crystal], path: Path) -> None:
-    pq.write_table(parquet_table(crystals), path, compression="zstd")
+    pq.write_table(parquet_table(crystals), path, compression="zstd", write_page_checksum=True)
 
 
 def _write_extxyz(crystals: Sequence[Crystal], path: Path) -> None:

@@ -184,7 +184,8 @@ def _draw_distributions(
 def _distances_by_column(found: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, dict[str, float]]:
     columns = {"density": "density", "n_elements": "n_elements", "crystal_systems": "space_group"}
     columns["elements"] = "species_after"
-    return {columns[each]: {name: row["distance"]} for each, row in found.items() if each in columns}
+    known = {each: row["distance"] for each, row in found.items() if each in columns}
+    return {columns[each]: {name: distance} for each, distance in known.items() if distance is not None}
 
 
 def _abundance(crystals: Sequence[Crystal], path: Path) -> Path:

@@ -52,6 +52,21 @@ def write_report(
         pictures: By section title, in order.
         folder: Where it goes.
     """
+    target = folder / REPORT_FILE
+    target.write_text(_page(outcome, verdicts, pictures), encoding="utf-8")
+    return target
+
+
+def require_showable(outcome: Evaluation, file: Path) -> None:
+    """Raise `ValueError` where figures that others wrote to `file` lack what a report shows of them, in any way."""
+    try:
+        _page(outcome, pd.DataFrame(), {})
+    except Exception as error:
+        why = f"{type(error).__name__}: {str(error)[:200]}"
+        raise ValueError(f"{file}: its figures cannot be shown ({why}); evaluate again") from error
+
+
+def _page(outcome: Evaluation, verdicts: pd.DataFrame, pictures: Mapping[str, Sequence[Picture]]) -> str:
     sections = [_headline(outcome, verdicts)]
     for title, shown in pictures.items():
         sections.append(Section(title=title, tables=_tables(title, outcome), figures=list(shown)))
@@ -61,7 +76,7 @@ def write_report(
         sections.append(Section(title="Under other settings", tables=[_rescored(outcome)]))
     sections.append(Section(title="All metrics", tables=[_all(outcome), _definitions(outcome)]))
     told = outcome.model_dump(mode="json", include={"model", "data", "settings", "versions", "metrics_lock"})
-    text = render(
+    return render(
         "evaluation/report.html.j2",
         title=f"Evaluation: {outcome.name}",
         lead=_lead(outcome),
@@ -71,9 +86,6 @@ def write_report(
         settings=json.dumps(told, indent=2),
         footer="Protocol and figures after Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672.",
     )
-    target = folder / REPORT_FILE
-    target.write_text(text, encoding="utf-8")
-    return target
 
 
 def _lead(outcome: Evaluation) -> str:

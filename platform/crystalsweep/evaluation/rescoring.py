@@ -23,6 +23,7 @@ from crystalsweep.evaluation.outcome import (
     read_outcome,
     variant,
 )
+from crystalsweep.evaluation.report import require_showable
 from crystalsweep.evaluation.results import BOTH_READINGS, named_tables, present, unique_within_conditions
 from crystalsweep.evaluation.run import read_tables, write_tables
 from crystalsweep.evaluation.scoring import ALL_ATOMS, MODEL, novelty
@@ -53,6 +54,7 @@ def rescore_folder(folder: Path, name: str, metrics: MetricConfig) -> Evaluation
             `stable_below` is another one, which would need S.U.N. and so the reference again.
     """
     outcome = read_outcome(folder)
+    require_showable(outcome, folder / METRICS_FILE)  # before the work
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name == ALL_ATOMS:
         raise ValueError(f"{name!r} cannot name columns: use letters, digits, '_', '.' and '-', and not {ALL_ATOMS!r}")
     if name in outcome.rescored and outcome.rescored[name].settings != metrics:

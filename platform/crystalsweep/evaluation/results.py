@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from crystalsweep.artifacts.atomic import write_whole
+from crystalsweep.config import value_at
 from crystalsweep.energies import sun
 from crystalsweep.evaluation.outcome import (
     METRICS_FILE,
@@ -47,6 +48,9 @@ from crystalsweep.metrics.verdicts import verdicts
 from crystalsweep.structures.crystal import Crystal
 
 PLOTS = "plots"
+
+_MOST_NOISE = 1000.0
+"""Å; a record of more than that is none of a training."""
 
 _PATIENCE_S = 2.0
 """Seconds after which a bar is shown."""
@@ -163,8 +167,8 @@ def finish_evaluation(
 def present(folder: Path, outcome: Evaluation, tables: Tables, true_crystals: Sequence[Crystal]) -> None:
     """Write plots and report of an evaluation, from its figures and its tables by the names that readers see."""
     own = {row: table for row, table in tables.items() if not row.endswith(BOTH_READINGS)}
-    trained_at = outcome.model.get("config", {}).get("corruption", {}).get("sigma_noise")
-    known = float(trained_at) if isinstance(trained_at, int | float) else None
+    trained_at = value_at(outcome.model, "config.corruption.sigma_noise")
+    known = float(trained_at) if isinstance(trained_at, int | float) and 0 <= trained_at <= _MOST_NOISE else None
     pictures = draw_pictures(own, outcome.name, folder / PLOTS, true_crystals, outcome.distributions, known)
     write_report(outcome, _verdicts(tables, outcome.name), pictures, folder)
 

@@ -26,6 +26,9 @@ REQUEST = "request.json"
 _EARLIER = f"{REQUEST}.incomplete"
 """What a request that was being written was called in earlier versions."""
 
+AS_WRITTEN: dict[str, Any] = {"index": False, "compression": "zstd", "write_page_checksum": True}
+"""How tables are written: with sums, by which a reader sees that bytes have changed."""
+
 ROWS = "rows"
 """Folder of finished parts; removed once the tables are whole."""
 
@@ -98,11 +101,11 @@ def run_evaluation(
 
 
 def _is_whole(part: Path) -> bool:
-    """Return whether a part was kept and its tables can be opened: a power failure may have left them empty."""
+    """Return whether a part was kept and its tables can be read: a power failure may have left them empty."""
     files = list(part.glob("*.parquet"))
     try:
         for file in files:
-            pq.read_metadata(file)
+            pq.read_table(file, page_checksum_verification=True)
     except (OSError, ValueError):  # pyarrow's are ValueErrors
         return False
     return bool(files)
@@ -115,7 +118,7 @@ def _keep(target: Path, tables: Tables) -> None:
     incomplete.mkdir()
     for name, table in tables.items():
         file = incomplete / f"{name}.parquet"
-        table.to_parquet(file, index=False, compression="zstd")
+        table.to_parquet(file, **AS_WRITTEN)
         to_disk(file)
     shutil.rmtree(target, ignore_errors=True)  # of an earlier start, damaged
     incomplete.rename(target)
@@ -152,4 +155,4 @@ def read_tables(folder: Path) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """Write a table whole or not at all."""
     with whole_file(path) as partial:
-        table.to_parquet(partial, index=False, compression="zstd")
+        table.to_parquet(partial, **AS_WRITTEN)

@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from crystalsweep.data.checks import MAX_COORDINATE, MAX_EDGE, MIN_VOLUME, RawStructure
+from crystalsweep.data.readers._limits import size_problem
 from crystalsweep.data.readers.parquet import require_readable
 from crystalsweep.metrics.scoring import KEYS
 from crystalsweep.structures.crystal import N_ELEMENTS
@@ -49,6 +52,12 @@ _BOUNDS = {
 
 _ROUNDING = 1e-9
 
+_PLAIN_WIDTH = 0.5
+"""Å; cells that are nowhere thinner are searched quickly, and others are looked at one by one."""
+
+MAX_TEXTS, GROWTH = 256 << 20, 100
+"""Bytes that all texts may have whatever the size of the file, and more for each byte of it."""
+
 _TEXTS = ("parent", "mask_type", "failure", "energy_failure")
 _ALSO_TEXTS = ("_failure", "_undecided")
 """Ends of the names of columns that hold reasons."""
@@ -75,10 +84,12 @@ def read_table(file: Path, *, also: str = "") -> pd.DataFrame:
     _require_columns(file, schema, [*_NEEDED, *([also] if also else [])])
     for field in schema:
         _require_kind(file, field, also)
+    texts = [field.name for field in schema if _is_text(field.type)]
     try:
-        with pq.ParquetFile(file) as opened:
+        with pq.ParquetFile(file, read_dictionary=texts, page_checksum_verification=True) as opened:
             columns = opened.read()
         columns.validate(full=True)  # text that is none fails later and elsewhere
+        columns = _written_out(file, columns, texts)
         table = columns.to_pandas(ignore_metadata=True)  # a pandas index is a column like any other
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise ValueError(f"{file} cannot be read ({' '.join(str(error).split())[:200]}); copy it again") from error
@@ -87,6 +98,29 @@ def read_table(file: Path, *, also: str = "") -> pd.DataFrame:
         if wrong.any():
             raise ValueError(f"{file}: {why} ({_where(table, wrong)}); evaluate again")
     return table
+
+
+def _written_out(file: Path, columns: pa.Table, texts: list[str]) -> pa.Table:
+    """Return columns with each row's text as its own, no longer as the number of a text that many rows may share.
+
+    Raises `ValueError` where that would take more than is read.
+    """
+    most, size = MAX_TEXTS + GROWTH * file.stat().st_size, 0
+    for name in texts:
+        column = columns.column(name)
+        size += sum(_bytes_of(chunk) for chunk in column.chunks)
+        if size > most:
+            raise ValueError(
+                f"up to column {name} texts of {size:,} bytes, of which many rows share one; at most {most:,} are read"
+            )
+        columns = columns.set_column(columns.schema.get_field_index(name), name, column.cast(pa.large_string()))
+    return columns
+
+
+def _bytes_of(column: pa.DictionaryArray) -> int:
+    """Return how many bytes the texts of all rows have."""
+    lengths = pc.cast(pc.binary_length(column.dictionary), pa.int64())
+    return pc.sum(pc.take(lengths, column.indices)).as_py() or 0
 
 
 def read_references(file: Path, model: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
@@ -125,7 +159,7 @@ def _require_kind(file: Path, field: pa.Field, also: str) -> None:
     elif plain.startswith((*_SITES, *_ODDS)):
         fits, wanted = _is_list(kind, whole=plain.startswith(("species_", "site_rank"))), "lists of numbers"
     else:
-        return
+        fits, wanted = _is_plain(kind), "numbers, text or lists of numbers"
     if not (fits or pa.types.is_null(kind)):
         raise ValueError(f"{file}: column {field.name} holds {str(kind)[:100]}, not {wanted}; evaluate again")
 
@@ -133,6 +167,11 @@ def _require_kind(file: Path, field: pa.Field, also: str) -> None:
 def _is_text(kind: pa.DataType) -> bool:
     held = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(held) or pa.types.is_large_string(held))
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Return whether a column of which nothing is known holds nothing that shares its bytes with other rows."""
+    return bool(_is_text(kind) or _is_list(kind, whole=False) or pa.types.is_primitive(kind))
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -196,16 +235,20 @@ def _misshapen(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         for name in table.columns
         if name.startswith(tuple(_SITES))
     }
+    atoms = np.max([held for name, held in lengths.items() if name.startswith("species_")], axis=0, initial=0)
     failed = (table["failure"].fillna("") != "").to_numpy(bool)
     for name, held in lengths.items():
         yield f"{name} is empty", held < 0
+        allowed = failed if name.endswith("_after") else np.zeros(len(table), dtype=bool)
         if name.startswith("lattice_"):
             yield f"{name} is not of 9 numbers", (held != 9) & (held != 0)  # 0: a crystal without an original
+            yield f"{name} is no cell of atoms", _no_cells(table[name], held, atoms) & ~allowed
         if name.startswith("species_"):
             yield f"{name} has species that are none", _rows_with(table[name], _no_species, held)
         else:
-            allowed = failed if name.endswith("_after") else np.zeros(len(table), dtype=bool)
             yield f"{name} is not finite", _rows_with(table[name], _not_finite, held) & ~allowed
+        if name.startswith("frac_"):
+            yield f"{name} is far outside the cell", _rows_with(table[name], _far, held) & ~allowed
         state = name.removeprefix("frac_")
         if name.startswith("frac_") and f"species_{state}" in lengths:
             yield f"{name} is not of 3 numbers for each of species_{state}", held != 3 * lengths[f"species_{state}"]
@@ -228,6 +271,25 @@ def _rows_with(
 def _outside(low: float, high: float, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which numbers are not within bounds; none that is no number is."""
     return ~((numbers >= low - _ROUNDING) & (numbers <= high + _ROUNDING))
+
+
+def _no_cells(column: pd.Series, held: NDArray[np.int64], atoms: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (n,) which lattices, of `held` (n,) numbers around `atoms` (n,), are none that a reader lets through."""
+    rows, found = np.flatnonzero(held == 9), np.zeros(len(held), dtype=bool)
+    cells = np.array([column.iloc[row] for row in rows], dtype=np.float64).reshape(-1, 3, 3)
+    with np.errstate(all="ignore"):
+        volumes, edges = np.abs(np.linalg.det(cells)), np.linalg.norm(cells, axis=2).max(axis=1, initial=0.0)
+        thin = volumes < _PLAIN_WIDTH * edges**2
+    wrong = ~((volumes >= MIN_VOLUME) & (edges <= MAX_EDGE))
+    for i in np.flatnonzero(thin & ~wrong):
+        n = int(atoms[rows[i]])
+        wrong[i] = size_problem(RawStructure(np.zeros(n, dtype=np.int64), cells[i], np.zeros((n, 3)))) is not None
+    found[rows] = wrong
+    return found
+
+
+def _far(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.abs(numbers) > MAX_COORDINATE
 
 
 def _not_finite(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:

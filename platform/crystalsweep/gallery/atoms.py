@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.gallery.specimens import Specimen
+from crystalsweep.pages.spheres import colour_of, radius_of
 from crystalsweep.structures.crystal import MASK, Crystal
 from crystalsweep.structures.elements import element_symbol
 
 MASKED = "?"
-_GREY = "#8a8a8a"
-_MASKED_RADIUS = 1.2
-"""Å, as of a middling atom."""
 
 EDGES = tuple((a, b) for a in range(8) for b in range(8) if a < b and (a ^ b) in (1, 2, 4))
 """Of a cell, between corners whose numbers' bits are their fractional coordinates."""
@@ -73,16 +71,5 @@ def _atoms(crystal: Crystal, origin: Crystal, verdicts: list[str]) -> list[Atom]
 
 
 def _atom(z: int, cart: tuple[float, float, float], verdict: str) -> Atom:
-    from ase.data import covalent_radii
-    from ase.data.colors import jmol_colors
-
-    if z == MASK:
-        return Atom(symbol=MASKED, colour=_GREY, radius=_MASKED_RADIUS, cart=cart, verdict=verdict)
-    red, green, blue = (round(255 * share) for share in jmol_colors[min(z, len(jmol_colors) - 1)])
-    return Atom(
-        symbol=element_symbol(z),
-        colour=f"#{red:02x}{green:02x}{blue:02x}",
-        radius=float(covalent_radii[z]),
-        cart=cart,
-        verdict=verdict,
-    )
+    symbol = MASKED if z == MASK else element_symbol(z)
+    return Atom(symbol=symbol, colour=colour_of(z), radius=radius_of(z), cart=cart, verdict=verdict)

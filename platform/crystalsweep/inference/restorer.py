@@ -59,7 +59,9 @@ class Restorer:
         return f"{self.reference}, version {self.version}" if self.version else self.reference
 
     @classmethod
-    def of(cls, resolved: Location, reference: str, device: torch.device | str = "cpu") -> Restorer:
+    def of(
+        cls, resolved: Location, reference: str, device: torch.device | str = "cpu", *, calibrated: bool = True
+    ) -> Restorer:
         """Return the generator of a checkpoint. Raises `ValueError` for a classifier's."""
         info = read_info(resolved.folder)
         if info.stage == "finetune":
@@ -69,7 +71,7 @@ class Restorer:
         return cls(
             generator=load_generator(resolved.folder).to(torch.device(device)),
             critic=critic.to(torch.device(device)) if (critic := load_critic(resolved.folder)) else None,
-            calibration=read_calibration(resolved.folder),
+            calibration=read_calibration(resolved.folder) if calibrated else None,
             info=info,
             reference=reference,
             folder=resolved.folder,

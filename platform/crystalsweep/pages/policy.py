@@ -1,4 +1,4 @@
-"""What a page may do in a browser: show its own text and pictures, run its own scripts, fetch nothing."""
+"""What a page may do in a browser: show its own text and pictures, run its own scripts, fetch nothing from others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 
 
-def content_policy(scripts: Sequence[str] = ()) -> str:
+def content_policy(scripts: Sequence[str] = (), *, asks: bool = False) -> str:
     """Return the Content-Security-Policy of a page that is one file.
 
     Nothing is fetched from anywhere, and of scripts only those given run: a crystal's name that came to stand as a
@@ -15,6 +15,7 @@ def content_policy(scripts: Sequence[str] = ()) -> str:
 
     Args:
         scripts: Text of each inline script of the page, as it stands between its tags.
+        asks: Whether its scripts may ask the server that the page came from.
     """
     own = " ".join(f"'sha256-{_digest(each)}'" for each in scripts) or "'none'"
     allowed = [
@@ -22,6 +23,7 @@ def content_policy(scripts: Sequence[str] = ()) -> str:
         f"script-src {own}",
         "style-src 'unsafe-inline'",  # the pages' own style sheet, and widths that 3Dmol sets
         "img-src data:",
+        *(["connect-src 'self'"] if asks else []),
         "base-uri 'none'",
         "form-action 'none'",
     ]

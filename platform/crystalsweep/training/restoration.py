@@ -66,7 +66,7 @@ class RestorationValidation:
     def write(self, folder: Path) -> None:
         """Write the table of the last run, as Parquet."""
         if self._table is not None:
-            self._table.to_parquet(folder / TABLE, index=False)
+            self._table.to_parquet(folder / TABLE, index=False, write_page_checksum=True)
 
 
 def _what_sweeps_ask(table: pd.DataFrame) -> Metrics:
@@ -128,4 +128,4 @@ def restoration_report(checkpoint: Path, data: DataSet) -> str:
         select(data.part(part), config, stable_only=config.stable_only, split=part) for part in ("val", "train")
     )
     references = evaluate_references(val, train, config.evaluation)
-    return rows_table({info.stage: pd.read_parquet(checkpoint / TABLE), **references})
+    return rows_table({info.stage: pd.read_parquet(checkpoint / TABLE, page_checksum_verification=True), **references})

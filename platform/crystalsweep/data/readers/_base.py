@@ -161,6 +161,8 @@ def admit(
         labels: By name; NaN where missing.
         partial: Let sites be masked.
     """
+    if len(row_id) > MAX_ID:
+        return id_too_long()
     given = np.asarray(species, dtype=np.int64).reshape(-1)
     masked = (given == MASK) & partial
     raw = RawStructure(

@@ -6,6 +6,7 @@ what a column grows to beside what it is: honest columns of coordinates hardly s
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -42,8 +43,15 @@ def require_columns_few(path: Path, footer: pq.FileMetaData) -> None:
         )
 
 
-def require_sizes(path: Path, footer: pq.FileMetaData, wanted: list[str]) -> None:
-    """Raise `DataError` where the columns that are wanted would grow beyond the limits."""
+def require_sizes(path: Path, footer: pq.FileMetaData, wanted: list[str], *, at_once: bool = False) -> None:
+    """Raise `DataError` where the columns that are wanted would grow beyond the limits.
+
+    Args:
+        path: The file.
+        footer: Its own account.
+        wanted: Columns that are read.
+        at_once: They are held in memory together, not batch by batch.
+    """
     most = FREE_ROWS + path.stat().st_size
     if footer.num_rows > most:
         raise DataError(
@@ -56,8 +64,22 @@ def require_sizes(path: Path, footer: pq.FileMetaData, wanted: list[str]) -> Non
     chunks = [chunk for chunk in chunks_of(path) if chunk.name in wanted]
     for chunk in chunks:
         _require_small(path, chunk)
-    for chunk in as_paged(path, chunks):
+    paged = list(as_paged(path, chunks))
+    for chunk in paged:
         _require_small(path, chunk)
+    if at_once:
+        _require_small(path, _together(paged), most=math.inf)
+
+
+def _together(chunks: list[Chunk]) -> Chunk:
+    """Return all chunks of a file as if they were one."""
+    return Chunk(
+        name="all that it holds",
+        values=sum(chunk.values for chunk in chunks),
+        uncompressed=sum(chunk.uncompressed for chunk in chunks),
+        compressed=sum(chunk.compressed for chunk in chunks),
+        start=0,
+    )
 
 
 def _require_shallow(path: Path, column: pq.ColumnSchema) -> None:
@@ -68,9 +90,9 @@ def _require_shallow(path: Path, column: pq.ColumnSchema) -> None:
         )
 
 
-def _require_small(path: Path, chunk: Chunk) -> None:
-    size = max(chunk.compressed, 0)
-    values = min(MAX_VALUES, FREE_VALUES + VALUES_PER_BYTE * size)
+def _require_small(path: Path, chunk: Chunk, most: float = MAX_VALUES) -> None:
+    size = min(max(chunk.compressed, 0), path.stat().st_size)  # whatever the footer says
+    values = min(most, FREE_VALUES + VALUES_PER_BYTE * size)
     if chunk.values > values:
         raise DataError(
             f"{path}: {chunk.name} has {chunk.values:,} values in {size:,} bytes, at most {values:,} are read; write "

@@ -15,6 +15,7 @@ from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import (
     ID_COLUMNS,
+    MAX_ID,
     MISSING_ID,
     NO_LABELS,
     Numbered,
@@ -70,7 +71,7 @@ class CsvCifReader(Reader):
             notes += [*no_labels, *([Numbered.NOTE] if id_column is None else [])]
             given = {name: value for name, value in values.items() if value is not None}
             outcome, how, sites = _outcome(record, row_id, given, partial)
-            yield SourceRow(f"{path.name} row {number}", row_id, outcome, (*notes, *how), sites)
+            yield SourceRow(f"{path.name} row {number}", row_id[:MAX_ID], outcome, (*notes, *how), sites)
 
 
 def _records(path: Path) -> tuple[list[str], list[_Record]]:

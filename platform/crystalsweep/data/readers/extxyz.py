@@ -20,6 +20,7 @@ from crystalsweep.data.checks import Problem, unknown_symbols
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import (
     ID_COLUMNS,
+    MAX_ID,
     MISSING_ID,
     NO_LABELS,
     Numbered,
@@ -98,7 +99,7 @@ class ExtxyzReader(Reader):
             notes += [Numbered.NOTE] if given is None else []
             found = {name: to_number(value) for name, value in values.items() if is_number(value)}
             outcome, how = _outcome(row_id, info, atoms, found, partial) if row_id else (MISSING_ID, ())
-            yield SourceRow(where, row_id, outcome, (*notes, *how))
+            yield SourceRow(where, row_id[:MAX_ID], outcome, (*notes, *how))
 
 
 def _understood(frame: _Frame) -> tuple[dict[str, str], list[str]] | Problem:

@@ -104,14 +104,16 @@ class ParquetReader(Reader):
 
 
 def require_readable(path: Path) -> pa.Schema:
-    """Return the schema of any Parquet file whose columns can all be decoded within the limits.
+    """Return the schema of any Parquet file whose columns can all be decoded at once within the limits.
+
+    Texts that many rows share count once: who decodes them keeps them so.
 
     Raises `DataError` where it is none, two columns have one name, or it would grow beyond the limits.
     """
     try:
         with _opened(path) as file:
             require_distinct(path, file.schema_arrow.names)
-            require_sizes(path, file.metadata, file.schema_arrow.names)
+            require_sizes(path, file.metadata, file.schema_arrow.names, at_once=True)
             return file.schema_arrow
     except pa.ArrowException as error:
         raise _unreadable(path, error) from error
@@ -156,7 +158,7 @@ def _batches(path: Path, wanted: list[str], id_column: str | None) -> Iterator[p
     """Yield the rows of some columns; ids as indices of a list of their texts, which no repetition makes longer."""
     repeated = [id_column] if id_column else []
     try:
-        with pq.ParquetFile(path, read_dictionary=repeated) as file:
+        with pq.ParquetFile(path, read_dictionary=repeated, page_checksum_verification=True) as file:
             yield from file.iter_batches(BATCH, columns=wanted)
     except (pa.ArrowException, OSError, MemoryError) as error:
         raise _unreadable(path, error) from error

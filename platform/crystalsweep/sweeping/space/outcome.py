@@ -52,7 +52,7 @@ class TrainingOutcome:
     def table(self) -> pd.DataFrame:
         """A row per restored crystal, of that epoch's validation."""
         assert self.checkpoint
-        return pd.read_parquet(self.checkpoint / TABLE)
+        return pd.read_parquet(self.checkpoint / TABLE, page_checksum_verification=True)
 
     @cached_property
     def summary(self) -> pd.DataFrame:

@@ -1,0 +1,518 @@
+"use strict";
+// The page that completes crystals. Whatever comes from a file is set as text, never as markup.
+
+const told = JSON.parse(document.getElementById("told").textContent);
+const FIELDS = ["allowed", "excluded", "required", "formula", "charge", "tie", "candidates"];
+const BONDED = 1.25; // of the distance to the nearest atom, for both atoms
+const SHOWN = 0.9; // coverage of the sets that bars show
+const MOST_BONDED = 500; // atoms drawn, up to which bonds are looked for
+const page = { crystals: [], crystal: null, masked: new Set(), answer: null, chosen: 0, token: "" };
+const $ = (id) => document.getElementById(id);
+
+// Making elements
+
+function make(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties))
+    if (name.startsWith("aria-") || name === "role" || name === "for") made.setAttribute(name, value);
+    else made[name] = value;
+  made.append(...children);
+  return made;
+}
+
+const list = (id, texts) => $(id).replaceChildren(...texts.map((text) => make("li", {}, text)));
+
+function dot(symbol) {
+  const made = make("span", { className: "dot" });
+  made.style.background = told.elements[symbol][0];
+  return made;
+}
+
+/** A formula's pieces, its numbers as subscripts. */
+const subscripted = (formula) => formula.split(/(\d+)/).filter(Boolean).map((part) => (/\d/.test(part) ? make("sub", {}, part) : part));
+
+function percent(share) {
+  if (share > 0 && share < 0.001) return "< 0.1 %";
+  return share > 0.999 && share < 1 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
+}
+
+const percentage = (share) => `${Math.round(100 * share)} %`;
+const ofCases = (coverage) => `in ${percentage(coverage)}`;
+
+function bar(share, before = []) {
+  const filled = make("b");
+  filled.style.width = `${100 * share}%`;
+  return make("span", { className: "bar" }, ...before, make("i", { "aria-hidden": "true" }, filled), make("span", {}, percent(share)));
+}
+
+function plural(n, one, many = `${one}s`) {
+  return `${n} ${n === 1 ? one : many}`;
+}
+
+const working = (text) => [make("span", { className: "busy-dot", "aria-hidden": "true" }), text];
+
+// Asking the server
+
+class Refused extends Error {
+  constructor(status, errors) {
+    super(errors.map((each) => each.says).join("; "));
+    Object.assign(this, { status, errors });
+  }
+}
+
+async function ask(path, body) {
+  const headers = body ? { "Content-Type": "application/json" } : {};
+  if (page.token) headers.Authorization = `Bearer ${page.token}`;
+  let response;
+  try {
+    response = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers });
+  } catch {
+    throw new Refused(0, [{ field: "", says: "the server does not answer; is `crystalsweep app` still running?" }]);
+  }
+  const answer = await response.json().catch(() => ({ errors: [{ field: "", says: `the server answered ${response.status}` }] }));
+  if (!response.ok) throw new Refused(response.status, answer.errors);
+  return answer;
+}
+
+function clearErrors(...fields) {
+  for (const field of fields) {
+    $(`error-${field}`).textContent = "";
+    const input = $(field);
+    if (input) input.removeAttribute("aria-invalid");
+  }
+}
+
+/** Each error stands beside its field, or in the place for all others; the first field that has one gets the focus. */
+function showErrors(error, elsewhere) {
+  if (!(error instanceof Refused)) throw error;
+  let first = null;
+  for (const { field, says } of error.errors) {
+    const at = $(`error-${field}`) ? field : elsewhere;
+    const place = $(`error-${at}`);
+    place.textContent += (place.textContent ? "\n" : "") + says;
+    const input = FIELDS.includes(at) ? $(at) : null;
+    if (input) input.setAttribute("aria-invalid", "true");
+    first = first || input;
+  }
+  if (first) first.focus();
+  if (error.status === 401) askForToken();
+}
+
+// The token, where the page was started with one: from its address, or asked for; it is kept for this tab
+
+function askForToken() {
+  $("main").hidden = true;
+  $("enter").hidden = false;
+  $("token").focus();
+}
+
+async function enter() {
+  clearErrors("token");
+  try {
+    const model = await ask("/api/model");
+    const size = model.parameters.toLocaleString("en");
+    const odds = model.calibrated ? "odds calibrated" : "odds not calibrated";
+    $("model").textContent = `Model: ${model.name} (${model.network}, ${size} parameters, stage ${model.stage}; ${odds}).`;
+    sessionStorage.setItem("token", page.token);
+    $("enter").hidden = true;
+    $("main").hidden = false;
+  } catch (error) {
+    if (error.status === 401 && !page.token) askForToken();
+    else showErrors(error, error.status === 401 ? "token" : "upload");
+  }
+}
+
+$("enter").addEventListener("submit", (event) => {
+  event.preventDefault();
+  page.token = $("token").value.trim();
+  enter();
+});
+
+// Crystals in 3D
+
+class View {
+  constructor(id) {
+    this.place = $(id);
+    this.viewer = null;
+  }
+
+  /** Draw atoms, those at a face of the cell on both sides; `onAtom` gets the site that is clicked. */
+  draw(crystal, masked, { fresh = false, filled = new Set(), onAtom = null } = {}) {
+    try {
+      if (!this.viewer) this.open();
+    } catch {
+      this.place.replaceChildren(make("p", {}, "This browser has no WebGL, so nothing is drawn; the rest of the page works."));
+      return;
+    }
+    const viewer = this.viewer;
+    viewer.removeAllShapes();
+    viewer.removeAllLabels();
+    for (const [a, b] of edges(crystal.lattice)) viewer.addCylinder({ start: a, end: b, radius: 0.025, color: "#5c6570" });
+    const atoms = images(crystal, masked);
+    for (const [a, b] of bonds(atoms)) viewer.addCylinder({ start: a.at, end: b.at, radius: 0.09, color: "#c4cad1" });
+    for (const atom of atoms) {
+      const [color, radius] = told.elements[atom.symbol];
+      const click = onAtom ? { clickable: true, callback: () => onAtom(atom.site) } : {};
+      viewer.addSphere({ center: atom.at, radius: 0.45 * radius, color, ...click });
+      const label = { position: atom.at, fontSize: 12, inFront: true, alignment: "center", backgroundOpacity: 0.75 };
+      if (atom.symbol === "?") viewer.addLabel("?", { ...label, fontColor: "black", backgroundColor: "white" });
+      if (filled.has(atom.site)) viewer.addLabel(atom.symbol, { ...label, fontColor: "white", backgroundColor: "#0058a0" });
+    }
+    if (fresh) {
+      viewer.setView([0, 0, 0, 0, 0, 0, 0, 1]);
+      viewer.zoomTo();
+      viewer.rotate(-90, "vx"); // c upwards
+      viewer.rotate(24, "vy");
+      viewer.rotate(12, "vx");
+      viewer.zoom(1.2);
+    }
+    viewer.render();
+  }
+
+  open() {
+    this.viewer = $3Dmol.createViewer(this.place, { backgroundColor: "white", disableFog: true, orthographic: true });
+    if (!this.viewer) throw new Error("no WebGL");
+    const steps = { ArrowLeft: ["vy", -10], ArrowRight: ["vy", 10], ArrowUp: ["vx", -10], ArrowDown: ["vx", 10] };
+    this.place.addEventListener("keydown", (event) => {
+      if (steps[event.key]) this.viewer.rotate(steps[event.key][1], steps[event.key][0]);
+      else if (event.key === "+" || event.key === "-") this.viewer.zoom(event.key === "+" ? 1.15 : 0.87);
+      else return;
+      event.preventDefault();
+      this.viewer.render();
+    });
+    new ResizeObserver(() => this.viewer.resize()).observe(this.place);
+  }
+}
+
+const cartesian = (frac, lattice) => {
+  const [x, y, z] = [0, 1, 2].map((axis) => frac.reduce((sum, f, k) => sum + f * lattice[k][axis], 0));
+  return { x, y, z };
+};
+
+function edges(lattice) {
+  const corner = (k) => cartesian([k & 1, (k >> 1) & 1, (k >> 2) & 1], lattice);
+  const found = [];
+  for (let a = 0; a < 8; a++) for (const bit of [1, 2, 4]) if (!(a & bit)) found.push([corner(a), corner(a | bit)]);
+  return found;
+}
+
+/** Atoms to draw: an atom that lies at a face, edge or corner of the cell is drawn at all of its images there. */
+function images(crystal, masked) {
+  const near = 0.04;
+  const atoms = [];
+  crystal.frac.forEach((frac, site) => {
+    const symbol = masked.has(site) ? "?" : crystal.elements[site] || "?";
+    let places = [[]];
+    for (const f of frac) {
+      const along = f < near ? [f, f + 1] : f > 1 - near ? [f - 1, f] : [f];
+      places = places.flatMap((place) => along.map((each) => [...place, each]));
+    }
+    for (const place of places) atoms.push({ site, symbol, at: cartesian(place, crystal.lattice) });
+  });
+  return atoms;
+}
+
+function bonds(atoms) {
+  if (atoms.length > MOST_BONDED) return [];
+  const apart = (a, b) => Math.hypot(a.at.x - b.at.x, a.at.y - b.at.y, a.at.z - b.at.z);
+  const nearest = atoms.map((a) => Math.min(...atoms.filter((b) => b !== a).map((b) => apart(a, b))));
+  const joined = (a, i) => atoms.slice(0, i).filter((b, k) => apart(a, b) < BONDED * Math.min(nearest[i], nearest[k]));
+  return atoms.flatMap((a, i) => joined(a, i).map((b) => [a, b]));
+}
+
+const before = new View("before");
+const after = new View("after");
+
+// 1: a crystal
+
+async function base64(blob) {
+  const address = await new Promise((done, failed) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.onerror = () => failed(new Refused(0, [{ field: "upload", says: "the browser cannot read this file" }]));
+    reader.readAsDataURL(blob);
+  });
+  return address.slice(address.indexOf(",") + 1);
+}
+
+async function upload(name, blob) {
+  clearErrors("upload");
+  list("left-out", []);
+  $("reading").replaceChildren(...working("Reading …"));
+  try {
+    if (blob.size > told.most_bytes)
+      throw new Refused(0, [{ field: "upload", says: `the file has ${blob.size.toLocaleString("en")} bytes; at most ${told.most_bytes.toLocaleString("en")} are read` }]);
+    const { crystals, notes } = await ask("/api/read", { name, content: await base64(blob) });
+    list("left-out", notes);
+    offer(crystals);
+  } catch (error) {
+    showErrors(error, "upload");
+  } finally {
+    $("reading").textContent = "";
+  }
+}
+
+function offer(crystals) {
+  page.crystals = crystals;
+  $("several").hidden = crystals.length < 2;
+  $("which").replaceChildren(...crystals.map(({ crystal }, i) => make("option", { value: i }, `${crystal.name} (${plural(crystal.elements.length, "atom")})`)));
+  choose(0);
+}
+
+function choose(index) {
+  const { crystal, notes } = page.crystals[index];
+  page.crystal = crystal;
+  list("notes", notes);
+  page.masked = new Set(unknown());
+  page.answer = null;
+  $("answer").hidden = true;
+  $("waiting").hidden = false;
+  $("masking").hidden = $("wishes").hidden = false;
+  $("name").textContent = page.crystal.name;
+  clearErrors(...FIELDS.filter((field) => $(`error-${field}`)), "masked", "crystal", "constraints", "complete");
+  drawElements();
+  drawSites();
+  drawMask(true);
+}
+
+const unknown = () => page.crystal.elements.flatMap((symbol, site) => (symbol === null ? [site] : []));
+
+$("file").addEventListener("change", () => {
+  const [file] = $("file").files;
+  if (file) upload(file.name, file);
+  $("file").value = ""; // so that the same file can be chosen again
+});
+
+$("use-text").addEventListener("click", () => upload("", new Blob([$("text").value])));
+
+$("which").addEventListener("change", () => choose(Number($("which").value)));
+
+$("example").addEventListener("click", () => {
+  clearErrors("upload");
+  list("left-out", []);
+  offer([{ crystal: told.example.crystal, notes: [] }]);
+  maskElement(told.example.mask);
+});
+
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"])
+  $("drop").addEventListener(kind, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files[0]) upload(event.dataTransfer.files[0].name, event.dataTransfer.files[0]);
+  });
+
+// 2: its mask
+
+const sitesOf = (symbol) => page.crystal.elements.flatMap((each, site) => (each === symbol ? [site] : []));
+
+function maskElement(symbol) {
+  const sites = sitesOf(symbol);
+  const all = sites.every((site) => page.masked.has(site));
+  for (const site of sites) all ? page.masked.delete(site) : page.masked.add(site);
+  drawMask();
+}
+
+function toggle(site) {
+  if (page.crystal.elements[site] === null) return; // nothing is known to stand there
+  page.masked.has(site) ? page.masked.delete(site) : page.masked.add(site);
+  drawMask();
+}
+
+function drawElements() {
+  const symbols = [...new Set(page.crystal.elements.filter(Boolean))];
+  $("elements").replaceChildren(
+    ...symbols.map((symbol) => {
+      const chip = make("button", { type: "button" }, dot(symbol), `${symbol} × ${sitesOf(symbol).length}`);
+      chip.dataset.symbol = symbol;
+      chip.addEventListener("click", () => maskElement(symbol));
+      return chip;
+    }),
+  );
+}
+
+function drawSites() {
+  $("rows").replaceChildren(
+    ...page.crystal.elements.map((symbol, site) => {
+      const known = symbol === null ? "of unknown element" : symbol;
+      const box = make("input", { type: "checkbox", disabled: symbol === null, "aria-label": `mask site ${site + 1}, ${known}` });
+      box.addEventListener("change", () => toggle(site));
+      const cells = [box, site + 1, symbol || "?", ...page.crystal.frac[site].map((f) => f.toFixed(4))];
+      return make("tr", {}, ...cells.map((cell) => make("td", {}, cell)));
+    }),
+  );
+}
+
+function drawMask(fresh = false) {
+  for (const chip of $("elements").children) {
+    const sites = sitesOf(chip.dataset.symbol);
+    const masked = sites.filter((site) => page.masked.has(site)).length;
+    chip.setAttribute("aria-pressed", masked === 0 ? "false" : masked === sites.length ? "true" : "mixed");
+  }
+  [...$("rows").children].forEach((row, site) => {
+    row.className = page.masked.has(site) ? "masked" : "";
+    row.querySelector("input").checked = page.masked.has(site);
+  });
+  const n = page.crystal.elements.length;
+  $("count").textContent = `${page.masked.size} of ${plural(n, "site")} masked${page.masked.size ? "" : ": only positions would be restored"}`;
+  clearErrors("masked");
+  drawStale();
+  before.draw(page.crystal, page.masked, { fresh, onAtom: toggle });
+}
+
+/** Say so where the answer is to another mask. */
+function drawStale() {
+  const answered = page.answer ? page.answer.masked : [];
+  $("stale").hidden = !page.answer || (answered.length === page.masked.size && answered.every((site) => page.masked.has(site)));
+}
+
+// 3: constraints, and the answer
+
+$("wishes").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if ($("complete").disabled) return;
+  clearErrors("allowed", "excluded", "required", "formula", "candidates", "masked", "crystal", "constraints", "complete");
+  const began = Date.now();
+  const since = () => ((Date.now() - began) / 1000).toFixed(0);
+  $("complete").disabled = true;
+  $("wishes").setAttribute("aria-busy", "true");
+  $("busy").replaceChildren(...working("The model is at work …"));
+  const clock = setInterval(() => $("busy").replaceChildren(...working(`The model is at work … ${since()} s`)), 5000);
+  const crystal = page.crystal;
+  try {
+    const answer = await ask("/api/complete", { crystal, masked: [...page.masked], keep_positions: $("keep_positions").checked, ...wishes() });
+    if (crystal === page.crystal) showAnswer(answer);
+  } catch (error) {
+    showErrors(error, "complete");
+  } finally {
+    clearInterval(clock);
+    $("busy").textContent = "";
+    $("complete").disabled = false;
+    $("wishes").removeAttribute("aria-busy");
+  }
+});
+
+function wishes() {
+  const asked = Object.fromEntries(FIELDS.map((field) => [field, $(field).value.trim()]));
+  return { ...asked, candidates: Number(asked.candidates) };
+}
+
+function showAnswer(answer) {
+  page.answer = answer;
+  const n = answer.candidates.length;
+  $("waiting").hidden = true;
+  $("answer").hidden = false;
+  $("summary").textContent = n ? `${n}, best first` : "none";
+  list("warnings", answer.warnings);
+  drawStale();
+  $("after").hidden = $("legend").hidden = $("zip").hidden = $("rule").hidden = n === 0;
+  $("ranked").replaceChildren(...answer.candidates.map(candidate));
+  $("rest").textContent = rest(answer);
+  list("sets", answer.joint_sets.map(jointSet));
+  drawOdds(answer);
+  if (n) show(0, true);
+  $("h-candidates").focus({ preventScroll: true });
+  if ($("answer").getBoundingClientRect().top > innerHeight / 2) $("h-candidates").scrollIntoView({ block: "start" });
+}
+
+function rest(answer) {
+  if (answer.renormalised) return "Shares among the candidates found: what was asked leaves others out.";
+  const others = 1 - answer.candidates.reduce((sum, each) => sum + each.probability, 0);
+  return answer.masked.length && others > 0.0005 ? `All other choices together: ${percent(others)}.` : "";
+}
+
+/** Of which candidates one is right, how often: `in 90 % of such cases the right one is 1 or 2`. */
+function jointSet({ coverage, candidates }) {
+  const ranks = candidates.map((index) => index + 1);
+  const last = ranks.pop();
+  const first = ranks.length > 2 && ranks.every((rank, i) => rank === i + 1) && last === ranks.length + 1;
+  const which = first ? `among the first ${last}` : ranks.length ? `${ranks.join(", ")} or ${last}` : `${last}`;
+  return `${ofCases(coverage)} of such cases the right one is ${which}.`;
+}
+
+function candidate(each, index) {
+  const radio = make("input", { type: "radio", name: "candidate", value: index, id: `candidate-${index}` });
+  radio.addEventListener("change", () => show(index));
+  const formula = make("span", { className: "formula" }, `${index + 1}. `, ...subscripted(each.formula));
+  if (page.answer.masked.length) formula.append(make("span", { className: "fill" }, filling(each.filled)));
+  if (each.as_given) formula.append(make("span", { className: "badge" }, "as in the file"));
+  const charge = make("span", { className: each.neutral ? "good" : "bad" }, each.neutral ? "✓ charge-balanced" : "✗ not charge-balanced");
+  const facts = [charge, ` · shortest distance ${each.shortest_distance.toFixed(2)} Å · moved ${each.moved.toFixed(2)} Å`];
+  const label = make("label", { for: radio.id }, radio, formula, bar(each.probability), make("span", { className: "facts" }, ...facts));
+  const cif = make("button", { type: "button", className: "plain", "aria-label": `CIF of candidate ${index + 1}, ${each.formula}` }, "CIF");
+  cif.addEventListener("click", () => save(each.cif, `${fileName()}-${index + 1}-${each.formula}.cif`, "chemical/x-cif"));
+  return make("li", {}, label, cif);
+}
+
+/** What was put on the masked sites: `Ti`, or `Sr, 3 O`. */
+function filling(symbols) {
+  const counts = new Map();
+  for (const symbol of symbols) counts.set(symbol, (counts.get(symbol) || 0) + 1);
+  return [...counts].map(([symbol, n]) => (n > 1 ? `${n} ${symbol}` : symbol)).join(", ");
+}
+
+function show(index, fresh = false) {
+  page.chosen = index;
+  const chosen = page.answer.candidates[index];
+  $(`candidate-${index}`).checked = true;
+  const crystal = { ...chosen, lattice: page.answer.lattice };
+  after.draw(crystal, new Set(), { fresh, filled: new Set(page.answer.masked) });
+  const symbols = [...new Set(chosen.elements)];
+  $("legend").replaceChildren(...symbols.map((symbol) => make("span", {}, dot(symbol), symbol)));
+}
+
+function drawOdds(answer) {
+  const known = answer.site_sets.some((sets) => sets.some((each) => each.coverage === SHOWN));
+  const sets = known ? `; of the dark bars one is right ${ofCases(SHOWN)} of such cases` : "";
+  $("odds-hint").textContent = answer.masked.length
+    ? `What the model says of each masked site by itself, seeing only the sites that are not masked${sets}.`
+    : "No site is masked.";
+  $("odds").replaceChildren(
+    ...alike(answer).map(([sites, odds, sets]) => {
+      const heading = make("h3", {}, `${sites.length > 1 ? "Sites" : "Site"} ${sites.map((site) => site + 1).join(", ")}`);
+      const shown = sets.find((each) => each.coverage === SHOWN);
+      const bars = odds.map((odd) => {
+        const made = bar(odd.probability, [make("span", {}, odd.element)]);
+        if (shown && !shown.elements.includes(odd.element)) made.classList.add("outside");
+        return made;
+      });
+      const told = sets.map((each) => make("li", {}, make("b", {}, `${percentage(each.coverage)}: `), each.elements.join(", ")));
+      return make("div", { className: "site" }, heading, ...bars, make("ul", { className: "sets" }, ...told));
+    }),
+  );
+}
+
+/** Masked sites whose odds are the same, as those of sites that symmetry makes equal are, together. */
+function alike(answer) {
+  const groups = new Map();
+  answer.masked.forEach((site, i) => {
+    const key = answer.odds[i].map((odd) => `${odd.element} ${odd.probability.toFixed(4)}`).join();
+    groups.set(key, [[...(groups.get(key) || [[]])[0], site], answer.odds[i], answer.site_sets[i] || []]);
+  });
+  return [...groups.values()];
+}
+
+// Downloads
+
+const fileName = () => page.answer.name.replace(/[^\w.+-]+/g, "_").slice(0, 60) || "crystal";
+
+function save(content, name, type) {
+  const link = make("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+$("zip").addEventListener("click", () => {
+  const bytes = Uint8Array.from(atob(page.answer.zip), (letter) => letter.charCodeAt(0));
+  save(bytes, `${fileName()}-candidates.zip`, "application/zip");
+});
+
+$("json").addEventListener("click", () => {
+  const { zip, ...answer } = page.answer;
+  save(JSON.stringify(answer, null, 1), `${fileName()}-candidates.json`, "application/json");
+});
+
+// Begin
+
+page.token = new URLSearchParams(location.hash.slice(1)).get("token") || sessionStorage.getItem("token") || "";
+if (location.hash) history.replaceState(null, "", location.pathname);
+enter();

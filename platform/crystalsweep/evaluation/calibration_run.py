@@ -1,0 +1,160 @@
+"""A checkpoint calibrated: from its name and a data set to `calibration.json` beside it, with tables and a diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crystalsweep.artifacts.atomic import file_sha256
+from crystalsweep.artifacts.seal import FILES
+from crystalsweep.energies.hull import LABEL
+from crystalsweep.evaluation.calibrating import TOLD, Fitted, calibrate, cases_of
+from crystalsweep.evaluation.calibration_tables import as_numbers, draw, tables_of, told_sites
+from crystalsweep.evaluation.energy_ranking import energy_table, rank_by_energy
+from crystalsweep.evaluation.energy_rows import Energies
+from crystalsweep.evaluation.inputs import Inputs, read_inputs
+from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.inference.calibration import WEIGHTS, training_of, write_calibration
+from crystalsweep.inference.completion import JOINTLY
+from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.inference.restorer import Restorer
+from crystalsweep.metrics.site_baselines import element_frequencies, nearest_visible, neighbour_frequencies
+from crystalsweep.structures.batch import is_stable
+from crystalsweep.structures.crystal import Crystal
+
+NEIGHBOURS_OF = 3000
+"""Training crystals that are masked to learn which element is found beside which."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRequest:
+    """What is calibrated, on what."""
+
+    checkpoint: str
+    """Folder of a run, or of a checkpoint."""
+    source: str
+    """TRAIN,VAL, or a data set with these parts."""
+    part: str = "val"
+    """Whose crystals are masked; not `train`."""
+    settings: EvaluationSettings
+    """Its protocol and filters choose crystals, masks and noise; the energies are those of the ranking."""
+    decoders: tuple[DecodeConfig, ...] = (JOINTLY,)
+    """Whose candidates get odds and sets."""
+    energies: int = 0
+    """Cases whose candidates are also ranked by energy."""
+    out: Path | None = None
+    """Folder of tables and diagram; by default `calibration` beside the checkpoint."""
+    device: str = "cpu"
+    """Where the network runs."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CalibrationReport:
+    """What was found, and where it lies."""
+
+    file: Path
+    """`calibration.json`."""
+    folder: Path
+    """Tables and diagram."""
+    fitted: Fitted
+    tables: list[tuple[str, pd.DataFrame]]
+    """By title."""
+    told: list[str] = field(default_factory=list)
+    """What a reader must know."""
+
+
+def calibrate_checkpoint(asked: CalibrationRequest, restorer: Restorer) -> CalibrationReport:
+    """Write a checkpoint's calibration and what it is worth.
+
+    Raises:
+        ValueError: The checkpoint belongs to a sealed version, or `part` is what it was trained on.
+        DataError: The data cannot be read, or none of it passes the filters.
+    """
+    require_open(restorer.folder)
+    if asked.part == "train":
+        raise ValueError("a calibration needs crystals kept from training; give --part val or test")
+    inputs = read_inputs(asked.source, asked.part, asked.source, asked.settings).for_model(restorer.info.data_sha256)
+    if not inputs.reference_parts.get("train"):
+        raise ValueError(f"{asked.source} has no train part; give TRAIN,VAL, the files that the model was trained with")
+    train = _trained_on(restorer, inputs.reference_parts["train"])
+    fitted = calibrate(
+        restorer.generator,
+        inputs.parents,
+        training_of(train),
+        file_sha256(restorer.folder / WEIGHTS),
+        protocol=asked.settings.protocol,
+        decoders=asked.decoders,
+        critic=restorer.critic,
+    )
+    tables = list(tables_of(fitted, baselines_of(fitted, train, asked.settings)))
+    if asked.energies:
+        tables.append(("candidates by energy above the hull", _by_energy(asked, restorer, fitted, train)))
+    folder = asked.out or restorer.folder.parent / "calibration"
+    folder.mkdir(parents=True, exist_ok=True)
+    for title, table in tables:
+        as_numbers(table).to_csv(folder / f"{_file_name(title)}.csv", index=False)
+    draw(fitted, folder / "reliability.png")
+    file = write_calibration(restorer.folder, fitted.calibration)
+    return CalibrationReport(file=file, folder=folder, fitted=fitted, tables=tables, told=_told(inputs, fitted))
+
+
+def require_open(folder: Path) -> None:
+    """Raise `ValueError` where a checkpoint is part of a registered version, whose files are final."""
+    if any((each / FILES).exists() for each in (folder, folder.parent)):
+        raise ValueError(f"{folder} is part of a registered version, which is sealed; calibrate before promoting")
+
+
+def _trained_on(restorer: Restorer, train: Sequence[Crystal]) -> list[Crystal]:
+    """Return those of the training part that its config lets through."""
+    config = restorer.info.config
+    most, stable = config.get("max_atoms"), bool(config.get("stable_only"))
+    small = [crystal for crystal in train if most is None or len(crystal) <= most]
+    return [crystal for crystal in small if is_stable(crystal)] if stable else small
+
+
+def baselines_of(
+    fitted: Fitted, train: Sequence[Crystal], settings: EvaluationSettings
+) -> dict[str, NDArray[np.float64]]:
+    """Return (M, 118) log-probabilities of the sites that are told, by baseline, learned on the training crystals."""
+    told, partials = told_sites(fitted), fitted.cases.partials
+    frequencies = element_frequencies(train)
+    protocol = settings.protocol.model_copy(update={"max_crystals": NEIGHBOURS_OF, "draws": 1})
+    seen = cases_of(train, protocol)
+    given = neighbour_frequencies(seen.originals, seen.partials, frequencies)
+    beside = np.concatenate([nearest_visible(partials[k]) for k in dict.fromkeys(told.case.tolist())])
+    return {
+        "element frequency": np.tile(frequencies, (len(told.truth), 1)),
+        "given the nearest visible neighbour": given[beside],
+    }
+
+
+def _by_energy(asked: CalibrationRequest, restorer: Restorer, fitted: Fitted, train: Sequence[Crystal]) -> pd.DataFrame:
+    decoded = next((each for each in fitted.after if each.decode.fillings > 1), None)
+    if decoded is None:
+        raise ValueError("--energies ranks the candidates of a decoder that keeps several; give --decoder beam")
+    known = [crystal for crystal in train if LABEL in crystal.labels]
+    if not known:
+        raise ValueError(f"--energies needs {LABEL} of the training crystals, for the hull")
+    energies = Energies(asked.settings.energies, known, asked.device)
+    seed = asked.settings.protocol.seed
+    return energy_table(rank_by_energy(restorer.generator, fitted.cases, decoded, energies, asked.energies, seed))
+
+
+def _told(inputs: Inputs, fitted: Fitted) -> list[str]:
+    told = list(inputs.told)
+    if inputs.reference_is_training_set is False:
+        told.append("The data is not the set that the model was trained on: it may have seen these crystals.")
+    table = fitted.cases.table
+    for half, what in (("fit", "fitted to"), (TOLD, "told on")):
+        rows = table[table["half"] == half]
+        told.append(f"{what}: {len(rows):,} masked crystals of {rows['parent'].nunique():,} parents")
+    return told
+
+
+def _file_name(title: str) -> str:
+    return "_".join("".join(c if c.isalnum() else " " for c in title).split())[:80]
