@@ -14,6 +14,7 @@ import click
 from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.cli.known import known_crystals, known_option
 from crystalsweep.cli.store import store_options
 from crystalsweep.config import leaves
 from crystalsweep.inference.decoding.settings import DecodeConfig
@@ -89,14 +90,7 @@ def _list_settings(context: click.Context, option: click.Parameter, asked: bool)
     "--passes", type=click.IntRange(1, 64), default=1, show_default=True, help="In which positions are restored."
 )
 @click.option("--energies", is_flag=True, help="Also CHGNet's energy of each candidate; some seconds more.")
-@click.option(
-    "--known",
-    "reference",
-    default="bundled",
-    show_default=True,
-    metavar="DATA",
-    help="Crystals to name the nearest of: 'bundled', a data set, or 'none'.",
-)
+@known_option
 @click.option("--model", metavar="REF", help="Run folder, run id, models:/name@alias, .zip.  [default: the champion]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --decoder sampled.")
 @click.option(
@@ -158,7 +152,9 @@ def complete(
             keep_positions=keep_positions,
         )
         asked = click.get_current_context().params
-        work = _Work(question=question, restorer=_restorer(model, tracking_uri, storage), known=_known(reference))
+        work = _Work(
+            question=question, restorer=_restorer(model, tracking_uri, storage), known=known_crystals(reference)
+        )
         work.calculator = _calculator() if energies else None
         work.folder = _folder(out, asked, work.restorer) if out else None
         partials = partials_of(paths, masking_of(mask, mask_sites), keep_positions=keep_positions)
@@ -266,16 +262,6 @@ def _restorer(model: str | None, tracking_uri: str | None, storage: Path | None)
     from crystalsweep.inference.restorer import load
 
     return load(model, tracking_uri=tracking_uri, storage=storage)
-
-
-def _known(reference: str) -> Known | None:
-    if reference == "none":
-        return None
-    from crystalsweep.data.bundled import load_bundled
-    from crystalsweep.data.reading import read
-    from crystalsweep.inference.known import Known
-
-    return Known(load_bundled() if reference == "bundled" else read(Path(reference), progress=True).crystals)
 
 
 def _calculator() -> EnergyCalculator:
