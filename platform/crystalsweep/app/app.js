@@ -5,6 +5,7 @@ const told = JSON.parse(document.getElementById("told").textContent);
 const FIELDS = ["allowed", "exclude", "required", "formula", "charge", "tie", "top"];
 const BONDED = 1.25; // of the distance to the nearest atom, for both atoms
 const SHOWN = 0.9; // coverage of the sets that bars show
+const LEAST = 0.001; // odds from which on a bar is drawn
 const MOST_BONDED = 500; // atoms drawn, up to which bonds are looked for
 const page = { crystals: [], crystal: null, masked: new Set(), answer: null, asked: null, chosen: 0, token: "" };
 const $ = (id) => document.getElementById(id);
@@ -154,9 +155,8 @@ class View {
       const [color, radius] = told.elements[atom.symbol];
       const click = onAtom ? { clickable: true, callback: () => onAtom(atom.site) } : {};
       viewer.addSphere({ center: atom.at, radius: 0.45 * radius, color, ...click });
-      const label = { position: atom.at, fontSize: 12, inFront: true, alignment: "center", backgroundOpacity: 0.75 };
-      if (atom.symbol === "?") viewer.addLabel("?", { ...label, fontColor: "black", backgroundColor: "white" });
-      if (filled.has(atom.site)) viewer.addLabel(atom.symbol, { ...label, fontColor: "white", backgroundColor: "#0058a0" });
+      const label = { position: atom.at, fontSize: 12, inFront: true, alignment: "center", fontColor: "black", backgroundColor: "white", backgroundOpacity: 0.65 };
+      if (atom.symbol === "?" || filled.has(atom.site)) viewer.addLabel(atom.symbol, label);
     }
     if (fresh) {
       viewer.setView([0, 0, 0, 0, 0, 0, 0, 1]);
@@ -441,15 +441,15 @@ function candidate(each, index) {
   const balanced = each.charge_balanced;
   const charge = make("span", { className: balanced ? "good" : "bad" }, balanced ? "✓ charge-balanced" : "✗ not charge-balanced");
   const facts = [charge, ` · shortest distance ${each.shortest_distance.toFixed(2)} Å · moved ${each.largest_move.toFixed(2)} Å`];
-  if (each.known) facts.push(` · ${knownAs(each.known)}`);
   const label = make("label", { for: radio.id }, radio, formula, bar(each.probability), make("span", { className: "facts" }, ...facts));
+  if (each.known) label.append(make("span", { className: "facts" }, knownAs(each.known)));
   const cif = make("button", { type: "button", className: "plain", "aria-label": `CIF of candidate ${index + 1}, ${each.formula}` }, "CIF");
   cif.addEventListener("click", () => save(each.cif, `${fileName()}-${index + 1}-${each.formula}.cif`, "chemical/x-cif"));
   return make("li", {}, label, cif);
 }
 
 const knownAs = ({ id, formula, relation }) =>
-  ({ same: `known: ${id}`, "same composition": `known in another structure: ${id}`, near: `not known; near ${id}, ${formula}` })[relation];
+  ({ same: `same as ${id}`, "same composition": `composition of ${id}, other structure`, near: `nearest known: ${id}, ${formula}` })[relation];
 
 function show(index, fresh = false) {
   page.chosen = index;
@@ -471,22 +471,31 @@ function drawOdds(answer) {
     ...alike(answer).map(([sites, odds, sets]) => {
       const heading = make("h3", {}, `${sites.length > 1 ? "Sites" : "Site"} ${sites.join(", ")}`);
       const shown = sets.find((each) => each.coverage === SHOWN);
-      const bars = Object.entries(odds).map((odd) => {
+      const bars = Object.entries(odds).filter((odd, i) => !i || odd[1] >= LEAST).map((odd) => {
         const made = bar(odd[1], [make("span", {}, odd[0])]);
         if (shown && !shown.elements.includes(odd[0])) made.classList.add("outside");
         return made;
       });
-      const told = sets.map((each) => make("li", {}, make("b", {}, `${percentage(each.coverage)}: `), each.elements.join(", ")));
-      return make("div", { className: "site" }, heading, ...bars, make("ul", { className: "sets" }, ...told));
+      const lines = bySet(sets).map(([shares, elements]) => make("li", {}, make("b", {}, `${shares.join(", ")}: `), elements));
+      return make("div", { className: "site" }, heading, ...bars, make("ul", { className: "sets" }, ...lines));
     }),
   );
 }
 
-/** Masked sites whose odds are the same, as those of sites that symmetry makes equal are, together. */
+/** Sets as coverages and elements; those of the same elements together. */
+function bySet(sets) {
+  const shares = new Map();
+  for (const { coverage, elements } of sets)
+    shares.set(elements.join(", "), [...(shares.get(elements.join(", ")) || []), percentage(coverage)]);
+  return [...shares].map(([elements, coverages]) => [coverages, elements]);
+}
+
+/** Masked sites of which the same is shown, as of sites that symmetry makes equal, together. */
 function alike(answer) {
   const groups = new Map();
   for (const { atom, odds, sets } of answer.masked) {
-    const key = Object.entries(odds).map(([symbol, share]) => `${symbol} ${share.toFixed(4)}`).join();
+    const drawn = Object.entries(odds).filter(([, share]) => share >= LEAST);
+    const key = JSON.stringify([drawn.map(([symbol, share]) => [symbol, percent(share)]), sets]);
     groups.set(key, [[...(groups.get(key) || [[]])[0], atom], odds, sets]);
   }
   return [...groups.values()];
