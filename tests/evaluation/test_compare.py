@@ -186,9 +186,9 @@ def shared(kind: pa.DataType) -> Callable[[int], pa.Array]:
 @pytest.mark.parametrize(
     ("name", "column", "as_dictionary", "told"),
     [
-        ("failure", shared(pa.large_string()), False, "failure has texts of"),
-        ("failure", shared(pa.string()), True, "failure has texts of"),
-        ("theirs", shared(pa.large_string()), False, "theirs has texts of"),
+        ("failure", shared(pa.large_string()), False, "up to column failure texts of"),
+        ("failure", shared(pa.string()), True, "up to column failure texts of"),
+        ("theirs", shared(pa.large_string()), False, "up to column theirs texts of"),
         ("theirs", shared(pa.large_binary()), False, "theirs holds binary, not"),
         ("theirs", shared(pa.large_binary()), True, "theirs holds dictionary<values="),
         ("theirs", lambda rows: pa.array([["x"]] * rows), True, "theirs holds list<"),

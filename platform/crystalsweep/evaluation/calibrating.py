@@ -19,7 +19,16 @@ from crystalsweep.data.fingerprint import ids_sha256
 from crystalsweep.evaluation.decoded import joint_rank
 from crystalsweep.evaluation.protocol import evaluation_chunks
 from crystalsweep.hyperparameters import EvaluationConfig
-from crystalsweep.inference.calibration import COVERAGES, Calibration, JointOdds, SetRule, Training
+from crystalsweep.inference.calibration import (
+    COVERAGES,
+    GROUPS,
+    JOINT_COVERAGES,
+    Calibration,
+    JointGroup,
+    JointOdds,
+    SetRule,
+    Training,
+)
 from crystalsweep.inference.completion import JOINTLY, probabilities
 from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.filling import Filling, conditionals
@@ -149,7 +158,7 @@ def calibrate(
     for decode in decoders:
         sharpness = site if decode.method == "argmax" else chained
         learned = _decoded(generator, cases, half, decode, sharpness, critic, "to fit")
-        joint.append(_joint_odds(learned))
+        joint.append(_joint_odds(learned, cases.table["n_masked"].to_numpy()[half]))
         before.append(_decoded(generator, cases, cases.of(TOLD), decode, 1.0, critic, "before"))
         after.append(_decoded(generator, cases, cases.of(TOLD), decode, sharpness, critic, "after"))
     calibration = Calibration(
@@ -248,14 +257,16 @@ def _of_truth(logs: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np
     return np.asarray(np.take_along_axis(logs, truth[:, None], axis=1)[:, 0])
 
 
-def _rules(of_truth: NDArray[np.float64]) -> tuple[SetRule, ...]:
-    return tuple(SetRule(coverage=share, least=least_probability(of_truth, share)) for share in COVERAGES)
+def _rules(of_truth: NDArray[np.float64], coverages: Sequence[float] = COVERAGES) -> tuple[SetRule, ...]:
+    return tuple(SetRule(coverage=share, least=least_probability(of_truth, share)) for share in coverages)
 
 
-def _joint_odds(learned: Decoded) -> JointOdds:
-    return JointOdds(
-        decode=learned.decode,
-        cases=len(learned.case),
-        found=float((learned.rank > 0).mean()) if len(learned.rank) else 0.0,
-        sets=_rules(learned.of_truth),
-    )
+def _joint_odds(learned: Decoded, n_masked: NDArray[np.int64]) -> JointOdds:
+    """Return a decoder's sets, group by group, from cases with (C,) so many masked sites."""
+    groups = []
+    for least, beyond in zip(GROUPS, (*GROUPS[1:], np.inf), strict=True):
+        rows = (n_masked >= least) & (n_masked < beyond)
+        if rows.any():
+            found, sets = float((learned.rank[rows] > 0).mean()), _rules(learned.of_truth[rows], JOINT_COVERAGES)
+            groups.append(JointGroup(least_masked=least, cases=int(rows.sum()), found=found, sets=sets))
+    return JointOdds(decode=learned.decode, groups=tuple(groups))

@@ -56,7 +56,7 @@ _PLAIN_WIDTH = 0.5
 """Å; cells that are nowhere thinner are searched quickly, and others are looked at one by one."""
 
 MAX_TEXTS, GROWTH = 256 << 20, 100
-"""Bytes that the texts of a column may have whatever the size of the file, and more for each byte of it."""
+"""Bytes that all texts may have whatever the size of the file, and more for each byte of it."""
 
 _TEXTS = ("parent", "mask_type", "failure", "energy_failure")
 _ALSO_TEXTS = ("_failure", "_undecided")
@@ -105,13 +105,13 @@ def _written_out(file: Path, columns: pa.Table, texts: list[str]) -> pa.Table:
 
     Raises `ValueError` where that would take more than is read.
     """
-    most = MAX_TEXTS + GROWTH * file.stat().st_size
+    most, size = MAX_TEXTS + GROWTH * file.stat().st_size, 0
     for name in texts:
         column = columns.column(name)
-        size = sum(_bytes_of(chunk) for chunk in column.chunks)
+        size += sum(_bytes_of(chunk) for chunk in column.chunks)
         if size > most:
             raise ValueError(
-                f"column {name} has texts of {size:,} bytes, of which many rows share one; at most {most:,} are read"
+                f"up to column {name} texts of {size:,} bytes, of which many rows share one; at most {most:,} are read"
             )
         columns = columns.set_column(columns.schema.get_field_index(name), name, column.cast(pa.large_string()))
     return columns

@@ -33,7 +33,14 @@ WEIGHTS = "generator.safetensors"
 """File of the weights that it is of."""
 
 COVERAGES = (0.8, 0.9, 0.95)
-"""Shares of cases of which sets are told."""
+"""Shares of cases of which sets of elements are told."""
+
+JOINT_COVERAGES = (0.5, *COVERAGES)
+"""The same of joint candidates, among which the truth is less often."""
+
+GROUPS = (1, 2, 5)
+"""Least number of masked sites of each group of crystals whose candidates have sets of their own: the more sites, the
+less a candidate's probability."""
 
 RARE = 20
 """Training crystals with an element, below which what is said beside it is hardly tested."""
@@ -55,17 +62,31 @@ class SetRule(Config):
     coverage."""
 
 
-class JointOdds(Config):
-    """Of the candidates that a decoder finds."""
+class JointGroup(Config):
+    """Of the candidates for crystals with about as many masked sites (conformal sets group by group are Mondrian)."""
 
-    decode: DecodeConfig
-    """The decoder."""
+    least_masked: Annotated[int, Field(ge=1, lt=1 << 53)]
+    """Masked sites, up to the next group's."""
     cases: Count
     """Crystals that it rests on."""
     found: Share
     """Share of them whose true elements were among the candidates: no set can hold the truth more often."""
     sets: Annotated[tuple[SetRule, ...], Field(max_length=16)]
     """By coverage, ascending."""
+
+
+class JointOdds(Config):
+    """Of the candidates that a decoder finds."""
+
+    decode: DecodeConfig
+    """The decoder."""
+    groups: Annotated[tuple[JointGroup, ...], Field(max_length=16)]
+    """By least number of masked sites, ascending."""
+
+    def sets(self, n_masked: int) -> tuple[SetRule, ...]:
+        """Return the sets of crystals with so many masked sites; none where there were no such."""
+        least = max((each for each in GROUPS if each <= n_masked), default=0)
+        return next((group.sets for group in self.groups if group.least_masked == least), ())
 
 
 class Training(Config):
@@ -112,9 +133,11 @@ class Calibration(Config):
         """Return what the logits of a decoder are multiplied by."""
         return self.site_sharpness if decode.method == "argmax" else self.chain_sharpness
 
-    def joint_sets(self, decode: DecodeConfig) -> tuple[SetRule, ...]:
-        """Return the sets of joint candidates of a decoder; none where it was not among those looked at."""
-        return next((each.sets for each in self.joint if _candidates_of(each.decode) == _candidates_of(decode)), ())
+    def joint_sets(self, decode: DecodeConfig, n_masked: int) -> tuple[SetRule, ...]:
+        """Return the sets of a decoder's candidates for a crystal with so many masked sites; none where nobody looked
+        at such."""
+        known = (each for each in self.joint if _candidates_of(each.decode) == _candidates_of(decode))
+        return next((each.sets(n_masked) for each in known), ())
 
 
 def _candidates_of(decode: DecodeConfig) -> dict[str, object]:

@@ -107,7 +107,7 @@ class Completion:
     calibrated: bool = False
     """Whether the probabilities were fitted to come true as often as they say, on crystals kept from training."""
     site_sets: tuple[tuple[ElementSet, ...], ...] = ()
-    """M times, by coverage, the elements of which one is right in that share of cases; none without a calibration."""
+    """M times, by coverage, the elements of which one is right in that share of cases; empty without a calibration."""
     joint_sets: tuple[CandidateSet, ...] = ()
     """By coverage, the candidates of which one is right in that share of cases; none without a calibration of the same
     decoder, and none under constraints."""
@@ -189,7 +189,7 @@ def complete(
     placed = iter(place_fillings(generator, partials, alone, filled, passes, decode))
     renormalised = constraints.joint or decode.charge == "require"
     sites = calibration.site_sets if calibration else ()
-    joint = calibration.joint_sets(decode) if calibration and not constraints.told() else ()
+    unbound = calibration if not constraints.told() else None
     return [
         Completion(
             partial=partial,
@@ -199,7 +199,10 @@ def complete(
             renormalised=renormalised,
             calibrated=calibration is not None,
             site_sets=tuple(element_sets(answer.log_probabilities[atom], sites) for atom in masked),
-            joint_sets=candidate_sets([candidate.probability for candidate in candidates], joint),
+            joint_sets=candidate_sets(
+                [candidate.probability for candidate in candidates],
+                unbound.joint_sets(decode, len(masked)) if unbound else (),
+            ),
             warnings=(
                 *_warnings(partial, masked, candidates, constraints, decode),
                 *(unfamiliar(partial, calibration.training) if calibration else ()),
