@@ -97,7 +97,13 @@ def _list_settings(context: click.Context, option: click.Parameter, asked: bool)
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of the decoder; repeatable."
 )
 @click.option(
-    "--settings", is_flag=True, is_eager=True, expose_value=False, callback=_list_settings, help="List them and exit."
+    "--settings",
+    "list_settings",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_settings,
+    help="List them and exit.",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Also write files there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line, instead of tables.")

@@ -127,7 +127,10 @@ def _alone(restorer: Restorer, partial: Partial, question: Question) -> Answered
     except Exception as error:  # one crystal must not cost the others their answer
         told = " ".join(str(error).split()).removeprefix(f"{partial.crystal.id}: ")
         detail = told if isinstance(error, ValueError) else f"{type(error).__name__}: {told}"
-        return Reject(where=partial.where, id=partial.crystal.id, reason="cannot be completed", detail=detail)
+        remedy = "" if ";" in detail else "ask for less, or leave it out"
+        return Reject(
+            where=partial.where, id=partial.crystal.id, reason="cannot be completed", detail=detail, remedy=remedy
+        )
 
 
 def _completed(restorer: Restorer, partials: Sequence[Partial], question: Question) -> list[Answered]:

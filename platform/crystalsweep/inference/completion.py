@@ -283,7 +283,7 @@ def _warnings(
     constraints: Constraints,
     decode: DecodeConfig,
 ) -> Iterator[str]:
-    if len(masked) == len(partial):
+    if len(masked) == len(partial) and not constraints.sublattices:
         yield ALL_MASKED
     if not len(masked):
         yield NONE_MASKED

@@ -49,6 +49,9 @@ ANSWER_COLUMNS = ("id", "cif", "odds", "warnings", "error", "candidates")
 """Of the answer: text each, empty where there is none. `cif` is the first candidate's; `candidates` is what
 `crystalsweep complete --json` prints."""
 
+NO_ANSWER = dict.fromkeys(ANSWER_COLUMNS[1:], "")
+"""Of a row that has none, but for why."""
+
 PARAMS: Mapping[str, tuple[str, Any]] = {
     "top_k": ("long", 5),
     "keep_positions": ("boolean", False),
@@ -291,11 +294,11 @@ def _partial(row: SourceRow, text: object, masking: Masking, keep_positions: boo
 
 def _answer(row: Answered | str) -> dict[str, str]:
     if isinstance(row, str):
-        return dict.fromkeys(ANSWER_COLUMNS, "") | {"error": row}
+        return NO_ANSWER | {"error": row}
     completion = row.completion
     warnings = "; ".join(completion.warnings)
     if not completion.candidates:
-        return dict.fromkeys(ANSWER_COLUMNS, "") | {
+        return NO_ANSWER | {
             "warnings": warnings,
             "error": f"id {completion.partial.id}: {warnings}",
         }
