@@ -107,7 +107,8 @@ class Completion:
     """Whether the candidates' probabilities are shares of what was found: so under a formula, required elements or
     required charge neutrality, where the network's own are of choices that these leave out too."""
     calibrated: bool = False
-    """Whether the probabilities were fitted to come true as often as they say, on crystals kept from training."""
+    """Whether the probabilities were fitted to come true as often as they say, on crystals kept from training; those of
+    candidates were where these have sets."""
     site_sets: tuple[tuple[ElementSet, ...], ...] = ()
     """M times, by coverage, the elements of which one is right in that share of cases; empty without a calibration."""
     joint_sets: tuple[CandidateSet, ...] = ()
