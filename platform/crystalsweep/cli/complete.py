@@ -40,7 +40,7 @@ Examples:
   crystalsweep complete POSCAR --mask-sites 3,5 --charge neutral    the third and fifth site of the file
   crystalsweep complete LiX.cif --mask X --allowed F-Cl-Br-I        of these four alone
   crystalsweep complete frame.cif --mask Li,Fe --formula LiFePO4    a formula of the whole crystal
-  crystalsweep complete solid_solution.cif                          sites shared by elements are ordered
+  crystalsweep complete alloy.cif --supercell 2x2x2                 sites that elements share are ordered
   crystalsweep complete my_cifs/ --mask O --out answers             a folder: CSV, JSON, CIFs and a page in 3D
 In Python:  crystalsweep.complete(structure, mask="Ti")
 """
@@ -86,6 +86,9 @@ def _list_settings(context: click.Context, option: click.Parameter, asked: bool)
     show_default=True,
     help="beam: the likeliest, searched for; sampled: drawn; ordered, argmax: one candidate.",
 )
+@click.option(
+    "--supercell", metavar="AxBxC", help="To order shared sites in, as 2x2x2.  [default: the smallest that can be]"
+)
 @click.option("--keep-positions", is_flag=True, help="Leave every atom where it is.")
 @click.option(
     "--passes", type=click.IntRange(1, 64), default=1, show_default=True, help="In which positions are restored."
@@ -128,6 +131,7 @@ def complete(
     charge: Any,
     tie: str,
     decoder: str,
+    supercell: str | None,
     keep_positions: bool,
     passes: int,
     energies: bool,
@@ -157,6 +161,7 @@ def complete(
         from crystalsweep.inference.asking import Question, decoder_of
         from crystalsweep.inference.decoding.constraints import Constraints
         from crystalsweep.inference.inputs import masking_of, partials_of
+        from crystalsweep.inference.ordering import shape_of
         from crystalsweep.inference.restorer import load
 
         question = Question(
@@ -175,7 +180,8 @@ def complete(
             calculator="chgnet" if energies else None,
         )
         folder = _folder(out, click.get_current_context().params, restorer) if out else None
-        partials = partials_of(paths, masking_of(mask, mask_sites), keep_positions=keep_positions)
+        shape = shape_of(supercell) if supercell else None
+        partials = partials_of(paths, masking_of(mask, mask_sites), keep_positions=keep_positions, supercell=shape)
         _run(task, partials, folder, rows_in(paths), as_json)
 
 

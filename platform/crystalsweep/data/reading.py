@@ -93,7 +93,7 @@ class Reading:
 
 
 def read(path: Path, *, progress: bool = False) -> Reading:
-    """Return every row of a Parquet, CSV, extxyz, CIF or `.crystals` file, of a directory of CIFs, or of held-out
+    """Return every row of a Parquet, CSV, extxyz, POSCAR, CIF or `.crystals` file, of a directory of CIFs, or of held-out
     crystals that come with the package (`mp2018-heldout`).
 
     What was read before on this machine comes from the cache (`data.cache`), mapped instead of read.
