@@ -180,7 +180,7 @@ class ServedRestorer:
         ]
         completed = iter(self._complete([row for row in rows if isinstance(row, Partial)], question))
         answers = [_answer(next(completed) if isinstance(row, Partial) else str(row)) for row in rows]
-        table = [{"id": name, **answer} for name, answer in zip(names, answers, strict=True)]
+        table = [{**answer, "id": name} for name, answer in zip(names, answers, strict=True)]
         return pd.DataFrame(table, columns=list(ANSWER_COLUMNS))
 
     def _complete(self, partials: Sequence[Partial], question: Question) -> list[Answered | str]:
