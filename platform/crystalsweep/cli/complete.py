@@ -38,7 +38,7 @@ Examples:
   crystalsweep complete BaTiO3.cif --mask Ti                        which elements may stand where titanium is?
   crystalsweep complete partial.cif                                 sites whose symbol is X or ? are masked already
   crystalsweep complete POSCAR --mask-sites 3,5 --charge neutral    the third and fifth site of the file
-  crystalsweep complete LiX.cif --mask X --allowed F-Cl-Br-I        of these four alone
+  crystalsweep complete NaCl.cif --mask Cl --allowed F-Cl-Br-I      of these four alone
   crystalsweep complete frame.cif --mask Li,Fe --formula LiFePO4    a formula of the whole crystal
   crystalsweep complete alloy.cif --supercell 2x2x2                 sites that elements share are ordered
   crystalsweep complete my_cifs/ --mask O --out answers             a folder: CSV, JSON, CIFs and a page in 3D
@@ -253,6 +253,7 @@ def _close(folder: AnswerFolder | None, counts: Mapping[str, int]) -> None:
     if folder:
         from crystalsweep.gallery.completions import write_completions
 
+        folder.finish()
         there = f"; {counts['there']:,} were there already" if counts["there"] else ""
         echo(f"{told}{there}: {folder.folder}, in 3D {write_completions(folder.folder, folder.answers())}", err=True)
     elif counts["answered"] + counts["rejected"] > 1 and counts["rejected"]:
@@ -273,6 +274,7 @@ def _known(reference: str) -> Known | None:
 
 def _folder(out: Path, asked: Mapping[str, Any], restorer: Restorer) -> AnswerFolder:
     """Return the folder of answers to what was asked of this model."""
+    from crystalsweep.data.masking import content_of
     from crystalsweep.inference.answer_folder import AnswerFolder
     from crystalsweep.inference.calibration import WEIGHTS
 
@@ -280,4 +282,5 @@ def _folder(out: Path, asked: Mapping[str, Any], restorer: Restorer) -> AnswerFo
         name: value for name, value in asked.items() if name not in ("out", "as_json", "tracking_uri", "storage")
     }
     question["paths"] = [str(path) for path in asked["paths"]]
-    return AnswerFolder(out, {**question, "weights_sha256": file_sha256(restorer.folder / WEIGHTS)})
+    of = {"inputs_sha256": content_of(asked["paths"]), "weights_sha256": file_sha256(restorer.folder / WEIGHTS)}
+    return AnswerFolder(out, {**question, **of})
