@@ -2,11 +2,12 @@
 // The page that completes crystals. Whatever comes from a file is set as text, never as markup.
 
 const told = JSON.parse(document.getElementById("told").textContent);
-const FIELDS = ["allowed", "excluded", "required", "formula", "charge", "tie", "candidates"];
+const FIELDS = ["allowed", "exclude", "required", "formula", "charge", "tie", "top"];
 const BONDED = 1.25; // of the distance to the nearest atom, for both atoms
 const SHOWN = 0.9; // coverage of the sets that bars show
+const LEAST = 0.001; // odds from which on a bar is drawn
 const MOST_BONDED = 500; // atoms drawn, up to which bonds are looked for
-const page = { crystals: [], crystal: null, masked: new Set(), answer: null, chosen: 0, token: "" };
+const page = { crystals: [], crystal: null, masked: new Set(), answer: null, asked: null, chosen: 0, token: "" };
 const $ = (id) => document.getElementById(id);
 
 // Making elements
@@ -154,9 +155,8 @@ class View {
       const [color, radius] = told.elements[atom.symbol];
       const click = onAtom ? { clickable: true, callback: () => onAtom(atom.site) } : {};
       viewer.addSphere({ center: atom.at, radius: 0.45 * radius, color, ...click });
-      const label = { position: atom.at, fontSize: 12, inFront: true, alignment: "center", backgroundOpacity: 0.75 };
-      if (atom.symbol === "?") viewer.addLabel("?", { ...label, fontColor: "black", backgroundColor: "white" });
-      if (filled.has(atom.site)) viewer.addLabel(atom.symbol, { ...label, fontColor: "white", backgroundColor: "#0058a0" });
+      const label = { position: atom.at, fontSize: 12, inFront: true, alignment: "center", fontColor: "black", backgroundColor: "white", backgroundOpacity: 0.65 };
+      if (atom.symbol === "?" || filled.has(atom.site)) viewer.addLabel(atom.symbol, label);
     }
     if (fresh) {
       viewer.setView([0, 0, 0, 0, 0, 0, 0, 1]);
@@ -361,7 +361,7 @@ function drawMask(fresh = false) {
 
 /** Say so where the answer is to another mask. */
 function drawStale() {
-  const answered = page.answer ? page.answer.masked : [];
+  const answered = page.answer ? maskedOf(page.answer) : [];
   $("stale").hidden = !page.answer || (answered.length === page.masked.size && answered.every((site) => page.masked.has(site)));
 }
 
@@ -370,7 +370,7 @@ function drawStale() {
 $("wishes").addEventListener("submit", async (event) => {
   event.preventDefault();
   if ($("complete").disabled) return;
-  clearErrors("allowed", "excluded", "required", "formula", "candidates", "masked", "crystal", "constraints", "complete");
+  clearErrors("allowed", "exclude", "required", "formula", "top", "masked", "crystal", "constraints", "complete");
   const began = Date.now();
   const since = () => ((Date.now() - began) / 1000).toFixed(0);
   $("complete").disabled = true;
@@ -379,7 +379,7 @@ $("wishes").addEventListener("submit", async (event) => {
   const clock = setInterval(() => $("busy").replaceChildren(...working(`The model is at work … ${since()} s`)), 5000);
   const crystal = page.crystal;
   try {
-    const answer = await ask("/api/complete", { crystal, masked: [...page.masked], keep_positions: $("keep_positions").checked, ...wishes() });
+    const answer = await ask("/api/complete", { crystal, masked: [...page.masked].map((site) => site + 1), keep_positions: $("keep_positions").checked, ...wishes() });
     if (crystal === page.crystal) showAnswer(answer);
   } catch (error) {
     showErrors(error, "complete");
@@ -393,21 +393,25 @@ $("wishes").addEventListener("submit", async (event) => {
 
 function wishes() {
   const asked = Object.fromEntries(FIELDS.map((field) => [field, $(field).value.trim()]));
-  return { ...asked, candidates: Number(asked.candidates) };
+  return { ...asked, top: Number(asked.top) };
 }
+
+/** Sites that were masked, from 0 on; an answer counts from 1. */
+const maskedOf = (answer) => answer.masked.map((each) => each.atom - 1);
 
 function showAnswer(answer) {
   page.answer = answer;
+  page.asked = page.crystal;
   const n = answer.candidates.length;
   $("waiting").hidden = true;
   $("answer").hidden = false;
   $("summary").textContent = n ? `${n}, best first` : "none";
-  list("warnings", answer.warnings);
+  list("warnings", [...answer.warnings, ...(answer.calibrated ? [] : ["The probabilities are the model's own, not calibrated."])]);
   drawStale();
   $("after").hidden = $("legend").hidden = $("zip").hidden = $("rule").hidden = n === 0;
   $("ranked").replaceChildren(...answer.candidates.map(candidate));
   $("rest").textContent = rest(answer);
-  list("sets", answer.joint_sets.map(jointSet));
+  list("sets", answer.sets.filter((each) => each.ranks.length).map(jointSet));
   drawOdds(answer);
   if (n) show(0, true);
   $("h-candidates").focus({ preventScroll: true });
@@ -421,11 +425,10 @@ function rest(answer) {
 }
 
 /** Of which candidates one is right, how often: `in 90 % of such cases the right one is 1 or 2`. */
-function jointSet({ coverage, candidates }) {
-  const ranks = candidates.map((index) => index + 1);
-  const last = ranks.pop();
-  const first = ranks.length > 2 && ranks.every((rank, i) => rank === i + 1) && last === ranks.length + 1;
-  const which = first ? `among the first ${last}` : ranks.length ? `${ranks.join(", ")} or ${last}` : `${last}`;
+function jointSet({ coverage, ranks }) {
+  const last = ranks[ranks.length - 1];
+  const first = ranks.length > 2 && last === ranks.length;
+  const which = first ? `among the first ${last}` : ranks.length > 1 ? `${ranks.slice(0, -1).join(", ")} or ${last}` : `number ${last}`;
   return `${ofCases(coverage)} of such cases the right one is ${which}.`;
 }
 
@@ -433,67 +436,74 @@ function candidate(each, index) {
   const radio = make("input", { type: "radio", name: "candidate", value: index, id: `candidate-${index}` });
   radio.addEventListener("change", () => show(index));
   const formula = make("span", { className: "formula" }, `${index + 1}. `, ...subscripted(each.formula));
-  if (page.answer.masked.length) formula.append(make("span", { className: "fill" }, filling(each.filled)));
+  if (page.answer.masked.length) formula.append(make("span", { className: "fill" }, each.filled));
   if (each.as_given) formula.append(make("span", { className: "badge" }, "as in the file"));
-  const charge = make("span", { className: each.neutral ? "good" : "bad" }, each.neutral ? "✓ charge-balanced" : "✗ not charge-balanced");
-  const facts = [charge, ` · shortest distance ${each.shortest_distance.toFixed(2)} Å · moved ${each.moved.toFixed(2)} Å`];
+  const balanced = each.charge_balanced;
+  const charge = make("span", { className: balanced ? "good" : "bad" }, balanced ? "✓ charge-balanced" : "✗ not charge-balanced");
+  const facts = [charge, ` · shortest distance ${each.shortest_distance.toFixed(2)} Å · moved ${each.largest_move.toFixed(2)} Å`];
   const label = make("label", { for: radio.id }, radio, formula, bar(each.probability), make("span", { className: "facts" }, ...facts));
+  if (each.known) label.append(make("span", { className: "facts" }, knownAs(each.known)));
   const cif = make("button", { type: "button", className: "plain", "aria-label": `CIF of candidate ${index + 1}, ${each.formula}` }, "CIF");
   cif.addEventListener("click", () => save(each.cif, `${fileName()}-${index + 1}-${each.formula}.cif`, "chemical/x-cif"));
   return make("li", {}, label, cif);
 }
 
-/** What was put on the masked sites: `Ti`, or `Sr, 3 O`. */
-function filling(symbols) {
-  const counts = new Map();
-  for (const symbol of symbols) counts.set(symbol, (counts.get(symbol) || 0) + 1);
-  return [...counts].map(([symbol, n]) => (n > 1 ? `${n} ${symbol}` : symbol)).join(", ");
-}
+const knownAs = ({ id, formula, relation }) =>
+  ({ same: `same as ${id}`, "same composition": `composition of ${id}, other structure`, near: `nearest known: ${id}, ${formula}` })[relation];
 
 function show(index, fresh = false) {
   page.chosen = index;
   const chosen = page.answer.candidates[index];
   $(`candidate-${index}`).checked = true;
-  const crystal = { ...chosen, lattice: page.answer.lattice };
-  after.draw(crystal, new Set(), { fresh, filled: new Set(page.answer.masked) });
-  const symbols = [...new Set(chosen.elements)];
+  const elements = page.asked.elements.map((symbol, site) => chosen.elements[site + 1] || symbol);
+  after.draw({ lattice: page.asked.lattice, frac: chosen.frac, elements }, new Set(), { fresh, filled: new Set(maskedOf(page.answer)) });
+  const symbols = [...new Set(elements)];
   $("legend").replaceChildren(...symbols.map((symbol) => make("span", {}, dot(symbol), symbol)));
 }
 
 function drawOdds(answer) {
-  const known = answer.site_sets.some((sets) => sets.some((each) => each.coverage === SHOWN));
+  const known = answer.masked.some((site) => site.sets.some((each) => each.coverage === SHOWN));
   const sets = known ? `; of the dark bars one is right ${ofCases(SHOWN)} of such cases` : "";
   $("odds-hint").textContent = answer.masked.length
     ? `What the model says of each masked site by itself, seeing only the sites that are not masked${sets}.`
     : "No site is masked.";
   $("odds").replaceChildren(
     ...alike(answer).map(([sites, odds, sets]) => {
-      const heading = make("h3", {}, `${sites.length > 1 ? "Sites" : "Site"} ${sites.map((site) => site + 1).join(", ")}`);
+      const heading = make("h3", {}, `${sites.length > 1 ? "Sites" : "Site"} ${sites.join(", ")}`);
       const shown = sets.find((each) => each.coverage === SHOWN);
-      const bars = odds.map((odd) => {
-        const made = bar(odd.probability, [make("span", {}, odd.element)]);
-        if (shown && !shown.elements.includes(odd.element)) made.classList.add("outside");
+      const bars = Object.entries(odds).filter((odd, i) => !i || odd[1] >= LEAST).map((odd) => {
+        const made = bar(odd[1], [make("span", {}, odd[0])]);
+        if (shown && !shown.elements.includes(odd[0])) made.classList.add("outside");
         return made;
       });
-      const told = sets.map((each) => make("li", {}, make("b", {}, `${percentage(each.coverage)}: `), each.elements.join(", ")));
-      return make("div", { className: "site" }, heading, ...bars, make("ul", { className: "sets" }, ...told));
+      const lines = bySet(sets).map(([shares, elements]) => make("li", {}, make("b", {}, `${shares.join(", ")}: `), elements));
+      return make("div", { className: "site" }, heading, ...bars, make("ul", { className: "sets" }, ...lines));
     }),
   );
 }
 
-/** Masked sites whose odds are the same, as those of sites that symmetry makes equal are, together. */
+/** Sets as coverages and elements; those of the same elements together. */
+function bySet(sets) {
+  const shares = new Map();
+  for (const { coverage, elements } of sets)
+    shares.set(elements.join(", "), [...(shares.get(elements.join(", ")) || []), percentage(coverage)]);
+  return [...shares].map(([elements, coverages]) => [coverages, elements]);
+}
+
+/** Masked sites of which the same is shown, as of sites that symmetry makes equal, together. */
 function alike(answer) {
   const groups = new Map();
-  answer.masked.forEach((site, i) => {
-    const key = answer.odds[i].map((odd) => `${odd.element} ${odd.probability.toFixed(4)}`).join();
-    groups.set(key, [[...(groups.get(key) || [[]])[0], site], answer.odds[i], answer.site_sets[i] || []]);
-  });
+  for (const { atom, odds, sets } of answer.masked) {
+    const drawn = Object.entries(odds).filter(([, share]) => share >= LEAST);
+    const key = JSON.stringify([drawn.map(([symbol, share]) => [symbol, percent(share)]), sets]);
+    groups.set(key, [[...(groups.get(key) || [[]])[0], atom], odds, sets]);
+  }
   return [...groups.values()];
 }
 
 // Downloads
 
-const fileName = () => page.answer.name.replace(/[^\w.+-]+/g, "_").slice(0, 60) || "crystal";
+const fileName = () => page.answer.id.replace(/[^\w.+-]+/g, "_").slice(0, 60) || "crystal";
 
 function save(content, name, type) {
   const link = make("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });

@@ -14,6 +14,7 @@ import click
 from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.cli.known import known_crystals, known_option
 from crystalsweep.cli.store import store_options
 from crystalsweep.config import leaves
 from crystalsweep.inference.decoding.settings import DecodeConfig
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from crystalsweep.evaluation.completing import Completing, Numbered, Outcome
     from crystalsweep.inference.answer_folder import AnswerFolder
     from crystalsweep.inference.inputs import Partial
-    from crystalsweep.inference.known import Known
     from crystalsweep.inference.restorer import Restorer
 
 TABLES = 10
@@ -94,14 +94,7 @@ def _list_settings(context: click.Context, option: click.Parameter, asked: bool)
     "--passes", type=click.IntRange(1, 64), default=1, show_default=True, help="In which positions are restored."
 )
 @click.option("--energies", is_flag=True, help="Also CHGNet's energy of each candidate; some seconds more.")
-@click.option(
-    "--known",
-    "reference",
-    default="bundled",
-    show_default=True,
-    metavar="DATA",
-    help="Crystals to name the nearest of: 'bundled', a data set, or 'none'.",
-)
+@known_option
 @click.option("--model", metavar="REF", help="Run folder, run id, models:/name@alias, .zip.  [default: the champion]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --decoder sampled.")
 @click.option(
@@ -176,7 +169,7 @@ def complete(
         task = Completing(
             restorer=restorer,
             question=question,
-            known=_known(reference),
+            known=known_crystals(reference),
             calculator="chgnet" if energies else None,
         )
         folder = _folder(out, click.get_current_context().params, restorer) if out else None
@@ -260,16 +253,6 @@ def _close(folder: AnswerFolder | None, counts: Mapping[str, int]) -> None:
         echo(told, err=True)
     if not counts["answered"] + counts["there"]:
         raise click.exceptions.Exit(1)
-
-
-def _known(reference: str) -> Known | None:
-    if reference == "none":
-        return None
-    from crystalsweep.data.bundled import load_bundled
-    from crystalsweep.data.reading import read
-    from crystalsweep.inference.known import Known
-
-    return Known(load_bundled() if reference == "bundled" else read(Path(reference), progress=True).crystals)
 
 
 def _folder(out: Path, asked: Mapping[str, Any], restorer: Restorer) -> AnswerFolder:
