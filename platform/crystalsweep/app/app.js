@@ -374,7 +374,7 @@ function show(index, fresh = false) {
 
 function drawOdds(answer) {
   const known = answer.masked.some((site) => site.sets.some((each) => each.coverage === SHOWN));
-  const sets = known ? `; of the dark bars one is right ${ofCases(SHOWN)} of such cases` : "";
+  const sets = known ? `; dark bars belong to the set of which one is right ${ofCases(SHOWN)} of such cases` : "";
   $("odds-hint").textContent = answer.masked.length
     ? `What the model says of each masked site by itself, seeing only the sites that are not masked${sets}.`
     : "No site is masked.";
