@@ -255,7 +255,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(model: Path, folder: Path
     (out / "candidates.csv").write_text(whole[: len(whole) // 2])
     again = run(model, *asked)
     assert again.exit_code == 0
-    assert "1 completed, 2 were there already, 2 rejected" in again.stderr
+    assert "1 completed, 2 rejected; 2 were there already" in again.stderr
     assert (out / "answers" / "000001-a.json").stat().st_mtime_ns == before
     assert sorted((out / "candidates.csv").read_text().splitlines()) == sorted(whole.splitlines())
     assert (out / "candidates.html").read_text() == page

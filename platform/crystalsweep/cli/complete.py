@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +22,16 @@ from crystalsweep.wording.stranger import in_a_line
 
 if TYPE_CHECKING:
     from crystalsweep.data.reading import Reject
-    from crystalsweep.energies import EnergyCalculator
+    from crystalsweep.evaluation.completing import Completing, Numbered, Outcome
     from crystalsweep.inference.answer_folder import AnswerFolder
-    from crystalsweep.inference.asking import Answered, Question
     from crystalsweep.inference.inputs import Partial
-    from crystalsweep.inference.known import Known
     from crystalsweep.inference.restorer import Restorer
 
 TABLES = 10
 """Crystals whose tables are printed; of more, a line each."""
+
+MANY = 100
+"""Crystals that are worth the start of workers on a cluster."""
 
 EXAMPLES = """\b
 Examples:
@@ -145,9 +146,11 @@ def complete(
     """
     with told_in_a_line():
         from crystalsweep.data.masking import rows_in
+        from crystalsweep.evaluation.completing import Completing
         from crystalsweep.inference.asking import Question, decoder_of
         from crystalsweep.inference.decoding.constraints import Constraints
         from crystalsweep.inference.inputs import masking_of, partials_of
+        from crystalsweep.inference.restorer import load
 
         question = Question(
             decode=decoder_of(
@@ -157,86 +160,67 @@ def complete(
             top=top,
             keep_positions=keep_positions,
         )
-        asked = click.get_current_context().params
-        work = _Work(
-            question=question, restorer=_restorer(model, tracking_uri, storage), known=known_crystals(reference)
+        restorer = load(model, tracking_uri=tracking_uri, storage=storage)
+        task = Completing(
+            restorer=restorer,
+            question=question,
+            known=known_crystals(reference),
+            calculator="chgnet" if energies else None,
         )
-        work.calculator = _calculator() if energies else None
-        work.folder = _folder(out, asked, work.restorer) if out else None
+        folder = _folder(out, click.get_current_context().params, restorer) if out else None
         partials = partials_of(paths, masking_of(mask, mask_sites), keep_positions=keep_positions)
-        _run(work, partials, rows_in(paths), as_json)
+        _run(task, partials, folder, rows_in(paths), as_json)
 
 
-@dataclass(kw_only=True)
-class _Work:
-    """What is asked, and with what it is answered."""
-
-    question: Question
-    restorer: Restorer
-    known: Known | None
-    calculator: EnergyCalculator | None = None
-    folder: AnswerFolder | None = None
-    there: int = 0
-    """Answers that the folder has from before."""
-
-
-def _run(work: _Work, partials: Iterator[Partial | Reject], rows: int | None, as_json: bool) -> None:
-    """Answer one crystal after the other; each answer is printed and written when it is known."""
+def _run(
+    task: Completing,
+    partials: Iterable[Partial | Reject],
+    folder: AnswerFolder | None,
+    rows: int | None,
+    as_json: bool,
+) -> None:
+    """Complete one crystal after the other; each answer is printed and written when it is known."""
     from tqdm import tqdm
 
-    answered, rejected = 0, 0
+    from crystalsweep.data.reading import Reject
+    from crystalsweep.evaluation.completing import Numbered
+
+    counts: Counter[str] = Counter()
     with tqdm(total=rows, desc="completing", unit="crystal", disable=rows == 1) as bar:
-        for outcome in _outcomes(work, partials, bar.update):
-            with tqdm.external_write_mode():
-                if isinstance(outcome, str):
-                    rejected += 1
-                    echo(in_a_line(f"rejected: {outcome}"), err=True)
+
+        def unanswered() -> Iterator[Numbered]:
+            for number, each in enumerate(partials, start=1):
+                if folder and not isinstance(each, Reject) and folder.has(number, each.crystal.id):
+                    counts["there"] += 1
+                    bar.update()
                 else:
-                    answered += 1
-                    _print(outcome, answered, as_json)
-    _close(work, answered, rejected)
+                    yield Numbered(number, each)
+
+        for number, answer, reject in _outcomes(task, unanswered(), rows):
+            bar.update()
+            counts["answered" if answer else "rejected"] += 1
+            if answer and folder:
+                folder.keep(number, answer)
+            elif folder:
+                folder.reject(in_a_line(reject))
+            with tqdm.external_write_mode():
+                if answer:
+                    _print(answer, counts["answered"], as_json)
+                else:
+                    echo(in_a_line(f"rejected: {reject}"), err=True)
+    _close(folder, counts)
 
 
-def _outcomes(
-    work: _Work, partials: Iterator[Partial | Reject], seen: Callable[[], Any]
-) -> Iterator[dict[str, Any] | str]:
-    """Yield answers, and the lines of crystals that have none."""
-    from crystalsweep.inference.asking import Answered, answers
-    from crystalsweep.inference.inputs import Partial
+def _outcomes(task: Completing, given: Iterable[Numbered], rows: int | None) -> Iterator[Outcome]:
+    """Yield what becomes of crystals, on the cluster of RAY_ADDRESS where there is one and they are many."""
+    from crystalsweep.evaluation.completing import spread_out
+    from crystalsweep.evaluation.spread import available_workers
 
-    numbers: deque[int] = deque()
-
-    def unanswered() -> Iterator[Partial | Reject]:
-        for number, each in enumerate(partials, start=1):
-            if work.folder and isinstance(each, Partial) and work.folder.has(number, each.crystal.id):
-                work.there += 1
-                seen()
-                continue
-            numbers.append(number)
-            yield each
-
-    for outcome in answers(work.restorer, unanswered(), work.question):
-        number = numbers.popleft()
-        seen()
-        if not isinstance(outcome, Answered):
-            if work.folder:
-                work.folder.reject(in_a_line(str(outcome)))
-            yield str(outcome)
-            continue
-        answer = _answer(work, outcome)
-        if work.folder:
-            work.folder.keep(number, answer)
-        yield answer
-
-
-def _answer(work: _Work, outcome: Answered) -> dict[str, Any]:
-    from crystalsweep.inference.answers import Measured, answer_of
-
-    energies = None
-    if work.calculator:
-        found = work.calculator.energies([each.crystal for each in outcome.completion.candidates])
-        energies = [Measured(each.per_atom, each.failure) for each in found]
-    return answer_of(outcome.completion, partial=outcome.partial, known=work.known, energies=energies)
+    if not os.environ.get("RAY_ADDRESS") or (rows is not None and rows < MANY):
+        return task.outcomes(given)
+    workers = available_workers()
+    echo(f"completing on the Ray cluster of RAY_ADDRESS, with {workers} workers", err=True)
+    return spread_out(task, given, workers)
 
 
 def _print(answer: dict[str, Any], nth: int, as_json: bool) -> None:
@@ -250,30 +234,18 @@ def _print(answer: dict[str, Any], nth: int, as_json: bool) -> None:
         echo(told_briefly(answer))
 
 
-def _close(work: _Work, answered: int, rejected: int) -> None:
+def _close(folder: AnswerFolder | None, counts: Mapping[str, int]) -> None:
     """Say what became of all, and write the page; end with exit code 1 where nothing was completed."""
-    if work.folder:
+    told = f"{counts['answered']:,} completed, {counts['rejected']:,} rejected"
+    if folder:
         from crystalsweep.gallery.completions import write_completions
 
-        page = write_completions(work.folder.folder, work.folder.answers())
-        there = f", {work.there:,} were there already" if work.there else ""
-        echo(f"{answered:,} completed{there}, {rejected:,} rejected: {work.folder.folder}, in 3D {page}", err=True)
-    elif rejected and answered + rejected > 1:
-        echo(f"{answered:,} completed, {rejected:,} rejected", err=True)
-    if not answered + work.there:
+        there = f"; {counts['there']:,} were there already" if counts["there"] else ""
+        echo(f"{told}{there}: {folder.folder}, in 3D {write_completions(folder.folder, folder.answers())}", err=True)
+    elif counts["answered"] + counts["rejected"] > 1 and counts["rejected"]:
+        echo(told, err=True)
+    if not counts["answered"] + counts["there"]:
         raise click.exceptions.Exit(1)
-
-
-def _restorer(model: str | None, tracking_uri: str | None, storage: Path | None) -> Restorer:
-    from crystalsweep.inference.restorer import load
-
-    return load(model, tracking_uri=tracking_uri, storage=storage)
-
-
-def _calculator() -> EnergyCalculator:
-    from crystalsweep.energies import energy_calculator
-
-    return energy_calculator("chgnet")
 
 
 def _folder(out: Path, asked: Mapping[str, Any], restorer: Restorer) -> AnswerFolder:

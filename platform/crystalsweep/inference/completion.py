@@ -220,7 +220,16 @@ def place_fillings(
     passes: int,
     decode: DecodeConfig,
 ) -> list[Placed]:
-    """Return every candidate of every crystal with its positions; `argmax` takes them from its only pass."""
+    """Return every candidate of every crystal with its positions; `argmax` takes them from its only pass.
+
+    Args:
+        generator: In evaluation mode.
+        partials: Crystals, masked sites with species `MASK`.
+        alone: What the generator says of each by itself.
+        filled: Candidates of each.
+        passes: In which positions are restored; 0 leaves them.
+        decode: How the candidates were found.
+    """
     crystals = [
         Crystal.of(partial.id, filling.species, partial.lattice, partial.frac)
         for partial, fillings in zip(partials, filled, strict=True)
