@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from crystalsweep.data.reading import Reject
 from crystalsweep.gallery.completions import CRYSTALS_SHOWN, completions_page
 from crystalsweep.inference.answers import Measured, answer_of
 from crystalsweep.inference.asking import Answered, Question, answers, decoder_of
+from crystalsweep.inference.calibration import CandidateSet, ElementSet
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.inputs import Partial, masking_of, partial_of
 from crystalsweep.inference.known import Known
@@ -257,7 +259,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(model: Path, folder: Path
     assert again.exit_code == 0
     assert "1 completed, 2 rejected; 2 were there already" in again.stderr
     assert (out / "answers" / "000001-a.json").stat().st_mtime_ns == before
-    assert sorted((out / "candidates.csv").read_text().splitlines()) == sorted(whole.splitlines())
+    assert (out / "candidates.csv").read_text() == whole
     assert (out / "candidates.html").read_text() == page
     assert len((out / "rejects.txt").read_text().splitlines()) == 2
     done = run(model, *asked)
@@ -271,6 +273,10 @@ def test_answers_to_another_question_are_not_mixed(model: Path, folder: Path, tm
     other = run(model, folder / "a.cif", "--mask", "Ba", "--out", out)
     assert other.exit_code == 1
     assert "answers to another question" in other.stderr
+    (folder / "a.cif").write_text(str(CifWriter(SALT)))
+    changed = run(model, folder / "a.cif", "--mask", "Ti", "--out", out)
+    assert changed.exit_code == 1
+    assert "answers to another question" in changed.stderr
     taken = run(model, folder / "a.cif", "--mask", "Ti", "--out", folder)
     assert taken.exit_code == 1
     assert "not empty" in taken.stderr
@@ -419,3 +425,17 @@ def test_no_server_is_asked_and_neither_ray_nor_mlflow_imported(model: Path, tmp
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ)
     assert ran.stdout.strip().splitlines()[-1] == "[]", ran.stderr
+
+
+def test_sets_and_calibration_are_told(restorer: Restorer) -> None:
+    done = crystalsweep.complete(PEROVSKITE, mask="Ti", model=restorer, top=3)
+    sets = (CandidateSet(0.8, (0,)), CandidateSet(0.9, (0, 2)), CandidateSet(0.95, (0, 2, 7)))
+    worth = replace(done, calibrated=True, joint_sets=sets, site_sets=((ElementSet(0.9, ("Ti", "Zr")),),)).first(3)
+    answer = answer_of(worth)
+    assert [each["ranks"] for each in answer["sets"]] == [[1], [1, 3]]
+    assert answer["masked"][0]["sets"] == [{"coverage": 0.9, "elements": ["Ti", "Zr"]}]
+    text = told(answer)
+    formulas = [each["formula"] for each in answer["candidates"]]
+    assert f"in 90 % of such cases the right one is among: 1 {formulas[0]}, 3 {formulas[2]}" in text
+    assert "calibrated on crystals kept from training" in text
+    assert "not calibrated" not in text

@@ -38,9 +38,9 @@ Examples:
   crystalsweep complete BaTiO3.cif --mask Ti                        which elements may stand where titanium is?
   crystalsweep complete partial.cif                                 sites whose symbol is X or ? are masked already
   crystalsweep complete POSCAR --mask-sites 3,5 --charge neutral    the third and fifth site of the file
-  crystalsweep complete LiX.cif --mask X --allowed F-Cl-Br-I        of these four alone
+  crystalsweep complete NaCl.cif --mask Cl --allowed F-Cl-Br-I      of these four alone
   crystalsweep complete frame.cif --mask Li,Fe --formula LiFePO4    a formula of the whole crystal
-  crystalsweep complete solid_solution.cif                          sites shared by elements are ordered
+  crystalsweep complete alloy.cif --supercell 2x2x2                 sites that elements share are ordered
   crystalsweep complete my_cifs/ --mask O --out answers             a folder: CSV, JSON, CIFs and a page in 3D
 In Python:  crystalsweep.complete(structure, mask="Ti")
 """
@@ -86,6 +86,9 @@ def _list_settings(context: click.Context, option: click.Parameter, asked: bool)
     show_default=True,
     help="beam: the likeliest, searched for; sampled: drawn; ordered, argmax: one candidate.",
 )
+@click.option(
+    "--supercell", metavar="AxBxC", help="To order shared sites in, as 2x2x2.  [default: the smallest that can be]"
+)
 @click.option("--keep-positions", is_flag=True, help="Leave every atom where it is.")
 @click.option(
     "--passes", type=click.IntRange(1, 64), default=1, show_default=True, help="In which positions are restored."
@@ -121,6 +124,7 @@ def complete(
     charge: Any,
     tie: str,
     decoder: str,
+    supercell: str | None,
     keep_positions: bool,
     passes: int,
     energies: bool,
@@ -150,6 +154,7 @@ def complete(
         from crystalsweep.inference.asking import Question, decoder_of
         from crystalsweep.inference.decoding.constraints import Constraints
         from crystalsweep.inference.inputs import masking_of, partials_of
+        from crystalsweep.inference.ordering import shape_of
         from crystalsweep.inference.restorer import load
 
         question = Question(
@@ -168,7 +173,8 @@ def complete(
             calculator="chgnet" if energies else None,
         )
         folder = _folder(out, click.get_current_context().params, restorer) if out else None
-        partials = partials_of(paths, masking_of(mask, mask_sites), keep_positions=keep_positions)
+        shape = shape_of(supercell) if supercell else None
+        partials = partials_of(paths, masking_of(mask, mask_sites), keep_positions=keep_positions, supercell=shape)
         _run(task, partials, folder, rows_in(paths), as_json)
 
 
@@ -240,6 +246,7 @@ def _close(folder: AnswerFolder | None, counts: Mapping[str, int]) -> None:
     if folder:
         from crystalsweep.gallery.completions import write_completions
 
+        folder.finish()
         there = f"; {counts['there']:,} were there already" if counts["there"] else ""
         echo(f"{told}{there}: {folder.folder}, in 3D {write_completions(folder.folder, folder.answers())}", err=True)
     elif counts["answered"] + counts["rejected"] > 1 and counts["rejected"]:
@@ -250,6 +257,7 @@ def _close(folder: AnswerFolder | None, counts: Mapping[str, int]) -> None:
 
 def _folder(out: Path, asked: Mapping[str, Any], restorer: Restorer) -> AnswerFolder:
     """Return the folder of answers to what was asked of this model."""
+    from crystalsweep.data.masking import content_of
     from crystalsweep.inference.answer_folder import AnswerFolder
     from crystalsweep.inference.calibration import WEIGHTS
 
@@ -257,4 +265,5 @@ def _folder(out: Path, asked: Mapping[str, Any], restorer: Restorer) -> AnswerFo
         name: value for name, value in asked.items() if name not in ("out", "as_json", "tracking_uri", "storage")
     }
     question["paths"] = [str(path) for path in asked["paths"]]
-    return AnswerFolder(out, {**question, "weights_sha256": file_sha256(restorer.folder / WEIGHTS)})
+    of = {"inputs_sha256": content_of(asked["paths"]), "weights_sha256": file_sha256(restorer.folder / WEIGHTS)}
+    return AnswerFolder(out, {**question, **of})

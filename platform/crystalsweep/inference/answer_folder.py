@@ -68,6 +68,10 @@ class AnswerFolder:
         with (self.folder / REJECTS).open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 
+    def finish(self) -> None:
+        """Put the rows of the table in the order of the input."""
+        self._write_table()
+
     def answers(self) -> Iterator[dict[str, Any]]:
         """Yield the answers that are there, by number."""
         for file in sorted((self.folder / ANSWERS).glob("*.json")):
