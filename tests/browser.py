@@ -19,11 +19,11 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the 
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 
 
-def opened(page: Path, scratch: Path) -> str:
-    """What the browser made of a page by the time it had nothing more to do, as HTML."""
+def opened(page: Path, scratch: Path, seconds: int = 5) -> str:
+    """What the browser made of a page by the time it had nothing more to do, or after `seconds` of loading, as HTML."""
     assert CHROMIUM is not None
     profile = f"--user-data-dir={scratch / 'profile'}"
-    command = [CHROMIUM, *QUIET, profile, "--timeout=5000", "--dump-dom", page.absolute().as_uri()]
+    command = [CHROMIUM, *QUIET, profile, f"--timeout={1000 * seconds}", "--dump-dom", page.absolute().as_uri()]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
     return ran.stdout

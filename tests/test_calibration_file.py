@@ -107,6 +107,18 @@ def test_joint_sets_are_of_the_decoder_that_was_looked_at(checkpoint: Path) -> N
     assert model.complete(one).joint_sets == (), "no crystals with one masked site were looked at"
 
 
+def test_candidates_share_what_is_not_elsewhere(checkpoint: Path) -> None:
+    group = JointGroup(least_masked=2, cases=40, found=0.9, sharpness=0.5, elsewhere=-1.0, sets=SETS)
+    write_calibration(checkpoint, calibration(checkpoint, joint=(JointOdds(decode=JOINTLY, groups=(group,)),)))
+    model = load(checkpoint)
+    done = model.complete(rock_salt())
+    weights = np.exp(0.5 * np.array([each.log_probability for each in done.candidates]))
+    expected = weights / (weights.sum() + np.exp(-1.0))
+    assert [each.probability for each in done.candidates] == pytest.approx(expected.tolist())
+    neutral = model.complete(rock_salt(), decode=JOINTLY.model_copy(update={"charge": "require"}))
+    assert sum(each.probability for each in neutral.candidates) == pytest.approx(1)
+
+
 def test_a_coverage_that_is_not_reached_is_not_told(checkpoint: Path) -> None:
     none = (SetRule(coverage=0.9, least=0.0),)
     write_calibration(checkpoint, calibration(checkpoint, site_sets=none))

@@ -376,16 +376,19 @@ def whole(store: CheckpointStore) -> int:
 
 def test_what_is_listed_is_whole_when_one_process_writes_and_another_frees(tmp_path: Path) -> None:
     command = [sys.executable, "-c", REPEATED_WRITER, str(tmp_path)]
-    process, freeing = subprocess.Popen(command, stdout=subprocess.PIPE, text=True), CheckpointStore(tmp_path)
-    seen, pauses = 0, itertools.cycle([0, 0.002, 0.004, 0.008, 0.016, 0.032])
-    while process.poll() is None:
-        seen += whole(freeing)
-        freeing.keep_only([])
-        time.sleep(next(pauses))
-    output, _ = process.communicate()
-    assert process.returncode == 0
+    freeing, seen, pauses = CheckpointStore(tmp_path), 0, itertools.cycle([0, 0.002, 0.004, 0.008, 0.016, 0.032])
+    for _ in range(10):  # where the machine has other work, all of one writer's may be freed unseen
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        while process.poll() is None:
+            seen += whole(freeing)
+            freeing.keep_only([])
+            time.sleep(next(pauses))
+        output, _ = process.communicate()
+        assert process.returncode == 0
+        assert all("another process freed epoch_" in failure for failure in json.loads(output)), output
+        if seen:
+            break
     assert seen > 0
-    assert all("another process freed epoch_" in failure for failure in json.loads(output)), output
     whole(freeing)
     freeing.keep_only([])
     assert list(tmp_path.iterdir()) == []

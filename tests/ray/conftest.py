@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 300
-"""Seconds before a wait is given up."""
+PATIENCE = 900
+"""Seconds before a wait is given up; beside much other work a sweep takes five minutes to its first epochs."""
 
 
 @dataclass

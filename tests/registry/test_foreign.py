@@ -84,8 +84,11 @@ def test_the_payloads_do_harm_where_nothing_holds_them(tmp_path: Path) -> None:
             (tmp_path / f"{number}.html").write_text(against(server, payload, number))
         frames = "".join(f'<iframe src="{number}.html"></iframe>' for number in range(len(PAGES)))
         (tmp_path / "all.html").write_text(frames)
-        opened(tmp_path / "all.html", tmp_path)
-        harmful = {int(path.strip("/")) for path in asked if path.strip("/").isdigit()}
+        for seconds in (5, 20, 60):  # where the machine has other work, the browser takes longer
+            opened(tmp_path / "all.html", tmp_path, seconds)
+            harmful = {int(path.strip("/")) for path in asked if path.strip("/").isdigit()}
+            if len(harmful) >= 45:
+                break
     silent = [PAGES[number] for number in sorted(set(range(len(PAGES))) - harmful)]
     assert len(harmful) >= 45, "\n".join(silent)
 

@@ -3,10 +3,9 @@
 
 const told = JSON.parse(document.getElementById("told").textContent);
 const FIELDS = ["allowed", "exclude", "required", "formula", "charge", "tie", "top"];
-const BONDED = 1.25; // of the distance to the nearest atom, for both atoms
 const SHOWN = 0.9; // coverage of the sets that bars show
+const UNCALIBRATED = "The probabilities are the model's own, not calibrated.";
 const LEAST = 0.001; // odds from which on a bar is drawn
-const MOST_BONDED = 500; // atoms drawn, up to which bonds are looked for
 const page = { crystals: [], crystal: null, masked: new Set(), answer: null, asked: null, chosen: 0, token: "" };
 const $ = (id) => document.getElementById(id);
 
@@ -129,96 +128,7 @@ $("enter").addEventListener("submit", (event) => {
   enter();
 });
 
-// Crystals in 3D
-
-class View {
-  constructor(id) {
-    this.place = $(id);
-    this.viewer = null;
-  }
-
-  /** Draw atoms, those at a face of the cell on both sides; `onAtom` gets the site that is clicked. */
-  draw(crystal, masked, { fresh = false, filled = new Set(), onAtom = null } = {}) {
-    try {
-      if (!this.viewer) this.open();
-    } catch {
-      this.place.replaceChildren(make("p", {}, "This browser has no WebGL, so nothing is drawn; the rest of the page works."));
-      return;
-    }
-    const viewer = this.viewer;
-    viewer.removeAllShapes();
-    viewer.removeAllLabels();
-    for (const [a, b] of edges(crystal.lattice)) viewer.addCylinder({ start: a, end: b, radius: 0.025, color: "#5c6570" });
-    const atoms = images(crystal, masked);
-    for (const [a, b] of bonds(atoms)) viewer.addCylinder({ start: a.at, end: b.at, radius: 0.09, color: "#c4cad1" });
-    for (const atom of atoms) {
-      const [color, radius] = told.elements[atom.symbol];
-      const click = onAtom ? { clickable: true, callback: () => onAtom(atom.site) } : {};
-      viewer.addSphere({ center: atom.at, radius: 0.45 * radius, color, ...click });
-      const label = { position: atom.at, fontSize: 12, inFront: true, alignment: "center", fontColor: "black", backgroundColor: "white", backgroundOpacity: 0.65 };
-      if (atom.symbol === "?" || filled.has(atom.site)) viewer.addLabel(atom.symbol, label);
-    }
-    if (fresh) {
-      viewer.setView([0, 0, 0, 0, 0, 0, 0, 1]);
-      viewer.zoomTo();
-      viewer.rotate(-90, "vx"); // c upwards
-      viewer.rotate(24, "vy");
-      viewer.rotate(12, "vx");
-      viewer.zoom(1.2);
-    }
-    viewer.render();
-  }
-
-  open() {
-    this.viewer = $3Dmol.createViewer(this.place, { backgroundColor: "white", disableFog: true, orthographic: true });
-    if (!this.viewer) throw new Error("no WebGL");
-    const steps = { ArrowLeft: ["vy", -10], ArrowRight: ["vy", 10], ArrowUp: ["vx", -10], ArrowDown: ["vx", 10] };
-    this.place.addEventListener("keydown", (event) => {
-      if (steps[event.key]) this.viewer.rotate(steps[event.key][1], steps[event.key][0]);
-      else if (event.key === "+" || event.key === "-") this.viewer.zoom(event.key === "+" ? 1.15 : 0.87);
-      else return;
-      event.preventDefault();
-      this.viewer.render();
-    });
-    new ResizeObserver(() => this.viewer.resize()).observe(this.place);
-  }
-}
-
-const cartesian = (frac, lattice) => {
-  const [x, y, z] = [0, 1, 2].map((axis) => frac.reduce((sum, f, k) => sum + f * lattice[k][axis], 0));
-  return { x, y, z };
-};
-
-function edges(lattice) {
-  const corner = (k) => cartesian([k & 1, (k >> 1) & 1, (k >> 2) & 1], lattice);
-  const found = [];
-  for (let a = 0; a < 8; a++) for (const bit of [1, 2, 4]) if (!(a & bit)) found.push([corner(a), corner(a | bit)]);
-  return found;
-}
-
-/** Atoms to draw: an atom that lies at a face, edge or corner of the cell is drawn at all of its images there. */
-function images(crystal, masked) {
-  const near = 0.04;
-  const atoms = [];
-  crystal.frac.forEach((frac, site) => {
-    const symbol = masked.has(site) ? "?" : crystal.elements[site] || "?";
-    let places = [[]];
-    for (const f of frac) {
-      const along = f < near ? [f, f + 1] : f > 1 - near ? [f - 1, f] : [f];
-      places = places.flatMap((place) => along.map((each) => [...place, each]));
-    }
-    for (const place of places) atoms.push({ site, symbol, at: cartesian(place, crystal.lattice) });
-  });
-  return atoms;
-}
-
-function bonds(atoms) {
-  if (atoms.length > MOST_BONDED) return [];
-  const apart = (a, b) => Math.hypot(a.at.x - b.at.x, a.at.y - b.at.y, a.at.z - b.at.z);
-  const nearest = atoms.map((a) => Math.min(...atoms.filter((b) => b !== a).map((b) => apart(a, b))));
-  const joined = (a, i) => atoms.slice(0, i).filter((b, k) => apart(a, b) < BONDED * Math.min(nearest[i], nearest[k]));
-  return atoms.flatMap((a, i) => joined(a, i).map((b) => [a, b]));
-}
+// Crystals in 3D: how they are drawn is in drawing.js
 
 const before = new View("before");
 const after = new View("after");
@@ -379,7 +289,7 @@ $("wishes").addEventListener("submit", async (event) => {
   const clock = setInterval(() => $("busy").replaceChildren(...working(`The model is at work … ${since()} s`)), 5000);
   const crystal = page.crystal;
   try {
-    const answer = await ask("/api/complete", { crystal, masked: [...page.masked].map((site) => site + 1), keep_positions: $("keep_positions").checked, ...wishes() });
+    const answer = await ask("/api/complete", { crystal, masked: [...page.masked].map((site) => site + 1), ...wishes() });
     if (crystal === page.crystal) showAnswer(answer);
   } catch (error) {
     showErrors(error, "complete");
@@ -393,7 +303,7 @@ $("wishes").addEventListener("submit", async (event) => {
 
 function wishes() {
   const asked = Object.fromEntries(FIELDS.map((field) => [field, $(field).value.trim()]));
-  return { ...asked, top: Number(asked.top) };
+  return { ...asked, top: Number(asked.top), keep_positions: $("keep_positions").checked };
 }
 
 /** Sites that were masked, from 0 on; an answer counts from 1. */
@@ -406,7 +316,7 @@ function showAnswer(answer) {
   $("waiting").hidden = true;
   $("answer").hidden = false;
   $("summary").textContent = n ? `${n}, best first` : "none";
-  list("warnings", [...answer.warnings, ...(answer.calibrated ? [] : ["The probabilities are the model's own, not calibrated."])]);
+  list("warnings", [...answer.warnings, ...(answer.calibrated || !answer.masked.length ? [] : [UNCALIBRATED])]);
   drawStale();
   $("after").hidden = $("legend").hidden = $("zip").hidden = $("rule").hidden = n === 0;
   $("ranked").replaceChildren(...answer.candidates.map(candidate));
@@ -456,14 +366,15 @@ function show(index, fresh = false) {
   const chosen = page.answer.candidates[index];
   $(`candidate-${index}`).checked = true;
   const elements = page.asked.elements.map((symbol, site) => chosen.elements[site + 1] || symbol);
-  after.draw({ lattice: page.asked.lattice, frac: chosen.frac, elements }, new Set(), { fresh, filled: new Set(maskedOf(page.answer)) });
+  const crystal = { lattice: page.asked.lattice, frac: chosen.frac, elements };
+  after.draw(crystal, new Set(), { fresh, filled: new Set(maskedOf(page.answer)) });
   const symbols = [...new Set(elements)];
   $("legend").replaceChildren(...symbols.map((symbol) => make("span", {}, dot(symbol), symbol)));
 }
 
 function drawOdds(answer) {
   const known = answer.masked.some((site) => site.sets.some((each) => each.coverage === SHOWN));
-  const sets = known ? `; of the dark bars one is right ${ofCases(SHOWN)} of such cases` : "";
+  const sets = known ? `; dark bars belong to the set of which one is right ${ofCases(SHOWN)} of such cases` : "";
   $("odds-hint").textContent = answer.masked.length
     ? `What the model says of each masked site by itself, seeing only the sites that are not masked${sets}.`
     : "No site is masked.";

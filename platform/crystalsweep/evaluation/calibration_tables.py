@@ -52,8 +52,8 @@ def site_tables(fitted: Fitted) -> dict[str, pd.DataFrame]:
 def joint_tables(fitted: Fitted, index: int) -> dict[str, pd.DataFrame]:
     """Return `odds` and `sets` of a decoder's candidates, a row per stratum."""
     before, after = fitted.before[index], fitted.after[index]
-    known, parents = fitted.calibration.joint[index], _parents(fitted.cases, after.case)
-    rules = [known.sets(n) for n in fitted.cases.table["n_masked"].to_numpy()[after.case].tolist()]
+    parents = _parents(fitted.cases, after.case)
+    rules = [group.sets if group else () for group in after.groups]
     first = [np.array([each[0] if each else 0.0 for each in found.probabilities]) for found in (before, after)]
     hits = [found.rank == 1 for found in (before, after)]
     odds, sets = [], []
