@@ -20,6 +20,7 @@ from crystalsweep.registry.dossier import read_dossier
 
 SHIPPED = (
     *("checkpoint/checkpoint.json", "checkpoint/generator.safetensors", "checkpoint/critic.safetensors"),
+    "checkpoint/calibration.json",
     *("dossier/dossier.json", "dossier/suite.json", "dossier/evaluation/metrics.json"),
     *("dossier/evaluation/request.json", "MODEL_CARD.md"),
 )

@@ -16,6 +16,7 @@ from crystalsweep.inference.completion import Completion, complete
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.inputs import Partial, masking_of, partial_of, partials_of
+from crystalsweep.inference.ordering import shape_of
 from crystalsweep.networks.architectures import size
 from crystalsweep.networks.models import Generator
 from crystalsweep.structures.crystal import MASK, Crystal
@@ -166,6 +167,23 @@ def test_masked_and_shared_sites_together(generator: Generator) -> None:
 def test_amounts_that_no_small_cell_holds_are_refused() -> None:
     with pytest.raises(ValueError, match=r"no cell of at most 200 atoms holds .*; round the occupancies"):
         partial_of(structure({"Ba": 0.993, "Sr": 0.007}, "Ti", "O", "O", "O"))
+
+
+def test_a_supercell_may_be_asked_for(generator: Generator) -> None:
+    mixed = structure({"Ba": 0.5, "Sr": 0.5}, "Ti", "O", "O", "O")
+    partial = partial_of(mixed, supercell=(2, 2, 1))
+    assert len(partial.crystal) == 20
+    assert [dict(each.counts) for each in partial.sublattices] == [{56: 2, 38: 2}]
+    candidates = done(generator, partial).candidates
+    assert len(candidates) == 2  # neighbours or diagonal
+    assert sum(candidate.probability for candidate in candidates) == pytest.approx(1)
+    for shape in ((1, 1, 1), (3, 1, 1), (4, 4, 4)):
+        with pytest.raises(ValueError, match="do not hold whole numbers"):
+            partial_of(mixed, supercell=shape)
+    assert shape_of("2x2×1") == (2, 2, 1)
+    for wrong in ("2x2", "0x1x1", "2x2xa", "99x1x1", "-1x1x1"):
+        with pytest.raises(ValueError, match="is no supercell"):
+            shape_of(wrong)
 
 
 def test_two_digits_of_a_third_are_a_third() -> None:

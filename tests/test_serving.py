@@ -17,7 +17,7 @@ import pytest
 from crystalsweep.artifacts.seal import SEAL, seal, seal_of
 from crystalsweep.data.partial_cif import partial_from_cif
 from crystalsweep.inference.restorer import load
-from crystalsweep.inference.serving import ANSWER_COLUMNS, EXAMPLE, MAX_ROWS, write_pyfunc
+from crystalsweep.inference.serving import ANSWER_COLUMNS, EXAMPLE, MAX_ROWS, PARAMS, write_pyfunc
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 from tests.checkpoints import random_checkpoint
@@ -67,7 +67,8 @@ def test_mlflow_knows_its_inputs_outputs_and_example(model: Path, loaded: Any) -
     assert info.signature.inputs.required_input_names() == ["cif"]
     assert info.signature.inputs.optional_input_names() == ["id"]
     assert info.signature.outputs.input_names() == list(ANSWER_COLUMNS)
-    assert {param.name: param.default for param in info.signature.params} == {"top_k": 5, "keep_positions": False}
+    defaults = {param.name: param.default for param in info.signature.params}
+    assert defaults == {name: default for name, (_, default) in PARAMS.items()}
     example = mlflow.models.Model.load(str(model)).load_input_example(str(model))
     answer = loaded.predict(example)
     assert answer["id"].tolist() == ["rock-salt"]
@@ -82,7 +83,39 @@ def test_the_library_gives_the_same(model: Path, loaded: Any) -> None:
     assert [site["atom"] for site in odds["masked"]] == [5, 6, 7, 8]
     for site, expected in zip(odds["masked"], done.odds, strict=True):
         assert list(site["uncalibrated_probability"]) == [each.element for each in expected]
-    assert odds["perturbation_angstrom"] == pytest.approx(done.perturbation.tolist(), abs=1e-4)
+    assert odds["perturbation_angstrom"] == pytest.approx(done.best.moved.tolist(), abs=1e-4)
+
+
+def test_candidates_are_told_as_the_command_tells_them(loaded: Any) -> None:
+    params = {"top": 3, "keep_positions": True, "allowed": "F-Cl-Br-I", "charge": "neutral"}
+    row = loaded.predict(pd.DataFrame({"cif": [EXAMPLE]}), params=params).iloc[0]
+    told = json.loads(row["candidates"])
+    assert [each["rank"] for each in told["candidates"]] == [1, 2, 3]
+    assert {each["filled"] for each in told["candidates"]} <= {"F", "Cl", "Br", "I"}
+    assert all(each["charge_balanced"] for each in told["candidates"])
+    assert told["candidates"][0]["cif"] == row["cif"]
+    assert sum(each["probability"] for each in told["candidates"]) <= 1
+
+
+def test_whole_crystals_are_masked_and_shared_sites_ordered(loaded: Any) -> None:
+    whole = EXAMPLE.replace("X1 X ", "Cl1 Cl ")
+    shared = whole.replace("fract_z\n", "fract_z\n_atom_site_occupancy\n").replace("0 0 0", "0 0 0 1")
+    shared = shared.replace("Cl1 Cl 0.5 0.5 0.5", "Cl1 Cl 0.5 0.5 0.5 0.75\nBr1 Br 0.5 0.5 0.5 0.25")
+    answer = loaded.predict(pd.DataFrame({"cif": [whole, shared]}), params={"mask": "Cl", "keep_positions": True})
+    assert answer["error"].tolist() == ["", ""]
+    filled = [json.loads(each)["candidates"][0]["filled"] for each in answer["candidates"]]
+    assert "," not in filled[0]
+    ordered = loaded.predict(pd.DataFrame({"cif": [shared]}), params={"keep_positions": True}).iloc[0]
+    assert json.loads(ordered["candidates"])["candidates"][0]["filled"] == "3 Cl, 1 Br"
+
+
+def test_what_cannot_be_asked_is_a_bad_request_and_what_cannot_be_fulfilled_a_row(loaded: Any) -> None:
+    table = pd.DataFrame({"cif": [EXAMPLE]})
+    for wrong in ({"allowed": "Qx"}, {"formula": "Na0.5Cl"}, {"charge": "x"}, {"tie": "x"}, {"top": 0}, {"mask": "?"}):
+        with pytest.raises(mlflow.MlflowException):
+            loaded.predict(table, params=wrong)
+    for wrong in ({"formula": "KCl"}, {"required": "Na,K,Rb,Cs,Li,Be"}):
+        assert loaded.predict(table, params=wrong)["error"][0]
 
 
 def test_a_bad_row_says_why_and_costs_the_others_nothing(loaded: Any) -> None:

@@ -14,6 +14,7 @@ What a user imports is here: `Crystal`, `read`, `load`, `complete`, `evaluate`, 
 `inference`    a generator in use     `plots`        every figure                  `evaluation`   protocol of Fig. 4
 `training`     loop, stages           `gallery`      crystals in 3D                `leaderboard`  runs in order
 `registry`     promotion by evidence  `sweeping`     the machine of every sweep    `cli`          the command line
+`app`          the page that completes crystals
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 from threading import Event, Thread
@@ -20,6 +21,7 @@ from crystalsweep.app.turns import BusyError, Turns
 from crystalsweep.data import load_bundled, read
 from crystalsweep.data.partial_cif import partial_from_cif
 from crystalsweep.data.writing import write
+from crystalsweep.inference.known import Known
 from crystalsweep.inference.restorer import Restorer, load
 from crystalsweep.structures.crystal import Crystal
 
@@ -50,7 +52,8 @@ def restorer() -> Restorer:
 
 @pytest.fixture(scope="module")
 def client(restorer: Restorer) -> TestClient:
-    return TestClient(build_app(restorer), base_url="http://127.0.0.1:8765", raise_server_exceptions=False)
+    known = Known([crystal for crystal in load_bundled() if len(crystal) <= 8])
+    return TestClient(build_app(restorer, known=known), base_url="http://127.0.0.1:8765", raise_server_exceptions=False)
 
 
 def uploaded(client: TestClient, content: str | bytes, name: str = "") -> Any:
@@ -173,35 +176,53 @@ def test_what_is_no_base64_is_told(client: TestClient) -> None:
 # Completing
 
 
+def chlorine(crystal: dict[str, Any]) -> list[int]:
+    return [site for site, symbol in enumerate(crystal["elements"], start=1) if symbol == "Cl"]
+
+
 def test_candidates_are_ranked_and_can_be_downloaded(client: TestClient) -> None:
     crystal = rock_salt(client)
-    masked = [site for site, symbol in enumerate(crystal["elements"]) if symbol == "Cl"]
-    answer = client.post("/api/complete", json={"crystal": crystal, "masked": masked, "candidates": 6}).json()
+    answer = client.post("/api/complete", json={"crystal": crystal, "masked": chlorine(crystal), "top": 6}).json()
     found = answer["candidates"]
     assert len(found) == 6
     probabilities = [each["probability"] for each in found]
     assert probabilities == sorted(probabilities, reverse=True)
     assert 0 < sum(probabilities) <= 1
-    assert answer["masked"] == masked
+    assert [each["atom"] for each in answer["masked"]] == chlorine(crystal)
+    assert [len(site["odds"]) for site in answer["masked"]] == [5] * 4
     assert len({each["formula"] for each in found}) == 6, "sites that are equal by symmetry are alike"
     assert sum(each["as_given"] for each in found) <= 1
     assert all(each["as_given"] == (each["formula"] == "NaCl") for each in found)
-    assert all(0.5 < each["shortest_distance"] < 3.5 and each["moved"] >= 0 for each in found)
-    assert [len(site) for site in answer["odds"]] == [5] * 4
+    assert all(0.5 < each["shortest_distance"] < 3.5 and len(each["frac"]) == 8 for each in found)
+    assert all(each["known"]["id"].startswith("mp-") for each in found)
     for each in found:
         assert isinstance(partial_from_cif(each["cif"], "again"), Crystal)
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(answer["zip"]))) as file:
         assert [file.read(name).decode() for name in file.namelist()] == [each["cif"] for each in found]
-        assert file.namelist()[0] == "candidate-01.cif"
+        assert file.namelist()[0] == "01.cif"
+
+
+def test_shared_sites_are_ordered(client: TestClient) -> None:
+    loop = (
+        "_atom_site_fract_z\n_atom_site_occupancy\nNa1 Na 0 0 0 1\nCl1 Cl 0.5 0.5 0.5 0.75\nBr1 Br 0.5 0.5 0.5 0.25\n"
+    )
+    text = NACL.partition("_atom_site_fract_z")[0] + loop
+    (found,) = uploaded(client, text, "shared.cif").json()["crystals"]
+    assert any("3 Cl, 1 Br" in note for note in found["notes"])
+    assert found["crystal"]["shared"][0]["counts"] == {"Cl": 3, "Br": 1}
+    answer = client.post("/api/complete", json={"crystal": found["crystal"]}).json()
+    assert {each["filled"] for each in answer["candidates"]} == {"3 Cl, 1 Br"}
+    for change in ({"counts": {"Cl": 4, "Br": 1}}, {"atoms": [1, 1, 2, 3]}, {"counts": {"Q": 4}}):
+        wrong = {**found["crystal"], "shared": [found["crystal"]["shared"][0] | change]}
+        assert errors(client.post("/api/complete", json={"crystal": wrong}))[0][0] == "crystal"
 
 
 def test_constraints_hold(client: TestClient) -> None:
     crystal = rock_salt(client)
-    masked = [site for site, symbol in enumerate(crystal["elements"]) if symbol == "Cl"]
-    asked = {"crystal": crystal, "masked": masked, "keep_positions": True, "charge": "require"}
-    answer = client.post("/api/complete", json=asked | {"allowed": "F Cl Br", "excluded": "Br"}).json()
+    asked = {"crystal": crystal, "masked": chlorine(crystal), "keep_positions": True, "charge": "neutral"}
+    answer = client.post("/api/complete", json=asked | {"allowed": "F Cl Br", "exclude": "Br"}).json()
     assert {each["formula"] for each in answer["candidates"]} <= {"NaF", "NaCl"}
-    assert all(each["neutral"] and each["moved"] == 0 for each in answer["candidates"])
+    assert all(each["charge_balanced"] and each["largest_move"] == 0 for each in answer["candidates"])
     answer = client.post("/api/complete", json=asked | {"formula": "NaCl", "tie": "none"}).json()
     assert [each["formula"] for each in answer["candidates"]] == ["NaCl"]
     assert answer["renormalised"]
@@ -211,25 +232,25 @@ def test_constraints_hold(client: TestClient) -> None:
     ("wishes", "field", "says"),
     [
         ({"allowed": "Xx"}, "allowed", "'Xx' is no element"),
-        ({"excluded": "<img>"}, "excluded", "'<img>' is no element"),
+        ({"exclude": "<img>"}, "exclude", "'<img>' is no element"),
         ({"formula": "Na2Cl"}, "formula", "8 atoms are no whole number of units of Na2Cl"),
         ({"formula": "((("}, "formula", "is no chemical formula"),
         ({"formula": "KCl"}, "formula", "visible Na"),
         ({"required": "Ti-Fe-Co-Ni-Cu"}, "required", "only 4 sites are masked"),
-        ({"allowed": "Cl", "excluded": "Cl"}, "constraints", "every allowed one is excluded too"),
+        ({"allowed": "Cl", "exclude": "Cl"}, "constraints", "every allowed one is excluded too"),
         ({"allowed": "Cl", "required": "Br"}, "constraints", "no masked site may become it"),
-        ({"candidates": 0}, "candidates", "greater than or equal to 1"),
-        ({"candidates": 10_000}, "candidates", "less than or equal to 50"),
-        ({"charge": "no"}, "charge", "'any', 'prefer' or 'require'"),
-        ({"masked": [99]}, "masked", "there is no site 100; there are 8"),
+        ({"top": 0}, "top", "greater than or equal to 1"),
+        ({"top": 10_000}, "top", "less than or equal to 50"),
+        ({"charge": "no"}, "charge", "'neutral', 'prefer' or 'any'"),
+        ({"masked": [9]}, "masked", "there is no site 9; there are 8"),
+        ({"masked": [0]}, "masked", "greater than or equal to 1"),
         ({"masked": [], "keep_positions": True}, "masked", "no site is masked, and positions are kept"),
         ({"tidy": 1}, "tidy", "Extra inputs"),
     ],
 )
 def test_a_mistake_is_told_beside_its_field(client: TestClient, wishes: dict[str, Any], field: str, says: str) -> None:
     crystal = rock_salt(client)
-    masked = [site for site, symbol in enumerate(crystal["elements"]) if symbol == "Cl"]
-    found = errors(client.post("/api/complete", json={"crystal": crystal, "masked": masked, **wishes}))
+    found = errors(client.post("/api/complete", json={"crystal": crystal, "masked": chlorine(crystal), **wishes}))
     assert [each for each in found if each[0] == field and says in each[1]], found
 
 
@@ -260,11 +281,11 @@ def test_no_number_is_no_coordinate(client: TestClient) -> None:
 
 def test_a_name_is_data(client: TestClient) -> None:
     name = "<img src=x onerror=alert(1)>"
-    answer = client.post("/api/complete", json={"crystal": rock_salt(client) | {"name": name}, "masked": [0]})
-    assert answer.json()["name"] == name
+    answer = client.post("/api/complete", json={"crystal": rock_salt(client) | {"name": name}, "masked": [1]})
+    assert answer.json()["id"] == name
     assert answer.headers["content-type"] == "application/json"
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(answer.json()["zip"]))) as file:
-        assert all(each.startswith("candidate-") for each in file.namelist())
+        assert all(re.fullmatch(r"\d\d\.cif", each) for each in file.namelist())
 
 
 def test_what_nobody_foresaw_is_told_without_a_traceback(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:

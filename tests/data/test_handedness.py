@@ -13,8 +13,7 @@ from pymatgen.core import Lattice, Structure
 from crystalsweep.data import primitive_cell, read, write
 from crystalsweep.data.partial_cif import partial_from_cif
 from crystalsweep.data.readers._cif import crystal_from_cif
-from crystalsweep.data.writing import cif_text, right_handed
-from crystalsweep.gallery.cif import cif_with_masks
+from crystalsweep.data.writing import cif_text, cif_with_masks, right_handed
 from crystalsweep.structures.crystal import MASK, Crystal
 
 GROUPS = {"P3_121": 152, "P3_221": 154}

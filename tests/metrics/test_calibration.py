@@ -18,11 +18,13 @@ from crystalsweep.metrics.calibration import (
     SHARPEST,
     calibration_error,
     coverage,
+    fit_shares,
     fit_sharpness,
     least_probability,
     mean_log_loss,
     reliability,
     sets_of,
+    shares,
 )
 from crystalsweep.metrics.odds import brier_scores, log_losses, truth_ranks
 
@@ -157,6 +159,30 @@ def test_the_threshold_is_the_quantile_of_its_definition() -> None:
     assert least_probability(p[:5], 0.9) == 0.0, "five cases promise no 90 %"
     assert least_probability([0.0] * 20 + [0.9] * 80, 0.9) == 0.0, "a truth that is not on offer cannot be held"
     assert least_probability([], 0.9) == 0.0
+
+
+def test_shares_of_candidates_come_true_as_often_as_they_say() -> None:
+    """Candidates whose log-probabilities are twice too low, of which a third of the truth is none."""
+    random = np.random.default_rng(0)
+    honest = np.log(random.dirichlet(np.full(5, 0.5), size=4000) * 0.66)
+    p = np.hstack([1 - np.exp(honest).sum(axis=1, keepdims=True), np.exp(honest)])
+    place = np.array([random.choice(6, p=row) for row in p])
+    told = np.where(np.arange(5) < 4, 2 * honest - 1.0, -np.inf)  # the last is not on offer
+    place = np.where(place == 5, 0, place)
+    sharpness, elsewhere = fit_shares(told[:2000], place[:2000])
+    assert sharpness == pytest.approx(0.5, abs=0.1)
+    found = shares(told[2000:], sharpness, elsewhere)
+    assert (found.sum(axis=1) <= 1).all()
+    assert calibration_error(found[:, 0], place[2000:] == 1, 10) < 0.04
+    assert calibration_error(np.exp(told[2000:, 0]), place[2000:] == 1, 10) > 0.08
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_shares_are_finite_where_all_came_out_alike(place: int) -> None:
+    scores = np.log(np.array([[0.6, 0.2]] * 10))
+    found = shares(scores[0], *fit_shares(scores, np.full(10, place)))
+    assert np.isfinite(found).all()
+    assert (found[0] > 0.9) == (place == 1)
 
 
 def test_a_set_always_has_the_likeliest() -> None:

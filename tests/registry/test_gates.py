@@ -259,3 +259,12 @@ def test_figures_that_do_not_come_again_refuse(outcome: Evaluation) -> None:
     assert reproducibility(outcome, other, "command", tolerance=1e-3).passed
     fewer = outcome.model_copy(update={"rows": {name: {}}})
     assert reproducibility(outcome, fewer, "command", tolerance=1e-3).refuses
+
+
+def test_other_code_may_measure_more_but_nothing_less(outcome: Evaluation) -> None:
+    name = outcome.name
+    more = {"rows": outcome.rows | {name: outcome.rows[name] | {"elegance": outcome.rows[name]["masked_accuracy"]}}}
+    assert not reproducibility(outcome, outcome.model_copy(update=more), "command").checks[0].passed
+    newer = outcome.model_copy(update=more | {"metrics_lock": "0" * 64})
+    assert [check.passed for check in reproducibility(outcome, newer, "command").checks] == [True, False]
+    assert [check.passed for check in reproducibility(newer, outcome, "command").checks] == [False, False]

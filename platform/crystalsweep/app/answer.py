@@ -1,4 +1,4 @@
-"""What the page is answered: crystals, candidates and odds as JSON."""
+"""What the page is answered: crystals, and what `crystalsweep complete --json` tells, with atoms."""
 
 from __future__ import annotations
 
@@ -7,89 +7,56 @@ import io
 import zipfile
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from crystalsweep.inference.completion import Candidate, Completion
+from crystalsweep.inference.answers import answer_of
+from crystalsweep.inference.completion import Completion
 from crystalsweep.inference.decoding.symmetry import same_by_symmetry, symmetry_of
 from crystalsweep.inference.inputs import Partial
+from crystalsweep.inference.known import Known
 from crystalsweep.structures.crystal import MASK, Crystal
 from crystalsweep.structures.elements import element_symbol
 
 
 def crystal_json(partial: Partial) -> dict[str, Any]:
-    """Return a crystal as the page holds it; masked and shared sites have no element."""
+    """Return a crystal as the page holds it and sends it back; masked and shared sites have no element."""
     crystal = partial.crystal
     return {
         "name": crystal.id,
         "lattice": crystal.lattice.tolist(),
-        "elements": _symbols(crystal.species),
+        "elements": [None if z == MASK else element_symbol(z) for z in crystal.species.tolist()],
         "frac": crystal.frac.tolist(),
         "shared": [
-            {"atoms": list(each.atoms), "counts": {element_symbol(z): n for z, n in each.counts.items()}}
+            {
+                "atoms": [atom + 1 for atom in each.atoms],
+                "counts": {element_symbol(z): n for z, n in each.counts.items()},
+            }
             for each in partial.sublattices
         ],
     }
 
 
-def completion_json(completion: Completion, given: NDArray[np.int64]) -> dict[str, Any]:
-    """Return candidates, best first, and the odds of every masked site; sites count from 0.
+def completion_json(
+    completion: Completion, partial: Partial, given: Crystal, known: Known | None = None
+) -> dict[str, Any]:
+    """Return the answer of `answer_of` with what the page draws and saves: positions, and a zip of the CIFs.
 
     Args:
         completion: As the model gave it.
-        given: (N,) species of the crystal before sites were masked, `MASK` where it had none.
+        partial: What it is of.
+        given: The crystal before sites were masked; `as_given` are the candidates that are this one again.
+        known: Crystals to name the nearest of.
     """
+    answer = answer_of(completion, partial=partial, known=known)
     permutations = symmetry_of(completion.partial).permutations
-    as_given = [same_by_symmetry(each.crystal.species, given, permutations) for each in completion.candidates]
-    return {
-        "name": completion.partial.id,
-        "masked": completion.masked.tolist(),
-        "lattice": completion.partial.lattice.tolist(),
-        "candidates": [
-            _candidate(candidate, completion.masked, same)
-            for candidate, same in zip(completion.candidates, as_given, strict=True)
-        ],
-        "renormalised": completion.renormalised,
-        "calibrated": completion.calibrated,
-        "odds": [[odd._asdict() for odd in site] for site in completion.odds],
-        "site_sets": [[each._asdict() for each in site] for site in completion.site_sets],
-        "joint_sets": [each._asdict() for each in completion.joint_sets],
-        "warnings": list(completion.warnings),
-    }
+    for told, candidate in zip(answer["candidates"], completion.candidates, strict=True):
+        told["frac"] = candidate.crystal.frac.tolist()
+        told["as_given"] = same_by_symmetry(candidate.crystal.species, given.species, permutations)
+    return {**answer, "zip": _archive({f"{each['rank']:02d}.cif": each["cif"] for each in answer["candidates"]})}
 
 
-def _candidate(candidate: Candidate, masked: NDArray[np.int64], as_given: bool) -> dict[str, Any]:
-    crystal = candidate.crystal
-    return {
-        "formula": formula(crystal),
-        "filled": _symbols(crystal.species[masked]),
-        "probability": candidate.probability,
-        "log_probability": candidate.log_probability,
-        "neutral": candidate.neutral,
-        "as_given": as_given,
-        "shortest_distance": crystal.min_edge,
-        "moved": float(np.sqrt((candidate.moved**2).mean())),
-        "elements": _symbols(crystal.species),
-        "frac": crystal.frac.tolist(),
-        "cif": candidate.cif,
-    }
-
-
-def archive(name: str, cifs: list[str]) -> str:
-    """Return a zip of the candidates' CIFs, numbered by rank, in base64."""
+def _archive(files: dict[str, str]) -> str:
+    """Return a zip of texts by name, in base64."""
     held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as file:
-        for rank, cif in enumerate(cifs, start=1):
-            file.writestr(f"{name}-{rank:02d}.cif", cif)
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
     return base64.b64encode(held.getvalue()).decode()
-
-
-def formula(crystal: Crystal) -> str:
-    """Return the reduced formula, as `BaTiO3`."""
-    from pymatgen.core import Composition
-
-    return str(Composition("".join(_symbols(crystal.species))).reduced_formula)
-
-
-def _symbols(species: NDArray[np.int64]) -> list[Any]:
-    return [None if z == MASK else element_symbol(z) for z in species.tolist()]

@@ -2,11 +2,11 @@
 // The page that completes crystals. Whatever comes from a file is set as text, never as markup.
 
 const told = JSON.parse(document.getElementById("told").textContent);
-const FIELDS = ["allowed", "excluded", "required", "formula", "charge", "tie", "candidates"];
-const BONDED = 1.25; // of the distance to the nearest atom, for both atoms
+const FIELDS = ["allowed", "exclude", "required", "formula", "charge", "tie", "top"];
 const SHOWN = 0.9; // coverage of the sets that bars show
-const MOST_BONDED = 500; // atoms drawn, up to which bonds are looked for
-const page = { crystals: [], crystal: null, masked: new Set(), answer: null, chosen: 0, token: "" };
+const UNCALIBRATED = "The probabilities are the model's own, not calibrated.";
+const LEAST = 0.001; // odds from which on a bar is drawn
+const page = { crystals: [], crystal: null, masked: new Set(), answer: null, asked: null, chosen: 0, token: "" };
 const $ = (id) => document.getElementById(id);
 
 // Making elements
@@ -128,97 +128,7 @@ $("enter").addEventListener("submit", (event) => {
   enter();
 });
 
-// Crystals in 3D
-
-class View {
-  constructor(id) {
-    this.place = $(id);
-    this.viewer = null;
-  }
-
-  /** Draw atoms, those at a face of the cell on both sides; `onAtom` gets the site that is clicked. */
-  draw(crystal, masked, { fresh = false, filled = new Set(), onAtom = null } = {}) {
-    try {
-      if (!this.viewer) this.open();
-    } catch {
-      this.place.replaceChildren(make("p", {}, "This browser has no WebGL, so nothing is drawn; the rest of the page works."));
-      return;
-    }
-    const viewer = this.viewer;
-    viewer.removeAllShapes();
-    viewer.removeAllLabels();
-    for (const [a, b] of edges(crystal.lattice)) viewer.addCylinder({ start: a, end: b, radius: 0.025, color: "#5c6570" });
-    const atoms = images(crystal, masked);
-    for (const [a, b] of bonds(atoms)) viewer.addCylinder({ start: a.at, end: b.at, radius: 0.09, color: "#c4cad1" });
-    for (const atom of atoms) {
-      const [color, radius] = told.elements[atom.symbol];
-      const click = onAtom ? { clickable: true, callback: () => onAtom(atom.site) } : {};
-      viewer.addSphere({ center: atom.at, radius: 0.45 * radius, color, ...click });
-      const label = { position: atom.at, fontSize: 12, inFront: true, alignment: "center", backgroundOpacity: 0.75 };
-      if (atom.symbol === "?") viewer.addLabel("?", { ...label, fontColor: "black", backgroundColor: "white" });
-      if (filled.has(atom.site)) viewer.addLabel(atom.symbol, { ...label, fontColor: "white", backgroundColor: "#0058a0" });
-    }
-    if (fresh) {
-      viewer.setView([0, 0, 0, 0, 0, 0, 0, 1]);
-      viewer.zoomTo();
-      viewer.rotate(-90, "vx"); // c upwards
-      viewer.rotate(24, "vy");
-      viewer.rotate(12, "vx");
-      viewer.zoom(1.2);
-    }
-    viewer.render();
-  }
-
-  open() {
-    this.viewer = $3Dmol.createViewer(this.place, { backgroundColor: "white", disableFog: true, orthographic: true });
-    if (!this.viewer) throw new Error("no WebGL");
-    const steps = { ArrowLeft: ["vy", -10], ArrowRight: ["vy", 10], ArrowUp: ["vx", -10], ArrowDown: ["vx", 10] };
-    this.place.addEventListener("keydown", (event) => {
-      if (steps[event.key]) this.viewer.rotate(steps[event.key][1], steps[event.key][0]);
-      else if (event.key === "+" || event.key === "-") this.viewer.zoom(event.key === "+" ? 1.15 : 0.87);
-      else return;
-      event.preventDefault();
-      this.viewer.render();
-    });
-    new ResizeObserver(() => this.viewer.resize()).observe(this.place);
-  }
-}
-
-const cartesian = (frac, lattice) => {
-  const [x, y, z] = [0, 1, 2].map((axis) => frac.reduce((sum, f, k) => sum + f * lattice[k][axis], 0));
-  return { x, y, z };
-};
-
-function edges(lattice) {
-  const corner = (k) => cartesian([k & 1, (k >> 1) & 1, (k >> 2) & 1], lattice);
-  const found = [];
-  for (let a = 0; a < 8; a++) for (const bit of [1, 2, 4]) if (!(a & bit)) found.push([corner(a), corner(a | bit)]);
-  return found;
-}
-
-/** Atoms to draw: an atom that lies at a face, edge or corner of the cell is drawn at all of its images there. */
-function images(crystal, masked) {
-  const near = 0.04;
-  const atoms = [];
-  crystal.frac.forEach((frac, site) => {
-    const symbol = masked.has(site) ? "?" : crystal.elements[site] || "?";
-    let places = [[]];
-    for (const f of frac) {
-      const along = f < near ? [f, f + 1] : f > 1 - near ? [f - 1, f] : [f];
-      places = places.flatMap((place) => along.map((each) => [...place, each]));
-    }
-    for (const place of places) atoms.push({ site, symbol, at: cartesian(place, crystal.lattice) });
-  });
-  return atoms;
-}
-
-function bonds(atoms) {
-  if (atoms.length > MOST_BONDED) return [];
-  const apart = (a, b) => Math.hypot(a.at.x - b.at.x, a.at.y - b.at.y, a.at.z - b.at.z);
-  const nearest = atoms.map((a) => Math.min(...atoms.filter((b) => b !== a).map((b) => apart(a, b))));
-  const joined = (a, i) => atoms.slice(0, i).filter((b, k) => apart(a, b) < BONDED * Math.min(nearest[i], nearest[k]));
-  return atoms.flatMap((a, i) => joined(a, i).map((b) => [a, b]));
-}
+// Crystals in 3D: how they are drawn is in drawing.js
 
 const before = new View("before");
 const after = new View("after");
@@ -355,7 +265,14 @@ function drawMask(fresh = false) {
   const n = page.crystal.elements.length;
   $("count").textContent = `${page.masked.size} of ${plural(n, "site")} masked${page.masked.size ? "" : ": only positions would be restored"}`;
   clearErrors("masked");
+  drawStale();
   before.draw(page.crystal, page.masked, { fresh, onAtom: toggle });
+}
+
+/** Say so where the answer is to another mask. */
+function drawStale() {
+  const answered = page.answer ? maskedOf(page.answer) : [];
+  $("stale").hidden = !page.answer || (answered.length === page.masked.size && answered.every((site) => page.masked.has(site)));
 }
 
 // 3: constraints, and the answer
@@ -363,7 +280,7 @@ function drawMask(fresh = false) {
 $("wishes").addEventListener("submit", async (event) => {
   event.preventDefault();
   if ($("complete").disabled) return;
-  clearErrors("allowed", "excluded", "required", "formula", "candidates", "masked", "crystal", "constraints", "complete");
+  clearErrors("allowed", "exclude", "required", "formula", "top", "masked", "crystal", "constraints", "complete");
   const began = Date.now();
   const since = () => ((Date.now() - began) / 1000).toFixed(0);
   $("complete").disabled = true;
@@ -372,7 +289,7 @@ $("wishes").addEventListener("submit", async (event) => {
   const clock = setInterval(() => $("busy").replaceChildren(...working(`The model is at work … ${since()} s`)), 5000);
   const crystal = page.crystal;
   try {
-    const answer = await ask("/api/complete", { crystal, masked: [...page.masked], keep_positions: $("keep_positions").checked, ...wishes() });
+    const answer = await ask("/api/complete", { crystal, masked: [...page.masked].map((site) => site + 1), ...wishes() });
     if (crystal === page.crystal) showAnswer(answer);
   } catch (error) {
     showErrors(error, "complete");
@@ -386,20 +303,25 @@ $("wishes").addEventListener("submit", async (event) => {
 
 function wishes() {
   const asked = Object.fromEntries(FIELDS.map((field) => [field, $(field).value.trim()]));
-  return { ...asked, candidates: Number(asked.candidates) };
+  return { ...asked, top: Number(asked.top), keep_positions: $("keep_positions").checked };
 }
+
+/** Sites that were masked, from 0 on; an answer counts from 1. */
+const maskedOf = (answer) => answer.masked.map((each) => each.atom - 1);
 
 function showAnswer(answer) {
   page.answer = answer;
+  page.asked = page.crystal;
   const n = answer.candidates.length;
   $("waiting").hidden = true;
   $("answer").hidden = false;
   $("summary").textContent = n ? `${n}, best first` : "none";
-  list("warnings", answer.warnings);
-  $("after").hidden = $("legend").hidden = $("zip").hidden = n === 0;
+  list("warnings", [...answer.warnings, ...(answer.calibrated || !answer.masked.length ? [] : [UNCALIBRATED])]);
+  drawStale();
+  $("after").hidden = $("legend").hidden = $("zip").hidden = $("rule").hidden = n === 0;
   $("ranked").replaceChildren(...answer.candidates.map(candidate));
   $("rest").textContent = rest(answer);
-  list("sets", answer.joint_sets.map(jointSet));
+  list("sets", answer.sets.filter((each) => each.ranks.length).map(jointSet));
   drawOdds(answer);
   if (n) show(0, true);
   $("h-candidates").focus({ preventScroll: true });
@@ -413,11 +335,10 @@ function rest(answer) {
 }
 
 /** Of which candidates one is right, how often: `in 90 % of such cases the right one is 1 or 2`. */
-function jointSet({ coverage, candidates }) {
-  const ranks = candidates.map((index) => index + 1);
-  const last = ranks.pop();
-  const first = ranks.length > 2 && ranks.every((rank, i) => rank === i + 1) && last === ranks.length + 1;
-  const which = first ? `among the first ${last}` : ranks.length ? `${ranks.join(", ")} or ${last}` : `${last}`;
+function jointSet({ coverage, ranks }) {
+  const last = ranks[ranks.length - 1];
+  const first = ranks.length > 2 && last === ranks.length;
+  const which = first ? `among the first ${last}` : ranks.length > 1 ? `${ranks.slice(0, -1).join(", ")} or ${last}` : `number ${last}`;
   return `${ofCases(coverage)} of such cases the right one is ${which}.`;
 }
 
@@ -425,66 +346,75 @@ function candidate(each, index) {
   const radio = make("input", { type: "radio", name: "candidate", value: index, id: `candidate-${index}` });
   radio.addEventListener("change", () => show(index));
   const formula = make("span", { className: "formula" }, `${index + 1}. `, ...subscripted(each.formula));
-  if (page.answer.masked.length) formula.append(make("span", { className: "fill" }, filling(each.filled)));
+  if (page.answer.masked.length) formula.append(make("span", { className: "fill" }, each.filled));
   if (each.as_given) formula.append(make("span", { className: "badge" }, "as in the file"));
-  const charge = make("span", { className: each.neutral ? "good" : "bad" }, each.neutral ? "✓ charge-balanced" : "✗ not charge-balanced");
-  const facts = [charge, ` · shortest distance ${each.shortest_distance.toFixed(2)} Å · moved ${each.moved.toFixed(2)} Å`];
+  const balanced = each.charge_balanced;
+  const charge = make("span", { className: balanced ? "good" : "bad" }, balanced ? "✓ charge-balanced" : "✗ not charge-balanced");
+  const facts = [charge, ` · shortest distance ${each.shortest_distance.toFixed(2)} Å · moved ${each.largest_move.toFixed(2)} Å`];
   const label = make("label", { for: radio.id }, radio, formula, bar(each.probability), make("span", { className: "facts" }, ...facts));
+  if (each.known) label.append(make("span", { className: "facts" }, knownAs(each.known)));
   const cif = make("button", { type: "button", className: "plain", "aria-label": `CIF of candidate ${index + 1}, ${each.formula}` }, "CIF");
   cif.addEventListener("click", () => save(each.cif, `${fileName()}-${index + 1}-${each.formula}.cif`, "chemical/x-cif"));
   return make("li", {}, label, cif);
 }
 
-/** What was put on the masked sites: `Ti`, or `Sr, 3 O`. */
-function filling(symbols) {
-  const counts = new Map();
-  for (const symbol of symbols) counts.set(symbol, (counts.get(symbol) || 0) + 1);
-  return [...counts].map(([symbol, n]) => (n > 1 ? `${n} ${symbol}` : symbol)).join(", ");
-}
+const knownAs = ({ id, formula, relation }) =>
+  ({ same: `same as ${id}`, "same composition": `composition of ${id}, other structure`, near: `nearest known: ${id}, ${formula}` })[relation];
 
 function show(index, fresh = false) {
   page.chosen = index;
   const chosen = page.answer.candidates[index];
   $(`candidate-${index}`).checked = true;
-  const crystal = { ...chosen, lattice: page.answer.lattice };
-  after.draw(crystal, new Set(), { fresh, filled: new Set(page.answer.masked) });
-  const symbols = [...new Set(chosen.elements)];
+  const elements = page.asked.elements.map((symbol, site) => chosen.elements[site + 1] || symbol);
+  const crystal = { lattice: page.asked.lattice, frac: chosen.frac, elements };
+  after.draw(crystal, new Set(), { fresh, filled: new Set(maskedOf(page.answer)) });
+  const symbols = [...new Set(elements)];
   $("legend").replaceChildren(...symbols.map((symbol) => make("span", {}, dot(symbol), symbol)));
 }
 
 function drawOdds(answer) {
-  const sets = answer.site_sets.length ? `; dark bars: ${ofCases(SHOWN)} of such cases one of them is right` : "";
+  const known = answer.masked.some((site) => site.sets.some((each) => each.coverage === SHOWN));
+  const sets = known ? `; dark bars belong to the set of which one is right ${ofCases(SHOWN)} of such cases` : "";
   $("odds-hint").textContent = answer.masked.length
     ? `What the model says of each masked site by itself, seeing only the sites that are not masked${sets}.`
     : "No site is masked.";
   $("odds").replaceChildren(
     ...alike(answer).map(([sites, odds, sets]) => {
-      const heading = make("h3", {}, `${sites.length > 1 ? "Sites" : "Site"} ${sites.map((site) => site + 1).join(", ")}`);
+      const heading = make("h3", {}, `${sites.length > 1 ? "Sites" : "Site"} ${sites.join(", ")}`);
       const shown = sets.find((each) => each.coverage === SHOWN);
-      const bars = odds.map((odd) => {
-        const made = bar(odd.probability, [make("span", {}, odd.element)]);
-        if (shown && !shown.elements.includes(odd.element)) made.classList.add("outside");
+      const bars = Object.entries(odds).filter((odd, i) => !i || odd[1] >= LEAST).map((odd) => {
+        const made = bar(odd[1], [make("span", {}, odd[0])]);
+        if (shown && !shown.elements.includes(odd[0])) made.classList.add("outside");
         return made;
       });
-      const told = sets.map((each) => make("li", {}, make("b", {}, `${percentage(each.coverage)}: `), each.elements.join(", ")));
-      return make("div", { className: "site" }, heading, ...bars, make("ul", { className: "sets" }, ...told));
+      const lines = bySet(sets).map(([shares, elements]) => make("li", {}, make("b", {}, `${shares.join(", ")}: `), elements));
+      return make("div", { className: "site" }, heading, ...bars, make("ul", { className: "sets" }, ...lines));
     }),
   );
 }
 
-/** Masked sites whose odds are the same, as those of sites that symmetry makes equal are, together. */
+/** Sets as coverages and elements; those of the same elements together. */
+function bySet(sets) {
+  const shares = new Map();
+  for (const { coverage, elements } of sets)
+    shares.set(elements.join(", "), [...(shares.get(elements.join(", ")) || []), percentage(coverage)]);
+  return [...shares].map(([elements, coverages]) => [coverages, elements]);
+}
+
+/** Masked sites of which the same is shown, as of sites that symmetry makes equal, together. */
 function alike(answer) {
   const groups = new Map();
-  answer.masked.forEach((site, i) => {
-    const key = answer.odds[i].map((odd) => `${odd.element} ${odd.probability.toFixed(4)}`).join();
-    groups.set(key, [[...(groups.get(key) || [[]])[0], site], answer.odds[i], answer.site_sets[i] || []]);
-  });
+  for (const { atom, odds, sets } of answer.masked) {
+    const drawn = Object.entries(odds).filter(([, share]) => share >= LEAST);
+    const key = JSON.stringify([drawn.map(([symbol, share]) => [symbol, percent(share)]), sets]);
+    groups.set(key, [[...(groups.get(key) || [[]])[0], atom], odds, sets]);
+  }
   return [...groups.values()];
 }
 
 // Downloads
 
-const fileName = () => page.answer.name.replace(/[^\w.+-]+/g, "_").slice(0, 60) || "crystal";
+const fileName = () => page.answer.id.replace(/[^\w.+-]+/g, "_").slice(0, 60) || "crystal";
 
 function save(content, name, type) {
   const link = make("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });

@@ -29,6 +29,7 @@ def page() -> str:
         title="Complete a crystal",
         css=Markup(_text("app/app.css")),
         library=Markup(_text("gallery/3Dmol-min.js")),
+        drawing=Markup(_text("app/drawing.js")),
         script=Markup(_text("app/app.js")),
         told=Markup(json.dumps(_told()).replace("<", "\\u003c")),
         max_atoms=MAX_ATOMS,

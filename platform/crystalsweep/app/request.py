@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,9 +12,10 @@ from crystalsweep.config import Config
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.readers import MAX_ID, admit
 from crystalsweep.data.reading import Reject
+from crystalsweep.inference.asking import Charge, Question, decoder_of
 from crystalsweep.inference.completion import refusal
 from crystalsweep.inference.decoding.constraints import Constraints, Sublattice, elements, room_of
-from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.inference.inputs import Partial
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import atomic_number
 
@@ -28,6 +28,8 @@ MAX_CANDIDATES = 50
 _MAX_TEXT = 500
 """Characters of a field; all elements have fewer."""
 
+Site = Annotated[int, Field(ge=1)]
+"""Sites of a crystal count from 1, as in answers."""
 Text = Annotated[str, Field(max_length=_MAX_TEXT)]
 Vector = tuple[float, float, float]
 
@@ -53,10 +55,15 @@ class UploadRequest(Config):
 class SharedRequest(Config):
     """Sites that several elements share, of which it is known how many each has."""
 
-    atoms: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MAX_ATOMS)]
-    """From 0 on; their elements are null."""
+    atoms: Annotated[list[Site], Field(min_length=1, max_length=MAX_ATOMS)]
+    """Their elements are null."""
     counts: Annotated[dict[str, Annotated[int, Field(ge=1)]], Field(max_length=N_ELEMENTS)]
     """By symbol; they add up to the number of atoms."""
+
+    def sublattice(self) -> Sublattice:
+        """Return it for the decoder. Raises `ValueError` for a symbol that is none."""
+        counts = {z: n for symbol, n in self.counts.items() for z in elements([symbol])}
+        return Sublattice(atoms=tuple(atom - 1 for atom in self.atoms), counts=counts)
 
 
 class SitesRequest(Config):
@@ -76,9 +83,9 @@ class SitesRequest(Config):
         if unknown := [each for each in self.elements if each is not None and atomic_number(each) == MASK]:
             raise MistakenError([("crystal", f"{unknown[0]!r} is no element")])
         species = np.array([MASK if each is None else atomic_number(each) for each in self.elements], dtype=np.int64)
-        if beyond := [site for site in masked if site >= len(species)]:
-            raise MistakenError([("masked", f"there is no site {beyond[0] + 1}; there are {len(species)}")])
-        species[list(masked)] = MASK
+        if beyond := [site for site in masked if site > len(species)]:
+            raise MistakenError([("masked", f"there is no site {beyond[0]}; there are {len(species)}")])
+        species[[site - 1 for site in masked]] = MASK
         made = admit(self.name, species, self.lattice, self.frac, {}, partial=True)
         if isinstance(made, Problem):
             raise MistakenError([("crystal", said(made))])
@@ -86,72 +93,64 @@ class SitesRequest(Config):
 
     def sublattices(self) -> tuple[Sublattice, ...]:
         """Return its shared sites. Raises `MistakenError` where they contradict its elements or each other."""
-        open_sites = {site for site, symbol in enumerate(self.elements) if symbol is None}
+        open_sites = {site for site, symbol in enumerate(self.elements, start=1) if symbol is None}
         atoms = [atom for each in self.shared for atom in each.atoms]
         whole = all(sum(each.counts.values()) == len(each.atoms) for each in self.shared)
         if len(set(atoms)) < len(atoms) or not open_sites.issuperset(atoms) or not whole:
             raise MistakenError([("crystal", "its shared sites do not fit its elements; read its file again")])
         try:
-            return tuple(Sublattice(atoms=tuple(each.atoms), counts=_numbers(each.counts)) for each in self.shared)
+            return tuple(each.sublattice() for each in self.shared)
         except ValueError as error:
             raise MistakenError([("crystal", str(error))]) from error
 
 
 class CompletionRequest(Config):
-    """A crystal to complete, and how. Elements are symbols in a text, as `Li-Fe-P-O`; an empty one asks for nothing."""
+    """A crystal to complete, and how: the options of `crystalsweep complete`; an empty text asks for nothing."""
 
     crystal: SitesRequest
-    masked: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_ATOMS)] = []
-    """Sites, from 0 on, beside those that are null anyway."""
+    masked: Annotated[list[Site], Field(max_length=MAX_ATOMS)] = []
+    """Sites beside those that are null anyway."""
     allowed: Text = ""
-    """Of masked sites, nothing else; empty allows all."""
     required: Text = ""
-    excluded: Text = ""
+    exclude: Text = ""
     formula: Text = ""
-    """Of the whole crystal."""
-    charge: Literal["any", "prefer", "require"] = "any"
+    charge: Charge = "any"
     tie: Literal["none", "symmetry", "all"] = "symmetry"
     keep_positions: bool = False
-    candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 10
+    top: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 10
 
-    def decode(self) -> DecodeConfig:
-        """Return how candidates are found."""
-        return DecodeConfig(tie=self.tie, charge=self.charge, candidates=self.candidates)
+    def partial(self) -> Partial:
+        """Return what is to be completed. Raises `MistakenError` where it is too large or nothing is to be done."""
+        crystal = self.crystal.crystal(self.masked)
+        if problem := refusal(crystal, keep_positions=self.keep_positions, max_atoms=MAX_ATOMS):
+            raise MistakenError([("masked", said(problem))])
+        return Partial(where=crystal.id, crystal=crystal, sublattices=self.crystal.sublattices())
 
-    def constraints(self, partial: Crystal) -> Constraints:
-        """Return what candidates must fulfil. Raises `MistakenError`, with the field, where nothing can."""
-        given = {name: text for name in _FIELDS if (text := getattr(self, name).strip())}
-        shared = self.crystal.sublattices()
-        asked = {name: _asked({name: text}, shared, partial) for name, text in given.items()}
-        if errors := [(name, says) for name, says in asked.items() if isinstance(says, str)]:
+    def question(self, partial: Partial) -> Question:
+        """Return what is asked. Raises `MistakenError`, with the field, where nothing can fulfil it."""
+        given = {name: text for field, name in _FIELDS.items() if (text := getattr(self, field).strip())}
+        alone = {field: _asked({name: given[name]}, partial) for field, name in _FIELDS.items() if name in given}
+        if errors := [(field, says) for field, says in alone.items() if isinstance(says, str)]:
             raise MistakenError(errors)
-        together = _asked(given, shared, partial)
+        together = _asked(given, partial)
         if isinstance(together, str):
             raise MistakenError([("constraints", together)])
-        return together
-
-    def require_work(self, partial: Crystal) -> None:
-        """Raise `MistakenError` where the crystal is too large or nothing is to be done."""
-        if problem := refusal(partial, keep_positions=self.keep_positions, max_atoms=MAX_ATOMS):
-            raise MistakenError([("masked", said(problem))])
+        decode = decoder_of(top=self.top, charge=self.charge, tie=self.tie)
+        return Question(decode=decode, constraints=together, top=self.top, keep_positions=self.keep_positions)
 
 
-_FIELDS = ("allowed", "required", "excluded", "formula")
-"""Those that constrain candidates."""
+_FIELDS = {"allowed": "allowed", "required": "required", "exclude": "excluded", "formula": "formula"}
+"""What they are called as constraints."""
 
 
-def _asked(given: Mapping[str, Any], shared: tuple[Sublattice, ...], partial: Crystal) -> Constraints | str:
-    """Return constraints, or why no crystal fulfils them."""
+def _asked(given: Mapping[str, Any], partial: Partial) -> Constraints | str:
+    """Return constraints together with the crystal's own, or why it cannot fulfil them."""
     try:
-        made = replace(Constraints.of(**given), sublattices=shared)
-        room_of(partial, made)
+        made = partial.constrained(Constraints.of(**given))
+        room_of(partial.crystal, made)
     except ValueError as error:
-        return str(error).removeprefix(f"{partial.id}: ")
+        return str(error).removeprefix(f"{partial.crystal.id}: ")
     return made
-
-
-def _numbers(counts: Mapping[str, int]) -> dict[int, int]:
-    return {next(iter(elements([symbol]))): n for symbol, n in counts.items()}
 
 
 def said(problem: Problem) -> str:

@@ -13,12 +13,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 
-from crystalsweep.app.answer import archive, completion_json, crystal_json
+from crystalsweep.app.answer import completion_json, crystal_json
 from crystalsweep.app.guard import MIN_TOKEN, Guard, is_loopback, told
 from crystalsweep.app.page import page
 from crystalsweep.app.reading import read_upload
 from crystalsweep.app.request import CompletionRequest, MistakenError, UploadRequest
 from crystalsweep.app.turns import BusyError, Turns
+from crystalsweep.inference.known import Known
 from crystalsweep.inference.restorer import Restorer
 
 WAITING = 8
@@ -27,12 +28,13 @@ WAITING = 8
 _log = logging.getLogger(__name__)
 
 
-def build_app(restorer: Restorer, token: str | None = None) -> FastAPI:
+def build_app(restorer: Restorer, token: str | None = None, known: Known | None = None) -> FastAPI:
     """Return the application. Crystals are neither kept nor logged.
 
     Args:
         restorer: What completes them; one request at a time.
         token: What the API asks for; None where only this machine may ask.
+        known: Crystals to name the nearest of.
     """
     app = FastAPI(title="crystalsweep", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, token=token)
@@ -56,7 +58,7 @@ def build_app(restorer: Restorer, token: str | None = None) -> FastAPI:
     @app.post("/api/complete")
     def complete(request: CompletionRequest) -> dict[str, Any]:
         with network.taken():
-            return completed(restorer, request)
+            return completed(restorer, request, known)
 
     app.add_exception_handler(MistakenError, _mistaken)
     app.add_exception_handler(BusyError, _busy)
@@ -65,19 +67,21 @@ def build_app(restorer: Restorer, token: str | None = None) -> FastAPI:
     return app
 
 
-def completed(restorer: Restorer, request: CompletionRequest) -> dict[str, Any]:
+def completed(restorer: Restorer, request: CompletionRequest, known: Known | None = None) -> dict[str, Any]:
     """Return what a request is answered. Raises `MistakenError` where it cannot be fulfilled."""
-    partial, given = request.crystal.crystal(request.masked), request.crystal.crystal()
-    request.require_work(partial)
-    constraints = request.constraints(partial)
+    partial = request.partial()
+    question = request.question(partial)
     try:
         completion = restorer.complete(
-            partial, decode=request.decode(), constraints=constraints, keep_positions=request.keep_positions
+            partial.crystal,
+            decode=question.decode,
+            constraints=question.constraints,
+            top_k=question.top_k,
+            keep_positions=question.keep_positions,
         )
     except ValueError as error:
         raise MistakenError([("", str(error))]) from error
-    answer = completion_json(completion, given.species)
-    return {**answer, "zip": archive("candidate", [each["cif"] for each in answer["candidates"]])}
+    return completion_json(completion.first(question.top), partial, request.crystal.crystal(), known)
 
 
 def model_json(restorer: Restorer) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import click
 
 from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.cli.known import known_crystals, known_option
 from crystalsweep.cli.store import store_options
 
 EXAMPLES = """\b
@@ -36,9 +37,16 @@ Examples:
 @click.option(
     "--token", envvar="CRYSTALSWEEP_TOKEN", show_envvar=True, help="Answer only who has it; at least 16 characters."
 )
+@known_option
 @store_options
 def app(
-    model: str | None, host: str, port: int, token: str | None, tracking_uri: str | None, storage: Path | None
+    model: str | None,
+    host: str,
+    port: int,
+    token: str | None,
+    reference: str,
+    tracking_uri: str | None,
+    storage: Path | None,
 ) -> None:
     """Serve a page that completes crystals: upload one, mask sites, see ranked candidates in 3D, download them.
 
@@ -52,7 +60,7 @@ def app(
         require_guarded(host, token)
         with listen(host, port) as at:
             restorer = load(model, tracking_uri=tracking_uri, storage=storage)
-            served = build_app(restorer, token)
+            served = build_app(restorer, token, known_crystals(reference))
             name = f"[{host}]" if ":" in host else host
             echo(f"http://{name}:{at.getsockname()[1]}  (Ctrl-C ends it)")
             serve(served, at)

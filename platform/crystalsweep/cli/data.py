@@ -48,8 +48,8 @@ class DataGroup(click.Group):
 def data() -> None:
     """Look at data sets of crystals, and convert them.
 
-    A data set is a .parquet or .crystals file, a .csv file with a column of CIF texts, an .extxyz file, a directory of
-    .cif files, or the word `bundled` for the 6,229 crystals that come with crystalsweep.
+    A data set is a .parquet or .crystals file, a .csv file with a column of CIF texts, an .extxyz file, a POSCAR, a
+    directory of .cif files, or the word `bundled` for the 6,229 crystals that come with crystalsweep.
     """
 
 

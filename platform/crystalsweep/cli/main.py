@@ -38,4 +38,5 @@ def main() -> None:
     Train one stage:   crystalsweep train pretrain --preset demo --out runs/pretrain
     Sweep:             python sweeps/gan_noise.py --preset demo
     Promote a run:     crystalsweep promote RUN_ID
+    Complete crystals: crystalsweep complete BaTiO3.cif --mask Ti
     """

@@ -221,7 +221,8 @@ def calibrate(
     echo(f"sharpness (1 / temperature): sites {found.site_sharpness:.3f}, chains {found.chain_sharpness:.3f}")
     for title, table in report.tables:
         if len(table):
-            echo(f"\n{title}\n{tabulated(as_text(table), headers=list(table.columns), disable_numparse=True)}")
+            heads, rows = as_text(table)
+            echo(f"\n{title}\n{tabulated(rows, headers=heads, disable_numparse=True)}")
     echo(f"\ncalibration: {report.file}")
     echo(f"tables and diagram: {report.folder}")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers import READERS, FileSites, SourceRow, reader_for
@@ -63,7 +65,7 @@ def partial_rows(path: Path) -> Iterator[SourceRow]:
     A folder's files are read one after the other, whatever their forms; what is of no form that can be read is left
     out, and so are folders in it.
     """
-    files = sorted(file for file in path.iterdir() if is_readable(file)) if path.is_dir() else [path]
+    files = _files(path)
     if not files:
         problem = Problem(
             UNREADABLE, "no file in it is of a form that can be read", "give a folder with crystals in it"
@@ -75,6 +77,26 @@ def partial_rows(path: Path) -> Iterator[SourceRow]:
         except (DataError, OSError) as error:
             reason, _, remedy = str(error).removeprefix(f"{file}: ").partition("; ")
             yield SourceRow(file.name, file.stem, Problem(UNREADABLE, reason, remedy))
+
+
+def rows_in(paths: Iterable[Path]) -> int | None:
+    """Return how many rows files and folders hold, for a progress bar; None where that is not cheap to know."""
+    try:
+        counts = [reader_for(file).count(file) for path in paths for file in _files(path)]
+    except (DataError, OSError):
+        return None
+    return None if None in counts else sum(filter(None, counts))
+
+
+def content_of(paths: Iterable[Path]) -> str:
+    """Return a hash of all that decides which rows files and folders hold, and in which order."""
+    files = [(path, file) for path in paths for file in _files(path)]
+    told = [(str(path), file.name, file_sha256(file) if file.is_file() else "") for path, file in files]
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.iterdir() if is_readable(file)) if path.is_dir() else [path]
 
 
 def is_readable(file: Path) -> bool:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.packing import SUFFIX, pack_of, write_pack
 from crystalsweep.data.readers import NO_LABELS
-from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.crystal import MASK, Crystal
 from crystalsweep.structures.elements import element_symbol
 
 _LONGEST_NAME = 255
@@ -139,6 +139,18 @@ def cif_text(crystal: Crystal) -> str:
     symbols = [_symbol(crystal, z) for z in crystal.species.tolist()]
     lattice, frac = right_handed(crystal)
     return str(CifWriter(Structure(lattice, symbols, frac)))
+
+
+def cif_with_masks(crystal: Crystal) -> str:
+    """Return a CIF in P1 with the cell as `cif_text` has it; masked atoms are of the dummy species `X`, as pymatgen and
+    ASE call it."""
+    from pymatgen.core import DummySpecies, Structure
+    from pymatgen.io.cif import CifWriter
+
+    hidden = DummySpecies("X", 0)
+    species = [hidden if z == MASK else element_symbol(z) for z in crystal.species.tolist()]
+    lattice, frac = right_handed(crystal)
+    return str(CifWriter(Structure(lattice, species, frac)))
 
 
 def right_handed(crystal: Crystal) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -7,7 +7,7 @@ evaluation's protocol, at the noise levels of use: 0, as CIFs come, among them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -19,13 +19,22 @@ from crystalsweep.data.fingerprint import ids_sha256
 from crystalsweep.evaluation.decoded import joint_rank
 from crystalsweep.evaluation.protocol import evaluation_chunks
 from crystalsweep.hyperparameters import EvaluationConfig
-from crystalsweep.inference.calibration import COVERAGES, Calibration, JointOdds, SetRule, Training
+from crystalsweep.inference.calibration import (
+    COVERAGES,
+    GROUPS,
+    JOINT_COVERAGES,
+    Calibration,
+    JointGroup,
+    JointOdds,
+    SetRule,
+    Training,
+)
 from crystalsweep.inference.completion import JOINTLY, probabilities
 from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.filling import Filling, conditionals
 from crystalsweep.inference.decoding.network import ask
 from crystalsweep.inference.decoding.settings import DecodeConfig
-from crystalsweep.metrics.calibration import fit_sharpness, least_probability
+from crystalsweep.metrics.calibration import fit_shares, fit_sharpness, least_probability, shares
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 
@@ -85,12 +94,23 @@ class Decoded:
     """Candidates of each."""
     rank: NDArray[np.int64]
     """(C,) place of the truth among them; 0 where it is not."""
+    groups: list[JointGroup | None]
+    """What is known of crystals like each; None where probabilities are as the network gives them."""
 
     @property
     def probabilities(self) -> list[list[float]]:
         """Of the candidates of each case."""
-        rule = self.decode.charge == "require"
-        return [probabilities(found, rule, self.decode.critic_weight) for found in self.fillings]
+        rule, weight = self.decode.charge == "require", self.decode.critic_weight
+        told = zip(self.fillings, self.groups, strict=True)
+        return [probabilities(found, rule, weight, group) for found, group in told]
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """(C, K) by what candidates are ranked, log p + λ · critic; −inf where there are fewer."""
+        table = np.full((len(self.fillings), max(map(len, self.fillings), default=0)), -np.inf)
+        for row, found in zip(table, self.fillings, strict=True):
+            row[: len(found)] = [each.log_probability + self.decode.critic_weight * each.verdict for each in found]
+        return table
 
     @property
     def of_truth(self) -> NDArray[np.float64]:
@@ -145,13 +165,14 @@ def calibrate(
     half = cases.of(FIT)
     own, linked = sites.of(half), chain.of(half)
     site, chained = fit_sharpness(own.logits, own.truth), fit_sharpness(linked.logits, linked.truth)
-    joint, before, after = [], [], []
+    joint, before, after, n_masked = [], [], [], cases.table["n_masked"].to_numpy()
     for decode in decoders:
         sharpness = site if decode.method == "argmax" else chained
         learned = _decoded(generator, cases, half, decode, sharpness, critic, "to fit")
-        joint.append(_joint_odds(learned))
+        joint.append(known := _joint_odds(learned, n_masked[half]))
         before.append(_decoded(generator, cases, cases.of(TOLD), decode, 1.0, critic, "before"))
-        after.append(_decoded(generator, cases, cases.of(TOLD), decode, sharpness, critic, "after"))
+        told = _decoded(generator, cases, cases.of(TOLD), decode, sharpness, critic, "after")
+        after.append(replace(told, groups=[known.group(n) for n in n_masked[told.case].tolist()]))
     calibration = Calibration(
         weights_sha256=weights_sha256,
         site_sharpness=site,
@@ -229,7 +250,9 @@ def _decoded(
     ranks = [
         joint_rank(cases.originals[k], cases.partials[k], found) for k, found in zip(chosen, fillings, strict=True)
     ]
-    return Decoded(decode=decode, case=chosen, fillings=fillings, rank=np.array(ranks, dtype=np.int64))
+    return Decoded(
+        decode=decode, case=chosen, fillings=fillings, rank=np.array(ranks, dtype=np.int64), groups=[None] * len(chosen)
+    )
 
 
 def _portions(chosen: NDArray[np.int64], title: str) -> Iterator[NDArray[np.int64]]:
@@ -248,14 +271,28 @@ def _of_truth(logs: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np
     return np.asarray(np.take_along_axis(logs, truth[:, None], axis=1)[:, 0])
 
 
-def _rules(of_truth: NDArray[np.float64]) -> tuple[SetRule, ...]:
-    return tuple(SetRule(coverage=share, least=least_probability(of_truth, share)) for share in COVERAGES)
+def _rules(of_truth: NDArray[np.float64], coverages: Sequence[float] = COVERAGES) -> tuple[SetRule, ...]:
+    return tuple(SetRule(coverage=share, least=least_probability(of_truth, share)) for share in coverages)
 
 
-def _joint_odds(learned: Decoded) -> JointOdds:
-    return JointOdds(
-        decode=learned.decode,
-        cases=len(learned.case),
-        found=float((learned.rank > 0).mean()) if len(learned.rank) else 0.0,
-        sets=_rules(learned.of_truth),
-    )
+def _joint_odds(learned: Decoded, n_masked: NDArray[np.int64]) -> JointOdds:
+    """Return what a decoder's candidates are worth, group by group, from cases with (C,) so many masked sites."""
+    groups, scores = [], learned.scores
+    for least, beyond in zip(GROUPS, (*GROUPS[1:], np.inf), strict=True):
+        rows = (n_masked >= least) & (n_masked < beyond)
+        if not rows.any():
+            continue
+        rank = learned.rank[rows]
+        sharpness, elsewhere = fit_shares(scores[rows], rank)
+        p = np.hstack([np.zeros((len(rank), 1)), shares(scores[rows], sharpness, elsewhere)])
+        groups.append(
+            JointGroup(
+                least_masked=least,
+                cases=len(rank),
+                found=float((rank > 0).mean()),
+                sharpness=sharpness,
+                elsewhere=elsewhere,
+                sets=_rules(np.take_along_axis(p, rank[:, None], axis=1)[:, 0], JOINT_COVERAGES),
+            )
+        )
+    return JointOdds(decode=learned.decode, groups=tuple(groups))

@@ -23,6 +23,7 @@ from crystalsweep.inference.calibration import WEIGHTS, training_of, write_calib
 from crystalsweep.inference.completion import JOINTLY
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.restorer import Restorer
+from crystalsweep.metrics.novelty import Reference
 from crystalsweep.metrics.site_baselines import element_frequencies, nearest_visible, neighbour_frequencies
 from crystalsweep.structures.batch import is_stable
 from crystalsweep.structures.crystal import Crystal
@@ -81,10 +82,11 @@ def calibrate_checkpoint(asked: CalibrationRequest, restorer: Restorer) -> Calib
     inputs = read_inputs(asked.source, asked.part, asked.source, asked.settings).for_model(restorer.info.data_sha256)
     if not inputs.reference_parts.get("train"):
         raise ValueError(f"{asked.source} has no train part; give TRAIN,VAL, the files that the model was trained with")
+    parents, left_out = unknown_to(inputs.parents, inputs.reference_parts["train"], asked.settings)
     train = _trained_on(restorer, inputs.reference_parts["train"])
     fitted = calibrate(
         restorer.generator,
-        inputs.parents,
+        parents,
         training_of(train),
         file_sha256(restorer.folder / WEIGHTS),
         protocol=asked.settings.protocol,
@@ -100,13 +102,35 @@ def calibrate_checkpoint(asked: CalibrationRequest, restorer: Restorer) -> Calib
         as_numbers(table).to_csv(folder / f"{_file_name(title)}.csv", index=False)
     draw(fitted, folder / "reliability.png")
     file = write_calibration(restorer.folder, fitted.calibration)
-    return CalibrationReport(file=file, folder=folder, fitted=fitted, tables=tables, told=_told(inputs, fitted))
+    return CalibrationReport(
+        file=file, folder=folder, fitted=fitted, tables=tables, told=_told(inputs, left_out, fitted)
+    )
 
 
 def require_open(folder: Path) -> None:
     """Raise `ValueError` where a checkpoint is part of a registered version, whose files are final."""
     if any((each / FILES).exists() for each in (folder, folder.parent)):
         raise ValueError(f"{folder} is part of a registered version, which is sealed; calibrate before promoting")
+
+
+def unknown_to(
+    crystals: Sequence[Crystal], train: Sequence[Crystal], settings: EvaluationSettings
+) -> tuple[list[Crystal], list[str]]:
+    """Return a seeded sample of the crystals that match no training crystal, by structure and whatever their ids are,
+    and a line on those that do.
+
+    Which match, or may, is asked in the order of the sample until it is full.
+    """
+    wanted, known = settings.protocol.max_crystals or len(crystals), Reference(train)
+    kept: list[Crystal] = []
+    same: list[Crystal] = []
+    for i in np.random.default_rng(settings.protocol.seed).permutation(len(crystals)).tolist():
+        novel = known.contains(crystals[i], settings.metrics.duplicate) is False
+        (kept if novel else same).append(crystals[i])
+        if len(kept) == wanted:
+            break
+    told = ", ".join(crystal.id for crystal in same[:5])
+    return kept, [f"{len(same):,} left out that are, or may be, among the training crystals: {told}"] if same else []
 
 
 def _trained_on(restorer: Restorer, train: Sequence[Crystal]) -> list[Crystal]:
@@ -145,8 +169,8 @@ def _by_energy(asked: CalibrationRequest, restorer: Restorer, fitted: Fitted, tr
     return energy_table(rank_by_energy(restorer.generator, fitted.cases, decoded, energies, asked.energies, seed))
 
 
-def _told(inputs: Inputs, fitted: Fitted) -> list[str]:
-    told = list(inputs.told)
+def _told(inputs: Inputs, left_out: Sequence[str], fitted: Fitted) -> list[str]:
+    told = [*inputs.told, *left_out]
     if inputs.reference_is_training_set is False:
         told.append("The data is not the set that the model was trained on: it may have seen these crystals.")
     table = fitted.cases.table

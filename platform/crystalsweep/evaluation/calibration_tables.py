@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crystalsweep.evaluation.calibrating import TOLD, Cases, Choices, Decoded, Fitted
-from crystalsweep.inference.calibration import SetRule, Training
+from crystalsweep.inference.calibration import JOINT_COVERAGES, SetRule, Training
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean
 from crystalsweep.metrics.calibration import calibration_error, coverage, reliability, sets_of
 from crystalsweep.metrics.odds import TOP, brier_scores, log_losses, truth_ranks
@@ -52,7 +52,8 @@ def site_tables(fitted: Fitted) -> dict[str, pd.DataFrame]:
 def joint_tables(fitted: Fitted, index: int) -> dict[str, pd.DataFrame]:
     """Return `odds` and `sets` of a decoder's candidates, a row per stratum."""
     before, after = fitted.before[index], fitted.after[index]
-    rules, parents = fitted.calibration.joint[index].sets, _parents(fitted.cases, after.case)
+    parents = _parents(fitted.cases, after.case)
+    rules = [group.sets if group else () for group in after.groups]
     first = [np.array([each[0] if each else 0.0 for each in found.probabilities]) for found in (before, after)]
     hits = [found.rank == 1 for found in (before, after)]
     odds, sets = [], []
@@ -62,7 +63,7 @@ def joint_tables(fitted: Fitted, index: int) -> dict[str, pd.DataFrame]:
             row |= {f"top-{k}": _among(after.rank[rows], k, parents[rows]) for k in TOP}
             row["found"] = float((after.rank[rows] > 0).mean())
             for when, p, hit in zip(("before", "after"), first, hits, strict=True):
-                row[f"first says, {when}"] = float(p[rows].mean())
+                row[f"first says {when}"] = float(p[rows].mean())
                 row[f"log-loss {when}"] = _binary_log_loss(p[rows], hit[rows])
                 row[f"error {when}"] = calibration_error(p[rows], hit[rows])
             odds.append(row)
@@ -104,9 +105,20 @@ def draw(fitted: Fitted, path: Path) -> Path:
     return plot_reliability(shown, path)
 
 
-def as_text(table: pd.DataFrame) -> list[list[str]]:
-    """Return a table's cells as text: means with their intervals, numbers to three digits, counts whole."""
-    return [[_cell(value) for value in row] for row in table.itertuples(index=False, name=None)]
+def as_text(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return a table's heads and cells as text: means with their intervals, numbers to three digits, counts whole.
+
+    Of `… before` and `… after` one column is made, with an arrow between them.
+    """
+    columns: dict[str, list[str]] = {}
+    for name in map(str, table):
+        cells = [_cell(value) for value in table[name].tolist()]
+        head, both = name.removesuffix(" after"), name.removesuffix(" after") + " before"
+        if name.endswith(" after") and both in columns:
+            columns[head] = [f"{a} → {b}" for a, b in zip(columns.pop(both), cells, strict=True)]
+        else:
+            columns[name] = cells
+    return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 
 
 def as_numbers(table: pd.DataFrame) -> pd.DataFrame:
@@ -191,29 +203,30 @@ def _site_sets(
     row: dict[str, object] = {"sites": len(truth), "parents": len(np.unique(parents))}
     for rule in rules:
         inside = sets_of(p, rule.least)
-        row[_title(rule)] = coverage(inside[np.arange(len(truth)), truth], parents)
+        row[f"{rule.coverage:.0%} sets hold"] = coverage(inside[np.arange(len(truth)), truth], parents)
         row[f"elements in {rule.coverage:.0%}"] = float(inside.sum(axis=1).mean())
     return row
 
 
 def _joint_sets(
-    found: Decoded, rows: NDArray[np.bool_], parents: NDArray[np.object_], rules: Sequence[SetRule]
+    found: Decoded, rows: NDArray[np.bool_], parents: NDArray[np.object_], rules: Sequence[Sequence[SetRule]]
 ) -> dict[str, object]:
-    kept = [(p, place) for p, place, held in zip(found.probabilities, found.rank, rows, strict=True) if held]
+    """Return shares of the cases that have such sets, which a group whose truth is found less often has not."""
     row: dict[str, object] = {"crystals": int(rows.sum()), "parents": len(np.unique(parents))}
-    for rule in rules:
-        if rule.least == 0:  # the truth is among the candidates less often
-            row |= {_title(rule): "not reached", f"candidates in {rule.coverage:.0%}": "–"}
-            continue
-        sets = [sets_of(np.array([p]), rule.least)[0] if p else np.zeros(0, dtype=bool) for p, _ in kept]
-        held = [bool(place and inside[place - 1]) for inside, (_, place) in zip(sets, kept, strict=True)]
-        row[_title(rule)] = coverage(held, parents)
-        row[f"candidates in {rule.coverage:.0%}"] = float(np.mean([inside.sum() for inside in sets]))
+    kept, of_all = np.flatnonzero(rows).tolist(), found.probabilities
+    for k, share in enumerate(JOINT_COVERAGES):
+        told, held, sizes = [], [], []
+        for at, i in enumerate(kept):
+            if not of_all[i] or k >= len(rules[i]) or rules[i][k].least == 0:
+                continue
+            inside, place = sets_of(np.array([of_all[i]]), rules[i][k].least)[0], int(found.rank[i])
+            told.append(parents[at])
+            held.append(bool(place and inside[place - 1]))
+            sizes.append(int(inside.sum()))
+        row[f"{share:.0%} sets: of"] = len(told)
+        row[f"{share:.0%} sets hold"] = coverage(held, told) if told else "not reached"
+        row[f"candidates in {share:.0%}"] = float(np.mean(sizes)) if told else "–"
     return row
-
-
-def _title(rule: SetRule) -> str:
-    return f"{rule.coverage:.0%} sets hold"
 
 
 def _among(rank: NDArray[np.int64], k: int, parents: NDArray[np.object_]) -> Interval:

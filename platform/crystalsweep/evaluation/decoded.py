@@ -76,7 +76,7 @@ def decoded(
     predicted = [_visible_too(*each) for each in zip(generated, corrupted, alone, strict=True)]
     odds = site_columns(chunk.originals, corrupted, [answer.log_probabilities for answer in alone])
     if decode.fillings > 1:
-        odds = odds.join(_joint_columns(chunk.originals, corrupted, fillings, decode))
+        odds = odds.join(_joint_columns(chunk.originals, corrupted, fillings, decode, calibration))
     if decode.charge == "require":
         odds = odds.assign(decode_failure=["" if found else NO_CANDIDATE for found in fillings])
     return Made(generated, predicted, odds)
@@ -113,10 +113,14 @@ def _joint_columns(
     corrupted: Sequence[Crystal],
     fillings: Sequence[Sequence[Filling]],
     decode: DecodeConfig,
+    calibration: Calibration | None,
 ) -> pd.DataFrame:
     """Return place of the true joint choice among the candidates (0: not among them), their number, and the first
     one's probability."""
-    told = [probabilities(found, decode.charge == "require", decode.critic_weight) for found in fillings]
+    masked = [int((partial.species == MASK).sum()) for partial in corrupted]
+    groups = [calibration.group(decode, n) if calibration else None for n in masked]
+    renormalised, weight = decode.charge == "require", decode.critic_weight
+    told = [probabilities(found, renormalised, weight, group) for found, group in zip(fillings, groups, strict=True)]
     return pd.DataFrame(
         {
             "joint_rank": [joint_rank(*each) for each in zip(originals, corrupted, fillings, strict=True)],

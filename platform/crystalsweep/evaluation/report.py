@@ -230,6 +230,9 @@ def _tables(title: str, outcome: Evaluation) -> list[Table]:
     return [table for make in _TABLES.get(title, ()) for table in make(outcome)]
 
 
+_CALIBRATED = {True: "as the checkpoint's calibration has them", False: "as the network gives them"}
+
+
 def odds_metrics(outcome: Evaluation) -> list[str]:
     """Return names of the figures of odds that the model's row has."""
     return [metric.name for metric in ODDS if metric.name in outcome.rows[outcome.name]]
@@ -244,8 +247,8 @@ def _odds(outcome: Evaluation) -> list[Table]:
         cell = {"mean": each.calibration_error, "low": None, "high": None, "n": each.n}
         rows.append(TableRow(cells=[f"Expected calibration error, {name}", cell]))
     note = (
-        f"Decoded by {outcome.settings.decode}. Calibration errors: {BINS} bins of equal mass; perfect odds have one "
-        "above 0 too, the smaller the more cases."
+        f"Decoded by {outcome.settings.decode}; odds {_CALIBRATED['calibration_sha256' in outcome.model]}. Calibration "
+        f"errors: {BINS} bins of equal mass; perfect odds have one above 0 too, the smaller the more cases."
     )
     return [Table(heads=["", outcome.name], rows=rows, note=note)]
 

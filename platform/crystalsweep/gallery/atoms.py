@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ class Atom:
     cart: tuple[float, float, float]
     """Å."""
     verdict: str
-    """`right` or `wrong` where a masked species was predicted; else empty."""
+    """`right` or `wrong` where a masked species was predicted, `named` where its symbol is shown; else empty."""
 
 
 def columns(specimen: Specimen) -> dict[str, list[Atom]]:
@@ -46,6 +47,13 @@ def columns(specimen: Specimen) -> dict[str, list[Atom]]:
         "corrupted": _atoms(specimen.corrupted, origin, nothing),
         "after": _atoms(specimen.after, origin, verdicts),
     }
+
+
+def atoms_beside(crystal: Crystal, origin: Crystal, named: Sequence[int]) -> list[Atom]:
+    """Return the atoms of a crystal with the sites of `origin`, beside whose they stay; a verdict marks those that are
+    named on the picture."""
+    verdicts = ["named" if atom in set(named) else "" for atom in range(len(origin))]
+    return _atoms(crystal, origin, verdicts)
 
 
 def corners(crystal: Crystal) -> NDArray[np.float64]:

@@ -21,8 +21,8 @@ def gallery_page(specimens: Sequence[Specimen], *, title: str) -> str:
         "gallery/page.html.j2",
         title=title,
         specimens=shown,
-        script=_text("3Dmol-min.js"),
-        crystals=_json([each["drawn"] for each in shown]),
+        script=script_text("3Dmol-min.js"),
+        crystals=script_json([each["drawn"] for each in shown]),
     )
 
 
@@ -40,11 +40,12 @@ def _shown(specimen: Specimen) -> dict[str, object]:
     }
 
 
-def _json(value: object) -> str:
+def script_json(value: object) -> str:
     """Return JSON that may stand inside a script element."""
     return json.dumps(value).replace("<", "\\u003c")
 
 
 @cache
-def _text(name: str) -> str:
+def script_text(name: str) -> str:
+    """Return a file of this room."""
     return files("crystalsweep.gallery").joinpath(name).read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from crystalsweep.gallery.cif import cif_with_masks
+from crystalsweep.data.writing import cif_with_masks
 from crystalsweep.gallery.page import gallery_page
 from crystalsweep.gallery.picture import draw_gallery
 from crystalsweep.gallery.specimens import Specimen

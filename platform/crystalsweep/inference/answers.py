@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crystalsweep.data.writing import cif_text
+from crystalsweep.data.writing import cif_text, cif_with_masks
 from crystalsweep.inference.completion import Candidate, Completion
 from crystalsweep.inference.inputs import Partial
 from crystalsweep.inference.known import Known
@@ -46,6 +46,7 @@ def answer_of(
         "id": completion.partial.id,
         "where": partial.where if partial else "",
         "given": formula_of(completion.partial.species),
+        "given_cif": cif_with_masks(completion.partial),
         "atoms": len(completion.partial),
         "masked": _sites(completion),
         "calibrated": completion.calibrated,

@@ -26,7 +26,8 @@ CANDIDATES = JOINTLY.candidates
 Charge = Literal["neutral", "prefer", "any"]
 """Whether candidates must be charge-neutral, as users write it."""
 
-_CHARGE = {"neutral": "require", "prefer": "prefer", "any": "any"}
+CHARGES = {"neutral": "require", "prefer": "prefer", "any": "any"}
+"""What that is to the decoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ def decoder_of(
     Raises:
         ValueError: One of them is out of range or unknown.
     """
-    chosen: dict[str, Any] = {"method": method, "candidates": max(top, CANDIDATES), "charge": _CHARGE[charge]}
+    chosen: dict[str, Any] = {"method": method, "candidates": max(top, CANDIDATES), "charge": CHARGES[charge]}
     chosen |= {"tie": tie, "position_passes": passes, "seed": seed}
     return override(DecodeConfig(), [*(f"{name}={value}" for name, value in chosen.items()), *settings])
 
@@ -126,7 +127,10 @@ def _alone(restorer: Restorer, partial: Partial, question: Question) -> Answered
     except Exception as error:  # one crystal must not cost the others their answer
         told = " ".join(str(error).split()).removeprefix(f"{partial.crystal.id}: ")
         detail = told if isinstance(error, ValueError) else f"{type(error).__name__}: {told}"
-        return Reject(where=partial.where, id=partial.crystal.id, reason="cannot be completed", detail=detail)
+        remedy = "" if ";" in detail else "ask for less, or leave it out"
+        return Reject(
+            where=partial.where, id=partial.crystal.id, reason="cannot be completed", detail=detail, remedy=remedy
+        )
 
 
 def _completed(restorer: Restorer, partials: Sequence[Partial], question: Question) -> list[Answered]:

@@ -21,7 +21,7 @@ from crystalsweep.artifacts.sums import SUMS, renew_sum, require_sum
 from crystalsweep.config import Config
 from crystalsweep.hyperparameters import MaskType, Noise
 from crystalsweep.inference.decoding.settings import DecodeConfig
-from crystalsweep.metrics.calibration import SHARPEST, sets_of
+from crystalsweep.metrics.calibration import LOWEST, SHARPEST, sets_of
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import element_symbol
 from crystalsweep.wording.mistakes import mistakes
@@ -33,7 +33,14 @@ WEIGHTS = "generator.safetensors"
 """File of the weights that it is of."""
 
 COVERAGES = (0.8, 0.9, 0.95)
-"""Shares of cases of which sets are told."""
+"""Shares of cases of which sets of elements are told."""
+
+JOINT_COVERAGES = (0.5, *COVERAGES)
+"""The same of joint candidates, among which the truth is less often."""
+
+GROUPS = (1, 2, 5, 10)
+"""Least number of masked sites of each group of crystals whose candidates have sets of their own: the more sites, the
+less a candidate's probability."""
 
 RARE = 20
 """Training crystals with an element, below which what is said beside it is hardly tested."""
@@ -55,17 +62,36 @@ class SetRule(Config):
     coverage."""
 
 
+class JointGroup(Config):
+    """Of the candidates for crystals with about as many masked sites (conformal sets group by group are Mondrian)."""
+
+    least_masked: Annotated[int, Field(ge=1, lt=1 << 53)]
+    """Masked sites, up to the next group's."""
+    cases: Count
+    """Crystals that it rests on."""
+    found: Share
+    """Share of them whose true elements were among the candidates: no set can hold the truth more often."""
+    sharpness: Sharpness = 1.0
+    """By which the logarithms of their probabilities are multiplied: below 1, since sites that are filled in one pass
+    are taken as independent and are not."""
+    elsewhere: Annotated[float, Field(ge=-LOWEST, le=LOWEST, allow_inf_nan=False)] | None = None
+    """Logarithm of the weight beside them that the truth is none of them; none leaves probabilities as they are."""
+    sets: Annotated[tuple[SetRule, ...], Field(max_length=16)]
+    """By coverage, ascending."""
+
+
 class JointOdds(Config):
     """Of the candidates that a decoder finds."""
 
     decode: DecodeConfig
     """The decoder."""
-    cases: Count
-    """Crystals that it rests on."""
-    found: Share
-    """Share of them whose true elements were among the candidates: no set can hold the truth more often."""
-    sets: Annotated[tuple[SetRule, ...], Field(max_length=16)]
-    """By coverage, ascending."""
+    groups: Annotated[tuple[JointGroup, ...], Field(max_length=16)]
+    """By least number of masked sites, ascending."""
+
+    def group(self, n_masked: int) -> JointGroup | None:
+        """Return what is known of crystals with so many masked sites; None where there were no such."""
+        least = max((each for each in GROUPS if each <= n_masked), default=0)
+        return next((group for group in self.groups if group.least_masked == least), None)
 
 
 class Training(Config):
@@ -112,9 +138,11 @@ class Calibration(Config):
         """Return what the logits of a decoder are multiplied by."""
         return self.site_sharpness if decode.method == "argmax" else self.chain_sharpness
 
-    def joint_sets(self, decode: DecodeConfig) -> tuple[SetRule, ...]:
-        """Return the sets of joint candidates of a decoder; none where it was not among those looked at."""
-        return next((each.sets for each in self.joint if _candidates_of(each.decode) == _candidates_of(decode)), ())
+    def group(self, decode: DecodeConfig, n_masked: int) -> JointGroup | None:
+        """Return what is known of a decoder's candidates for a crystal with so many masked sites; None where nobody
+        looked at such."""
+        known = (each for each in self.joint if _candidates_of(each.decode) == _candidates_of(decode))
+        return next((each.group(n_masked) for each in known), None)
 
 
 def _candidates_of(decode: DecodeConfig) -> dict[str, object]:

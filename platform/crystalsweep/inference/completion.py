@@ -19,6 +19,7 @@ from crystalsweep.inference.calibration import (
     Calibration,
     CandidateSet,
     ElementSet,
+    JointGroup,
     candidate_sets,
     element_sets,
     unfamiliar,
@@ -29,6 +30,7 @@ from crystalsweep.inference.decoding.filling import Filling
 from crystalsweep.inference.decoding.network import Answer, ask
 from crystalsweep.inference.decoding.positions import Placed, displaced, place
 from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.metrics.calibration import shares
 from crystalsweep.metrics.settings import StructureRules
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
@@ -105,9 +107,10 @@ class Completion:
     """Whether the candidates' probabilities are shares of what was found: so under a formula, required elements or
     required charge neutrality, where the network's own are of choices that these leave out too."""
     calibrated: bool = False
-    """Whether the probabilities were fitted to come true as often as they say, on crystals kept from training."""
+    """Whether the probabilities were fitted to come true as often as they say, on crystals kept from training; those of
+    candidates were where these have sets."""
     site_sets: tuple[tuple[ElementSet, ...], ...] = ()
-    """M times, by coverage, the elements of which one is right in that share of cases; none without a calibration."""
+    """M times, by coverage, the elements of which one is right in that share of cases; empty without a calibration."""
     joint_sets: tuple[CandidateSet, ...] = ()
     """By coverage, the candidates of which one is right in that share of cases; none without a calibration of the same
     decoder, and none under constraints."""
@@ -189,23 +192,30 @@ def complete(
     placed = iter(place_fillings(generator, partials, alone, filled, passes, decode))
     renormalised = constraints.joint or decode.charge == "require"
     sites = calibration.site_sets if calibration else ()
-    joint = calibration.joint_sets(decode) if calibration and not constraints.told() else ()
+    unbound = calibration if not constraints.told() else None
+    groups = [unbound.group(decode, int((p.species == MASK).sum())) if unbound else None for p in partials]
     return [
         Completion(
             partial=partial,
-            candidates=(candidates := _candidates(fillings, [next(placed) for _ in fillings], renormalised, decode)),
+            candidates=(
+                candidates := _candidates(
+                    fillings,
+                    [next(placed) for _ in fillings],
+                    probabilities(fillings, renormalised, decode.critic_weight, group),
+                )
+            ),
             masked=(masked := np.flatnonzero(partial.species == MASK)),
             odds=_odds(answer, masked, top_k),
             renormalised=renormalised,
             calibrated=calibration is not None,
             site_sets=tuple(element_sets(answer.log_probabilities[atom], sites) for atom in masked),
-            joint_sets=candidate_sets([candidate.probability for candidate in candidates], joint),
+            joint_sets=candidate_sets([candidate.probability for candidate in candidates], group.sets if group else ()),
             warnings=(
                 *_warnings(partial, masked, candidates, constraints, decode),
                 *(unfamiliar(partial, calibration.training) if calibration else ()),
             ),
         )
-        for partial, answer, fillings in zip(partials, alone, filled, strict=True)
+        for partial, answer, fillings, group in zip(partials, alone, filled, groups, strict=True)
     ]
 
 
@@ -217,7 +227,16 @@ def place_fillings(
     passes: int,
     decode: DecodeConfig,
 ) -> list[Placed]:
-    """Return every candidate of every crystal with its positions; `argmax` takes them from its only pass."""
+    """Return every candidate of every crystal with its positions; `argmax` takes them from its only pass.
+
+    Args:
+        generator: In evaluation mode.
+        partials: Crystals, masked sites with species `MASK`.
+        alone: What the generator says of each by itself.
+        filled: Candidates of each.
+        passes: In which positions are restored; 0 leaves them.
+        decode: How the candidates were found.
+    """
     crystals = [
         Crystal.of(partial.id, filling.species, partial.lattice, partial.frac)
         for partial, fillings in zip(partials, filled, strict=True)
@@ -234,9 +253,7 @@ def _moved_once(crystal: Crystal, shift: NDArray[np.float64]) -> Placed:
     return Placed(displaced(crystal, shift), moved, float(np.sqrt((moved**2).mean())))
 
 
-def _candidates(
-    fillings: Sequence[Filling], placed: Sequence[Placed], renormalised: bool, decode: DecodeConfig
-) -> tuple[Candidate, ...]:
+def _candidates(fillings: Sequence[Filling], placed: Sequence[Placed], told: Sequence[float]) -> tuple[Candidate, ...]:
     return tuple(
         Candidate(
             crystal=at.crystal,
@@ -247,21 +264,27 @@ def _candidates(
             moved=at.moved,
             last_step=at.last_step,
         )
-        for filling, at, probability in zip(
-            fillings, placed, probabilities(fillings, renormalised, decode.critic_weight), strict=True
-        )
+        for filling, at, probability in zip(fillings, placed, told, strict=True)
     )
 
 
-def probabilities(fillings: Sequence[Filling], renormalised: bool, critic_weight: float) -> list[float]:
-    """Return the probability of each candidate: the generator's, shared out anew among them as the critic says."""
+def probabilities(
+    fillings: Sequence[Filling], renormalised: bool, critic_weight: float, group: JointGroup | None = None
+) -> list[float]:
+    """Return the probability of each candidate: the generator's, shared out anew among them as the critic says.
+
+    With a calibration it is what came true as often among crystals with about as many masked sites.
+    """
     if not fillings:
         return []
     logs = np.array([filling.log_probability for filling in fillings])
-    found = 0.0 if renormalised else min(float(np.logaddexp.reduce(logs)), 0.0)
     tilted = logs + critic_weight * np.array([filling.verdict for filling in fillings])
-    shares: list[float] = np.exp(tilted - np.logaddexp.reduce(tilted) + found).tolist()
-    return shares
+    if group is not None and group.elsewhere is not None:
+        fitted: list[float] = shares(tilted, group.sharpness, -np.inf if renormalised else group.elsewhere).tolist()
+        return fitted
+    found = 0.0 if renormalised else min(float(np.logaddexp.reduce(logs)), 0.0)
+    told: list[float] = np.exp(tilted - np.logaddexp.reduce(tilted) + found).tolist()
+    return told
 
 
 def _odds(answer: Answer, masked: NDArray[np.int64], top_k: int) -> tuple[tuple[Odds, ...], ...]:
@@ -280,7 +303,7 @@ def _warnings(
     constraints: Constraints,
     decode: DecodeConfig,
 ) -> Iterator[str]:
-    if len(masked) == len(partial):
+    if len(masked) == len(partial) and not constraints.sublattices:
         yield ALL_MASKED
     if not len(masked):
         yield NONE_MASKED

@@ -19,7 +19,7 @@ from crystalsweep.data.readers import FileSites, SourceRow, admit
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.completion import MAX_ATOMS, refusal
 from crystalsweep.inference.decoding.constraints import Constraints, Sublattice, elements
-from crystalsweep.inference.ordering import ordering_of
+from crystalsweep.inference.ordering import Shape, ordering_of
 from crystalsweep.structures.crystal import MASK, Crystal
 from crystalsweep.structures.elements import atomic_number
 
@@ -61,7 +61,12 @@ def masking_of(mask: str | Iterable[str] = (), sites: str | Iterable[int] = (), 
 
 
 def partials_of(
-    paths: Iterable[Path], masking: Masking = NO_MASKING, *, keep_positions: bool = False, max_atoms: int = MAX_ATOMS
+    paths: Iterable[Path],
+    masking: Masking = NO_MASKING,
+    *,
+    keep_positions: bool = False,
+    max_atoms: int = MAX_ATOMS,
+    supercell: Shape | None = None,
 ) -> Iterator[Partial | Reject]:
     """Yield every crystal of files and folders as what is to be completed, or why it cannot be, one at a time.
 
@@ -70,21 +75,37 @@ def partials_of(
         masking: What is masked beside what the files mask.
         keep_positions: As for `complete`: then a crystal without masked sites leaves nothing to do.
         max_atoms: Of one crystal.
+        supercell: Of the cell, in which shared sites are ordered.  [default: the smallest that can be]
     """
     for path in paths:
         for row in partial_rows(path):
-            yield partial_of_row(row, masking, keep_positions=keep_positions, max_atoms=max_atoms)
+            yield partial_of_row(row, masking, keep_positions=keep_positions, max_atoms=max_atoms, supercell=supercell)
 
 
 def partial_of_row(
-    row: SourceRow, masking: Masking = NO_MASKING, *, keep_positions: bool = False, max_atoms: int = MAX_ATOMS
+    row: SourceRow,
+    masking: Masking = NO_MASKING,
+    *,
+    keep_positions: bool = False,
+    max_atoms: int = MAX_ATOMS,
+    supercell: Shape | None = None,
 ) -> Partial | Reject:
-    """Return a row as what is to be completed, or why it cannot be."""
-    made = _asked(row, masking, keep_positions, max_atoms)
+    """Return a row as what is to be completed, or why it cannot be.
+
+    Args:
+        row: Of any form, read as partial.
+        masking: As for `partials_of`.
+        keep_positions: As there.
+        max_atoms: As there.
+        supercell: As there.
+    """
+    made = _asked(row, masking, keep_positions, max_atoms, supercell)
     return made if isinstance(made, Partial) else Reject(where=row.where, id=row.id, **made._asdict())
 
 
-def _asked(row: SourceRow, masking: Masking, keep_positions: bool, max_atoms: int) -> Partial | Problem:
+def _asked(
+    row: SourceRow, masking: Masking, keep_positions: bool, max_atoms: int, supercell: Shape | None
+) -> Partial | Problem:
     if isinstance(row.outcome, Problem):
         return row.outcome
     hidden = masked(row.outcome, masking, sites_of(row, row.outcome))
@@ -93,7 +114,7 @@ def _asked(row: SourceRow, masking: Masking, keep_positions: bool, max_atoms: in
     crystal, sites = hidden
     partial = Partial(where=row.where, crystal=crystal, notes=row.notes)
     if sites.mixtures:
-        ordering = ordering_of(crystal, sites)
+        ordering = ordering_of(crystal, sites, supercell)
         if isinstance(ordering, Problem):
             return ordering
         notes = (*row.notes, ordering.note)
@@ -101,13 +122,14 @@ def _asked(row: SourceRow, masking: Masking, keep_positions: bool, max_atoms: in
     return refusal(partial.crystal, keep_positions=keep_positions, max_atoms=max_atoms) or partial
 
 
-def partial_of(given: Any, masking: Masking = NO_MASKING) -> Partial:
+def partial_of(given: Any, masking: Masking = NO_MASKING, supercell: Shape | None = None) -> Partial:
     """Return one crystal as what is to be completed.
 
     Args:
         given: A `Crystal`, a pymatgen `Structure`, ASE `Atoms`, the path of a file with one crystal, or the text of a
             CIF, which has several lines.
         masking: What is masked beside what it masks itself.
+        supercell: As for `partials_of`.
 
     Raises:
         ValueError: It is none of these, cannot be read, or leaves nothing to complete, with the reason.
@@ -115,7 +137,7 @@ def partial_of(given: Any, masking: Masking = NO_MASKING) -> Partial:
     rows = list(_rows(given))
     if len(rows) != 1:
         raise ValueError(f"{given}: {len(rows):,} crystals; give one, or complete them with `crystalsweep complete`")
-    made = partial_of_row(rows[0], masking)
+    made = partial_of_row(rows[0], masking, supercell=supercell)
     if isinstance(made, Reject):
         raise ValueError(str(made))
     return made

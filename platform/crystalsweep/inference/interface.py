@@ -11,6 +11,7 @@ from crystalsweep.inference.asking import CANDIDATES, Charge, decoder_of
 from crystalsweep.inference.completion import Completion
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.inputs import masking_of, partial_of
+from crystalsweep.inference.ordering import shape_of
 from crystalsweep.inference.restorer import Restorer, load
 
 
@@ -26,6 +27,7 @@ def complete(
     formula: str | None = None,
     charge: Charge = "any",
     tie: str = "symmetry",
+    supercell: str | None = None,
     decoder: str = "beam",
     keep_positions: bool = False,
     passes: int = 1,
@@ -49,6 +51,7 @@ def complete(
         formula: Of the whole crystal.
         charge: `neutral`, `prefer` (those that are first) or `any`.
         tie: Masked sites that get one element together: `none`, `symmetry` or `all`.
+        supercell: In which sites that elements share are ordered, as `2x2x2`.  [default: the smallest that can be]
         decoder: `beam`, `sampled`, `ordered` or `argmax`.
         keep_positions: Leave every atom where it is.
         passes: In which positions are restored.
@@ -58,7 +61,8 @@ def complete(
     Raises:
         ValueError: The crystal cannot be read or completed, or what is asked contradicts it, with the reason.
     """
-    partial = partial_of(structure, masking_of(mask, mask_sites))
+    shape = shape_of(supercell) if supercell else None
+    partial = partial_of(structure, masking_of(mask, mask_sites), shape)
     constraints = Constraints.of(allowed=allowed, required=required, excluded=exclude, formula=formula)
     restorer = model if isinstance(model, Restorer) else _champion() if model is None else load(model)
     return restorer.complete(

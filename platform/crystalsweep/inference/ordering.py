@@ -30,6 +30,10 @@ ROUNDED = 0.007
 """By how much a share may differ from the one given: two digits, made to add up to 1."""
 
 
+Shape = tuple[int, int, int]
+"""How often a cell is repeated along each vector."""
+
+
 class Ordering(NamedTuple):
     """A crystal whose shared sites are to be ordered."""
 
@@ -41,23 +45,36 @@ class Ordering(NamedTuple):
     """What was made of the file."""
 
 
-def ordering_of(crystal: Crystal, sites: FileSites) -> Ordering | Problem:
-    """Return a crystal with shared sites in the smallest cell that can be ordered, or why there is none.
+def ordering_of(crystal: Crystal, sites: FileSites, shape: Shape | None = None) -> Ordering | Problem:
+    """Return a crystal with shared sites in a cell that can be ordered, or why there is none.
 
     Args:
         crystal: Shared sites have species `MASK`.
         sites: Which the atoms are of, and what shares them.
+        shape: How often the cell is repeated along each vector.  [default: the smallest cell that holds whole numbers]
     """
     shared = _shared(crystal, sites)
-    for cells in range(1, MAX_CELLS + 1):
+    asked = [shape] if shape else [_shape(crystal.lattice, cells) for cells in range(1, MAX_CELLS + 1)]
+    for each in asked:
+        cells = each[0] * each[1] * each[2]
         if len(crystal) * cells > MAX_ATOMS_ORDERED:
             break
-        counts = [_counts(each.shares, len(each.atoms) * cells) for each in shared]
+        counts = [_counts(part.shares, len(part.atoms) * cells) for part in shared]
         if all(counts):
-            return _ordering(crystal, shared, counts, _shape(crystal.lattice, cells))
+            return _ordering(crystal, shared, counts, each)
     shares = ", ".join(f"{element_symbol(z)} {share:.4g}" for z, share in shared[0].shares.items())
-    detail = f"{shares}: no cell of at most {MAX_ATOMS_ORDERED} atoms holds whole numbers of them"
+    cell = f"{shape[0]} × {shape[1]} × {shape[2]} cells of at most" if shape else "no cell of at most"
+    holds = "do not hold" if shape else "holds"
+    detail = f"{shares}: {cell} {MAX_ATOMS_ORDERED} atoms {holds} whole numbers of them"
     return Problem("partial occupancy", detail, "round the occupancies, or give an ordered approximant")
+
+
+def shape_of(text: str) -> Shape:
+    """Return three numbers of cells, as `2x2x1`. Raises `ValueError` for anything else."""
+    words = text.lower().replace("×", "x").split("x")
+    if len(words) != 3 or not all(word.isascii() and word.isdigit() and 1 <= int(word) <= MAX_CELLS for word in words):
+        raise ValueError(f"{text[:40]!r} is no supercell; write three numbers of 1 to {MAX_CELLS}, as 2x2x1")
+    return int(words[0]), int(words[1]), int(words[2])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +107,7 @@ def _counts(shares: Mapping[int, float], n: int) -> dict[int, int]:
     return counts if fits and sum(counts.values()) == n else {}
 
 
-def _shape(lattice: NDArray[np.float64], cells: int) -> tuple[int, int, int]:
+def _shape(lattice: NDArray[np.float64], cells: int) -> Shape:
     """Return how often the cell is repeated along each vector so that it is as compact as can be."""
     lengths = np.linalg.norm(lattice, axis=1)
     divisors = [n for n in range(1, cells + 1) if cells % n == 0]
@@ -99,7 +116,7 @@ def _shape(lattice: NDArray[np.float64], cells: int) -> tuple[int, int, int]:
 
 
 def _ordering(
-    crystal: Crystal, shared: Sequence[_Shared], counts: Sequence[Mapping[int, int]], shape: tuple[int, int, int]
+    crystal: Crystal, shared: Sequence[_Shared], counts: Sequence[Mapping[int, int]], shape: Shape
 ) -> Ordering:
     copies, n = int(np.prod(shape)), len(crystal)
     sublattices = tuple(
@@ -111,7 +128,7 @@ def _ordering(
     return Ordering(_repeated(crystal, shape), sublattices, f"shared sites are ordered{cell}: {told}")
 
 
-def _repeated(crystal: Crystal, shape: tuple[int, int, int]) -> Crystal:
+def _repeated(crystal: Crystal, shape: Shape) -> Crystal:
     """Return the crystal repeated along its vectors, copy after copy."""
     cells = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 1, 3)
     frac = ((crystal.frac[None] + cells) / shape).reshape(-1, 3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Lock
@@ -20,11 +20,17 @@ import yaml
 from crystalsweep.artifacts.addresses import Address, without_password
 from crystalsweep.artifacts.seal import META, SEAL, BrokenSealError, require_sealed
 from crystalsweep.data.checks import Problem
-from crystalsweep.data.partial_cif import partial_from_cif
+from crystalsweep.data.masking import Masking
+from crystalsweep.data.partial_cif import partial_cif
+from crystalsweep.data.readers import SourceRow
 from crystalsweep.data.reading import Reject
-from crystalsweep.inference.completion import Completion, refusal
+from crystalsweep.inference.answers import answer_of
+from crystalsweep.inference.asking import CHARGES, Answered, Question, answers, decoder_of
+from crystalsweep.inference.completion import Completion
+from crystalsweep.inference.decoding.constraints import Constraints
+from crystalsweep.inference.inputs import Partial, masking_of, partial_of_row
 from crystalsweep.inference.restorer import Restorer, load
-from crystalsweep.structures.crystal import N_ELEMENTS, Crystal
+from crystalsweep.structures.crystal import N_ELEMENTS
 from crystalsweep.tracking.private import is_serving
 
 if TYPE_CHECKING:
@@ -39,8 +45,30 @@ LOADER = "crystalsweep.serving"
 MAX_ROWS = 256
 """Of one HTTP request; in batch there is no limit."""
 
-ANSWER_COLUMNS = ("id", "cif", "odds", "warnings", "error")
-"""Of the answer: text each, empty where there is none."""
+ANSWER_COLUMNS = ("id", "cif", "odds", "warnings", "error", "candidates")
+"""Of the answer: text each, empty where there is none. `cif` is the first candidate's; `candidates` is what
+`crystalsweep complete --json` prints."""
+
+NO_ANSWER = dict.fromkeys(ANSWER_COLUMNS[1:], "")
+"""Of a row that has none, but for why."""
+
+PARAMS: Mapping[str, tuple[str, Any]] = {
+    "top_k": ("long", 5),
+    "keep_positions": ("boolean", False),
+    "top": ("long", 10),
+    "mask": ("string", ""),
+    "allowed": ("string", ""),
+    "required": ("string", ""),
+    "exclude": ("string", ""),
+    "formula": ("string", ""),
+    "charge": ("string", "any"),
+    "tie": ("string", "symmetry"),
+}
+"""Of a request, by name: MLflow's type and the default. All but `top_k`, elements whose odds are told of each site,
+are those of `crystalsweep complete`; a text that is empty asks for nothing."""
+
+MAX_TOP = 100
+"""Candidates of a crystal."""
 
 EXAMPLE = """data_NaX
 _cell_length_a 5.64
@@ -60,6 +88,9 @@ Na1 Na 0 0 0
 X1 X 0.5 0.5 0.5
 """
 """Rock salt whose anion is masked."""
+
+NO_CIF = Problem("no CIF", remedy="give the text of a CIF")
+EXPORT_AGAIN = "export the CIF again and check that it is complete"
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +130,7 @@ def _signature() -> Any:
     return ModelSignature(
         inputs=Schema([ColSpec("string", "cif"), ColSpec("string", "id", required=False)]),
         outputs=Schema([ColSpec("string", name) for name in ANSWER_COLUMNS]),
-        params=ParamSchema([ParamSpec("top_k", "long", 5), ParamSpec("keep_positions", "boolean", False)]),
+        params=ParamSchema([ParamSpec(name, *spec) for name, spec in PARAMS.items()]),
     )
 
 
@@ -108,7 +139,7 @@ def _write_example(folder: Path) -> dict[str, str]:
     example, request = "input_example.json", "serving_input_example.json"
     table = {"columns": ["cif", "id"], "data": [[EXAMPLE, "rock-salt"]]}
     (folder / example).write_text(json.dumps(table) + "\n")
-    params = {"top_k": 5, "keep_positions": False}
+    params = {name: default for name, (_, default) in PARAMS.items()}
     (folder / request).write_text(json.dumps({"dataframe_split": table, "params": params}, indent=1) + "\n")
     return {
         "artifact_path": example,
@@ -130,42 +161,37 @@ class ServedRestorer:
 
         Args:
             model_input: `cif`, and `id` where rows should keep a name.
-            params: `top_k` and `keep_positions`, as for `Restorer.complete`.
+            params: As `PARAMS` names them.
 
         Raises:
             MlflowException: HTTP 400: too many rows for one request, or a parameter is out of range.
         """
         import pandas as pd
 
-        options = {"top_k": 5, "keep_positions": False, **(params or {})}
-        _require_request(len(model_input), options["top_k"])
+        options = {name: default for name, (_, default) in PARAMS.items()} | dict(params or {})
+        _require_request(len(model_input), options)
+        masking, question = _asked(options)
         texts = model_input["cif"].tolist()
         ids = model_input["id"].tolist() if "id" in model_input else [None] * len(texts)
         names = [given if isinstance(given, str) and given else str(n) for n, given in enumerate(ids, start=1)]
-        read = [_partial(text, name, options["keep_positions"]) for name, text in zip(names, texts, strict=True)]
         rows = [
-            each if isinstance(each, Crystal) else str(Reject(where=f"row {n}", id=name, **each._asdict()))
-            for n, (name, each) in enumerate(zip(names, read, strict=True), start=1)
+            _partial(SourceRow(f"row {n}", name, NO_CIF), text, masking, question.keep_positions)
+            for n, (name, text) in enumerate(zip(names, texts, strict=True), start=1)
         ]
-        completed = iter(self._complete([row for row in rows if isinstance(row, Crystal)], options))
-        answers = [_answer(next(completed) if isinstance(row, Crystal) else row) for row in rows]
-        table = [{"id": name, **answer} for name, answer in zip(names, answers, strict=True)]
+        completed = iter(self._complete([row for row in rows if isinstance(row, Partial)], question))
+        answers = [_answer(next(completed) if isinstance(row, Partial) else str(row)) for row in rows]
+        table = [{**answer, "id": name} for name, answer in zip(names, answers, strict=True)]
         return pd.DataFrame(table, columns=list(ANSWER_COLUMNS))
 
-    def _complete(self, partials: Sequence[Crystal], options: Mapping[str, Any]) -> list[Completion | str]:
+    def _complete(self, partials: Sequence[Partial], question: Question) -> list[Answered | str]:
         with self._network:
-            try:
-                return list(self._restorer.complete_all(partials, **options))
-            except Exception:  # then one by one, to see whose fault it is
-                _log.exception("%d crystals could not be completed together", len(partials))
-                return [self._complete_alone(partial, options) for partial in partials]
+            return [each if isinstance(each, Answered) else str(each) for each in self._answers(partials, question)]
 
-    def _complete_alone(self, partial: Crystal, options: Mapping[str, Any]) -> Completion | str:
-        try:
-            return self._restorer.complete(partial, **options)
-        except Exception as error:
-            _log.exception("%s could not be completed", partial.id)
-            return f"id {partial.id}: it could not be completed ({type(error).__name__}); see the server's log"
+    def _answers(self, partials: Sequence[Partial], question: Question) -> Iterator[Answered | Reject]:
+        for outcome in answers(self._restorer, partials, question):
+            if isinstance(outcome, Reject):
+                _log.error("%s", outcome)
+            yield outcome
 
 
 def _load_pyfunc(path: str) -> ServedRestorer:
@@ -218,38 +244,74 @@ def _registered_seal(version: Path) -> str | None:
     return str(tags[SEAL])
 
 
-def _require_request(rows: int, top_k: int) -> None:
+def _require_request(rows: int, options: Mapping[str, Any]) -> None:
     from mlflow.exceptions import MlflowException
 
-    if not 1 <= top_k <= N_ELEMENTS:
-        raise MlflowException.invalid_parameter_value(f"top_k is {top_k}; give 1 to {N_ELEMENTS}")
+    for name, most in (("top_k", N_ELEMENTS), ("top", MAX_TOP)):
+        if not 1 <= options[name] <= most:
+            raise MlflowException.invalid_parameter_value(f"{name} is {options[name]}; give 1 to {most}")
     if rows > MAX_ROWS and is_serving():
         raise MlflowException.invalid_parameter_value(
             f"{rows} rows in one request; send at most {MAX_ROWS}, or score in batch with mlflow.pyfunc.load_model"
         )
 
 
-def _partial(text: object, name: str, keep_positions: bool) -> Crystal | Problem:
-    """Return a crystal that can be completed, or what is wrong."""
-    if not isinstance(text, str):
-        return Problem("no CIF", remedy="give the text of a CIF")
+def _asked(options: Mapping[str, Any]) -> tuple[Masking, Question]:
+    """Return what a request asks. Raises `MlflowException`, HTTP 400, where it cannot be asked."""
+    from mlflow.exceptions import MlflowException
+
     try:
-        read = partial_from_cif(text, name)
-    except Exception as error:  # one row's text must not cost the others their answer
-        _log.exception("%s could not be read", name)
-        return Problem("unparsable CIF", type(error).__name__, "export the CIF again and check that it is complete")
-    return read if isinstance(read, Problem) else refusal(read, keep_positions=keep_positions) or read
+        if options["charge"] not in CHARGES:
+            raise ValueError(f"charge is {options['charge']!r}; give {', '.join(CHARGES)}")
+        question = Question(
+            decode=decoder_of(top=options["top"], charge=options["charge"], tie=options["tie"]),
+            constraints=Constraints.of(
+                allowed=options["allowed"] or None,
+                required=options["required"],
+                excluded=options["exclude"],
+                formula=options["formula"] or None,
+            ),
+            top=options["top"],
+            top_k=options["top_k"],
+            keep_positions=options["keep_positions"],
+        )
+        return masking_of(options["mask"]), question
+    except ValueError as error:
+        raise MlflowException.invalid_parameter_value(" ".join(str(error).split())) from None
 
 
-def _answer(row: Completion | str) -> dict[str, str]:
+def _partial(row: SourceRow, text: object, masking: Masking, keep_positions: bool) -> Partial | Reject:
+    """Return a crystal that can be completed, or why it cannot."""
+    if isinstance(text, str):
+        try:
+            read = partial_cif(text, row.id)
+            row = row._replace(outcome=read.outcome, sites=read.sites, notes=read.notes)
+        except Exception as error:  # one row's text must not cost the others their answer
+            _log.exception("%s could not be read", row.id)
+            row = row._replace(outcome=Problem("unparsable CIF", type(error).__name__, EXPORT_AGAIN))
+    return partial_of_row(row, masking, keep_positions=keep_positions)
+
+
+def _answer(row: Answered | str) -> dict[str, str]:
     if isinstance(row, str):
-        return {"cif": "", "odds": "", "warnings": "", "error": row}
+        return NO_ANSWER | {"error": row}
+    completion = row.completion
+    warnings = "; ".join(completion.warnings)
+    if not completion.candidates:
+        return NO_ANSWER | {
+            "warnings": warnings,
+            "error": f"id {completion.partial.id}: {warnings}",
+        }
     try:
-        text = row.cif
+        told = json.dumps(answer_of(completion, partial=row.partial))
+        text = completion.cif
     except Exception as error:
-        _log.exception("%s could not be written", row.crystal.id)
-        return _answer(f"id {row.crystal.id}: the completed crystal cannot be written as a CIF ({error})")
-    return {"cif": text, "odds": odds_json(row), "warnings": "; ".join(row.warnings), "error": ""}
+        _log.exception("%s could not be written", completion.crystal.id)
+        return _answer(f"id {completion.crystal.id}: the completed crystal cannot be written as a CIF ({error})")
+    return {"cif": text, "odds": odds_json(completion), "warnings": warnings, "error": "", "candidates": told}
+
+
+_PROBABILITY = {False: "uncalibrated_probability", True: "probability"}
 
 
 def odds_json(completion: Completion) -> str:
@@ -259,7 +321,7 @@ def odds_json(completion: Completion) -> str:
         {
             "atom": int(atom) + 1,
             "frac": [round(float(x), 6) for x in frac[atom]],
-            "uncalibrated_probability": {each.element: round(each.probability, 6) for each in odds},
+            _PROBABILITY[completion.calibrated]: {each.element: round(each.probability, 6) for each in odds},
         }
         for atom, odds in zip(completion.masked, completion.odds, strict=True)
     ]

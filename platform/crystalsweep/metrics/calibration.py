@@ -13,7 +13,7 @@ from math import ceil
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import binomtest
 
@@ -21,6 +21,9 @@ from crystalsweep.metrics.bootstrap import Interval, clustered_mean
 
 SHARPEST = 20.0
 """Greatest sharpness, and its inverse the least, that a fit may give; a trained network needs 0.5 to 2."""
+
+LOWEST = 50.0
+"""Greatest size of a logarithm of a weight that a fit may give."""
 
 BINS = 15
 """Of a calibration error, as in the literature."""
@@ -48,6 +51,43 @@ def mean_log_loss(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> floa
     """Return mean −log softmax(logits) of the true classes, nats; arguments as for `fit_sharpness`."""
     logs = log_softmax(logits, axis=1)
     return float(-np.take_along_axis(logs, truth[:, None], axis=1).mean())
+
+
+def shares(scores: NDArray[np.float64], sharpness: float, elsewhere: float) -> NDArray[np.float64]:
+    """Return (…, K) probabilities of K candidates, which may be cut off from others: softmax of sharpness · score
+    beside one more class of the score `elsewhere`, that it is none of them.
+
+    Args:
+        scores: (…, K) log-probabilities; −inf where there is no candidate.
+        sharpness: 1 / temperature.
+        elsewhere: Logarithm of the weight of all others; −inf leaves them out.
+    """
+    sharp = sharpness * scores
+    whole = np.logaddexp(np.logaddexp.reduce(sharp, axis=-1, keepdims=True), elsewhere)
+    return np.asarray(np.exp(sharp - whole))
+
+
+def fit_shares(scores: NDArray[np.float64], place: NDArray[np.int64]) -> tuple[float, float]:
+    """Return sharpness and `elsewhere` of `shares` with the least negative log likelihood of what was right.
+
+    A product of conditionals, of which several were taken as independent, is too small where they were not: a sharpness
+    below 1 mends that. A prior, log-normal around 1 with a width of ln 20 and as wide around 0 for `elsewhere`, weighs
+    as much as one case would and keeps the fit finite where every case came out alike.
+
+    Args:
+        scores: (C, K) log-probabilities of candidates; −inf where there are fewer.
+        place: (C,) which one is right, from 1; 0 where none is.
+    """
+    known = np.hstack([np.zeros((len(scores), 1)), scores])
+
+    def loss(at: NDArray[np.float64]) -> float:
+        sharp = np.hstack([np.full((len(known), 1), at[1]), np.exp(at[0]) * known[:, 1:]])
+        right = np.take_along_axis(sharp, place[:, None], axis=1)[:, 0]
+        return float((np.logaddexp.reduce(sharp, axis=1) - right).sum() + (at**2).sum() / (2 * np.log(SHARPEST) ** 2))
+
+    limit = float(np.log(SHARPEST))
+    found = minimize(loss, np.array([0.0, -1.0]), method="Nelder-Mead", bounds=[(-limit, limit), (-LOWEST, LOWEST)])
+    return float(np.exp(found.x[0])), float(found.x[1])
 
 
 def reliability(confidence: ArrayLike, hit: ArrayLike, bins: int = BINS) -> pd.DataFrame:

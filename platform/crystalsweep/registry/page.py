@@ -8,12 +8,17 @@ from typing import Any
 
 import pandas as pd
 
+from crystalsweep.evaluation.outcome import read_outcome
 from crystalsweep.evaluation.text import shown_figure
+from crystalsweep.inference.calibration import read_calibration
+from crystalsweep.inference.serving import CHECKPOINT
+from crystalsweep.metrics.odds import ODDS
 from crystalsweep.pages.content import Picture
 from crystalsweep.pages.render import render
+from crystalsweep.pages.text import with_interval
 from crystalsweep.plots.promotion import plot_differences
 from crystalsweep.registry.attempts import summary
-from crystalsweep.registry.dossier import Dossier
+from crystalsweep.registry.dossier import DOSSIER_FOLDER, EVALUATION, Dossier
 from crystalsweep.registry.gates.gain import GUARDED, JUDGED
 
 CARD = "MODEL_CARD.md"
@@ -27,8 +32,25 @@ def write_dossier_page(dossier: Dossier, frame: pd.DataFrame, path: Path, note: 
 
 
 def write_card(dossier: Dossier, folder: Path) -> None:
-    """Write `MODEL_CARD.md`, as registries show it."""
-    (folder / CARD).write_text(_rendered("model_card.md.j2", dossier), encoding="utf-8")
+    """Write `MODEL_CARD.md`, as registries show it; what its odds are worth is taken from the version's own files."""
+    calibration = read_calibration(folder / CHECKPOINT)
+    text = _rendered("model_card.md.j2", dossier, odds=_odds(folder), calibration=calibration)
+    (folder / CARD).write_text(text, encoding="utf-8")
+
+
+def _odds(folder: Path) -> list[tuple[str, str]]:
+    """Return what the candidate's odds were worth in the dossier's evaluation: title and figure; none of older ones."""
+    try:
+        outcome = read_outcome(folder / DOSSIER_FOLDER / EVALUATION)
+    except ValueError:  # a stranger's, or none: whoever shows the evaluation says so
+        return []
+    own = outcome.rows[outcome.name]
+    told = [(metric.title, shown_figure(own[metric.name])) for metric in ODDS if metric.name in own]
+    errors = [
+        (f"Calibration error, {name}", with_interval(each.calibration_error, None, None, n=each.n))
+        for name, each in outcome.odds.items()
+    ]
+    return [*told, *errors]
 
 
 def _rendered(template: str, dossier: Dossier, **more: Any) -> str:

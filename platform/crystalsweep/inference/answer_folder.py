@@ -1,0 +1,114 @@
+"""Answers as files, each there as soon as it is known: JSON, CIFs and a table that grows; the same question goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from crystalsweep.artifacts.atomic import whole_file, write_whole
+from crystalsweep.artifacts.safe_json import read_json
+
+QUESTION, TABLE, REJECTS, ANSWERS, CIFS = "question.json", "candidates.csv", "rejects.txt", "answers", "cif"
+
+COLUMNS = (
+    *("number", "where", "id", "given", "rank", "formula", "filled", "probability", "log_probability"),
+    *("charge_balanced", "shortest_distance", "largest_move", "last_step"),
+    *("known_id", "known_formula", "known_relation", "energy_per_atom", "cif"),
+)
+"""Of the table."""
+
+_FORMULA = re.compile(r"^[=+\-@\t\r]")
+"""What a spreadsheet would compute instead of show."""
+
+
+class AnswerFolder:
+    """A folder of answers to one question. Each is whole or not there; a crystal's number is its place in the input."""
+
+    def __init__(self, folder: Path, question: Mapping[str, Any]) -> None:
+        """Make the folder, or go on with it.
+
+        Raises:
+            ValueError: It holds something else, or answers to another question.
+        """
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        asked = folder / QUESTION
+        if asked.exists():
+            if read_json(asked) != json.loads(json.dumps(question)):
+                raise ValueError(f"{folder} holds answers to another question ({asked.name}); name another folder")
+        elif any(folder.iterdir()):
+            raise ValueError(f"{folder}: this folder is not empty; name a new one")
+        for part in (ANSWERS, CIFS):
+            (folder / part).mkdir(exist_ok=True)
+        write_whole(asked, json.dumps(question, indent=1) + "\n")
+        self._write_table()
+        (folder / REJECTS).unlink(missing_ok=True)
+
+    def has(self, number: int, name: str) -> bool:
+        """Return whether the answer for a crystal is there already."""
+        return self._file(number, name).exists()
+
+    def keep(self, number: int, answer: Mapping[str, Any]) -> None:
+        """Write an answer: its CIFs, its JSON, and its rows at the end of the table."""
+        cifs = self.folder / CIFS / _stem(number, answer["id"])
+        cifs.mkdir(exist_ok=True)
+        (cifs / "input.cif").write_text(answer["given_cif"], encoding="utf-8")
+        for each in answer["candidates"]:
+            (cifs / _cif_name(each)).write_text(each["cif"], encoding="utf-8")
+        write_whole(self._file(number, answer["id"]), json.dumps({"number": number, **answer}, indent=1) + "\n")
+        with (self.folder / TABLE).open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(_rows(number, answer))
+
+    def reject(self, line: str) -> None:
+        """Write the line of a crystal that has no answer."""
+        with (self.folder / REJECTS).open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    def finish(self) -> None:
+        """Put the rows of the table in the order of the input."""
+        self._write_table()
+
+    def answers(self) -> Iterator[dict[str, Any]]:
+        """Yield the answers that are there, by number."""
+        for file in sorted((self.folder / ANSWERS).glob("*.json")):
+            yield dict(read_json(file))
+
+    def _file(self, number: int, name: str) -> Path:
+        return self.folder / ANSWERS / f"{_stem(number, name)}.json"
+
+    def _write_table(self) -> None:
+        """Write the table anew from the answers: one that was cut off may lack rows, or half of one."""
+        with whole_file(self.folder / TABLE) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(COLUMNS)
+            for answer in self.answers():
+                table.writerows(_rows(answer["number"], answer))
+
+
+def _stem(number: int, name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:80]
+    return f"{number:06d}-{plain}"
+
+
+def _cif_name(candidate: Mapping[str, Any]) -> str:
+    formula = re.sub(r"[^A-Za-z0-9.-]+", "_", candidate["formula"])[:60]
+    return f"{candidate['rank']}-{formula}.cif"
+
+
+def _rows(number: int, answer: Mapping[str, Any]) -> Iterator[list[Any]]:
+    for each in answer["candidates"]:
+        known = {f"known_{name}": value for name, value in (each["known"] or {}).items()}
+        cif = f"{CIFS}/{_stem(number, answer['id'])}/{_cif_name(each)}"
+        values = {**each, **known, **{name: answer[name] for name in ("where", "id", "given")}, "number": number}
+        yield [_shown({**values, "cif": cif}.get(column, "")) for column in COLUMNS]
+
+
+def _shown(value: Any) -> Any:
+    """Return a cell that a spreadsheet takes for what it is."""
+    if value is None:
+        return ""
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value

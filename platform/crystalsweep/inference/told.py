@@ -1,0 +1,84 @@
+"""An answer as text for a terminal: a ranked table, and what to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from crystalsweep.inference.known import Nearest
+from crystalsweep.wording.stranger import in_a_line, tabulated
+
+_HEADS = ("#", "candidate", "on masked sites", "probability", "charges", "shortest Å", "nearest known crystal")
+_ENERGY = "energy eV/atom"
+
+
+def told(answer: Mapping[str, Any]) -> str:
+    """Return an answer of `answer_of` as text."""
+    lines = [in_a_line(heading(answer))]
+    if answer["candidates"]:
+        lines += ["", _table(answer), ""]
+    return "\n".join([*lines, *(in_a_line(line) for line in remarks(answer))])
+
+
+def told_briefly(answer: Mapping[str, Any]) -> str:
+    """Return an answer as one line: its best three."""
+    best = [f"{each['formula']} {each['probability']:.3f}" for each in answer["candidates"][:3]]
+    return in_a_line(f"{answer['where'] or answer['id']}: {', '.join(best) or 'no candidate'}")
+
+
+def heading(answer: Mapping[str, Any]) -> str:
+    """Return what a crystal is called and what was masked of it."""
+    said = not answer["where"] or Path(answer["where"]).stem == answer["id"]
+    name = (answer["where"] or answer["id"]) if said else f"{answer['where']} ({answer['id']})"
+    masked = len(answer["masked"])
+    return f"{name}: {answer['given']}, {masked} of {answer['atoms']} sites masked (X)" if masked else name
+
+
+def remarks(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what to know of an answer, a line each."""
+    shown = {each["rank"]: each["formula"] for each in answer["candidates"]}
+    for each in answer["sets"]:
+        if named := [f"{rank} {shown[rank]}" for rank in each["ranks"]]:
+            yield f"in {100 * each['coverage']:.0f} % of such cases the right one is among: {', '.join(named)}"
+    if answer["masked"] and answer["candidates"]:
+        yield _worth(answer)
+    failures = {each["energy_failure"] for each in answer["candidates"]} - {""}
+    yield from (f"no energy: {failure}" for failure in sorted(failures))
+    yield from (f"note: {note}" for note in answer["notes"])
+    yield from (f"warning: {warning}" for warning in answer["warnings"])
+
+
+def _worth(answer: Mapping[str, Any]) -> str:
+    """Return what the probabilities are of, and whether they were held against known crystals."""
+    of = "shares among the candidates found" if answer["renormalised"] else "of all choices there are"
+    fitted = "calibrated on crystals kept from training" if answer["calibrated"] else "the model's own, not calibrated"
+    return f"probabilities: {of}, {fitted}"
+
+
+def _table(answer: Mapping[str, Any]) -> str:
+    energies = any(each["energy_per_atom"] is not None for each in answer["candidates"])
+    rows = [
+        (
+            each["rank"],
+            each["formula"],
+            each["filled"],
+            f"{each['probability']:.3f}",
+            "balanced" if each["charge_balanced"] else "not balanced",
+            f"{each['shortest_distance']:.2f}",
+            known_of(each),
+            *((_number(each["energy_per_atom"]),) if energies else ()),
+        )
+        for each in answer["candidates"]
+    ]
+    heads = (*_HEADS, *((_ENERGY,) if energies else ()))
+    return tabulated(rows, heads, disable_numparse=True)
+
+
+def known_of(candidate: Mapping[str, Any]) -> str:
+    """Return the nearest known crystal of a candidate as a cell of a table."""
+    return str(Nearest(**candidate["known"])) if candidate["known"] else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
