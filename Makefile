@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test fast servers beside slow long stack stack-stop style checks format clean
+.PHONY: help setup sweep test first-lane second-lane fast fast-files fast-rooms servers slow long stack stack-stop style checks format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,17 +24,28 @@ $(INSTALLED): pyproject.toml
 sweep: $(INSTALLED)  ## The main job: a GAN noise sweep on the bundled crystals (10 minutes on 2 cores)
 	$(BIN)/python sweeps/gan_noise.py --preset demo
 
-test: $(INSTALLED)  ## Tests, also those that start Ray clusters (20 to 35 minutes on 2 cores)
-	@$(MAKE) --no-print-directory --jobs 2 beside slow
+test: $(INSTALLED)  ## Tests, also those that start Ray clusters (25 to 35 minutes on 2 cores)
+	@$(MAKE) --no-print-directory --jobs 2 first-lane second-lane
 
-fast: $(INSTALLED)  ## The tests that start nothing (8 minutes on one core)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not server and not long"
+first-lane: fast-files  # one after the other, beside the second
+	@$(MAKE) --no-print-directory servers
+
+second-lane: slow
+	@$(MAKE) --no-print-directory fast-rooms
+
+FAST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not server and not long"
+
+fast: $(INSTALLED)  ## The tests that start nothing (15 minutes on one core)
+	$(FAST)
+
+fast-files: $(INSTALLED)
+	$(FAST) $(wildcard tests/test_*.py)
+
+fast-rooms: $(INSTALLED)
+	$(FAST) $(wildcard tests/*/)
 
 servers: $(INSTALLED)  ## Those that start servers but no Ray, and kill them (10 minutes on one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m "server and not long"
-
-beside: fast  # one after the other, while `slow` runs
-	@$(MAKE) --no-print-directory servers
 
 slow: $(INSTALLED)  ## Those that start Ray clusters, and kill them (15 minutes on one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m "slow and not server and not long"

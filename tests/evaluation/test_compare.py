@@ -150,6 +150,7 @@ def rewritten(evaluation: Path, folder: Path, change: Callable[[pd.DataFrame], p
         (lambda t: t.assign(species_after=[[300] * len(row) for row in t["species_after"]]), "species that are none"),
         (lambda t: t.assign(frac_after=[row[:3] for row in t["frac_after"]]), "frac_after is not of 3 numbers"),
         (lambda t: t.assign(frac_after=[row * np.nan for row in t["frac_after"]]), "frac_after is not finite"),
+        (lambda t: t.assign(lattice_before=[np.zeros(0)] * len(t)), "lattice_before is not of 9 numbers"),
         (lambda t: t.assign(lattice_before=[np.zeros(9)] * len(t)), "lattice_before is no cell of atoms"),
         (lambda t: t.assign(lattice_after=[np.eye(3).ravel() * 1e300] * len(t)), "lattice_after is no cell of atoms"),
         (lambda t: t.assign(lattice_after=[np.diag([1e3, 1e3, 1e-6]).ravel()] * len(t)), "lattice_after is no cell"),
