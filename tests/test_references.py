@@ -87,7 +87,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def answer(restorer: Restorer) -> tuple[object, ...]:
     done = restorer.complete(EXAMPLE)
-    return done.cif, done.odds, done.perturbation.tolist()
+    return done.cif, done.odds, [each.log_probability for each in done.candidates]
 
 
 def weights(folder: Path) -> bytes:
