@@ -96,7 +96,8 @@ def test_its_dossier_holds() -> None:
     ran = CliRunner().invoke(verify, [SHIPPED, "--workers", "1"])
     assert ran.exit_code == 0, ran.output
     assert "holds" in ran.output and "NO LONGER" not in ran.output
-    assert "name it with --trained-on" in ran.output
+    told = " ".join(ran.output.split())
+    assert "name it with --trained-on" in told or "0 of 200 held-out crystals" in told, "where the data lies as it did"
 
 
 def test_held_out_crystals_are_those_of_the_suite_and_in_no_bundled_composition() -> None:
