@@ -35,6 +35,7 @@ from crystalsweep.inference.known import Known
 from crystalsweep.inference.restorer import Restorer, load
 from crystalsweep.inference.told import told
 from crystalsweep.structures.crystal import MASK, Crystal
+from crystalsweep.structures.elements import formula_of
 from tests.browser import needs_browser, opened
 from tests.checkpoints import random_checkpoint
 
@@ -439,3 +440,19 @@ def test_sets_and_calibration_are_told(restorer: Restorer) -> None:
     assert f"in 90 % of such cases the right one is among: 1 {formulas[0]}, 3 {formulas[2]}" in text
     assert "calibrated on crystals kept from training" in text
     assert "not calibrated" not in text
+
+
+@pytest.mark.parametrize(
+    ("species", "formula"),
+    [
+        ([56, MASK, 8, 8, 8], "BaXO3"),
+        ([MASK, MASK], "X"),
+        ([11, 11, MASK, MASK], "NaX"),
+        ([32, 51, 52, 14, 33, MASK], "SiGeSbTeAsX"),
+        ([11, 17], "NaCl"),
+        ([], ""),
+    ],
+)
+def test_formulas_show_what_is_masked(species: list[int], formula: str) -> None:
+    assert formula_of(species) == formula
+    assert formula_of(range(119))

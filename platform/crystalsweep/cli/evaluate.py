@@ -29,7 +29,7 @@ Examples:
   crystalsweep evaluate --checkpoint 3f2a…                                    a run of the local MLflow store
   crystalsweep evaluate --checkpoint models:/crystal-generator@champion
   crystalsweep evaluate --checkpoint runs/gan --suite bundled-569               crystals and settings that never change
-  crystalsweep evaluate --checkpoint runs/gan --set decode.method=beam          candidates, joint top-1/3/5 and their odds
+  crystalsweep evaluate --checkpoint runs/gan --set decode.method=beam          with joint top-1/3/5 and their odds
   crystalsweep evaluate --checkpoint identity                                 a reference row, as if it were a model
   crystalsweep evaluate --structures generated_cifs/ --reference train.parquet
 Start the same command again to go on where it was stopped. --settings lists what --set can change.

@@ -28,7 +28,7 @@ from crystalsweep.metrics.site_baselines import element_frequencies, nearest_vis
 from crystalsweep.structures.batch import is_stable
 from crystalsweep.structures.crystal import Crystal
 
-NEIGHBOURS_OF = 3000
+NEIGHBOURS_OF = 10_000
 """Training crystals that are masked to learn which element is found beside which."""
 
 

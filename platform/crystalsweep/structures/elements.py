@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
@@ -10,6 +11,10 @@ from crystalsweep.structures.crystal import MASK, N_ELEMENTS
 
 ISOTOPES = {"D": 1, "T": 1}
 """Deuterium and tritium are hydrogen to every model here."""
+
+
+_BETWEEN = (32, 51, 52, 14, 33)
+"""Elements of middling electronegativity, in whose place a formula shows what is masked."""
 
 
 @cache
@@ -38,8 +43,9 @@ def element_symbol(z: int) -> str:
 
 def formula_of(species: Iterable[int]) -> str:
     """Return the reduced formula of atoms by atomic number, as `BaTiO3`, masked ones as `X`; empty for none."""
-    from pymatgen.core import Composition, DummySpecies
+    from pymatgen.core import Composition
 
-    counts = Counter("X" if z == MASK else element_symbol(z) for z in map(int, species))
-    made = Composition({DummySpecies("X", 0) if symbol == "X" else symbol: n for symbol, n in counts.items()})
-    return str(made.reduced_formula).replace("X0+", "X") if counts else ""
+    counts = Counter(map(int, species))
+    place = next((z for z in (*_BETWEEN, *range(N_ELEMENTS, 0, -1)) if z not in counts), 1)
+    made = Composition({element_symbol(z or place): n for z, n in counts.items()})
+    return re.sub(rf"{element_symbol(place)}(?![a-z])", "X", str(made.reduced_formula)) if counts else ""
