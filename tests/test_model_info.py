@@ -249,7 +249,7 @@ def test_atoms_are_those_of_the_stages_presets() -> None:
     pretrain, *others = (
         {name: config.max_atoms for name, config in stage.presets.items()} for stage in stages().values()
     )
-    assert others == [pretrain] * 2
+    assert others == [pretrain] * len(others)
     assert tuple(pretrain) == PRESETS
 
 

@@ -31,9 +31,9 @@ print("READY", ray.get(node.remote()), flush=True)
 input()
 """
 
-OPEN = {"ray::execute._setup_torch_process_group", "ray::RayTrainWorker"}
+OPEN = ("ray::execute._setup_torch_process_group", "ray::RayTrainWorker")
 """What listens for others too: torch's TCPStore, where the workers of one training meet, takes no address to bind. It
-is a worker of Ray Train, by the name that it has while it opens the port and after."""
+is a worker of Ray Train, by how its names begin: while it opens the port, and after, with what it does at the time."""
 
 
 @contextmanager
@@ -90,4 +90,6 @@ def test_several_workers_open_what_torch_binds_itself_and_nothing_else(tmp_path:
     assert training.returncode == 0, (tmp_path / "log").read_text()
     opened = [each for each in found if not each.is_loopback]
     assert len({each.port for each in opened}) == 1, opened
-    assert {each.process for each in opened} <= OPEN, opened
+    named = [each.process for each in opened if each.process]  # one that ends has none
+    assert named, opened
+    assert all(name.startswith(OPEN) for name in named), opened

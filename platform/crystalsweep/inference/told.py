@@ -52,7 +52,8 @@ def remarks(answer: Mapping[str, Any]) -> Iterator[str]:
 def _worth(answer: Mapping[str, Any]) -> str:
     """Return what the probabilities are of, and whether they were held against known crystals."""
     of = "shares among the candidates found" if answer["renormalised"] else "of all choices there are"
-    fitted = "calibrated on crystals kept from training" if answer["calibrated"] else "the model's own, not calibrated"
+    held = "made of calibrated odds" if answer["renormalised"] else "calibrated on crystals kept from training"
+    fitted = held if answer["calibrated"] else "the model's own, not calibrated"
     return f"probabilities: {of}, {fitted}"
 
 
