@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fairchem.core.models.uma.escn_moe  # noqa: F401  makes the model of its name known
 import hydra
 import numpy as np
 import pytest
