@@ -36,7 +36,7 @@ GAN = preset("gan", "demo")
         ("backbone.width=abc", "backbone.width: give a whole number (got 'abc')"),
         ("radial_functions=600", "backbone.radial_functions: give a whole number of 64 or less (got 600)"),
         ("schedule=cosin", "schedule: give 'constant' or 'cosine' (got 'cosin'; did you mean 'cosine'?)"),
-        ("adversarial.loss=1", "adversarial.loss: give 'l1', 'bce', 'hinge' or 'wgan_gp' (got 1)"),
+        ("adversarial.loss=1", "adversarial.loss: give 'l1', 'bce', 'hinge', 'wgan_gp' or 'relativistic' (got 1)"),
         ("corruption.sigma_noise=-1", "corruption.sigma_noise: give a number of 0 or more (got -1)"),
         ("corruption.sigma_noise=[0.1, -2]", "corruption.sigma_noise.1: give a number of 0 or more (got -2)"),
         (
