@@ -202,7 +202,9 @@ def test_candidates_are_ranked_by_both(data: DataSet, networks: tuple[Generator,
     config = DecodeConfig(candidates=12)
     alone = fill(networks[0], partials, config)
     for weight in (0.0, 0.5, 1e6):
-        for before, after in zip(alone, judged(*networks, partials, alone, weight), strict=True):
+        for before, after in zip(
+            alone, judged(*networks, partials, alone, DecodeConfig(critic_weight=weight)), strict=True
+        ):
             ranks = [filling.log_probability + weight * filling.verdict for filling in after]
             assert ranks == sorted(ranks, reverse=True)
             assert {f.species.tobytes() for f in before} == {f.species.tobytes() for f in after}
@@ -214,10 +216,10 @@ def test_candidates_are_ranked_by_both(data: DataSet, networks: tuple[Generator,
 
 def test_a_verdict_is_of_the_crystal_alone(data: DataSet, networks: tuple[Generator, Critic]) -> None:
     partials = [masked(crystal, 0) for crystal in data.val[:4]]
-    config = DecodeConfig(candidates=3)
-    together = judged(*networks, partials, fill(networks[0], partials, config), 1.0)
+    config = DecodeConfig(candidates=3, critic_weight=1.0)
+    together = judged(*networks, partials, fill(networks[0], partials, config), config)
     for partial, fillings in zip(partials, together, strict=True):
-        alone = judged(*networks, [partial], fill(networks[0], [partial], config), 1.0)[0]
+        alone = judged(*networks, [partial], fill(networks[0], [partial], config), config)[0]
         assert [f.verdict for f in alone] == pytest.approx([f.verdict for f in fillings], abs=1e-4)
 
 

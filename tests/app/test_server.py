@@ -23,26 +23,11 @@ from crystalsweep.data.partial_cif import partial_from_cif
 from crystalsweep.data.writing import write
 from crystalsweep.inference.known import Known
 from crystalsweep.inference.restorer import Restorer, load
+from crystalsweep.inference.serving import EXAMPLE
 from crystalsweep.structures.crystal import Crystal
 
 MODEL = Path(__file__).parent.parent / "fixtures" / "generators" / "control"
-NACL = """data_NaCl
-_cell_length_a 5.64
-_cell_length_b 5.64
-_cell_length_c 5.64
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_symmetry_space_group_name_H-M 'F m -3 m'
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-Na1 Na 0 0 0
-Cl1 Cl 0.5 0.5 0.5
-"""
+NACL = EXAMPLE.replace("NaX", "NaCl").replace("X1 X ", "Cl1 Cl ")
 
 
 @pytest.fixture(scope="module")

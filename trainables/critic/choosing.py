@@ -8,6 +8,7 @@ from torch import Tensor
 from crystalsweep.networks.models import Generator, one_hot
 from crystalsweep.structures.corruption import Corrupted
 from crystalsweep.structures.graph import Graph
+from crystalsweep.structures.segments import segment_rank
 from trainables.critic.config import CriticConfig
 
 
@@ -57,9 +58,6 @@ def surest(logits: Tensor, left: Tensor, crystal: Tensor, size: int, passes_left
     """
     confidence = logits.log_softmax(dim=-1).max(dim=-1).values.masked_fill(~left, -torch.inf)
     by_confidence = torch.argsort(confidence, descending=True, stable=True)
-    order = by_confidence[torch.argsort(crystal[by_confidence], stable=True)]
-    counts = torch.bincount(crystal, minlength=size)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[crystal[order]]
+    rank = segment_rank(by_confidence, crystal, torch.bincount(crystal, minlength=size))
     wanted = -(-torch.bincount(crystal[left], minlength=size) // passes_left)
     return left & (rank < wanted[crystal])

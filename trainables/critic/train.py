@@ -17,11 +17,10 @@ from crystalsweep.networks.checkpoint import lineage, load_generator, read_backb
 from crystalsweep.networks.models import Critic, Generator, Judgement, graph_of, load_matching, one_hot
 from crystalsweep.seeding import stream
 from crystalsweep.structures.batch import CrystalBatch, collate
-from crystalsweep.structures.corruption import corrupt
 from crystalsweep.structures.graph import Graph
 from crystalsweep.structures.segments import segment_max
 from crystalsweep.training.records import SCORE
-from crystalsweep.training.restoration import Task
+from crystalsweep.training.restoration import Task, corrupted_task
 from crystalsweep.training.session import Session
 from crystalsweep.training.stage import Losses, Metrics, Stage, select, step_stream
 from trainables.critic.choosing import chosen_species
@@ -72,7 +71,8 @@ class CriticStage(Stage):
 
     def prepare(self, batch: CrystalBatch, epoch: int, step: int) -> Task:
         """Return the batch freshly corrupted, and its graph."""
-        return self._task(batch, step_stream(self, "corruption", epoch, step))
+        random = step_stream(self, "corruption", epoch, step)
+        return corrupted_task(batch, self.config.corruption, self.config.backbone, random)
 
     def step(self, batch: Task, epoch: int, step: int) -> Losses:
         """Make one update of the critic."""
@@ -120,15 +120,11 @@ class CriticStage(Stage):
         pairs = []
         for start in range(0, len(self.val), VALIDATION_BATCH):
             batch = collate(self.val[start : start + VALIDATION_BATCH])
-            task = self._task(batch, stream(self.config.seed, "validation corruption", start))
+            random = stream(self.config.seed, "validation corruption", start)
+            task = corrupted_task(batch, self.config.corruption, self.config.backbone, random)
             with torch.no_grad():
                 pairs.append(self._pairs(task.to(self.session.device), stream(self.config.seed, "validation", start)))
         return pairs
-
-    def _task(self, batch: CrystalBatch, random: torch.Generator) -> Task:
-        corrupted = corrupt(batch, self.config.corruption, random)
-        graph = graph_of(corrupted.cart, batch.lattice, batch.counts, self.config.backbone)
-        return Task(corrupted=corrupted, graph=graph)
 
     @torch.no_grad()
     def _pairs(self, task: Task, random: torch.Generator) -> Pairs:

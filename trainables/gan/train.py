@@ -25,9 +25,9 @@ from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weight
 from crystalsweep.networks.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
 from crystalsweep.seeding import stream
 from crystalsweep.structures.batch import CrystalBatch, collate, without_jumps, wrap_into_cell
-from crystalsweep.structures.corruption import Corrupted, corrupt, draw_noise, draw_sigma_noise
+from crystalsweep.structures.corruption import Corrupted, draw_noise, draw_sigma_noise
 from crystalsweep.structures.graph import Graph
-from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task
+from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task, corrupted_task
 from crystalsweep.training.session import Session
 from crystalsweep.training.stage import Losses, Metrics, average_degree, select, step_stream
 from trainables.gan.config import GanConfig
@@ -162,20 +162,21 @@ class Gan(RestorationStage):
     @torch.no_grad()
     def _discriminator_on_validation(self) -> Metrics:
         shown = self.val[:DISCRIMINATOR_VALIDATION]
-        generator, discriminator = self.evaluated("generator").eval(), self.models["discriminator"].eval()
+        generator, discriminator = self.evaluated("generator"), self.models["discriminator"]
+        training = generator.training, discriminator.training
+        generator.eval(), discriminator.eval()
         right, names = torch.zeros(2), ("real", "fake")
         for start in range(0, len(shown), VALIDATION_BATCH):
             batch = collate(shown[start : start + VALIDATION_BATCH])
-            corrupted = corrupt(batch, self.config.corruption, stream(self.config.seed, "discriminator", start))
-            graph = graph_of(corrupted.cart, batch.lattice, batch.counts, self.config.backbone)
-            task = Task(corrupted=corrupted, graph=graph).to(self.session.device)
+            random = stream(self.config.seed, "discriminator", start)
+            task = corrupted_task(batch, self.config.corruption, self.config.backbone, random).to(self.session.device)
             restored = self._restore(generator, task.corrupted, task.graph)
             fake = self._fake(restored, task.corrupted, 0, start)
             real = self._real(fake, task.corrupted.pristine, 0, start)
             for place, (crystals, label) in enumerate(((real, REAL), (fake, FAKE))):
                 logits = self._scored(discriminator, *crystals, task.corrupted.pristine, task.corrupted.masked)
                 right[place] += (logits.argmax(dim=-1) == label).sum().cpu()
-        generator.train(), discriminator.train()
+        generator.train(training[0]), discriminator.train(training[1])
         shares = (right / len(shown)).tolist()
         return {f"val/discriminator_accuracy_{name}": share for name, share in zip(names, shares, strict=True)}
 

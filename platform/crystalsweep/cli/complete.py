@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crystalsweep.artifacts.atomic import file_sha256
-from crystalsweep.cli.echo import echo
+from crystalsweep.cli.echo import echo, echo_settings
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.cli.known import known_crystals, known_option
 from crystalsweep.cli.store import store_options
-from crystalsweep.config import leaves
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.wording.stranger import in_a_line
 
@@ -49,8 +48,7 @@ In Python:  crystalsweep.complete(structure, mask="Ti")
 def _list_settings(context: click.Context, option: click.Parameter, asked: bool) -> None:
     del option
     if asked:
-        for leaf in leaves(DecodeConfig()):
-            echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
+        echo_settings(DecodeConfig())
         context.exit()
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from crystalsweep.artifacts.places import default_storage
-from crystalsweep.cli.echo import echo
+from crystalsweep.cli.echo import echo, echo_settings
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.cli.store import store_options
-from crystalsweep.config import leaves, override
+from crystalsweep.config import override
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import Suite, find_suite
@@ -116,8 +116,7 @@ def evaluate(
         if suite and (asked or source or part or reference or structures is not None):
             raise ValueError("--suite is frozen: it goes with --checkpoint, without other data or settings")
         if list_settings:
-            for leaf in leaves(find_suite(suite, calculator).settings if suite else config):
-                echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
+            echo_settings(find_suite(suite, calculator).settings if suite else config)
             return
         machine = Machine(workers=workers, device=device)
         if suite and checkpoint:

@@ -13,9 +13,9 @@ import click
 
 from crystalsweep.artifacts.addresses import ray_address
 from crystalsweep.artifacts.places import checkpoint_folder, default_storage, require_writable
-from crystalsweep.cli.echo import echo
+from crystalsweep.cli.echo import echo, echo_settings
 from crystalsweep.cli.errors import told_in_a_line
-from crystalsweep.config import leaves, override, setting_path
+from crystalsweep.config import override, setting_path
 from crystalsweep.inference.locate import locate as find
 from crystalsweep.inference.locate import tracker_for
 from crystalsweep.networks.architectures import EXECUTION, SIZES, run_as
@@ -139,8 +139,7 @@ def _train(
         unset = _preset(stage, preset, backbone or _backbone_of(given))
     config = override(unset, settings)
     if list_settings:
-        for leaf in leaves(config):
-            echo(f"{leaf.path} = {leaf.value}\n    {leaf.description}")
+        echo_settings(config)
         return
     folder = (out or Path("runs") / stage).resolve()
     require_writable(folder, "give another folder with --out")

@@ -35,6 +35,7 @@ from crystalsweep.inference.decoding.filling import Filling, conditionals
 from crystalsweep.inference.decoding.network import ask
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.metrics.calibration import fit_shares, fit_sharpness, least_probability, shares
+from crystalsweep.metrics.odds import log_losses
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 
@@ -109,7 +110,7 @@ class Decoded:
         """(C, K) by what candidates are ranked, log p + λ · critic; −inf where there are fewer."""
         table = np.full((len(self.fillings), max(map(len, self.fillings), default=0)), -np.inf)
         for row, found in zip(table, self.fillings, strict=True):
-            row[: len(found)] = [each.log_probability + self.decode.critic_weight * each.verdict for each in found]
+            row[: len(found)] = [each.score(self.decode.critic_weight) for each in found]
         return table
 
     @property
@@ -178,7 +179,7 @@ def calibrate(
         site_sharpness=site,
         chain_sharpness=chained,
         site_cases=len(own.truth),
-        site_sets=_rules(np.exp(_of_truth(own.sharpened(site), own.truth))),
+        site_sets=_rules(np.exp(-log_losses(own.sharpened(site), own.truth))),
         joint=tuple(joint),
         parents=cases.table.loc[half, "parent"].nunique(),
         parents_sha256=ids_sha256(cases.table.loc[half, "parent"].unique()),
@@ -265,10 +266,6 @@ def _portions(chosen: NDArray[np.int64], title: str) -> Iterator[NDArray[np.int6
 
 def _species(partials: Sequence[Crystal]) -> list[NDArray[np.int64]]:
     return [partial.species for partial in partials]
-
-
-def _of_truth(logs: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.asarray(np.take_along_axis(logs, truth[:, None], axis=1)[:, 0])
 
 
 def _rules(of_truth: NDArray[np.float64], coverages: Sequence[float] = COVERAGES) -> tuple[SetRule, ...]:

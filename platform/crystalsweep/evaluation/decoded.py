@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from crystalsweep.evaluation.protocol import Chunk, restore
+from crystalsweep.evaluation.protocol import Chunk, restore_chunk
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.inference.calibration import Calibration
 from crystalsweep.inference.completion import place_fillings, probabilities
@@ -86,9 +86,7 @@ def _site_by_site(
     generator: Generator, chunk: Chunk, corrupted: Sequence[Crystal], device: str, sharpness: float
 ) -> Made:
     """Return the paper's decoding: each site's likeliest element and all positions, from one pass."""
-    graph = chunk.graph(generator.backbone.config).to(device)
-    ids = [crystal.id for crystal in chunk.originals]
-    restored = restore(generator, chunk.corrupted.to(device), ids, graph)
+    restored = restore_chunk(generator, chunk, device)
     logs = (restored.logits.double() * sharpness).log_softmax(dim=-1).cpu().numpy()
     parts = np.split(logs, np.cumsum([len(crystal) for crystal in corrupted])[:-1])
     return Made(restored.completed, restored.predicted, site_columns(chunk.originals, corrupted, parts))

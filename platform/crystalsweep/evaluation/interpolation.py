@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from crystalsweep.evaluation.energy_rows import Energies
-from crystalsweep.evaluation.protocol import Chunk, blocks, evaluation_chunks, restore
+from crystalsweep.evaluation.protocol import Chunk, blocks, evaluation_chunks, restore_chunk
 from crystalsweep.evaluation.scoring import Key, energy_sample
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics.bootstrap import Interval
@@ -71,9 +71,7 @@ def _rows(
     generator: Generator, chunks: Sequence[Chunk], energies: Energies | None, chosen: frozenset[Key], device: str
 ) -> Iterator[pd.DataFrame]:
     for chunk in chunks:
-        ids = [crystal.id for crystal in chunk.originals]
-        graph = chunk.graph(generator.backbone.config).to(device)
-        made = restore(generator, chunk.corrupted.to(device), ids, graph).completed
+        made = restore_chunk(generator, chunk, device).completed
         table = score_table(chunk.originals, chunk.corrupted_crystals(), made, chunk.keys)
         if energies:
             sampled = np.array([key in chosen for key in chunk.keys[list(KEYS)].itertuples(index=False, name=None)])

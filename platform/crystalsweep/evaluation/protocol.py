@@ -167,6 +167,13 @@ def restore(generator: Generator, corrupted: Corrupted, ids: Sequence[str], grap
     )
 
 
+def restore_chunk(generator: Generator, chunk: Chunk, device: torch.device | str = "cpu") -> Restored:
+    """Return Ĝ's crystals for a chunk, whose graph is built once."""
+    ids = [crystal.id for crystal in chunk.originals]
+    graph = chunk.graph(generator.backbone.config).to(device)
+    return restore(generator, chunk.corrupted.to(device), ids, graph)
+
+
 def evaluate_chunks(
     generator: Generator, chunks: Iterable[Chunk], keep_known: bool, device: torch.device | str = "cpu"
 ) -> pd.DataFrame:
@@ -178,9 +185,7 @@ def evaluate_chunks(
     generator.eval()
     tables = []
     for chunk in chunks:
-        ids, corrupted = [crystal.id for crystal in chunk.originals], chunk.corrupted.to(device)
-        graph = chunk.graph(generator.backbone.config).to(device)
-        generated = restore(generator, corrupted, ids, graph).reading(keep_known=keep_known)
+        generated = restore_chunk(generator, chunk, device).reading(keep_known=keep_known)
         tables.append(score_table(chunk.originals, chunk.corrupted_crystals(), generated, chunk.keys))
     generator.train(training)
     return pd.concat(tables, ignore_index=True)

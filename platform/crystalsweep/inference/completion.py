@@ -278,7 +278,7 @@ def probabilities(
     if not fillings:
         return []
     logs = np.array([filling.log_probability for filling in fillings])
-    tilted = logs + critic_weight * np.array([filling.verdict for filling in fillings])
+    tilted = np.array([filling.score(critic_weight) for filling in fillings])
     if group is not None and group.elsewhere is not None:
         fitted: list[float] = shares(tilted, group.sharpness, -np.inf if renormalised else group.elsewhere).tolist()
         return fitted

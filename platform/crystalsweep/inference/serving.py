@@ -21,14 +21,13 @@ from crystalsweep.artifacts.addresses import Address, without_password
 from crystalsweep.artifacts.seal import META, SEAL, BrokenSealError, require_sealed
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.masking import Masking
-from crystalsweep.data.partial_cif import partial_cif
 from crystalsweep.data.readers import SourceRow
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.answers import answer_of
 from crystalsweep.inference.asking import CHARGES, Answered, Question, answers, decoder_of
 from crystalsweep.inference.completion import Completion
 from crystalsweep.inference.decoding.constraints import Constraints
-from crystalsweep.inference.inputs import Partial, masking_of, partial_of_row
+from crystalsweep.inference.inputs import Partial, masking_of, partial_of_row, text_row
 from crystalsweep.inference.restorer import Restorer, load
 from crystalsweep.structures.crystal import N_ELEMENTS
 from crystalsweep.tracking.private import is_serving
@@ -284,8 +283,7 @@ def _partial(row: SourceRow, text: object, masking: Masking, keep_positions: boo
     """Return a crystal that can be completed, or why it cannot."""
     if isinstance(text, str):
         try:
-            read = partial_cif(text, row.id)
-            row = row._replace(outcome=read.outcome, sites=read.sites, notes=read.notes)
+            row = text_row(text, row.id)._replace(where=row.where)
         except Exception as error:  # one row's text must not cost the others their answer
             _log.exception("%s could not be read", row.id)
             row = row._replace(outcome=Problem("unparsable CIF", type(error).__name__, EXPORT_AGAIN))

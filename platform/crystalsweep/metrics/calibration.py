@@ -18,6 +18,7 @@ from scipy.special import log_softmax
 from scipy.stats import binomtest
 
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean
+from crystalsweep.metrics.odds import log_losses
 
 SHARPEST = 20.0
 """Greatest sharpness, and its inverse the least, that a fit may give; a trained network needs 0.5 to 2."""
@@ -49,8 +50,7 @@ def fit_sharpness(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> floa
 
 def mean_log_loss(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
     """Return mean −log softmax(logits) of the true classes, nats; arguments as for `fit_sharpness`."""
-    logs = log_softmax(logits, axis=1)
-    return float(-np.take_along_axis(logs, truth[:, None], axis=1).mean())
+    return float(log_losses(log_softmax(logits, axis=1), truth).mean())
 
 
 def shares(scores: NDArray[np.float64], sharpness: float, elsewhere: float) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from crystalsweep.hyperparameters import CorruptionConfig, Range, mask_fraction
 from crystalsweep.structures.batch import CrystalBatch, on_device, wrap_into_cell
 from crystalsweep.structures.crystal import MASK
-from crystalsweep.structures.segments import segment_max, segment_mean
+from crystalsweep.structures.segments import segment_max, segment_mean, segment_rank
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,11 +78,7 @@ def mask_of_type(batch: CrystalBatch, mask_type: str, generator: torch.Generator
 
 def random_mask(batch: CrystalBatch, fraction: float, generator: torch.Generator) -> Tensor:
     """Return (n,) bool: exactly ceil(fraction · N) distinct atoms of each crystal, uniformly (β, γ)."""
-    shuffled = torch.randperm(len(batch.species), generator=generator)
-    order = shuffled[torch.argsort(batch.crystal[shuffled], stable=True)]
-    rank = torch.empty_like(order)
-    first = torch.cumsum(batch.counts, 0) - batch.counts
-    rank[order] = torch.arange(len(order)) - first[batch.crystal]
+    rank = segment_rank(torch.randperm(len(batch.species), generator=generator), batch.crystal, batch.counts)
     wanted = torch.ceil(fraction * batch.counts.double() - 1e-9)  # 0.15 · 20 is 3, not 4
     return rank < wanted[batch.crystal]
 

@@ -6,6 +6,7 @@ crystals are only read, corrupted or restored.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -24,6 +25,21 @@ def segment_max(rows: Tensor, segment: Tensor, size: int) -> Tensor:
     """Return (size, …) greatest of the (n, …) rows of each segment; zero where there are none."""
     index = segment.view(-1, *(1,) * (rows.dim() - 1)).expand_as(rows)
     return rows.new_zeros(size, *rows.shape[1:]).scatter_reduce(0, index, rows, "amax", include_self=False)
+
+
+def segment_rank(order: Tensor, segment: Tensor, counts: Tensor) -> Tensor:
+    """Return (n,) the place of each row within its segment, from 0, where rows are taken in the given order.
+
+    Args:
+        order: (n,) all rows, in the order in which they are counted.
+        segment: (n,) indices; the rows of a segment are contiguous.
+        counts: (size,) rows of each segment.
+    """
+    grouped = order[torch.argsort(segment[order], stable=True)]
+    rank = torch.empty_like(grouped)
+    first = torch.cumsum(counts, 0) - counts
+    rank[grouped] = torch.arange(len(grouped), device=grouped.device) - first[segment]
+    return rank
 
 
 def segment_softmax(logits: Tensor, segment: Tensor, size: int) -> Tensor:

@@ -14,9 +14,10 @@ from torch import nn
 
 from crystalsweep.data import DataSet
 from crystalsweep.evaluation.protocol import Chunk, evaluate_chunks, evaluate_references, evaluation_chunks
-from crystalsweep.hyperparameters import EvaluationConfig
+from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig
 from crystalsweep.metrics import EXTENDED, METRICS, SECONDARY, flat, headline, ranking_score, rows_table
 from crystalsweep.metrics.novelty import novel_of
+from crystalsweep.networks.architectures import BackboneConfig
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.networks.models import Generator, graph_of
 from crystalsweep.structures.batch import CrystalBatch, on_device
@@ -98,6 +99,21 @@ class Task:
         return on_device(self, device)
 
 
+def corrupted_task(
+    batch: CrystalBatch, corruption: CorruptionConfig, backbone: BackboneConfig, random: torch.Generator
+) -> Task:
+    """Return a batch freshly corrupted, and its graph.
+
+    Args:
+        batch: On the CPU.
+        corruption: How.
+        backbone: What is to read it.
+        random: Of masks and noise.
+    """
+    corrupted = corrupt(batch, corruption, random)
+    return Task(corrupted=corrupted, graph=graph_of(corrupted.cart, batch.lattice, batch.counts, backbone))
+
+
 class RestorationStage(Stage):
     """A stage that corrupts its crystals, and whose generator is validated by the evaluation protocol."""
 
@@ -106,9 +122,8 @@ class RestorationStage(Stage):
 
     def prepare(self, batch: CrystalBatch, epoch: int, step: int) -> Task:
         """Return the batch freshly corrupted, and its graph."""
-        corrupted = corrupt(batch, self.config.corruption, step_stream(self, "corruption", epoch, step))
-        graph = graph_of(corrupted.cart, batch.lattice, batch.counts, self.config.backbone)
-        return Task(corrupted=corrupted, graph=graph)
+        random = step_stream(self, "corruption", epoch, step)
+        return corrupted_task(batch, self.config.corruption, self.config.backbone, random)
 
     def validate(self) -> Metrics:
         """Measure the restoration of the validation crystals."""

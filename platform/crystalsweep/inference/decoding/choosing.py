@@ -42,5 +42,4 @@ def choose(
             "critic_weight is above 0, but the generator has no critic; train one with `crystalsweep train critic "
             "--generator …` and name its run, or set critic_weight=0"
         )
-    prefer = config.charge == "prefer"
-    return judged(generator, critic, partials, filled, config.critic_weight, neutral_first=prefer)
+    return judged(generator, critic, partials, filled, config)

@@ -7,7 +7,7 @@ were filled before: the chain of conditionals.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -44,6 +44,16 @@ class Filling:
     """The critic's logit that these are the true species; 0 where none was asked."""
     neutral: bool = False
     """Whether the whole crystal can be charge-neutral; known when nothing is open."""
+
+    def score(self, critic_weight: float) -> float:
+        """Return log p + λ · verdict, by which candidates are ranked."""
+        return self.log_probability + critic_weight * self.verdict
+
+
+def in_order(fillings: Iterable[Filling], config: DecodeConfig) -> list[Filling]:
+    """Return whole fillings, the best first; where neutral ones are preferred, these before the others."""
+    first = config.charge == "prefer"
+    return sorted(fillings, key=lambda each: (first and not each.neutral, -each.score(config.critic_weight)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -230,6 +240,23 @@ def _choices(
     task: _Task, filling: Filling, units: Sequence[int], scores: NDArray[np.float64], wanted: int
 ) -> list[tuple[int, ...]]:
     """Return what to put on these units, best first."""
+    admits, neutral = _conditions(task, filling, units)
+    found: list[Choice] = []
+    charge = "any" if len(units) < len(filling.open) else task.config.charge
+    if charge != "any":
+        found += likeliest(scores, wanted, neutral)
+    if charge != "require":
+        found += likeliest(scores, wanted, admits)
+    return list(dict.fromkeys(choice.columns for choice in found))
+
+
+Condition = Callable[[tuple[int, ...]], bool]
+"""Whether units may get these columns."""
+
+
+def _conditions(task: _Task, filling: Filling, units: Sequence[int]) -> tuple[Condition, Condition]:
+    """Return what tells whether the constraints admit columns on these units of a filling, and whether that is
+    charge-neutral besides."""
     before, sizes = task.added(filling), [len(task.units[unit]) for unit in units]
     still_open = len(filling.open) - len(units)
     shares = _shares(task, filling, units)
@@ -247,16 +274,10 @@ def _choices(
         added = after(columns)
         return shares(columns) and task.room.admits(added, still_open) and task.room.neutral(added)
 
-    found: list[Choice] = []
-    charge = "any" if still_open else task.config.charge
-    if charge != "any":
-        found += likeliest(scores, wanted, neutral)
-    if charge != "require":
-        found += likeliest(scores, wanted, admits)
-    return list(dict.fromkeys(choice.columns for choice in found))
+    return admits, neutral
 
 
-def _shares(task: _Task, filling: Filling, units: Sequence[int]) -> Callable[[tuple[int, ...]], bool]:
+def _shares(task: _Task, filling: Filling, units: Sequence[int]) -> Condition:
     """Return what tells whether sublattices have room for these columns on these units."""
     if not task.room.sublattices:
         return lambda _: True
@@ -284,16 +305,9 @@ def _searched_widely(task: _Task, answer: Answer) -> list[Filling]:
     """Return the likeliest choices by one pass alone, which fulfil what no chain did."""
     units = list(range(len(task.units)))
     empty, logs = task.start()[0], _unit_logs(task, units, answer)
-    sizes, shares = [len(unit) for unit in task.units], _shares(task, empty, units)
-
-    def fulfils(columns: tuple[int, ...]) -> bool:
-        added: Counter[int] = Counter()
-        for column, size in zip(columns, sizes, strict=True):
-            added[column + 1] += size
-        neutral = task.config.charge != "require" or task.room.neutral(added)
-        return shares(columns) and task.room.admits(added, 0) and neutral
-
-    found = likeliest(logs, task.config.fillings, fulfils, WIDE_SEARCH)
+    admits, neutral = _conditions(task, empty, units)
+    wanted = neutral if task.config.charge == "require" else admits
+    found = likeliest(logs, task.config.fillings, wanted, WIDE_SEARCH)
     return [_with(task, empty, units, choice.columns, choice.score) for choice in found]
 
 
@@ -307,7 +321,7 @@ def _distinct(task: _Task, fillings: Sequence[Filling]) -> list[Filling]:
 
 def _ranked(task: _Task, beam: Sequence[Filling]) -> list[Filling]:
     """Return distinct whole fillings, with the probability of all arrangements that are the same crystal."""
-    judged = [
+    whole = [
         replace(
             filling,
             log_probability=filling.log_probability + float(np.log(len(images_of(filling.species, task.permutations)))),
@@ -315,5 +329,4 @@ def _ranked(task: _Task, beam: Sequence[Filling]) -> list[Filling]:
         )
         for filling in _distinct(task, beam)
     ]
-    first = task.config.charge == "prefer"
-    return sorted(judged, key=lambda filling: (first and not filling.neutral, -filling.log_probability))
+    return in_order(whole, task.config)

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crystalsweep.inference.decoding.filling import Filling
+from crystalsweep.inference.decoding.filling import Filling, in_order
 from crystalsweep.inference.decoding.network import ask, batches
 from crystalsweep.inference.decoding.positions import displaced
+from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.networks.models import Critic, Generator, one_hot
 from crystalsweep.structures.crystal import MASK, Crystal
 
@@ -26,19 +27,16 @@ def judged(
     critic: Critic,
     partials: Sequence[Crystal],
     filled: Sequence[Sequence[Filling]],
-    weight: float,
-    *,
-    neutral_first: bool = False,
+    config: DecodeConfig,
 ) -> list[list[Filling]]:
-    """Return the fillings of each crystal in the order of log p + `weight` · verdict, with their verdicts.
+    """Return the fillings of each crystal in the order of log p + λ · verdict, with their verdicts.
 
     Args:
         generator: In evaluation mode; restores the positions on which all candidates of a crystal are judged.
         critic: Of this generator, in evaluation mode.
         partials: Crystals, masked sites with species `MASK`.
         filled: Joint choices for each.
-        weight: λ.
-        neutral_first: Keep those that can be charge-neutral before the others.
+        config: λ, and whether those that can be charge-neutral stay before the others.
 
     Raises:
         ValueError: The weights of either give no finite answer.
@@ -50,11 +48,7 @@ def judged(
     masked = [partials[index].species == MASK for index in origins]
     verdicts = iter(_verdicts(critic, [restored[index] for index in origins], chosen, masked))
     told = [[replace(filling, verdict=next(verdicts)) for filling in fillings] for fillings in filled]
-
-    def rank(filling: Filling) -> tuple[bool, float]:
-        return neutral_first and not filling.neutral, -(filling.log_probability + weight * filling.verdict)
-
-    return [sorted(fillings, key=rank) for fillings in told]
+    return [in_order(fillings, config) for fillings in told]
 
 
 @torch.no_grad()
