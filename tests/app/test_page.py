@@ -185,6 +185,7 @@ def test_mistakes_are_told_beside_their_fields(shown: Tab, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("width", [1280, 360])
 def test_it_fits_the_window(shown: Tab, width: int) -> None:
+    shown.value("document.getElementById('model').textContent += '/of_a_folder_far_down'.repeat(20)")
     shown.size(width, 800)
     example(shown)
     complete(shown)
