@@ -55,7 +55,8 @@ def test_views_of_sweeps_with_many_metrics_fit_into_a_tag() -> None:
 
 
 def test_links_go_to_a_server_or_stay_within_the_page() -> None:
-    assert link("http://h:1", "3", "k") == "http://h:1/#/experiments/3/runs?viewStateShareKey=k&compareRunsMode=CHART"
+    shown = "viewStateShareKey=k&compareRunsMode=CHART&workflowType=machine_learning"
+    assert link("http://h:1", "3", "k") == f"http://h:1/#/experiments/3/runs?{shown}"
     assert link("", "3", "k").startswith("#/experiments/3/")
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from contextlib import suppress
 
 import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.artifacts.checkpoint_store import INFO, CheckpointStore, child
-from crystalsweep.evaluation.protocol import Chunk, evaluate_references, evaluation_chunks
-from crystalsweep.gallery.writing import GALLERY_PICTURE
+from crystalsweep.evaluation.protocol import evaluate_references, evaluation_chunks
+from crystalsweep.gallery.writing import GALLERY_PAGE, GALLERY_PICTURE
 from crystalsweep.metrics import SHOWN, by_condition, flat, headline, ranking_score
 from crystalsweep.pages.text import with_interval
 from crystalsweep.sweeping.crystals import draw_crystals
+from crystalsweep.sweeping.display.json_lines import as_json
 from crystalsweep.sweeping.folder import read_history
 from crystalsweep.sweeping.plan.budget import Usage
 from crystalsweep.sweeping.report.frames import objective_interval
@@ -34,6 +37,8 @@ from crystalsweep.tracking.view import link
 from crystalsweep.training.restoration import TABLE
 from crystalsweep.training.stage import select
 
+_NUMBERS = ("results.txt", "results.csv", "verdicts.csv")
+
 
 def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: bool) -> None:
     """Report on all trainings so far, on the terminal, in the sweep's folder and on the parent run.
@@ -52,8 +57,13 @@ def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: b
     config = plan.swept
     val = select(session.crystals.val, config, stable_only=config.stable_only, split="val")
     train = select(session.crystals.train, config, stable_only=config.stable_only, split="train")
+    session.display.say("writing the report…")
     references = evaluate_references(val, train, config.evaluation)
     costs = _costs(session, used)
+    named = {ended.training.key: ended.training.name for ended in ledger.ended()}
+    complete = [outcome for outcome in outcomes if outcome.state == "complete" and outcome.checkpoint]
+    chunks = list(evaluation_chunks(val, config.evaluation))
+    drawn = {each.key: draw_crystals(session, each, chunks, named[each.key]) for each in complete}
     finished = FinishedSweep(
         name=record.name,
         question=session.spec.question,
@@ -66,12 +76,12 @@ def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: b
         whole=whole,
         importances=ledger.importances(),
         folder=session.folder,
+        crystals={key: folder for key, folder in drawn.items() if folder},
     )
     told = session.spec.reporter()(finished)
     _publish(session, told, references)
-    named = {ended.training.key: ended.training.name for ended in ledger.ended()}
-    _publish_trials(session, finished, told, list(evaluation_chunks(val, config.evaluation)), named)
-    _say(session, told, costs, save_view(session, told))
+    _publish_trials(session, finished, told)
+    _say(session, finished, told, save_view(session, told))
 
 
 def _publish(session: SweepSession, told: Report, references: Mapping[str, pd.DataFrame]) -> None:
@@ -79,7 +89,8 @@ def _publish(session: SweepSession, told: Report, references: Mapping[str, pd.Da
     folder, outbox, parent = session.folder, session.outbox, session.record.name
     (folder / "results.txt").write_text(f"{told.text}\n")
     told.numbers.to_csv(folder / "results.csv", index=False)
-    for file in (told.page, *told.plots, folder / "results.txt", folder / "results.csv"):
+    told.differences.to_csv(folder / "verdicts.csv", index=False)
+    for file in (told.page, *told.plots, *(folder / f"{name}" for name in _NUMBERS)):
         outbox.upload(parent, file)
     for name, table in references.items():
         figures = headline(table, metrics=SHOWN) | {"score": ranking_score(table)}
@@ -91,11 +102,8 @@ def _publish(session: SweepSession, told: Report, references: Mapping[str, pd.Da
     outbox.tag(parent, {NOTE: conclusion} | best)
 
 
-def _publish_trials(
-    session: SweepSession, finished: FinishedSweep, told: Report, chunks: Sequence[Chunk], named: Mapping[str, str]
-) -> None:
-    """Send each complete training's plots, crystals, conditions and conclusion, to its own run; `named` are runs by
-    key."""
+def _publish_trials(session: SweepSession, finished: FinishedSweep, told: Report) -> None:
+    """Send each complete training's plots, crystals, conditions and conclusion, to its own run."""
     outbox, folder = session.outbox, session.folder
     for trial in told.trials:
         key, outcome = trial.outcome.key, trial.outcome
@@ -104,7 +112,7 @@ def _publish_trials(
         plots = draw_trial(trial, told.history, finished.references, folder / "plots" / key)
         for plot in plots:
             outbox.upload(key, plot, "plots")
-        crystals = draw_crystals(session, outcome, chunks, named[key])
+        crystals = finished.crystals.get(key)
         if crystals:
             outbox.upload(key, crystals, "crystals")
         pictures = [plot for plot in plots if plot.stem in IMAGES] + ([crystals / GALLERY_PICTURE] if crystals else [])
@@ -122,27 +130,32 @@ def conclusion_of(outcome: TrainingOutcome, told: Report, objective: Objective) 
     return best + "; ".join(parts)
 
 
-def _say(session: SweepSession, told: Report, costs: Mapping[str, tuple[float, float]], view: str) -> None:
+def _say(session: SweepSession, finished: FinishedSweep, told: Report, view: str) -> None:
+    """Tell people the conclusion, what it means and where to look, and programs what came out."""
     display, request, folder = session.display, session.request, session.folder
     display.settle()
-    display.say(f"\n{told.text}\n")
-    display.say("plots:\n" + "\n".join(f"  {plot}" for plot in told.plots))
-    display.say(f"report:  {told.page}\nnumbers: {folder / 'results.csv'}\n")
+    display.say(f"\n{told.story}\n")
+    places = {"report": told.page}
+    if told.best and told.best.key in finished.crystals:
+        places["crystals in 3D"] = finished.crystals[told.best.key] / GALLERY_PAGE
+    places |= {"every comparison": folder / "verdicts.csv", "every number": folder / "results.csv"}
+    width = max(map(len, places))
+    display.say("\n".join(["Where to look", *(f"  {name:<{width}}  {path}" for name, path in places.items())]) + "\n")
     if told.best and not told.best.run:
         display.say(f"no run ids: MLflow does not answer; --resume {session.record.name}, once it does, has them")
     elif told.best:
-        display.say(next_commands(session.spec.name, told.best, request.tracking_uri, request.storage))
-    if view:
-        display.say(f"in its experiment, Views → {view} has the trials, the headline curves and pictures side by side")
-    display.result(
-        {
-            "sweep": session.record.name,
-            "report": told.page,
-            "best_run": told.best.run if told.best else None,
-            "best": told.best.metrics.get(session.objectives[0].metric) if told.best else None,
-            "costs": {name: {"forecast": a, "actual": b} for name, (a, b) in costs.items()},
-        }
-    )
+        shown = link("", session.experiments[session.spec.name], view) if view else ""
+        display.say(next_commands(session.spec.name, told.best, request.tracking_uri, request.storage, shown))
+    result = {
+        "sweep": session.record.name,
+        "conclusion": told.words[0],
+        "report": told.page,
+        "best_run": told.best.run if told.best else None,
+        "best": told.best.metrics.get(session.objectives[0].metric) if told.best else None,
+        "costs": {name: {"forecast": a, "actual": b} for name, (a, b) in finished.costs.items()},
+    }
+    write_whole(folder / "result.json", f"{json.dumps(as_json(result), indent=2, ensure_ascii=False)}\n")
+    display.result(result)
 
 
 def runs_of(session: SweepSession) -> dict[str, Run]:

@@ -11,6 +11,9 @@ from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.training import Training
 from crystalsweep.training.config import StageConfig
 
+_TOLD_FROM = 0.1
+"""Share of what this session is to do that must be done before it tells the time that is left: starts are slow."""
+
 
 class Screen:
     """Draws trainings on a display, as rows and as the sweep's progress."""
@@ -63,7 +66,8 @@ class Screen:
         planned = max(planned, len(rows))
         done = sum(row.share for row in rows)
         now_done = done - remembered
-        left = elapsed * (planned - done) / now_done if now_done > 0 else 0.0 if done >= planned else None
+        told = now_done > 0 and now_done >= _TOLD_FROM * (planned - remembered)
+        left = 0.0 if done >= planned else elapsed * (planned - done) / now_done if told else None
         valued = [row for row in rows if row.value is not None and row.status in ("complete", "running")]
         sign = 1 if self._objective.mode == "max" else -1
         self.display.show(

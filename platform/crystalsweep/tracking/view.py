@@ -17,6 +17,10 @@ TAG = "mlflow.sharedViewState."
 """Begins the experiment tag; the view's key follows."""
 
 
+_TRAINING = "workflowType=machine_learning"
+"""Of an address: MLflow's UI shows trainings, and not the traces of language models that it begins with."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ViewSection:
     """A section of charts, in order."""
@@ -61,7 +65,8 @@ def encoded(view: SavedView, at: int) -> str:
 def link(address: str, experiment: str, key: str) -> str:
     """Return where a browser opens the view; `address` of the UI, or empty for a link within it."""
     at = f"{address}/" if address else ""
-    return f"{at}#/experiments/{experiment}/runs?viewStateShareKey={key}&compareRunsMode=CHART"
+    shown = f"viewStateShareKey={key}&compareRunsMode=CHART&{_TRAINING}"
+    return f"{at}#/experiments/{experiment}/runs?{shown}"
 
 
 def _state(view: SavedView) -> dict[str, Any]:

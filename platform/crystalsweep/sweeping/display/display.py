@@ -34,8 +34,8 @@ class Display(Protocol):
         """Let the table stand as it is: what is said next goes below it, and the next picture draws a new one."""
 
     def result(self, content: dict[str, Any]) -> None:
-        """Tell what came out, by name: paths, best run, costs. Values: numbers, text, paths, lists or mappings of
-        them."""
+        """Tell programs what came out, by name: paths, best run, costs. Values: numbers, text, paths, lists or mappings
+        of them."""
 
     def close(self) -> None:
         """Give the terminal back; once is enough."""

@@ -17,7 +17,7 @@ from crystalsweep.sweeping.display.changes import Changes, Finishes
 from crystalsweep.sweeping.display.snapshot import Snapshot, TrainingRow
 from crystalsweep.sweeping.display.stream import LastingStream
 from crystalsweep.sweeping.display.table import Frame
-from crystalsweep.sweeping.display.text import ended, in_lines, listed, unescaped
+from crystalsweep.sweeping.display.text import ended, in_lines, unescaped
 from crystalsweep.wording.stranger import plain
 
 SHORTEST_PAUSE = 0.5
@@ -85,9 +85,9 @@ class LiveTable:
             self._live = None
 
     def result(self, content: dict[str, Any]) -> None:
-        """Write names and values below the table."""
+        """Write nothing: people have been told."""
+        del content
         self.settle()
-        self.say(listed(content))
 
     def close(self) -> None:
         """Draw the last picture and leave the terminal as it was."""

@@ -16,7 +16,6 @@ from crystalsweep.sweeping.display.text import (
     counts,
     ended,
     in_lines,
-    listed,
     rate,
     row_in_lines,
     time_left,
@@ -71,9 +70,9 @@ class PlainLines:
                 self._sum_up(self._picture)
 
     def result(self, content: dict[str, Any]) -> None:
-        """Write names and values."""
+        """Write nothing: people have been told."""
+        del content
         self.settle()
-        self.say(listed(content))
 
     def close(self) -> None:
         """Sum up what has not been."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -119,16 +118,3 @@ def ended(row: TrainingRow) -> str:
     """Return `0003-s0 σ=0.1 w_W=1 FAILED in epoch 3: NaN loss`, for a training that failed or was cut."""
     how = f"FAILED in epoch {row.epoch + 1}" if row.status == "failed" else f"{row.status} after epoch {row.epoch}"
     return f"{row.key} {row.shown} {how}: {one_line(row.note)}".removesuffix(": ")
-
-
-def listed(content: Mapping[str, Any], indent: str = "") -> str:
-    """Return a `name: value` per line; the items of a list or mapping below its name."""
-    lines = []
-    for name, value in content.items():
-        if isinstance(value, Mapping) and value:
-            lines += [f"{indent}{name}:", listed(value, f"{indent}  ")]
-        elif isinstance(value, list | tuple) and value:
-            lines += [f"{indent}{name}:", *(f"{indent}  {item}" for item in value)]
-        elif value is not None and value not in ({}, [], ()):
-            lines.append(f"{indent}{name}: {f'{value:.4g}' if isinstance(value, float) else value}")
-    return "\n".join(lines)

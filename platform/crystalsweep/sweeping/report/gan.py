@@ -12,7 +12,9 @@ from crystalsweep.metrics import headline
 from crystalsweep.pages.content import Table
 from crystalsweep.plots import plot_training, plot_trials
 from crystalsweep.plots.curves import Panel, plot_curves
+from crystalsweep.sweeping.report.beside import Beside, tally
 from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare_trials
+from crystalsweep.sweeping.report.conclusion import adversary_conclusion, visible_sentence
 from crystalsweep.sweeping.report.control import Counterpart, W, adversary_weight, counterparts, without_repetition
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.frames import epoch_frame, pooled, setting, short_names
@@ -69,13 +71,18 @@ def gan_report(finished: FinishedSweep) -> Report:
     trials = reported_trainings(finished)
     compared = compared_with_controls(finished)
     table, words = against_controls(finished, compared)
+    exact = compared.comparison.of([_pair(each) for each in compared.pairs if not each.differs])
+    if visible := visible_sentence(exact, compared.comparison.n):
+        words.append(visible)
     results = results_table(finished, trials, {"adv/rec gradient": _taught})
     told = tell(
         finished,
         trials,
         tables=[results, *([table] if table else [])],
         history=_HISTORY,
+        conclusion=adversary_conclusion(exact),
         words=words,
+        beside=_beside(finished, compared),
         draw=partial(_draw, finished, trials),
     )
     return replace(told, verdicts=_verdicts(compared))
@@ -97,6 +104,15 @@ def compared_with_controls(finished: FinishedSweep) -> ControlComparison:
     pairs, repeated = without_repetition(counterparts(finished.done, finished.parameters), tables)
     comparison = compare_trials({str(number): each for number, each in tables.items()}, [_pair(each) for each in pairs])
     return ControlComparison(pairs=pairs, repeated=repeated, comparison=comparison)
+
+
+def _beside(finished: FinishedSweep, compared: ControlComparison) -> Beside:
+    """Return what each trial came to beside its first control, and which are controls themselves."""
+    cells = {outcome.number: "is a control" for outcome in finished.done if outcome.control}
+    for each in reversed(compared.pairs):
+        unlike = f", another {', '.join(each.differs)}" if each.differs else ""
+        cells[each.trial] = f"{tally(compared.comparison, [_pair(each)])}{unlike}"
+    return Beside(head="beside its control", cells=cells, frame=compared.comparison.frame)
 
 
 def _verdicts(compared: ControlComparison) -> dict[int, str]:

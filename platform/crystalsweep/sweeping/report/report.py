@@ -52,15 +52,20 @@ def tidy(trials: Sequence[ReportedTraining], summaries: Mapping[str, pd.DataFram
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def next_commands(sweep: str, best: TrainingOutcome, tracking_uri: Address, storage: Path | str) -> str:
+def next_commands(sweep: str, best: TrainingOutcome, tracking_uri: Address, storage: Path | str, view: str = "") -> str:
     """Return the commands to type next; the sweep as it was asked for, unless it was resumed.
 
-    `storage` may be an `s3://` address. A password is left out: MLFLOW_TRACKING_URI has it, or is to be given it.
+    `storage` may be an `s3://` address, `view` is where MLflow's UI shows the sweep, below its own address. A password
+    is left out: MLFLOW_TRACKING_URI has it, or is to be given it.
     """
     local = str(tracking_uri).startswith("sqlite:")
     own = "://" not in str(storage) and str(tracking_uri) == sqlite_uri(Path(storage))
     place = f"--storage {storage}" if own else f"--tracking-uri {shlex.quote(str(tracking_uri))}"
-    look = f"{_command('mlflow')} ui --backend-store-uri {tracking_uri}" if local else f"open {tracking_uri.link}"
+    if local:
+        started = f"{_command('mlflow')} ui --backend-store-uri {tracking_uri}"
+        look = f"{started}\n{'':29}and open http://127.0.0.1:5000/{view}"
+    else:
+        look = f"open {tracking_uri.link.rstrip('/')}/{view}"
     commands = [f"compare in the MLflow UI   {look}"]
     if not any(argument.startswith("--resume") for argument in sys.argv):
         again = shlex.join(["python", f"sweeps/{sweep}.py", *map(without_password, sys.argv[1:])])

@@ -18,9 +18,6 @@ from crystalsweep.wording.stranger import tabulated
 
 Column = Callable[[TrainingOutcome], str]
 
-_MANY = 30
-"""Rows of a comparison beyond which a terminal sees the resolved ones only."""
-
 METRIC_TITLES = {"adversarial.w_wasserstein": "w_W"}
 """Of settings that control arms have and that are no parameter of the sweep; others by their last name."""
 
@@ -82,20 +79,17 @@ def results_table(
     return Table(heads=heads, rows=rows, note="\n".join(text for text in (known, note) if text))
 
 
-def as_text(table: Table, *, whole: bool = False) -> str:
-    """Return a table for a terminal; of a long comparison, unless `whole`, the highlighted rows: the resolved ones."""
-    rows, left = table.rows, ""
-    if len(rows) > _MANY and not whole:
-        rows = [row for row in rows if row.highlighted]
-        left = f"{len(rows)} of {len(table.rows)} rows are resolved and shown; the page has all."
-    body = tabulated([row.cells for row in rows], headers=table.heads, disable_numparse=True) if rows else ""
-    return "\n".join(text for text in (table.title, body, left, table.note) if text)
+def as_text(table: Table) -> str:
+    """Return a table for a terminal."""
+    rows = [row.cells for row in table.rows]
+    body = tabulated(rows, headers=table.heads, disable_numparse=True) if rows else ""
+    return "\n".join(text for text in (table.title, body, table.note) if text)
 
 
-def as_sentences(words: Sequence[str]) -> str:
-    """Return sentences for a terminal, each with a dash, wrapped."""
+def as_sentences(heading: str, words: Sequence[str]) -> str:
+    """Return sentences for a terminal below a heading, each with a dash, wrapped."""
     lines = [line for each in words for line in wrap(each, TABLE_WIDTH, initial_indent="- ", subsequent_indent="  ")]
-    return "\n".join(["In words", *lines])
+    return "\n".join([heading, *lines])
 
 
 def _told(settings: Mapping[str, Column], trial: ReportedTraining) -> list[str]:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from textwrap import fill
 
 from crystalsweep.metrics import summarise
 from crystalsweep.pages.content import Table
-from crystalsweep.sweeping.report.comparison import Comparison, Pair, compare_trials
+from crystalsweep.sweeping.report.beside import Beside, against_others, differences
+from crystalsweep.sweeping.report.conclusion import best_conclusion
 from crystalsweep.sweeping.report.figures import Gallery, draw_sweep
 from crystalsweep.sweeping.report.frames import (
     best_of,
-    pooled,
-    short_names,
     training_frame,
     training_names,
     trial_frame,
 )
+from crystalsweep.sweeping.report.overview import overview
 from crystalsweep.sweeping.report.page import REPORT_FILE, sweep_page
 from crystalsweep.sweeping.report.report import tidy
-from crystalsweep.sweeping.report.results import as_sentences, as_text, ordered, setting_columns
+from crystalsweep.sweeping.report.results import TABLE_WIDTH, as_sentences, as_text, ordered
 from crystalsweep.sweeping.report.words import (
-    best_against_others,
     best_sentence,
     costs_sentence,
     ends_sentence,
@@ -29,7 +29,6 @@ from crystalsweep.sweeping.report.words import (
     seeds_sentence,
 )
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
-from crystalsweep.sweeping.space.outcome import TrainingOutcome
 
 
 def reported_trainings(finished: FinishedSweep) -> list[ReportedTraining]:
@@ -44,7 +43,9 @@ def tell(
     *,
     tables: Sequence[Table],
     history: Sequence[str],
+    conclusion: str = "",
     words: Sequence[str] = (),
+    beside: Beside | None = None,
     draw: Callable[[Gallery], None] | None = None,
     against_best: bool = True,
 ) -> Report:
@@ -55,7 +56,9 @@ def tell(
         trials: Complete trainings in the report's order.
         tables: For page and terminal, the results first.
         history: Metrics that are drawn over each training's epochs.
+        conclusion: The sweep's answer in a sentence; that on the best trial where none is given.
         words: The sweep's own sentences, which come after the best trial.
+        beside: What trials were held against; the best one where none is given.
         draw: Adds the sweep's own figures, which come first.
         against_best: Whether to compare the best trial with every other.
     """
@@ -66,52 +69,44 @@ def tell(
     if draw:
         draw(gallery)
     draw_sweep(gallery, finished, trainings, frame)
-    own, resolved = _against_best(finished, best) if against_best and best else ([], [])
-    complete = int((frame["state"] == "complete").sum())
-    said = [
+    rivals = against_others(finished, best) if against_best and best else None
+    if best is None:
+        conclusion = ""
+    elif rivals and not conclusion:
+        conclusion = best_conclusion(rivals.best, finished.objectives[0], rivals.comparison, rivals.pairs)
+    means = [
+        *([conclusion] if conclusion else []),
         best_sentence(best, finished, trainings),
         *words,
-        importance_sentence(finished, complete),
-        *resolved,
         front_sentence(finished, frame),
         seeds_sentence(finished, trainings),
-        ends_sentence(finished),
+    ]
+    ends, whole = ends_sentence(finished), all(outcome.state == "complete" for outcome in finished.outcomes)
+    complete = int((frame["state"] == "complete").sum())
+    rest = [
+        importance_sentence(finished, complete),
+        *(rivals.words if rivals else []),
+        ends,
         costs_sentence(finished.costs, whole=finished.whole),
     ]
-    sentences = [each for each in said if each]
+    means, rest = ([each for each in said if each] for said in (means, rest))
+    held = [*([beside] if beside else []), *([rivals.beside] if rivals else [])]
+    first = overview(finished, best, held[0] if held else None)
+    details = [*tables, *([rivals.table] if rivals and rivals.table else [])]
     page = finished.folder / REPORT_FILE
-    page.write_text(sweep_page(finished, sentences, [*tables, *own], gallery.pictures, trainings), encoding="utf-8")
+    html = sweep_page(finished, best, [*means, *rest], first, details, gallery.pictures, trainings)
+    page.write_text(html, encoding="utf-8")
     summaries = {name: summarise(table) for name, table in finished.references.items()}
+    opening = [fill(means[0], TABLE_WIDTH), as_text(first)]
     return Report(
         trials=trials,
         best=best,
-        words=sentences,
-        text="\n\n".join([*(as_text(table, whole=table is tables[0]) for table in tables), as_sentences(sentences)]),
+        words=[*means, *rest],
+        text="\n\n".join([*opening, *map(as_text, details), as_sentences("In words", [*means, *rest])]),
+        story="\n\n".join([*opening, as_sentences("What it means", [*means[1:], *([] if whole else [ends])])]),
+        differences=differences(held),
         plots=gallery.plots,
         page=page,
         numbers=tidy(trials, summaries),
         history=history,
-    )
-
-
-def _against_best(finished: FinishedSweep, best: TrainingOutcome) -> tuple[list[Table], list[str]]:
-    """Return the best trial minus every other complete one, pooled over seeds."""
-    tables = {str(number): table for number, table in pooled(finished.done).items()}
-    chosen = str(best.number)
-    pairs: list[Pair] = [(chosen, other) for other in tables if other != chosen]
-    if not pairs:
-        return [], ["Nothing is resolved: one trial is complete."]
-    comparison = compare_trials(tables, pairs)
-    called = short_names(finished)
-    columns = setting_columns(finished)
-    first = {str(outcome.number): outcome for outcome in reversed(finished.done)}
-    cells = {pair: [cell(first[pair[1]]) for cell in columns.values()] for pair in pairs}
-    table = _folded(comparison, called[chosen], cells, [*columns, "metric", "best minus it"])
-    return [table], best_against_others(comparison, chosen, pairs, called, len(finished.seeds))
-
-
-def _folded(comparison: Comparison, best: str, cells: dict[Pair, list[str]], heads: Sequence[str]) -> Table:
-    shown = comparison.table("", cells, heads, "The best trial was chosen on these same crystals, which flatters it.")
-    return Table(
-        heads=shown.heads, rows=shown.rows, note=shown.note, folded=f"The best trial ({best}) minus each other"
     )

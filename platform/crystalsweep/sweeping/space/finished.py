@@ -37,6 +37,8 @@ class FinishedSweep:
     """By parameter key, for the first objective; empty where it cannot be told."""
     folder: Path
     """For plots and page."""
+    crystals: Mapping[str, Path] = field(default_factory=dict)
+    """By key of a complete training, its gallery's folder, below `folder`."""
 
     @property
     def done(self) -> list[TrainingOutcome]:
@@ -74,9 +76,13 @@ class Report:
     best: TrainingOutcome | None
     """Complete training to promote: the best seed of the best trial; None where none completed."""
     words: list[str]
-    """Plain sentences."""
+    """Plain sentences, the conclusion first."""
     text: str
-    """For the terminal: tables, then the sentences."""
+    """Everything as text: conclusion, overview, tables and sentences."""
+    story: str
+    """What the terminal shows: conclusion, overview, and what it means."""
+    differences: pd.DataFrame
+    """All comparisons that verdicts were given on, a row each; `asked` says which question."""
     plots: list[Path]
     page: Path
     """HTML, everything inlined."""
