@@ -24,7 +24,8 @@ from crystalsweep.sweeping.report import gan as gan_report
 from crystalsweep.sweeping.report import w_pos as w_pos_report
 from crystalsweep.sweeping.report.control import CARRIER, W, counterparts
 from crystalsweep.sweeping.report.frames import best_of, training_frame, training_names, trial_frame
-from crystalsweep.sweeping.report.gan import SIGMA, against_controls, compared_with_controls
+from crystalsweep.sweeping.report.gan import against_controls, compared_with_controls
+from crystalsweep.sweeping.report.gan_figures import SIGMA
 from crystalsweep.sweeping.report.report import draw_trial
 from crystalsweep.sweeping.report.results import as_text, setting_columns
 from crystalsweep.sweeping.report.words import costs_sentence

@@ -12,7 +12,7 @@ import pytest
 from crystalsweep.sweeping.report import gan as gan_report
 from crystalsweep.sweeping.report.conclusion import adversary_conclusion, visible_sentence
 from crystalsweep.sweeping.report.control import W
-from crystalsweep.sweeping.report.gan import SIGMA
+from crystalsweep.sweeping.report.gan_figures import SIGMA
 from tests.test_sweep_reports import NOISE, WEIGHT, arms, finished, outcome, scores
 
 

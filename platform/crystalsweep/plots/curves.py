@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,14 @@ class Panel:
     """Where all values are positive."""
 
 
-def plot_curves(history: pd.DataFrame, shown: Sequence[Panel], path: Path | str, *, value: str) -> Path:
+def plot_curves(
+    history: pd.DataFrame,
+    shown: Sequence[Panel],
+    path: Path | str,
+    *,
+    value: str,
+    colours: Mapping[str, Any] | None = None,
+) -> Path:
     """Plot one panel per quantity, one line per training; control arms dashed, what was cut faint and ended by a
     cross.
 
@@ -45,6 +52,7 @@ def plot_curves(history: pd.DataFrame, shown: Sequence[Panel], path: Path | str,
         shown: What to draw.
         path: Where to write; the suffix decides the format.
         value: What the column `value` is, for the colour bar.
+        colours: By name of a training; else its own for each of a few, and by value of many.
 
     Raises:
         ValueError: Nothing was logged for any of the panels.
@@ -55,10 +63,12 @@ def plot_curves(history: pd.DataFrame, shown: Sequence[Panel], path: Path | str,
     drawn = [panel for panel in shown if panel.column in columns]
     figure, axes = panels(len(drawn), columns=3, width=8.5 if len(drawn) == 1 else 4.8, height=3.9)
     complete = [str(name) for name in history.loc[history["state"] == "complete", "trial"].unique()]
-    colours = _named(complete) if len(complete) <= NAMED else _shaded(figure, axes, history, value)
+    few, given = len(complete) <= NAMED, colours is not None
+    if colours is None:
+        colours = _named(complete) if few else _shaded(figure, axes, history, value)
     for axis, panel in zip(axes, drawn, strict=True):
         for name, rows in history.groupby("trial", sort=False):
-            _line(axis, rows, panel.column, str(name), colours, labelled=len(complete) <= NAMED)
+            _line(axis, rows, panel.column, str(name), colours, labelled=few or given)
         _dress(axis, panel, history[panel.column])
     legend_below(figure, columns=4)
     return save(figure, path)
@@ -76,7 +86,9 @@ def _shaded(figure: Figure, axes: Sequence[Axes], history: pd.DataFrame, value: 
     return {str(name): shade.to_rgba(number) if np.isfinite(number) else REFERENCE for name, number in values.items()}
 
 
-def _line(axis: Axes, rows: pd.DataFrame, column: str, name: str, colours: dict[str, Any], *, labelled: bool) -> None:
+def _line(
+    axis: Axes, rows: pd.DataFrame, column: str, name: str, colours: Mapping[str, Any], *, labelled: bool
+) -> None:
     rows = rows.dropna(subset=[column]).sort_values("epoch")
     if rows.empty:
         return

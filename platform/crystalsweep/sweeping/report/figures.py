@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -43,8 +44,14 @@ class Gallery:
         self.pictures.append(Picture(title=f"{title}.", caption=f"Not drawn. {reason}", data=""))
 
 
-def draw_sweep(gallery: Gallery, finished: FinishedSweep, trainings: pd.DataFrame, trials: pd.DataFrame) -> None:
-    """Draw all figures that every sweep has, as far as there is something to draw."""
+def draw_sweep(
+    gallery: Gallery,
+    finished: FinishedSweep,
+    trainings: pd.DataFrame,
+    trials: pd.DataFrame,
+    colours: Mapping[str, Any] | None = None,
+) -> None:
+    """Draw all figures that every sweep has, as far as there is something to draw; `colours` are trainings' by name."""
     parameters = [parameter_scale(parameter) for parameter in finished.parameters]
     objectives = [objective_scale(objective) for objective in finished.objectives]
     first = objectives[0]
@@ -83,7 +90,7 @@ def draw_sweep(gallery: Gallery, finished: FinishedSweep, trainings: pd.DataFram
     panel = Panel(column=finished.objectives[0].metric, title=first.label, definition="after each epoch")
     gallery.add(
         "learning_curves",
-        lambda path: plot_curves(curves, [panel], path, value=first.title),
+        lambda path: plot_curves(curves, [panel], path, value=first.title, colours=colours),
         "Learning curves",
         "Crosses end trainings that were cut, failed or stopped; curves that still climb at their last epoch say that "
         "more epochs would change the picture.",

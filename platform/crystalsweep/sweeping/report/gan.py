@@ -6,27 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import pandas as pd
-
-from crystalsweep.metrics import headline
 from crystalsweep.pages.content import Table
-from crystalsweep.plots import plot_training, plot_trials
-from crystalsweep.plots.curves import Panel, plot_curves
 from crystalsweep.sweeping.report.beside import Beside, tally
 from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare_trials
 from crystalsweep.sweeping.report.conclusion import adversary_conclusion, visible_sentence
-from crystalsweep.sweeping.report.control import Counterpart, W, adversary_weight, counterparts, without_repetition
-from crystalsweep.sweeping.report.figures import Gallery
-from crystalsweep.sweeping.report.frames import epoch_frame, pooled, setting, short_names
-from crystalsweep.sweeping.report.report import epochs_of
+from crystalsweep.sweeping.report.control import Counterpart, counterparts, without_repetition
+from crystalsweep.sweeping.report.frames import pooled, short_names
+from crystalsweep.sweeping.report.gan_figures import arm_colours, draw_gan
 from crystalsweep.sweeping.report.results import Column, results_table, setting_columns
 from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.report.words import adversary_sentences
-from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
+from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.training.records import SCORE
-
-SIGMA = "corruption.sigma_noise"
 
 _HISTORY = (
     "epoch",
@@ -40,30 +32,6 @@ _HISTORY = (
     "discriminator/score_gap",
     SCORE,
 )
-
-_BALANCE = (
-    Panel(
-        column="discriminator/accuracy_real",
-        title="D on real crystals",
-        definition="share that it calls real, mean over the epoch; chance is 0.5",
-        level=0.5,
-    ),
-    Panel(
-        column="discriminator/accuracy_fake",
-        title="D on restored crystals",
-        definition="share that it calls fake, mean over the epoch; chance is 0.5",
-        level=0.5,
-    ),
-    Panel(
-        column="audit/ratio",
-        title="Adversarial over reconstruction gradient",
-        definition="norms on the generator, mean over audited steps; 0 for control arms",
-        log=True,
-    ),
-)
-
-_LINES = 21
-"""Trainings that `plot_training` can tell apart."""
 
 
 def gan_report(finished: FinishedSweep) -> Report:
@@ -83,7 +51,8 @@ def gan_report(finished: FinishedSweep) -> Report:
         conclusion=adversary_conclusion(exact),
         words=words,
         beside=_beside(finished, compared),
-        draw=partial(_draw, finished, trials),
+        draw=partial(draw_gan, finished, trials),
+        colours=arm_colours(finished),
     )
     return replace(told, verdicts=_verdicts(compared))
 
@@ -195,57 +164,6 @@ def _pooling(finished: FinishedSweep) -> str:
     seeds = len(finished.seeds)
     pooling = "One training seed per arm" if seeds == 1 else f"Pooled over {seeds} training seeds per arm"
     return f"{pooling}: the intervals hold for these trained models, without the spread between seeds."
-
-
-def _draw(finished: FinishedSweep, trials: Sequence[ReportedTraining], gallery: Gallery) -> None:
-    """Draw metrics over w_W where nothing but it and the noise is varied, all curves, and the balance of G and D."""
-    if {parameter.key for parameter in finished.parameters} <= {SIGMA, W}:
-        gallery.add(
-            "trials",
-            lambda path: plot_trials(_metrics(finished, trials), path),
-            "Metrics over w_W",
-            "Open markers are control arms and bands their intervals: a filled marker inside its band has not been "
-            "shown to differ.",
-        )
-    gallery.add(
-        "balance",
-        lambda path: plot_curves(
-            epoch_frame(finished, [panel.column for panel in _BALANCE]),
-            _BALANCE,
-            path,
-            value=finished.objectives[0].title,
-        ),
-        "Balance of generator and discriminator",
-        "A discriminator near 1 in both tells the two apart; one that calls restored crystals real, below 0.5 in the "
-        "second panel, is fooled. A ratio far below 1 means that the adversary hardly moves the generator.",
-    )
-    if 0 < len(trials) <= _LINES:
-        epochs = pd.concat([epochs_of(trial, _HISTORY) for trial in trials], ignore_index=True)
-        gallery.add(
-            "training",
-            lambda path: plot_training(epochs, path),
-            "Losses and audit over the epochs",
-            "Complete trainings; audit/cosine below 0 means that the adversary pulls against the reconstruction.",
-        )
-
-
-def _metrics(finished: FinishedSweep, trials: Sequence[ReportedTraining]) -> pd.DataFrame:
-    """Return a row per training or reference and headline metric, as `plot_trials` takes them."""
-    rows: list[dict[str, object]] = []
-    for trial in trials:
-        sigma, w = setting(trial.outcome, SIGMA), adversary_weight(trial.outcome)
-        rows += _means({"trial": trial.outcome.key, "sigma_noise": sigma, "w_wasserstein": w}, trial.table)
-    for name in ("ceiling", "identity"):
-        if name in finished.references:
-            rows += _means({"trial": name}, finished.references[name])
-    columns = ["trial", "sigma_noise", "w_wasserstein", "metric", "mean", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _means(named: dict[str, object], table: pd.DataFrame) -> list[dict[str, object]]:
-    return [
-        {**named, "metric": name, "mean": i.mean, "low": i.low, "high": i.high} for name, i in headline(table).items()
-    ]
 
 
 def _taught(outcome: TrainingOutcome) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import fill
+from typing import Any
 
 from crystalsweep.metrics import summarise
 from crystalsweep.pages.content import Table
@@ -47,6 +48,7 @@ def tell(
     words: Sequence[str] = (),
     beside: Beside | None = None,
     draw: Callable[[Gallery], None] | None = None,
+    colours: Mapping[str, Any] | None = None,
     against_best: bool = True,
 ) -> Report:
     """Return the report of a finished sweep; writes its plots and its page into `finished.folder`.
@@ -60,6 +62,7 @@ def tell(
         words: The sweep's own sentences, which come after the best trial.
         beside: What trials were held against; the best one where none is given.
         draw: Adds the sweep's own figures, which come first.
+        colours: Of trainings in figures, by name.
         against_best: Whether to compare the best trial with every other.
     """
     trainings = training_frame(finished)
@@ -68,7 +71,7 @@ def tell(
     gallery = Gallery(finished.folder)
     if draw:
         draw(gallery)
-    draw_sweep(gallery, finished, trainings, frame)
+    draw_sweep(gallery, finished, trainings, frame, colours)
     rivals = against_others(finished, best) if against_best and best else None
     if best is None:
         conclusion = ""
