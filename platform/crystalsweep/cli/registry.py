@@ -93,6 +93,7 @@ def promote(
         from crystalsweep.evaluation.suite import find_suite
         from crystalsweep.registry import promotion
         from crystalsweep.registry.gates.gain import GUARDED
+        from crystalsweep.tracking.next_steps import use_commands
 
         where = storage or default_storage()
         request = promotion.PromotionRequest(
@@ -107,9 +108,8 @@ def promote(
             workers=workers,
             storage=where,
         )
-        decision = promotion.promote(
-            _tracker(tracking_uri, storage), request, lambda line: echo(in_a_line(f"· {line}"), err=True), dry=dry_run
-        )
+        tracker = _tracker(tracking_uri, storage)
+        decision = promotion.promote(tracker, request, lambda line: echo(in_a_line(f"· {line}"), err=True), dry=dry_run)
         dossier = decision.dossier
         if as_json:
             echo(dossier.model_dump_json(indent=2))
@@ -118,12 +118,16 @@ def promote(
             for line in dossier.reasons:
                 echo(in_a_line(f"! {line}"))
             echo(f"dossier: {decision.folder / 'dossier' / 'dossier.html'}")
-            echo(_outcome(decision.version, dossier.verdict, f"{model}@{alias}", dry=dry_run))
+            target = f"{model}@{alias}"
+            echo(_outcome(decision.version, dossier.verdict, target, dossier.decided_by, dry=dry_run))
+            if decision.version is not None and not dry_run:
+                for line in use_commands(target, tracker.address, where):
+                    echo(in_a_line(line))
         if dossier.verdict == "refused":
             sys.exit(REFUSED)
 
 
-def _outcome(version: str | None, verdict: str, target: str, *, dry: bool) -> str:
+def _outcome(version: str | None, verdict: str, target: str, who: str, *, dry: bool) -> str:
     if dry:
         return f"dry run: it would be {verdict}; nothing was registered"
     if version is None:
@@ -131,7 +135,7 @@ def _outcome(version: str | None, verdict: str, target: str, *, dry: bool) -> st
             f"refused: {target} stays as it is; the refusal and its dossier are kept in MLflow's experiment promotions"
         )
     forced = " by force" if verdict == "forced" else ""
-    return f"version {version} is now {target}{forced}"
+    return f"version {version} is now {target}{forced}, promoted by {who}"
 
 
 @click.command()

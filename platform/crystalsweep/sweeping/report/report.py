@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from crystalsweep.artifacts.addresses import HIDDEN, Address, without_password
+from crystalsweep.artifacts.addresses import Address, without_password
 from crystalsweep.plots import plot_similarity, plot_training, plot_validity
 from crystalsweep.sweeping.space.finished import ReportedTraining
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
-from crystalsweep.tracking.tracker import sqlite_uri
+from crystalsweep.tracking.next_steps import FROM_ENVIRONMENT, command, store_options
 
 
 def epochs_of(trial: ReportedTraining, columns: Sequence[str]) -> pd.DataFrame:
@@ -59,27 +58,18 @@ def next_commands(sweep: str, best: TrainingOutcome, tracking_uri: Address, stor
     is left out: MLFLOW_TRACKING_URI has it, or is to be given it.
     """
     local = str(tracking_uri).startswith("sqlite:")
-    own = "://" not in str(storage) and str(tracking_uri) == sqlite_uri(Path(storage))
-    place = f"--storage {storage}" if own else f"--tracking-uri {shlex.quote(str(tracking_uri))}"
     if local:
-        started = f"{_command('mlflow')} ui --backend-store-uri {tracking_uri}"
+        started = f"{command('mlflow')} ui --backend-store-uri {tracking_uri}"
         look = f"{started}\n{'':29}and open http://127.0.0.1:5000/{view}"
     else:
         look = f"open {tracking_uri.link.rstrip('/')}/{view}"
     commands = [f"compare in the MLflow UI   {look}"]
     if not any(argument.startswith("--resume") for argument in sys.argv):
         again = shlex.join(["python", f"sweeps/{sweep}.py", *map(without_password, sys.argv[1:])])
-        submit = f"{_command('ray')} job submit --working-dir . -- {again}"
+        submit = f"{command('ray')} job submit --working-dir . -- {again}"
         commands.append(f"resubmit on a cluster      RAY_API_SERVER_ADDRESS=http://HEAD:8265 {submit}")
-    commands.append(f"promote the best trial     {_command('crystalsweep')} promote {best.run} {place}")
+    place = store_options(tracking_uri, storage)
+    commands.append(f"promote the best trial     {command('crystalsweep')} promote {best.run} {place}")
     if tracking_uri.has_password:
-        commands.append(f"{HIDDEN} is a password, which is not shown: these commands take it from MLFLOW_TRACKING_URI")
+        commands.append(FROM_ENVIRONMENT)
     return "\n  ".join(["Next:", *commands])
-
-
-def _command(name: str) -> str:
-    """Return the command as this shell finds it: by name with the environment activated, else by path."""
-    if shutil.which(name):
-        return name
-    path = Path(sys.executable).parent / name
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
