@@ -47,7 +47,7 @@ def test_the_conclusion_says_what_is_resolved(counts: dict[str, tuple[int, int, 
 
 def test_the_least_visible_difference_grows_with_the_comparisons_and_with_the_spread() -> None:
     frame = verdicts(masked_accuracy=(0, 0, 4))
-    assert "masked accuracy 0.10" in visible_sentence(frame, 1)  # as one 95 % interval has it
+    assert "masked accuracy 0.1" in visible_sentence(frame, 1)  # as one 95 % interval has it
     assert "masked accuracy 0.15" in visible_sentence(frame, 20)  # z of 0.025 / 20 is 3.02
     assert visible_sentence(frame.assign(low=0.0, high=0.0), 20) == ""
 

@@ -54,17 +54,17 @@ def best_conclusion(best: str, objective: Objective, comparison: Comparison, pai
 
 
 def visible_sentence(frame: pd.DataFrame, n: int) -> str:
-    """Return the least differences that comparisons could have shown, by metric; empty where none has an interval.
+    """Return differences that every comparison would have shown, by metric; empty where none has an interval.
 
     A difference is resolved where it exceeds its standard error, a 95 % interval's half-width over 1.96, by the factor
     that Holm's correction asks of the first of `n` comparisons.
     """
-    half = ((frame["high"] - frame["low"]).astype(float) / 2).groupby(frame["metric"], sort=False).median()
+    half = ((frame["high"] - frame["low"]).astype(float) / 2).groupby(frame["metric"], sort=False).max()
     factor = float(norm.isf(_ALPHA / 2 / max(n, 1)) / norm.isf(0.025))
-    told = [f"{metric_title(str(metric)).lower()} {each * factor:.2f}" for metric, each in half.items() if each > 0]
+    told = [f"{metric_title(str(metric)).lower()} {each * factor:.2g}" for metric, each in half.items() if each > 0]
     if not told:
         return ""
-    return f"Smaller differences than about these could not have been seen here: {', '.join(told)}."
+    return f"Differences of about these sizes would have been seen in every comparison: {', '.join(told)}."
 
 
 def _resolved(frame: pd.DataFrame, verdict: str) -> str:

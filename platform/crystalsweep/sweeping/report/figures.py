@@ -51,7 +51,15 @@ def draw_sweep(
     trials: pd.DataFrame,
     colours: Mapping[str, Any] | None = None,
 ) -> None:
-    """Draw all figures that every sweep has, as far as there is something to draw; `colours` are trainings' by name."""
+    """Draw all figures that every sweep has, as far as there is something to draw.
+
+    Args:
+        gallery: Where to draw.
+        finished: The sweep.
+        trainings: A row per training (`frames.training_frame`).
+        trials: A row per trial (`frames.trial_frame`).
+        colours: Of trainings in curves, by name.
+    """
     parameters = [parameter_scale(parameter) for parameter in finished.parameters]
     objectives = [objective_scale(objective) for objective in finished.objectives]
     first = objectives[0]

@@ -54,8 +54,14 @@ def tidy(trials: Sequence[ReportedTraining], summaries: Mapping[str, pd.DataFram
 def next_commands(sweep: str, best: TrainingOutcome, tracking_uri: Address, storage: Path | str, view: str = "") -> str:
     """Return the commands to type next; the sweep as it was asked for, unless it was resumed.
 
-    `storage` may be an `s3://` address, `view` is where MLflow's UI shows the sweep, below its own address. A password
-    is left out: MLFLOW_TRACKING_URI has it, or is to be given it.
+    A password is left out: MLFLOW_TRACKING_URI has it, or is to be given it.
+
+    Args:
+        sweep: Name of its file.
+        best: The training to promote.
+        tracking_uri: Of the store.
+        storage: Folder, or `s3://` address.
+        view: Where MLflow's UI shows the sweep, below its own address.
     """
     local = str(tracking_uri).startswith("sqlite:")
     if local:
