@@ -6,6 +6,7 @@ import base64
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jinja2 import UndefinedError
@@ -18,7 +19,15 @@ from crystalsweep.pages.text import with_interval
 LIBRARY = Path(crystalsweep.__file__).parent
 PAGES = sorted(path.relative_to(LIBRARY).as_posix() for path in LIBRARY.rglob("*.html.j2"))
 SWEEP = "sweeping/report/report.html.j2"
-WORDS = {"title": "A sweep", "lead": "Does it help?", "words": [], "question": "", "footer": ""}
+WORDS: dict[str, Any] = {
+    "title": "A sweep",
+    "lead": "Does it help?",
+    "conclusion": "It does.",
+    "words": [],
+    "question": "",
+    "galleries": {},
+    "footer": "",
+}
 
 
 @pytest.mark.parametrize(

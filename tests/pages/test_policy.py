@@ -30,7 +30,8 @@ INTRUDER = """<script>document.title = 'ran'</script>
 
 def page_with(text: str) -> str:
     """A page into which a template's mistake let markup through."""
-    return render(SWEEP, title="A sweep", lead=Markup(text), words=[], question="", footer="", sections=[])
+    words = {"conclusion": "", "words": [], "question": "", "galleries": {}, "footer": ""}
+    return render(SWEEP, title="A sweep", lead=Markup(text), sections=[], **words)
 
 
 def policy_of(page: str) -> str:

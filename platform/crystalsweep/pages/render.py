@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from crystalsweep.pages.policy import content_policy
 from crystalsweep.pages.text import plain_markdown
+from crystalsweep.pages.tips import with_tips
 from crystalsweep.wording.stranger import plain
 
 
@@ -37,6 +38,7 @@ def _environment() -> Environment:
     )
     environment.globals["content_policy"] = content_policy
     environment.filters["plain"] = plain_markdown
+    environment.filters["tips"] = with_tips
     return environment
 
 
