@@ -21,6 +21,7 @@ from crystalsweep.wording.stranger import in_a_line
 
 if TYPE_CHECKING:
     from crystalsweep.evaluation.outcome import Evaluation
+    from crystalsweep.inference.locate import Location
 
 EVALUATE_EXAMPLES = """\b
 Examples:
@@ -31,6 +32,7 @@ Examples:
   crystalsweep evaluate --checkpoint runs/gan --suite bundled-569               crystals and settings that never change
   crystalsweep evaluate --checkpoint runs/gan --set decode.method=beam          with joint top-1/3/5 and their odds
   crystalsweep evaluate --checkpoint identity                                 a reference row, as if it were a model
+  crystalsweep evaluate --checkpoint runs/finetune --scratch runs/scratch       a property model, beside baselines
   crystalsweep evaluate --structures generated_cifs/ --reference train.parquet
 Start the same command again to go on where it was stopped. --settings lists what --set can change.
 """
@@ -66,6 +68,7 @@ Examples:
 )
 @click.option("--reference", help="Training crystals to be new against.  [default: --data's train part]")
 @click.option("--originals", help="With --structures: true crystals of the same ids.  [default: --reference]")
+@click.option("--scratch", metavar="REF", help="Of a property model: the same network trained from random weights.")
 @click.option("--max-crystals", type=click.IntRange(min=1), help="Evaluate a seeded sample of so many crystals.")
 @click.option("--max-atoms", type=click.IntRange(min=1), help="Leave out crystals with more atoms.")
 @click.option(
@@ -86,6 +89,7 @@ def evaluate(
     part: str | None,
     reference: str | None,
     originals: str | None,
+    scratch: str | None,
     max_crystals: int | None,
     max_atoms: int | None,
     calculator: str | None,
@@ -105,6 +109,10 @@ def evaluate(
     the crystals of a file, made by any tool. The result folder holds report.html, metrics.json, structures.parquet
     (a row per crystal) and plots/. With a tracking URI all of it goes to MLflow, to the checkpoint's own run if it has
     one.
+
+    With the --checkpoint of a property model (`crystalsweep train finetune`): its predictions of --data, beside the
+    majority or mean, a formula's guess and similar crystals' labels, all fitted on its own training crystals; figures
+    by crystal system, number of elements and rarity; predictions.csv instead of structures.parquet.
     """
     with told_in_a_line():
         given = {
@@ -137,7 +145,60 @@ def evaluate(
                 machine=machine,
             )
         request.require_sound()
-        _evaluate(request, frozen, tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"), storage or default_storage())
+        place, address = storage or default_storage(), tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        if checkpoint and (found := _property_model(checkpoint, address, place)):
+            if refused := sorted(key for key, value in {"suite": suite, "calculator": calculator}.items() if value):
+                raise ValueError(f"--{refused[0]} is of generators, and {checkpoint} is a property model; leave it out")
+            _evaluate_property(request, found, scratch, address, place)
+            return
+        if scratch:
+            raise ValueError("--scratch goes with the --checkpoint of a property model, as `train finetune` makes")
+        _evaluate(request, frozen, address, place)
+
+
+def _property_model(checkpoint: str, tracking_uri: str | None, storage: Path) -> Location | None:
+    """Return where the checkpoint lies where it is a property model's; None of anything else."""
+    from crystalsweep.inference.locate import UnknownReferenceError, locate, tracker_for
+    from crystalsweep.networks.checkpoint import read_info
+
+    try:
+        found = locate(checkpoint, tracker_for(checkpoint, tracking_uri, storage), storage / "downloads")
+    except UnknownReferenceError:  # a reference row, or what `_evaluate` tells of
+        return None
+    return found if read_info(found.folder).stage == "finetune" else None
+
+
+def _evaluate_property(
+    asked: EvaluationRequest, found: Location, scratch: str | None, tracking_uri: str | None, storage: Path
+) -> None:
+    """Predict, show the headline, and log it where a server was named or the checkpoint has a run."""
+    from crystalsweep.evaluation.properties.run import PropertyRequest, evaluate_property
+    from crystalsweep.evaluation.properties.text import property_text
+    from crystalsweep.evaluation.publishing import log_evaluation
+    from crystalsweep.inference.locate import locate, tracker_for
+    from crystalsweep.tracking.opening import checked_tracker, open_tracker
+
+    beside = locate(scratch, tracker_for(scratch, tracking_uri, storage), storage / "downloads") if scratch else None
+    request = PropertyRequest(
+        checkpoint=found.folder,
+        scratch=beside.folder if beside else None,
+        source=asked.source,
+        part=asked.part,
+        reference=asked.reference,
+        max_atoms=asked.settings.max_atoms,
+        max_crystals=asked.settings.protocol.max_crystals,
+        seed=asked.settings.protocol.seed,
+        name=asked.name,
+        run=found.run,
+        out=asked.out,
+    )
+    folder, outcome = evaluate_property(request)
+    echo(f"\n{property_text(outcome)}\n")
+    echo(f"report:  {folder / 'report.html'}")
+    echo(f"numbers: {folder / 'metrics.json'}, a row per crystal in {folder / 'predictions.csv'}")
+    tracker = checked_tracker(tracking_uri) if tracking_uri else open_tracker(None, storage)
+    if tracker and (tracking_uri or found.run):
+        echo(f"MLflow run: {log_evaluation(tracker, outcome, folder, found.run)} in {tracker.uri}")
 
 
 def _evaluate(request: EvaluationRequest, suite: Suite | None, tracking_uri: str | None, storage: Path) -> None:

@@ -37,7 +37,7 @@ from crystalsweep.artifacts.sums import require_sum, require_sums
 from crystalsweep.networks.architectures import BackboneConfig, backbone_config
 from crystalsweep.networks.backbones import build_backbone
 from crystalsweep.networks.cost import weightless
-from crystalsweep.networks.models import Critic, Generator
+from crystalsweep.networks.models import Critic, Generator, PropertyModel
 from crystalsweep.wording.mistakes import mistakes
 
 CHECKPOINT_FORMAT = 2
@@ -203,6 +203,11 @@ def read_backbone(folder: Path) -> BackboneConfig:
 def load_generator(folder: Path) -> Generator:
     """Load the generator of a checkpoint, in evaluation mode, on the CPU. Raises `ValueError` where there is none."""
     return _load(folder, "generator", Generator)
+
+
+def load_classifier(folder: Path) -> PropertyModel:
+    """Load the classifier of a checkpoint, in evaluation mode, on the CPU. Raises `ValueError` where there is none."""
+    return _load(folder, "classifier", PropertyModel)
 
 
 def load_critic(folder: Path) -> Critic | None:

@@ -20,11 +20,8 @@ from crystalsweep.metrics.bootstrap import TAILS, Interval, times_drawn
 from crystalsweep.metrics.geometry import Array
 from crystalsweep.metrics.verdicts import ROUNDING, expanded_interval, two_sided_p
 
-RESAMPLES = 1000
-"""Of the crystals, for an interval."""
-
-COMPARED = 10_000
-"""Of the crystals, for a verdict; as `metrics.verdicts`."""
+RESAMPLES = 2000
+"""Of the crystals, for an interval and for a verdict, whose p they bound from below at about 0.001."""
 
 _UNDEFINED = 0.05
 """Of the resamples; where more have no value, there are no bounds: the rest would make too narrow an interval."""
@@ -67,7 +64,7 @@ class Statistic:
     """(M crystals, (R, M) how often each counts) -> (R,), NaN where it is undefined."""
     why_undefined: str
     """What is the matter where it is NaN."""
-    unit: Literal["", "label", "label²", "grid"] = ""
+    unit: Literal["", "label", "label²", "grid", "log10 label"] = ""
     """None, or that of the labels or of a spectrum's grid."""
 
 
