@@ -37,7 +37,7 @@ from crystalsweep.artifacts.sums import require_sum, require_sums
 from crystalsweep.networks.architectures import BackboneConfig, backbone_config
 from crystalsweep.networks.backbones import build_backbone
 from crystalsweep.networks.cost import weightless
-from crystalsweep.networks.models import Critic, Generator
+from crystalsweep.networks.models import Critic, Generator, PropertyModel
 from crystalsweep.wording.mistakes import mistakes
 
 CHECKPOINT_FORMAT = 2
@@ -211,6 +211,15 @@ def load_critic(folder: Path) -> Critic | None:
     Raises `ValueError` where its file is damaged or hostile.
     """
     return _load(folder, "critic", Critic) if (folder / "critic.safetensors").exists() else None
+
+
+def load_property_model(folder: Path, outputs: int) -> PropertyModel:
+    """Load the property model of a checkpoint, in evaluation mode, on the CPU. Raises `ValueError` where there is none,
+    or where it has another number of outputs."""
+    pooling = read_info(folder).config.get("pooling", "mean")
+    if pooling not in ("mean", "sum"):
+        raise ValueError(f"{folder / 'checkpoint.json'}: config.pooling is {str(pooling)[:40]!r}, not mean or sum")
+    return _load(folder, "classifier", lambda config: PropertyModel(config, outputs, pooling))
 
 
 M = TypeVar("M", bound=nn.Module)
