@@ -6,7 +6,8 @@
     restorer = crystalsweep.load()   # the champion; or a run folder, a run id, models:/NAME@ALIAS, an exported .zip
     done = restorer.complete(crystals[0])
 
-What a user imports is here: `Crystal`, `read`, `load`, `complete`, `evaluate`, `compare`. The rooms, lowest first:
+What a user imports is here: `Crystal`, `read`, `load`, `complete`, `predict`, `evaluate`, `compare`. The rooms, lowest
+first:
 
 `artifacts`    files that last        `pages`        HTML pages, figures as text   `tracking`     runs in MLflow
 `structures`   crystals and graphs    `data`         readers, the bundled set      `networks`     backbones, models
@@ -28,11 +29,11 @@ from crystalsweep.wording.notices import silence_known_warnings
 if TYPE_CHECKING:
     from crystalsweep.data import read
     from crystalsweep.evaluation.interface import compare, evaluate
-    from crystalsweep.inference.interface import complete
+    from crystalsweep.inference.interface import complete, predict
     from crystalsweep.inference.restorer import load
     from crystalsweep.structures.crystal import Crystal
 
-__all__ = ["Crystal", "compare", "complete", "evaluate", "load", "read"]
+__all__ = ["Crystal", "compare", "complete", "evaluate", "load", "predict", "read"]
 
 _EXPORTS = {
     "Crystal": "crystalsweep.structures.crystal",
@@ -40,6 +41,7 @@ _EXPORTS = {
     "complete": "crystalsweep.inference.interface",
     "evaluate": "crystalsweep.evaluation.interface",
     "load": "crystalsweep.inference.restorer",
+    "predict": "crystalsweep.inference.interface",
     "read": "crystalsweep.data",
 }
 """Where each lies; torch and pymatgen are imported when one that needs them is first asked for."""

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
+from pydantic import Field, model_validator
+
+from crystalsweep.structures.targets import STABILITY, Target, TargetName, target_of
 from crystalsweep.training.catalogue import StageSpec, declare
 from crystalsweep.training.config import StageConfig
 
 
 class FinetuneConfig(StageConfig):
-    """Stability classification: e_above_hull ≤ 0 or not, by negative log likelihood."""
+    """Learning labels of crystals: stability first (Fig. 1C), or any column of the data, several at once."""
 
+    targets: Annotated[tuple[TargetName, ...], Field(min_length=1, max_length=64)] = (STABILITY,)
+    """What is learnt: a label (k_vrh), its logarithm (log10(k_vrh)), a question (e_above_hull<=0); several share the
+    network. Where a crystal lacks one label, the others teach."""
+    loss: Literal["mse", "l1", "huber"] = "mse"
+    """Of numbers, after they are scaled by mean and deviation of the training labels; mse is the paper's. Answers to
+    questions are learnt by cross-entropy."""
+    pooling: Literal["mean", "sum"] = "mean"
+    """Over a crystal's atoms: mean for what does not grow with the cell, sum for what does."""
+    coverage: Annotated[float, Field(ge=0.5, le=0.99)] = 0.9
+    """Share of new crystals whose label is to be in the predicted interval, or set (conformal)."""
     stable_only: Literal[False] = False
-    """A classifier needs both classes."""
+    """Unstable crystals are learnt from too."""
     best_by: str = "val/loss"
     """Metric of an epoch by which the best is told."""
     best_mode: Literal["max", "min"] = "min"
@@ -20,9 +33,17 @@ class FinetuneConfig(StageConfig):
     trainable: Literal["all", "head"] = "all"
     """What is updated: everything (the paper's text) or the head alone (its code)."""
 
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError("targets: each target once")
+        return self
 
-LABELS = ("e_above_hull",)
-"""eV/atom; what a crystal must have to be learnt from."""
+    @property
+    def asked(self) -> tuple[Target, ...]:
+        """The targets, in the order of the network's outputs."""
+        return tuple(map(target_of, self.targets))
+
 
 PRESETS = {
     "smoke": FinetuneConfig(epochs=1, learning_rate=1e-3, max_atoms=12, max_crystals=64),
@@ -34,14 +55,21 @@ PRESETS = {
 """`smoke`: seconds. `demo`: a minute on two cores. `small`: tens of minutes with tens of thousands of crystals. `base`:
 hours on a GPU. `paper`: the paper's optimizer and batch schedule, all weights updated."""
 
+
+def _labels(config: StageConfig) -> tuple[str, ...]:
+    assert isinstance(config, FinetuneConfig)
+    return tuple(dict.fromkeys(target.label for target in config.asked))
+
+
 STAGE = declare(
     StageSpec(
         name="finetune",
         package="trainables.finetune",
-        summary="Learn to tell stable crystals from unstable ones (Fig. 1C).",
+        summary="Learn a property: to tell stable crystals from unstable ones (Fig. 1C), or any label of the data.",
         presets=PRESETS,
         inputs=("generator",),
         leaves="discriminator",
-        labels=LABELS,
+        labels=_labels,
     )
 )
+"""The fine-tuning stage: a property model over the pre-trained backbone."""

@@ -1,15 +1,18 @@
-"""The fine-tuning stage: a stability classifier over the pre-trained backbone."""
+"""Fine-tuning: the pre-trained backbone learns properties; stability first (paper, Fig. 1C)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from crystalsweep.data import DataSet
+from crystalsweep.data.target_values import require_labels, target_values
+from crystalsweep.inference.target_records import TargetRecord, write_targets
+from crystalsweep.losses.properties import property_loss
 from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
 from crystalsweep.networks.models import PropertyModel, load_matching, one_hot, pristine_graph_of
@@ -17,17 +20,18 @@ from crystalsweep.structures.batch import CrystalBatch, collate, on_device
 from crystalsweep.structures.graph import Graph
 from crystalsweep.training.session import Session
 from crystalsweep.training.stage import Losses, Metrics, Stage, average_degree, used
-from trainables.finetune.config import LABELS, FinetuneConfig
+from trainables.finetune.config import FinetuneConfig
+from trainables.finetune.validation import calibrated, property_metrics
 
 VALIDATION_BATCH = 128
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labelled:
-    """Crystals that are stable or not, and their graph."""
+    """Crystals with what is to be learnt of them, and their graph."""
 
-    stable: Tensor
-    """(B,) bool."""
+    wanted: Tensor
+    """(B, T) scaled labels, or 1 for yes and 0 for no; NaN where unlabelled."""
     species: Tensor
     """(n,)."""
     graph: Graph
@@ -38,17 +42,23 @@ class Labelled:
 
 
 class Finetune(Stage):
-    """A K = 2 property model; class 1 is stable."""
+    """A property model with as many outputs as its targets take; of stability alone two, of which 1 is stable."""
 
     name = "finetune"
     config: FinetuneConfig
 
     def __init__(self, config: FinetuneConfig, data: DataSet, session: Session, pretrained: Path | None) -> None:
         super().__init__(config, data, session)
-        self.train, _ = used(data.train, config, split="train", labels=LABELS)
-        self.val, _ = used(data.val, config, split="val", labels=LABELS)
+        labels = [target.label for target in config.asked]
+        for part in ("train", "val"):
+            require_labels(data.part(part), config.asked, part)
+        self.train, _ = used(data.train, config, split="train", labels=labels)
+        self.val, _ = used(data.val, config, split="val", labels=labels)
+        values = {target.name: target_values(self.val, target) for target in config.asked}
+        self.records = [_record(config, target.name, target_values(self.train, target)) for target in config.asked]
+        self._val_wanted = [record.scaled(values[record.name]) for record in self.records]
         torch.manual_seed(config.seed)
-        classifier = PropertyModel(config.backbone)
+        classifier = PropertyModel(config.backbone, sum(target.outputs for target in config.asked), config.pooling)
         classifier.backbone.average_degree.fill_(average_degree(self.train, config))
         if pretrained:
             self.dropped = load_matching(classifier, read_weights(pretrained, "generator"))
@@ -58,48 +68,74 @@ class Finetune(Stage):
         self.classifier = self.learn("classifier", classifier, config.learning_rate)
 
     def prepare(self, batch: CrystalBatch, epoch: int, step: int) -> Labelled:
-        """Return the batch with its graph."""
+        """Return the batch with what is wanted of it and its graph."""
         del epoch, step
         graph = pristine_graph_of(batch, self.config.backbone)
-        return Labelled(stable=batch.stable, species=batch.species, graph=graph)
+        wanted = [record.scaled(target_values(batch.crystals, record.target)) for record in self.records]
+        return Labelled(wanted=torch.from_numpy(np.stack(wanted, axis=1)).float(), species=batch.species, graph=graph)
 
     def step(self, batch: Labelled, epoch: int, step: int) -> Losses:
         """Make one update on labelled crystals."""
         del epoch, step
         given = batch.to(self.session.device)
-        logits = self.classifier(one_hot(given.species), given.graph)
-        loss = functional.cross_entropy(logits, given.stable.long())
+        answers = self.classifier(one_hot(given.species), given.graph)
+        losses = self._losses(answers, given.wanted)
+        loss = torch.stack(losses).mean()
         norm = self.update("classifier", loss)
-        return {"loss": loss.detach(), **norm}
+        each = zip(self.records, losses, strict=True) if len(losses) > 1 else ()
+        return {"loss": loss.detach(), **{f"loss/{r.name}": part.detach() for r, part in each}, **norm}
 
     @torch.no_grad()
     def validate(self) -> Metrics:
-        """Measure loss, accuracy, balanced accuracy and F1 of "stable", beside the majority class's accuracy."""
+        """Measure each target on the validation crystals, beside what knows nothing of the crystal, and how far off its
+        predictions may be."""
         model = self.evaluated("classifier").eval()
-        logits, stable = [], []
+        answers = []
         for start in range(0, len(self.val), VALIDATION_BATCH):
-            batch = self.prepare(collate(self.val[start : start + VALIDATION_BATCH]), 0, 0).to(self.session.device)
-            logits.append(model(one_hot(batch.species), batch.graph))
-            stable.append(batch.stable)
+            batch = collate(self.val[start : start + VALIDATION_BATCH])
+            graph = pristine_graph_of(batch, self.config.backbone)
+            given = Labelled(wanted=torch.empty(0), species=batch.species, graph=graph).to(self.session.device)
+            answers.append(model(one_hot(given.species), given.graph))
         model.train()
-        return classification_metrics(torch.cat(logits).cpu(), torch.cat(stable).cpu())
+        outputs = torch.cat(answers).cpu()
+        wanted = torch.from_numpy(np.stack(self._val_wanted, axis=1)).float()
+        losses = self._losses(outputs, wanted)
+        metrics = {"val/loss": float(torch.stack(losses).mean())}
+        if not torch.isfinite(outputs).all():
+            return {"val/loss": float("nan")}  # told as a training that diverged
+        records, first = [], 0
+        for i, record in enumerate(self.records):
+            own = outputs[:, first : first + record.target.outputs].double()
+            first += record.target.outputs
+            found = property_metrics(record, own.numpy(), self._val_wanted[i])
+            prefix = "val" if len(self.records) == 1 else f"val/{record.name}"
+            metrics |= {f"{prefix}/{name}": value for name, value in found.items()}
+            records.append(calibrated(record, own.numpy(), self._val_wanted[i], self.config.seed))
+        self.records = records
+        return metrics
+
+    def write_extra(self, folder: Path) -> None:
+        """Write `targets.json`."""
+        write_targets(folder, self.records)
+
+    def _losses(self, answers: Tensor, wanted: Tensor) -> list[Tensor]:
+        losses, first = [], 0
+        for i, record in enumerate(self.records):
+            target = record.target
+            own = answers[:, first : first + target.outputs]
+            losses.append(property_loss(own, wanted[:, i], target.kind, self.config.loss))
+            first += target.outputs
+        return losses
 
 
-def classification_metrics(logits: Tensor, stable: Tensor) -> Metrics:
-    """Score (M, 2) logits against (M,) bool labels; class 1 is stable."""
-    called = logits.argmax(dim=-1).bool()
-    hits, misses = (called & stable).sum().item(), (~called & stable).sum().item()
-    rejections, alarms = (~called & ~stable).sum().item(), (called & ~stable).sum().item()
-    prevalence = float(stable.float().mean())
-    recall, specificity = hits / max(hits + misses, 1), rejections / max(rejections + alarms, 1)
-    return {
-        "val/loss": float(functional.cross_entropy(logits, stable.long())),
-        "val/accuracy": (hits + rejections) / len(stable),
-        "val/balanced_accuracy": (recall + specificity) / 2,
-        "val/f1": 2 * hits / max(2 * hits + misses + alarms, 1),
-        "val/majority_accuracy": max(prevalence, 1 - prevalence),
-        "val/n": float(len(stable)),
-    }
+def _record(config: FinetuneConfig, name: str, values: np.ndarray) -> TargetRecord:
+    """Return a target with the scale of its training labels; answers keep theirs, and so does what does not vary."""
+    known = values[~np.isnan(values)]
+    record = TargetRecord(name=name, mean=0.0, std=1.0, trained_on=len(known), coverage=config.coverage)
+    if record.target.kind == "classification" or not len(known):
+        return record
+    spread = float(known.std())
+    return record.model_copy(update={"mean": float(known.mean()), "std": spread if spread > 0 else 1.0})
 
 
 def build(config: FinetuneConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Finetune:

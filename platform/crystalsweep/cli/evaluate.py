@@ -159,19 +159,21 @@ def evaluate(
 def _property_model(checkpoint: str, tracking_uri: str | None, storage: Path) -> Location | None:
     """Return where the checkpoint lies where it is a property model's; None of anything else."""
     from crystalsweep.inference.locate import UnknownReferenceError, locate, tracker_for
+    from crystalsweep.inference.target_records import TARGETS_FILE
     from crystalsweep.networks.checkpoint import read_info
 
     try:
         found = locate(checkpoint, tracker_for(checkpoint, tracking_uri, storage), storage / "downloads")
     except UnknownReferenceError:  # a reference row, or what `_evaluate` tells of
         return None
-    return found if read_info(found.folder).stage == "finetune" else None
+    told = (found.folder / TARGETS_FILE).exists() or read_info(found.folder).stage == "finetune"
+    return found if told else None
 
 
 def _evaluate_property(
     asked: EvaluationRequest, found: Location, scratch: str | None, tracking_uri: str | None, storage: Path
 ) -> None:
-    """Predict, show the headline, and log it where a server was named or the checkpoint has a run."""
+    """Evaluate it, show the headline, and log it where a server was named or the checkpoint has a run."""
     from crystalsweep.evaluation.properties.run import PropertyRequest, evaluate_property
     from crystalsweep.evaluation.properties.text import property_text
     from crystalsweep.evaluation.publishing import log_evaluation
@@ -260,6 +262,7 @@ def compare(
     A, B, … are folders of `crystalsweep evaluate`, or MLflow runs that one was logged to, as RUN_ID or, where a run has
     several, RUN_ID/NAME; the first is the baseline.
     Crystals are paired by parent and corruption, parents resampled, p values corrected for the number of comparisons.
+    Property models are paired by crystal.
     """
     with told_in_a_line():
         from crystalsweep.evaluation.interface import compare as compare_evaluations

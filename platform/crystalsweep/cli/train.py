@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +23,9 @@ from crystalsweep.networks.architectures import EXECUTION, SIZES, run_as
 from crystalsweep.training.catalogue import StageSpec, preset, stage_spec, stages
 from crystalsweep.training.config import RestorationConfig, StageConfig
 from crystalsweep.training.records import METRICS_FILE, epoch_line, mend, recorded
+
+_ASKED = "targets"
+"""Setting of a stage that learns labels, which `--target` fills."""
 
 KEPT_ON_RAY = 2
 """Checkpoints that a run with several workers keeps in its folder, the last ones."""
@@ -55,6 +59,7 @@ def train() -> None:
     crystalsweep train pretrain --generator runs/pretrain --data mine.parquet --out runs/mine
     crystalsweep train pretrain --init-backbone uma-s-1p1.pt --out runs/uma
     crystalsweep train finetune --preset demo --generator runs/pretrain --out runs/stability
+    crystalsweep train finetune --target k_vrh --generator shipped --out runs/bulk_modulus
     crystalsweep train gan --preset demo --generator runs/pretrain --discriminator runs/stability \\
         --set w_wasserstein=1 --out runs/gan
     crystalsweep train finetune --generator models:/crystal-generator@champion --out runs/stability
@@ -87,6 +92,17 @@ def _command(stage: StageSpec) -> click.Command:
         click.Option(["--device"], help="cpu, cuda, …; the GPU if there is one."),
         click.Option(["--settings", "list_settings"], is_flag=True, help="List all settings of the preset and exit."),
     ]
+    if _ASKED in stage.config.model_fields:
+        options += [
+            click.Option(
+                ["--target"],
+                multiple=True,
+                metavar="LABEL",
+                help="What to learn: a column (k_vrh), log10(k_vrh), or a question (e_above_hull<=0); repeatable.  "
+                "[default: e_above_hull<=0]",
+            ),
+            click.Option(["--threshold"], type=float, help="Of the one --target: learn whether it is at most this."),
+        ]
     if stage.published:
         options.append(
             click.Option(
@@ -128,8 +144,11 @@ def _train(
     list_settings: bool,
     init_backbone: Path | None = None,
     tracking_uri: str | None = None,
+    target: tuple[str, ...] = (),
+    threshold: float | None = None,
     **inputs: str | None,
 ) -> None:
+    settings = (*_asked(target, threshold), *settings)
     given = {name: _checkpoint(reference, tracking_uri) for name, reference in inputs.items() if reference}
     if init_backbone and given:
         raise ValueError("--init-backbone and --generator both say whose backbone to start from; give one of them")
@@ -169,6 +188,15 @@ def _train(
     echo(f"checkpoint: {checkpoint}")
 
 
+def _asked(target: tuple[str, ...], threshold: float | None) -> tuple[str, ...]:
+    """Return the setting that --target and --threshold stand for."""
+    if threshold is not None:
+        if len(target) != 1:
+            raise ValueError("--threshold is about one --target; for several write it into each, as e_above_hull<=0.1")
+        target = (f"{target[0]}<={threshold:g}",)
+    return (f"{_ASKED}={json.dumps(target)}",) if target else ()
+
+
 def _read(source: str, config: StageConfig, stage: StageSpec) -> DataSet:
     """Return the data set; what could not be read, and what the settings leave out, is said."""
     from crystalsweep.data import load_data, told_of
@@ -177,7 +205,7 @@ def _read(source: str, config: StageConfig, stage: StageSpec) -> DataSet:
 
     data = load_data(source, progress=source != "bundled")
     lines = told_of(source, data.crystals, data.rejects, data.notes)
-    lines += [used(data.part(part), config, split=part, labels=stage.labels)[1] for part in PARTS[:2]]
+    lines += [used(data.part(part), config, split=part, labels=stage.labels(config))[1] for part in PARTS[:2]]
     for line in lines:
         echo(line, err=True)
     return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,9 @@ metrics are those of the latest evaluation."""
 
 EVALUATIONS = "evaluations"
 """Of evaluations without a run of their own."""
+
+_REFUSED = re.compile(r"[^\w\-./ ]+")
+"""What MLflow refuses in the name of a metric, such as the `<=` of a target."""
 
 LOGGED = "crystalsweep.evaluation"
 """Tag: hash of the request of a run's latest evaluation; `LOGGED.<hash>` is the artifact folder of each."""
@@ -120,10 +124,10 @@ def _with_bounds(prefix: str, figures: Mapping[str, Figure]) -> dict[str, float]
     """Return figures with their bounds and how many rows were undecided, by what MLflow lets a metric be called."""
     named: dict[str, float] = {}
     for metric, figure in figures.items():
-        metric = metric.replace("@", "_of_")  # not allowed in MLflow
+        at = _REFUSED.sub("_", f"{prefix}/{metric}")
         for key, value in (("", figure.mean), ("/low", figure.low), ("/high", figure.high)):
             if value is not None:
-                named[f"{prefix}/{metric}{key}"] = value
+                named[f"{at}{key}"] = value
         if figure.undecided:
-            named[f"{prefix}/{metric}/undecided"] = float(figure.undecided)
+            named[f"{at}/undecided"] = float(figure.undecided)
     return named

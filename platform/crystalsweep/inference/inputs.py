@@ -143,6 +143,16 @@ def partial_of(given: Any, masking: Masking = NO_MASKING, supercell: Shape | Non
     return made
 
 
+def crystal_of(given: Any) -> Crystal:
+    """Return one whole crystal of anything that `partial_of` takes. Raises `ValueError` where it cannot be read."""
+    rows = list(_rows(given))
+    if len(rows) != 1:
+        raise ValueError(f"{given}: {len(rows):,} crystals; give one each")
+    if isinstance(rows[0].outcome, Problem):
+        raise ValueError(f"{rows[0].where}: {rows[0].outcome}")
+    return rows[0].outcome
+
+
 def _rows(given: Any) -> Iterable[SourceRow]:
     if isinstance(given, Crystal):
         return [SourceRow(given.id, given.id, given)]

@@ -1,4 +1,4 @@
-"""`crystalsweep.complete`: one crystal completed by one call."""
+"""`crystalsweep.complete` and `crystalsweep.predict`: one call each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from crystalsweep.artifacts.places import default_storage
 from crystalsweep.inference.asking import CANDIDATES, Charge, decoder_of
 from crystalsweep.inference.completion import Completion
 from crystalsweep.inference.decoding.constraints import Constraints
-from crystalsweep.inference.inputs import masking_of, partial_of
+from crystalsweep.inference.inputs import crystal_of, masking_of, partial_of
+from crystalsweep.inference.locate import locate, tracker_for
 from crystalsweep.inference.ordering import shape_of
+from crystalsweep.inference.predicting import load_predictor, prediction_table
 from crystalsweep.inference.restorer import Restorer, load
 
 
@@ -71,6 +76,25 @@ def complete(
         constraints=partial.constrained(constraints),
         keep_positions=keep_positions,
     ).first(top)
+
+
+def predict(structures: Iterable[Any], model: str | Path, *, device: str = "cpu") -> pd.DataFrame:
+    """Return a row per crystal: its properties by a trained model, each with its interval or its set of answers.
+
+        crystalsweep.predict([structure], model="runs/bulk_modulus")
+
+    Args:
+        structures: pymatgen `Structure`s, ASE `Atoms`, `Crystal`s, paths of files with one crystal, or texts of CIFs.
+        model: What `crystalsweep train finetune` made: a run folder, an MLflow run id or `models:/NAME@ALIAS`.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        ValueError: A crystal cannot be read, or the model is none of properties, with the reason.
+    """
+    crystals = [crystal_of(each) for each in structures]
+    where = locate(str(model), tracker_for(str(model), None, None), default_storage() / "downloads")
+    found = load_predictor(where.folder, device).predict(crystals)
+    return prediction_table([crystal.id for crystal in crystals], found)
 
 
 @cache

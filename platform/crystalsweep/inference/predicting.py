@@ -1,44 +1,135 @@
-"""A property model in use: loaded from its checkpoint, it predicts properties of crystals."""
+"""A trained property model in use: labels of crystals, each with an interval or a set of stated coverage."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from crystalsweep.data.targets import STABILITY, Target
-from crystalsweep.networks.checkpoint import load_classifier
-from crystalsweep.networks.models import PropertyModel, one_hot, pristine_graph_of
+from crystalsweep.inference.target_records import TargetRecord, read_targets
+from crystalsweep.networks.checkpoint import load_property_model
+from crystalsweep.networks.models import PropertyModel, graph_of, one_hot
 from crystalsweep.structures.batch import collate
 from crystalsweep.structures.crystal import Crystal
 
-BATCH = 64
-"""Crystals that pass the network together."""
+BATCH_ATOMS = 2000
+"""Atoms that are predicted at once; a larger crystal alone."""
+
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Predictor:
-    """A property model, in evaluation mode."""
+class Prediction:
+    """What a model says of M crystals about one target."""
 
-    model: PropertyModel
-    targets: tuple[Target, ...]
+    record: TargetRecord
+    value: Values
+    """(M,) the label in its own unit, or the probability of yes."""
+    low: Values
+    """(M,) lower end of the interval, in the same unit; NaN for answers, and where there is no margin."""
+    high: Values
+    """(M,) upper end, likewise."""
+    yes: NDArray[np.bool_]
+    """(M,) whether yes is in the set of answers; all True for numbers."""
+    no: NDArray[np.bool_]
+    """(M,) whether no is."""
+
+
+class Predictor:
+    """A property model of a checkpoint with its targets."""
+
+    def __init__(
+        self, model: PropertyModel, records: Sequence[TargetRecord], device: torch.device | str = "cpu"
+    ) -> None:
+        self._model, self.records, self._device = model.to(device).eval(), tuple(records), device
 
     @torch.no_grad()
-    def predict(self, crystals: Sequence[Crystal]) -> dict[str, NDArray[np.float64]]:
-        """Return predictions by target, (M, K) probabilities of K classes."""
-        parts = [self._logits(crystals[i : i + BATCH]) for i in range(0, len(crystals), BATCH)]
-        (target,) = self.targets
-        return {target.name: torch.cat(parts).double().softmax(dim=-1).numpy()}
+    def predict(
+        self, crystals: Sequence[Crystal], done: Callable[[int], object] | None = None
+    ) -> dict[str, Prediction]:
+        """Return what the model says of each crystal, by the target's name; `done` hears how many are ready each time.
 
-    def _logits(self, crystals: Sequence[Crystal]) -> torch.Tensor:
-        batch = collate(crystals)
-        return self.model(one_hot(batch.species), pristine_graph_of(batch, self.model.backbone.config)).cpu()
+        The same crystal gets the same answer in any company, to rounding.
+        """
+        outputs = []
+        for batch in _batches(crystals):
+            together = collate(batch).to(self._device)
+            config = self._model.backbone.config
+            graph = graph_of(together.cart, together.lattice, together.counts, config)
+            outputs.append(self._model(one_hot(together.species), graph).double().cpu().numpy())
+            if done:
+                done(len(batch))
+        whole = np.concatenate(outputs) if outputs else np.zeros((0, sum(r.target.outputs for r in self.records)))
+        found, first = {}, 0
+        for record in self.records:
+            own = whole[:, first : first + record.target.outputs]
+            found[record.name] = (
+                _answer(record, own) if record.target.kind == "classification" else _number(record, own)
+            )
+            first += record.target.outputs
+        return found
 
 
-def load_predictor(path: Path) -> Predictor:
-    """Return the property model of a checkpoint folder. Raises `ValueError` where there is none."""
-    return Predictor(model=load_classifier(path), targets=(STABILITY,))
+def prediction_table(ids: Sequence[str], found: Mapping[str, Prediction]) -> pd.DataFrame:
+    """Return a row per crystal: its id, and of each target the value with its interval, or the probability of yes and
+    the answers that are in the set."""
+    columns: dict[str, object] = {"id": list(ids)}
+    for name, each in found.items():
+        if each.record.target.kind == "classification":
+            pairs = zip(each.yes.tolist(), each.no.tolist(), strict=True)
+            sets = ["|".join([*(["yes"] if yes else []), *(["no"] if no else [])]) for yes, no in pairs]
+            columns |= {f"{name} probability": each.value, f"{name} set": sets}
+        else:
+            label = each.record.target.label
+            columns |= {label: each.value, f"{label} low": each.low, f"{label} high": each.high}
+    return pd.DataFrame(columns)
+
+
+def load_predictor(folder: Path, device: torch.device | str = "cpu") -> Predictor:
+    """Return the property model of a checkpoint. Raises `ValueError` where it has none."""
+    records = read_targets(folder)
+    return Predictor(load_property_model(folder, sum(record.target.outputs for record in records)), records, device)
+
+
+def _number(record: TargetRecord, outputs: Values) -> Prediction:
+    middle, open_ended = outputs[:, 0], np.full(len(outputs), np.nan)
+    everything = np.ones(len(outputs), dtype=bool)
+    ends = [open_ended, open_ended]
+    if record.margin is not None:
+        ends = [record.label(middle - record.margin), record.label(middle + record.margin)]
+    return Prediction(
+        record=record, value=record.label(middle), low=ends[0], high=ends[1], yes=everything, no=everything
+    )
+
+
+def _answer(record: TargetRecord, outputs: Values) -> Prediction:
+    probability = np.asarray(expit(outputs[:, 1] - outputs[:, 0]))
+    open_ended = np.full(len(outputs), np.nan)
+    margin = 1.0 if record.margin is None else record.margin
+    return Prediction(
+        record=record,
+        value=probability,
+        low=open_ended,
+        high=open_ended,
+        yes=1 - probability <= margin,
+        no=probability <= margin,
+    )
+
+
+def _batches(crystals: Sequence[Crystal]) -> list[list[Crystal]]:
+    """Return the crystals in order, in batches of at most `BATCH_ATOMS`, or one crystal."""
+    batches: list[list[Crystal]] = []
+    atoms = BATCH_ATOMS
+    for crystal in crystals:
+        if atoms + len(crystal) > BATCH_ATOMS:
+            batches.append([])
+            atoms = 0
+        batches[-1].append(crystal)
+        atoms += len(crystal)
+    return batches

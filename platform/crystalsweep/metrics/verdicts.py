@@ -122,10 +122,11 @@ def verdict_table(frame: pd.DataFrame) -> str:
         for row in frame.to_dict("records")
     ]
     headers = ["metric", "a", "minus b", "difference", "p", "corrected p", "rows", "parents", "verdict"]
+    paired = frame.attrs.get("paired", "corrupted crystal")
     n, notes = n_comparisons(frame), [note for note in dict.fromkeys(frame["note"]) if note]
     lines = [
         tabulated(rows, headers=headers, disable_numparse=True),
-        "Paired by corrupted crystal; 95 % intervals (uncorrected) and p values from a bootstrap over parent crystals.",
+        f"Paired by {paired}; 95 % intervals (uncorrected) and p values from a bootstrap over parent crystals.",
         f"Verdicts: p after Holm's correction for {n} comparison{'' if n == 1 else 's'} below 0.05; ↓ lower is better.",
     ]
     return "\n".join(lines + [in_a_line(note) for note in notes])

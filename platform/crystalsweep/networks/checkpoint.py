@@ -205,17 +205,21 @@ def load_generator(folder: Path) -> Generator:
     return _load(folder, "generator", Generator)
 
 
-def load_classifier(folder: Path) -> PropertyModel:
-    """Load the classifier of a checkpoint, in evaluation mode, on the CPU. Raises `ValueError` where there is none."""
-    return _load(folder, "classifier", PropertyModel)
-
-
 def load_critic(folder: Path) -> Critic | None:
     """Load the critic that judges a checkpoint's generator, in evaluation mode, on the CPU; None where it has none.
 
     Raises `ValueError` where its file is damaged or hostile.
     """
     return _load(folder, "critic", Critic) if (folder / "critic.safetensors").exists() else None
+
+
+def load_property_model(folder: Path, outputs: int) -> PropertyModel:
+    """Load the property model of a checkpoint, in evaluation mode, on the CPU. Raises `ValueError` where there is none,
+    or where it has another number of outputs."""
+    pooling = read_info(folder).config.get("pooling", "mean")
+    if pooling not in ("mean", "sum"):
+        raise ValueError(f"{folder / 'checkpoint.json'}: config.pooling is {str(pooling)[:40]!r}, not mean or sum")
+    return _load(folder, "classifier", lambda config: PropertyModel(config, outputs, pooling))
 
 
 M = TypeVar("M", bound=nn.Module)

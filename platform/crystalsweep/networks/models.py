@@ -65,11 +65,11 @@ class Generator(nn.Module):
         return Restoration(logits.to(graph.cart.dtype), perturbation.to(graph.cart.dtype))
 
 
-Pooling = Literal["mean", "mean_max", "masked"]
+Pooling = Literal["mean", "sum", "mean_max", "masked"]
 
 
 class PropertyModel(nn.Module):
-    """K outputs per crystal: a mean over its atoms, so that a supercell answers as its primitive cell does.
+    """K outputs per crystal: a mean over its atoms, so that a supercell answers as its primitive cell does, or a sum.
 
     With K = 2 it is the stability classifier (class 1 is stable) and, started from that, the discriminator D̂ (1 is
     real). No pooling has weights of its own.
@@ -91,6 +91,8 @@ class PropertyModel(nn.Module):
 
 def pooled(per_atom: Tensor, graph: Graph, pooling: Pooling, masked: Tensor | None = None) -> Tensor:
     """Return (B, K) of (n, K): means over the atoms of each crystal; of `mean_max`, halfway to the greatest."""
+    if pooling == "sum":
+        return segment_sum(per_atom, graph.crystal, graph.size)
     mean = segment_mean(per_atom, graph.crystal, graph.size)
     if pooling == "mean_max":
         return (mean + segment_max(per_atom, graph.crystal, graph.size)) / 2

@@ -137,14 +137,14 @@ def _require_usable(stages: Mapping[str, StageConfig], crystals: DataSet) -> lis
     told = []
     for part in PARTS[:2]:
         for stage, config in stages.items():
-            _require_labels(stage_spec(stage), crystals.part(part), part)
-            labels = stage_spec(stage).labels
+            labels = stage_spec(stage).labels(config)
+            _require_labels(stage_spec(stage), labels, crystals.part(part), part)
             told.append(f"{stage}: {used(crystals.part(part), config, split=part, labels=labels)[1]}")
     return told
 
 
-def _require_labels(stage: StageSpec, crystals: Sequence[Crystal], part: str) -> None:
-    for label in stage.labels:
+def _require_labels(stage: StageSpec, labels: Sequence[str], crystals: Sequence[Crystal], part: str) -> None:
+    for label in labels:
         if not any(label in crystal.labels for crystal in crystals):
             raise ValueError(
                 f"no {part} crystal has an {label} label (eV/atom), which the {stage.leaves} learns from; "

@@ -27,6 +27,11 @@ StepKinds = Sequence[tuple[int, float]]
 """The number of a step of each kind, and the share of all steps that are of its kind."""
 
 
+def _none(config: StageConfig) -> tuple[str, ...]:
+    del config
+    return ()
+
+
 def _all_alike(config: StageConfig) -> StepKinds:
     del config
     return [(0, 1.0)]
@@ -48,8 +53,8 @@ class StageSpec:
     """Checkpoints that it can start from, by what left them."""
     leaves: str = ""
     """What its checkpoint is to a later stage: `generator`, `discriminator`; empty where none starts from it."""
-    labels: tuple[str, ...] = ()
-    """Labels without which a crystal teaches it nothing."""
+    labels: Callable[[Any], tuple[str, ...]] = _none
+    """From its config, labels of which a crystal must have one to teach it anything; none where all teach."""
     published: bool = False
     """Whether it can start from a published backbone, which is then its input `backbone`."""
     named: Mapping[str, str] = field(default_factory=dict)

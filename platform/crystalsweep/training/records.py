@@ -15,6 +15,9 @@ SCORE = "val/score"
 
 _FILES = ((TIMING_FILE, True), (METRICS_FILE, False))
 
+_ERRORS = ("/mae", "/mae_of_mean", "/r2")
+"""Ends of metrics of a predicted number, beside that of the mean."""
+
 _SHOWN = (
     "val/structural_validity",
     "val/compositional_validity",
@@ -53,6 +56,7 @@ def recorded(folder: Path) -> list[dict[str, float]]:
 def epoch_line(metrics: dict[str, float]) -> str:
     """Write one epoch for a person: losses, the headline metrics, speed."""
     shown = [name for name in metrics if name.startswith("loss")] + [name for name in _SHOWN if name in metrics]
+    shown += [name for name in metrics if name.startswith("val/") and name.endswith(_ERRORS)]
     parts = [f"{name.removeprefix('val/')} {metrics[name]:.3f}" for name in shown]
     return f"epoch {int(metrics['epoch'])}: {'  '.join(parts)}  ({metrics['time/structures_per_s']:.0f} structures/s)"
 

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from crystalsweep.data import DataSet, atom_counts, label_values, pick, used_of
 from crystalsweep.data.selection import sampled_rows
+from crystalsweep.data.target_values import label_names
 from crystalsweep.networks.models import pristine_graph_of
 from crystalsweep.seeding import stream
 from crystalsweep.structures.batch import CrystalBatch, collate
@@ -159,26 +160,31 @@ def _on_hull(crystals: Sequence[Crystal]) -> NDArray[np.bool_]:
 def used(
     crystals: Sequence[Crystal], config: StageConfig, *, split: str, labels: Sequence[str] = ()
 ) -> tuple[Sequence[Crystal], str]:
-    """Return what `select` gives of the crystals with every label, and in a line how many those are and why not more.
+    """Return what `select` gives of the crystals with any of the labels, and in a line how many those are and why not
+    more.
 
     Args:
         crystals: Of one split.
         config: Settings that leave some out.
         split: Its name.
-        labels: That a crystal must have.
+        labels: Of which a crystal must have one; none asks for nothing.
 
     Raises:
         ValueError: None is left; says which filter.
     """
     given = [~np.isnan(label_values(crystals, label)) for label in labels]
-    labelled = pick(crystals, np.flatnonzero(np.all(given, axis=0))) if labels else crystals
+    labelled = pick(crystals, np.flatnonzero(np.any(given, axis=0))) if labels else crystals
     if labels and not len(labelled):
-        raise ValueError(f"none of the {len(crystals)} {split} crystals has an {' and an '.join(labels)} label; add it")
+        there = ", ".join(label_names(crystals)) or "none at all"
+        raise ValueError(
+            f"none of the {len(crystals)} {split} crystals has a label {' or '.join(labels)}; the labels there are: "
+            f"{there}"
+        )
     fitting = pick(labelled, _fitting(labelled, config))
     chosen = select(labelled, config, stable_only=config.stable_only, split=split)
     stable = int(_on_hull(fitting).sum()) if config.stable_only else len(fitting)
     left_out = {
-        f"without {' and '.join(labels)}": len(crystals) - len(labelled),
+        f"without {' or '.join(labels)}": len(crystals) - len(labelled),
         f"over max_atoms={config.max_atoms}": len(labelled) - len(fitting),
         "not stable (stable_only)": len(fitting) - stable,
         f"beyond a sample of max_crystals={config.max_crystals}": stable - len(chosen),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from crystalsweep.cli.main import main
 from crystalsweep.data import load_bundled, write
+from crystalsweep.evaluation.interface import compare
 from crystalsweep.evaluation.properties.outcome import read_property_outcome
 from crystalsweep.structures.crystal import Crystal
 
@@ -104,3 +106,28 @@ def test_mistakes(options: list[str], told: str, data: str, trained: tuple[Path,
     ran = run("evaluate", "--checkpoint", trained[0], "--data", data, "--out", tmp_path / "x", *options)
     assert ran.exit_code == 1
     assert told in ran.output
+
+
+def test_two_property_models_are_compared_crystal_by_crystal(
+    data: str, trained: tuple[Path, Path], evaluated: Path, tmp_path: Path
+) -> None:
+    ran = run("evaluate", "--checkpoint", trained[1], "--data", data, "--out", tmp_path / "b", "--name", "other")
+    assert ran.exit_code == 0, ran.output
+    frame, notes = compare(evaluated, tmp_path / "b", all_metrics=True)
+    assert set(frame["n"]) == {60}
+    first, second = (read_property_outcome(folder) for folder in (evaluated, tmp_path / "b"))
+    (row,) = frame[frame["metric"] == "e_above_hull<=0: ROC-AUC"].to_dict("records")
+    means = [each.targets["e_above_hull<=0"].rows[each.name]["roc_auc"].mean for each in (first, second)]
+    assert row["difference"] == pytest.approx(means[1] - means[0], abs=1e-6)  # type: ignore[operator]
+    assert any("was trained on other crystals" in note for note in notes)  # another sample of max_crystals
+    shown = run("compare", evaluated, tmp_path / "b")
+    assert "Paired by crystal" in shown.output
+    itself, _ = compare(evaluated, shutil.copytree(evaluated, tmp_path / "c"))
+    assert set(itself["verdict"]) == {"not resolved"}
+
+
+def test_a_generator_is_not_compared_with_a_property_model(evaluated: Path, tmp_path: Path) -> None:
+    (tmp_path / "gan").mkdir()
+    (tmp_path / "gan" / "metrics.json").write_text('{"kind": "checkpoint"}')
+    with pytest.raises(ValueError, match="predicts properties and gan restores crystals"):
+        compare(evaluated, tmp_path / "gan")

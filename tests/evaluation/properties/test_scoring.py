@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystalsweep.data.targets import Target
+from crystalsweep.evaluation.properties.asked import PropertyTarget
 from crystalsweep.evaluation.properties.outcome import PropertyEvaluation
 from crystalsweep.evaluation.properties.pictures import draw_pictures
 from crystalsweep.evaluation.properties.report import write_property_report
@@ -24,14 +24,14 @@ def bins(n: int = N) -> pd.DataFrame:
     return pd.DataFrame({"crystal_system": systems, "n_elements": "2", "rare_element": "no rare element"})
 
 
-def numbers(transform: str = "none", seed: int = 0) -> Predicted:
+def numbers(log10: bool = False, seed: int = 0) -> Predicted:
     """A model that is right to 0.1, and a baseline to 1, of triclinic crystals; both to 1 of cubic ones."""
     generator = np.random.default_rng(seed)
     truth, noise = 10 + generator.normal(size=N), generator.normal(size=(2, N))
     own = truth + noise[0] * np.where(np.arange(N) % 2, 0.1, 1.0)
     own[4], truth[[6, 8]] = np.nan, np.nan
     rows = {"model": own, "training mean": np.full(N, 10.0), "composition only": truth + noise[1]}
-    target = Target(name="gap", transform=transform, unit="eV")  # type: ignore[arg-type]
+    target = PropertyTarget(name="gap", label="gap", kind="regression", log10=log10, unit="eV")
     return Predicted(target=target, truth=truth, rows=rows, trained_on=50)
 
 
@@ -41,7 +41,9 @@ def classes() -> Predicted:
     truth[bins()["crystal_system"] == "cubic"] = 1.0
     odds = np.clip(0.5 + 0.3 * (truth - 0.5) + 0.2 * generator.normal(size=N), 0.01, 0.99)
     rows = {"model": np.stack([1 - odds, odds], axis=1), "majority class": np.tile([0.6, 0.4], (N, 1))}
-    target = Target(name="hull", kind="classification", threshold=0.0, classes=("unstable", "stable"))
+    target = PropertyTarget(
+        name="hull<=0", label="hull", kind="classification", threshold=0.0, classes=("unstable", "stable")
+    )
     return Predicted(target=target, truth=truth, rows=rows, trained_on=50)
 
 
@@ -54,7 +56,7 @@ def spectra() -> Predicted:
         "training mean": np.tile(truth.mean(axis=0), (N, 1)),
         "composition only": truth + 0.2 * generator.normal(size=truth.shape),
     }
-    target = Target(name="dos", kind="spectrum", grid=tuple(grid))
+    target = PropertyTarget(name="dos", label="dos", kind="spectrum", grid=tuple(grid))
     return Predicted(target=target, truth=truth, rows=rows, trained_on=50)
 
 
@@ -85,7 +87,7 @@ def test_what_is_undefined_says_why() -> None:
 
 
 def test_of_a_logarithm_the_verdict_is_on_the_logarithm() -> None:
-    found = score(numbers("log10"), bins(), seed=0)
+    found = score(numbers(True), bins(), seed=0)
     assert found.verdicts[0].metric == "mae@log10"
     truth, own = numbers().truth, numbers().rows["model"]
     known = np.isfinite(truth) & np.isfinite(own)
@@ -104,7 +106,7 @@ def test_confusion_by_crystal_system_adds_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "made", [numbers, lambda: numbers("log10"), classes, spectra], ids=["number", "log", "class", "spectrum"]
+    "made", [numbers, lambda: numbers(True), classes, spectra], ids=["number", "log", "class", "spectrum"]
 )
 def test_page_plots_and_text(made: Callable[[], Predicted], tmp_path: Path) -> None:
     predicted = made()

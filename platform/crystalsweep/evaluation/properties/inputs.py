@@ -9,8 +9,8 @@ import numpy as np
 
 from crystalsweep.data import DataError, DataSet, atom_counts, fingerprint, load_data, pick, told_of, used_of
 from crystalsweep.data.selection import sampled_rows
-from crystalsweep.data.targets import Target, values_of
 from crystalsweep.evaluation.inputs import normalised
+from crystalsweep.evaluation.properties.asked import PropertyTarget, values_of
 from crystalsweep.networks.checkpoint import CheckpointInfo
 from crystalsweep.structures.crystal import Crystal
 
@@ -50,7 +50,7 @@ def read_property_inputs(
     part: str | None,
     reference: str | None,
     info: CheckpointInfo,
-    targets: Sequence[Target],
+    targets: Sequence[PropertyTarget],
     *,
     max_atoms: int | None = None,
     max_crystals: int | None = None,
@@ -107,7 +107,9 @@ def read_property_inputs(
     )
 
 
-def training_crystals(train: Sequence[Crystal], info: CheckpointInfo, targets: Sequence[Target]) -> Sequence[Crystal]:
+def training_crystals(
+    train: Sequence[Crystal], info: CheckpointInfo, targets: Sequence[PropertyTarget]
+) -> Sequence[Crystal]:
     """Return the crystals of a train part that a run used: labelled, small enough, and of its seeded sample."""
     labelled = np.zeros(len(train), dtype=bool)
     for target in targets:

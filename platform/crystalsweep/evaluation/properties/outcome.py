@@ -9,8 +9,8 @@ from pydantic import FiniteFloat, NonNegativeInt, ValidationError, model_validat
 
 from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.config import Config
-from crystalsweep.data.targets import Target
 from crystalsweep.evaluation.outcome import METRICS_FILE, Figure
+from crystalsweep.evaluation.properties.asked import PropertyTarget
 from crystalsweep.wording.mistakes import mistakes
 
 PREDICTIONS_FILE = "predictions.csv"
@@ -54,7 +54,7 @@ class Stratum(Config):
 class TargetOutcome(Config):
     """What was found of one property."""
 
-    target: Target
+    target: PropertyTarget
     n: NonNegativeInt
     """Crystals with a label."""
     unlabelled: NonNegativeInt

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crystalsweep.artifacts.places import folder_name
 from crystalsweep.evaluation.properties.outcome import PropertyEvaluation, TargetOutcome
 from crystalsweep.evaluation.properties.scoring import Predicted
 from crystalsweep.metrics.calibration import reliability
@@ -28,7 +29,7 @@ def draw_pictures(
     for each in predicted:
         found = outcome.targets[each.target.name]
         if found.n - found.unpredicted:
-            drawn[each.target.name] = _of(each, found, outcome.name, folder / each.target.name)
+            drawn[each.target.name] = _of(each, found, outcome.name, folder / folder_name(each.target.name))
     return drawn
 
 
@@ -65,10 +66,10 @@ def _classes(predicted: Predicted, found: TargetOutcome, model: str, folder: Pat
 def _numbers(predicted: Predicted, folder: Path) -> list[Picture]:
     target, scored = predicted.target, predicted.scored
     unit = f"({target.unit})" if target.unit else ""
-    label = f"{target.name} {unit}".strip()
+    label = target.told
     truth = predicted.truth[scored]
     rows = {row: values[scored] for row, values in predicted.rows.items() if row not in _CONSTANT}
-    log = target.transform == "log10"
+    log = target.log10
     return [
         Picture.of(
             plot_parity(truth, rows, folder / "parity.png", label=label, log=log),
@@ -76,9 +77,7 @@ def _numbers(predicted: Predicted, folder: Path) -> list[Picture]:
             "Prediction over label; on the grey line they are equal.",
         ),
         Picture.of(
-            plot_errors(
-                truth, rows, folder / "errors.png", label=label, unit=f"({target.unit})" if target.unit else ""
-            ),
+            plot_errors(truth, rows, folder / "errors.png", label=label, unit=unit),
             "Error against label",
             "Whatever is fitted to few examples of the extremes errs towards the middle there.",
         ),

@@ -60,9 +60,9 @@ def _lead(outcome: PropertyEvaluation) -> str:
 def lead_of(found: TargetOutcome) -> str:
     """Return what is predicted, of how many crystals, in a sentence or two."""
     target = found.target
-    what = f"{target.name} ({target.unit})" if target.unit else target.name
+    what = f"{target.told}, learnt as its log10" if target.log10 else target.told
     if target.kind == "classification":
-        limit = f" by {target.name} ≤ {target.threshold:g}" if target.threshold is not None else ""
+        limit = f" by {target.label} ≤ {target.threshold:g}" if target.threshold is not None else ""
         what = f"{' or '.join(target.classes)}{limit}"
     told = f"Predicted: {what}, of {found.n:,} labelled crystals."
     if found.unlabelled:
@@ -87,12 +87,12 @@ def _tables(model: str, found: TargetOutcome) -> list[Table]:
 
 def shown_statistics(found: TargetOutcome) -> tuple[Statistic, ...]:
     """Return the statistics of a property, in the order of its tables."""
-    return statistics_of(found.target.kind, logged=found.target.transform == "log10")
+    return statistics_of(found.target.kind, logged=found.target.log10)
 
 
 def headline_of(found: TargetOutcome) -> str:
     """Return the name of the figure that decides."""
-    return compared_of(found.target.kind, logged=found.target.transform == "log10")[0]
+    return compared_of(found.target.kind, logged=found.target.log10)[0]
 
 
 def unit_of(each: Statistic, found: TargetOutcome) -> str:

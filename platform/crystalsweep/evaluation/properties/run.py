@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from crystalsweep.artifacts.atomic import file_sha256, write_whole
 from crystalsweep.artifacts.places import folder_name
-from crystalsweep.data.targets import Target, values_of
 from crystalsweep.evaluation.outcome import METRICS_FILE
+from crystalsweep.evaluation.properties.asked import PropertyTarget, predicted_by, targets_of, values_of
 from crystalsweep.evaluation.properties.inputs import PropertyInputs, read_property_inputs
 from crystalsweep.evaluation.properties.outcome import PREDICTIONS_FILE, PropertyEvaluation, read_property_outcome
 from crystalsweep.evaluation.properties.pictures import draw_pictures
@@ -75,12 +75,12 @@ def evaluate_property(asked: PropertyRequest) -> tuple[Path, PropertyEvaluation]
         asked.part,
         asked.reference,
         info,
-        predictor.targets,
+        targets_of(predictor),
         max_atoms=asked.max_atoms,
         max_crystals=asked.max_crystals,
         seed=asked.seed,
     )
-    request = _request(asked, name, info, inputs, predictor.targets)
+    request = _request(asked, name, info, inputs, targets_of(predictor))
     folder = asked.out or Path("evaluations") / f"{folder_name(name)}-{_hash(request)[:8]}"
     open_folder(folder, request)
     if (folder / METRICS_FILE).exists():
@@ -118,10 +118,10 @@ def predictions(
         seed: Of the trees.
     """
     crystals = inputs.asked
-    own, other = predictor.predict(crystals), scratch.predict(crystals) if scratch else {}
+    own, other = predicted_by(predictor, crystals), predicted_by(scratch, crystals) if scratch else {}
     asked, train = Seen.of(crystals, progress=True), Seen.of(inputs.train, progress=True)
     found = []
-    for target in predictor.targets:
+    for target in targets_of(predictor):
         labels = values_of(inputs.train, target)
         known = np.asarray(~np.isnan(labels.reshape(len(labels), -1)).any(axis=1))
         fitted = predicted_by_baselines(
@@ -139,13 +139,13 @@ def predictions(
     return found
 
 
-def _learned(labels: Array, target: Target) -> Array:
-    """Return labels in the space that the model learned in; standardising changes no baseline."""
-    return np.log10(labels) if target.transform == "log10" else labels
+def _learned(labels: Array, target: PropertyTarget) -> Array:
+    """Return labels in the space that the model learned in."""
+    return np.log10(labels) if target.log10 else labels
 
 
-def _as_label(values: Array, target: Target) -> Array:
-    return np.asarray(10.0**values) if target.transform == "log10" else values
+def _as_label(values: Array, target: PropertyTarget) -> Array:
+    return np.asarray(10.0**values) if target.log10 else values
 
 
 def _row_name(name: str) -> str:
@@ -160,7 +160,7 @@ def _request(
     name: str,
     info: CheckpointInfo,
     inputs: PropertyInputs,
-    targets: Sequence[Target],
+    targets: Sequence[PropertyTarget],
 ) -> dict[str, Any]:
     """Return what decides every figure; the same request finds its folder again."""
     model: dict[str, Any] = {"run": asked.run} if asked.run else {}

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.data.targets import Target
 from crystalsweep.evaluation.outcome import Figure, plain
+from crystalsweep.evaluation.properties.asked import PropertyTarget
 from crystalsweep.evaluation.properties.outcome import Rows, Stratum, TargetOutcome, Verdict
 from crystalsweep.metrics.distributions import CRYSTAL_SYSTEMS
 from crystalsweep.metrics.properties.classification import confusion_matrix
@@ -45,7 +45,7 @@ STRATA = {
 class Predicted:
     """What every row says of the crystals asked, for one property."""
 
-    target: Target
+    target: PropertyTarget
     truth: Array
     """(M,) or (M, P); NaN where a crystal has no label."""
     rows: Mapping[str, Array]
@@ -81,7 +81,7 @@ def score(predicted: Predicted, bins: pd.DataFrame, seed: int) -> TargetOutcome:
         seed: Of the resamples.
     """
     target, scored = predicted.target, predicted.scored
-    logged = target.transform == "log10"
+    logged = target.log10
     statistics, compared = statistics_of(target.kind, logged=logged), compared_of(target.kind, logged=logged)
     answers = predicted.answers(scored)
     drawn = {row: sampled(statistics, each, seed=seed) for row, each in answers.items()}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.data.targets import Target
+from crystalsweep.evaluation.properties.asked import PropertyTarget
 from crystalsweep.evaluation.properties.scoring import Predicted
 from crystalsweep.metrics.distributions import describe_crystals
 from crystalsweep.metrics.properties.classification import called_of
@@ -63,7 +63,7 @@ def _labels(predicted: Predicted) -> list[str]:
     return [_text(value) if known else "" for value, known in zip(predicted.truth, predicted.labelled, strict=True)]
 
 
-def _predictions(target: Target, values: NDArray[np.float64]) -> dict[str, list[str]]:
+def _predictions(target: PropertyTarget, values: NDArray[np.float64]) -> dict[str, list[str]]:
     if target.kind == "classification":
         called = [target.classes[i] for i in called_of(values)]
         return {"prediction": called, "probabilities": [_text(row) for row in values]}

@@ -1,0 +1,139 @@
+"""`crystalsweep predict`: properties of crystals by a trained model. Heavy libraries load when it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crystalsweep.artifacts.atomic import whole_file, write_whole
+from crystalsweep.artifacts.places import default_storage
+from crystalsweep.cli.echo import echo
+from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.cli.store import store_options
+from crystalsweep.wording.stranger import in_a_line, tabulated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from crystalsweep.inference.predicting import Prediction
+    from crystalsweep.structures.crystal import Crystal
+
+SHOWN = 10
+"""Crystals that are printed."""
+
+EXAMPLES = """\b
+Examples:
+  crystalsweep train finetune --target k_vrh --generator shipped --out runs/bulk_modulus
+  crystalsweep predict my_cifs/ --model runs/bulk_modulus --out predictions.csv
+In Python:  crystalsweep.predict([structure], model="runs/bulk_modulus")
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("source", metavar="FILE|DIR")
+@click.option(
+    "--model",
+    required=True,
+    metavar="REF",
+    help="What `train finetune` made: a run folder, run id or models:/name@alias.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="CSV", help="Write all predictions there."
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@store_options
+def predict(
+    source: str, model: str, out: Path | None, device: str, tracking_uri: str | None, storage: Path | None
+) -> None:
+    """Tell properties of crystals: each number with an interval, each question with a probability.
+
+    Reads CIFs, POSCAR, extended XYZ, CSV and Parquet. The interval, or the set of answers, holds the true value in the
+    share of cases that the training was told (90 %), of crystals like those it was validated on. Beside the CSV, a
+    JSON file of the same name says what model it was and how its intervals were checked. Where the crystals have the
+    label, its errors are told too.
+    """
+    with told_in_a_line():
+        from tqdm import tqdm
+
+        from crystalsweep.artifacts.atomic import file_sha256
+        from crystalsweep.data import read, told_of
+        from crystalsweep.inference.locate import locate, tracker_for
+        from crystalsweep.inference.predicting import load_predictor, prediction_table
+
+        where = locate(model, tracker_for(model, tracking_uri, storage), (storage or default_storage()) / "downloads")
+        predictor = load_predictor(where.folder, device)
+        reading = read(Path(source))
+        for line in told_of(source, reading.crystals, reading.rejects, reading.notes):
+            echo(line, err=True)
+        if not len(reading.crystals):
+            raise ValueError(f"{source} has no crystal to predict")
+        with tqdm(total=len(reading.crystals), desc="predicting", unit="crystal", disable=None) as bar:
+            found = predictor.predict(reading.crystals, bar.update)
+        table = prediction_table([crystal.id for crystal in reading.crystals], found)
+        rows = [[_shown(cell) for cell in row] for row in table.head(SHOWN).to_numpy().tolist()]
+        echo(tabulated(rows, headers=_heads(list(table.columns), found), disable_numparse=True))
+        if len(table) > SHOWN:
+            echo(f"the first {SHOWN} of {len(table):,}")
+        for line in _told(found, reading.crystals):
+            echo(in_a_line(line))
+        if out is not None:
+            with whole_file(out) as partial:
+                table.to_csv(partial, index=False)
+            weights = file_sha256(where.folder / "classifier.safetensors")
+            about = {
+                "model": model,
+                "weights_sha256": weights,
+                "source": source,
+                "crystals": len(table),
+                "rejected": len(reading.rejects),
+                "targets": [
+                    each.record.model_dump(mode="json") | {"unit": each.record.target.unit} for each in found.values()
+                ],
+            }
+            write_whole(out.with_suffix(".json"), f"{json.dumps(about, indent=2, ensure_ascii=False)}\n")
+            echo(f"{out}: {len(table):,} predictions; {out.with_suffix('.json')}: model and coverage")
+
+
+def _told(found: Mapping[str, Prediction], crystals: Sequence[Crystal]) -> list[str]:
+    """Return what the intervals promise, how they were checked, and how well labelled crystals were predicted."""
+    import numpy as np
+
+    from crystalsweep.data.target_values import target_values
+    from crystalsweep.metrics.property_scores import classification_scores, regression_scores
+
+    lines = []
+    for name, each in found.items():
+        record, asked = each.record, each.record.target.kind == "classification"
+        what = "set" if asked else "interval"
+        if record.margin is None:
+            lines.append(f"{name}: no {what}: {record.calibrated_on} validation crystals are too few for one")
+        elif record.covered is not None:
+            lines.append(
+                f"{name}: the {what} is for {record.coverage:.0%} of cases; it held {record.covered:.1%} of "
+                f"{record.checked_on:,} validation crystals that it was not made from"
+            )
+        wanted = target_values(crystals, record.target)
+        known = ~np.isnan(wanted)
+        if not known.any():
+            continue
+        if asked:
+            scores = classification_scores(wanted[known], each.value[known])
+            told = f"accuracy {scores['accuracy']:.3f}, AUC {scores['auc']:.3f}, {scores['prevalence']:.0%} are yes"
+        else:
+            labels = 10 ** wanted[known] if record.target.log10 else wanted[known]
+            scores = regression_scores(labels, each.value[known])
+            told = f"MAE {scores['mae']:.3g} {record.target.unit}, R² {scores['r2']:.3f}".replace("  ", " ")
+        lines.append(f"{name}: of {int(known.sum()):,} labelled crystals here: {told}")
+    return lines
+
+
+def _heads(columns: list[str], found: Mapping[str, Prediction]) -> list[str]:
+    units = {each.record.target.label: each.record.target.unit for each in found.values()}
+    return [f"{column}, {units[column]}" if units.get(column) else column for column in columns]
+
+
+def _shown(cell: Any) -> str:
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)

@@ -1,0 +1,91 @@
+"""`targets.json` of a checkpoint: how a property model's outputs become labels again, and how far off they may be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from crystalsweep.artifacts.safe_json import read_json
+from crystalsweep.artifacts.sums import require_sum
+from crystalsweep.config import Config
+from crystalsweep.structures.targets import Target, TargetName, target_of
+from crystalsweep.wording.mistakes import mistakes
+
+TARGETS_FILE = "targets.json"
+
+Values = NDArray[np.float64]
+
+Finite = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class TargetRecord(Config):
+    """One target of a trained property model."""
+
+    name: TargetName
+    """As `targets` of the config has it."""
+    mean: Finite
+    """Of what is learnt, over the labelled training crystals."""
+    std: Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
+    """Likewise its standard deviation; 1 for answers."""
+    trained_on: Count
+    """Labelled training crystals."""
+    coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Share of new crystals of the same kind whose label is in the interval, or the set."""
+    margin: Finite | None = None
+    """Half-width of the interval in scaled units, or greatest 1 − p of an answer in the set; None: too few crystals."""
+    calibrated_on: Count = 0
+    """Validation crystals that the margin is from."""
+    covered: Share | None = None
+    """Share of the other validation crystals that it covered; None where there are none."""
+    checked_on: Count = 0
+    """How many those are."""
+
+    @property
+    def target(self) -> Target:
+        """What is predicted."""
+        return target_of(self.name)
+
+    def scaled(self, values: Values) -> Values:
+        """Return (M,) what is learnt in the units of the network's output."""
+        return (values - self.mean) / self.std
+
+    def label(self, output: Values) -> Values:
+        """Return (M,) labels, in their own unit, of scaled outputs."""
+        learnt = output * self.std + self.mean
+        return 10**learnt if self.target.log10 else learnt
+
+
+class TargetRecords(Config):
+    """All targets of a checkpoint, in the order of the network's outputs."""
+
+    targets: tuple[TargetRecord, ...]
+
+
+def write_targets(folder: Path, records: Sequence[TargetRecord]) -> None:
+    """Write `targets.json` into a checkpoint's folder."""
+    content = TargetRecords(targets=tuple(records)).model_dump(mode="json")
+    (folder / TARGETS_FILE).write_text(f"{json.dumps(content, indent=2, sort_keys=True)}\n", encoding="utf-8")
+
+
+def read_targets(folder: Path) -> tuple[TargetRecord, ...]:
+    """Return the targets of a checkpoint. Raises `ValueError` where the file is damaged or there is none."""
+    path = folder / TARGETS_FILE
+    if not path.exists():
+        raise ValueError(
+            f"{folder} has no {TARGETS_FILE}: it is no property model, or an older one; `crystalsweep train finetune` "
+            "makes one"
+        )
+    require_sum(folder, path.name)
+    content = read_json(path)
+    try:
+        return TargetRecords.model_validate(content).targets
+    except ValidationError as error:
+        raise ValueError(f"{path}: {mistakes(error, TargetRecords, content)}") from None

@@ -1,0 +1,89 @@
+"""What a property model learns: a label of the crystals, as a number or as a yes or no. Imports without torch.
+
+A target is written as people say it: `k_vrh` (a number), `log10(k_vrh)` (its logarithm), `e_above_hull<=0` (whether it
+is so, which is stability). Labels are columns of the data.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,2})?"
+_QUESTION = re.compile(rf"\s*(?P<label>[^<>=()\s]+)\s*<=\s*(?P<threshold>{_NUMBER})\s*")
+_LOGARITHM = re.compile(r"\s*log10\(\s*(?P<label>[^<>=()\s]+)\s*\)\s*")
+_PLAIN = re.compile(r"\s*(?P<label>[^<>=()\s]+)\s*")
+
+UNITS = {
+    **dict.fromkeys(("e_above_hull", "formation_energy_per_atom", "energy_per_atom"), "eV/atom"),
+    **dict.fromkeys(("band_gap", "efermi"), "eV"),
+    **dict.fromkeys(("k_vrh", "g_vrh"), "GPa"),
+    "density": "g/cm³",
+    "volume": "Å³",
+}
+"""Of labels with the Materials Project's names; of others the unit is not known."""
+
+Kind = Literal["regression", "classification"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One quantity that a property model learns and predicts."""
+
+    label: str
+    """Name of the column."""
+    threshold: float | None = None
+    """In the label's unit: asks whether it is at most this. None asks for the number itself."""
+    log10: bool = False
+    """Whether the logarithm is learnt; labels are then greater than 0."""
+
+    @property
+    def kind(self) -> Kind:
+        """Whether a number is predicted, or the probability of a yes."""
+        return "regression" if self.threshold is None else "classification"
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the network: a number, or a logit each for no (0) and yes (1)."""
+        return 1 if self.threshold is None else 2
+
+    @property
+    def name(self) -> str:
+        """As it is written: `k_vrh`, `log10(k_vrh)`, `e_above_hull<=0`."""
+        if self.threshold is not None:
+            return f"{self.label}<={self.threshold:g}"
+        return f"log10({self.label})" if self.log10 else self.label
+
+    @property
+    def unit(self) -> str:
+        """Of the label; empty where it has none, or it is not known."""
+        return UNITS.get(self.label, "")
+
+
+STABILITY = "e_above_hull<=0"
+"""The paper's first property: on the convex hull or not."""
+
+
+def target_of(text: str) -> Target:
+    """Return the target that a text asks for. Raises `ValueError` for anything else, saying what there is."""
+    if asked := _QUESTION.fullmatch(text):
+        return Target(label=asked["label"], threshold=float(asked["threshold"]))
+    if asked := _LOGARITHM.fullmatch(text):
+        return Target(label=asked["label"], log10=True)
+    if asked := _PLAIN.fullmatch(text):
+        return Target(label=asked["label"])
+    raise ValueError(
+        f"target {text!r} is none of: a label's name (k_vrh), its logarithm (log10(k_vrh)), or a question "
+        "(e_above_hull<=0)"
+    )
+
+
+def _written(text: str) -> str:
+    return target_of(text).name
+
+
+TargetName = Annotated[str, AfterValidator(_written)]
+"""A target as text, written in the one way there is."""
