@@ -146,7 +146,7 @@ def evaluate(
             )
         request.require_sound()
         place, address = storage or default_storage(), tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        if checkpoint and (found := _property_model(checkpoint, address, place)):
+        if checkpoint and (found := property_model(checkpoint, address, place)):
             if refused := sorted(key for key, value in {"suite": suite, "calculator": calculator}.items() if value):
                 raise ValueError(f"--{refused[0]} is of generators, and {checkpoint} is a property model; leave it out")
             _evaluate_property(request, found, scratch, address, place)
@@ -156,7 +156,7 @@ def evaluate(
         _evaluate(request, frozen, address, place)
 
 
-def _property_model(checkpoint: str, tracking_uri: str | None, storage: Path) -> Location | None:
+def property_model(checkpoint: str, tracking_uri: str | None, storage: Path) -> Location | None:
     """Return where the checkpoint lies where it is a property model's; None of anything else."""
     from crystalsweep.inference.locate import UnknownReferenceError, locate, tracker_for
     from crystalsweep.inference.target_records import TARGETS_FILE

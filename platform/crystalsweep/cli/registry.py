@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,14 @@ def promote(
     resolved loss in what is guarded; and the same figures again from a process of its own. For a challenger the gain
     is told, not required. The dossier goes with the version: numbers, page, model card. A refusal is kept too, in
     MLflow's experiment `promotions`, and ends with exit code 3.
+
+    A property model (`train finetune`) is judged with --dry-run: leakage against every ancestor, gain over the best
+    baseline on the held-out part of its own data, the same figures again. Versions hold generators, so it is not
+    registered.
     """
     with told_in_a_line():
+        if _judged_as_property(reference, trained_on, dry_run, tracking_uri, storage or default_storage()):
+            return
         if force and not reason.strip():
             raise ValueError("--force needs --reason: who reads the dossier must know why")
         if reason and not force:
@@ -125,6 +132,37 @@ def promote(
                     echo(in_a_line(line))
         if dossier.verdict == "refused":
             sys.exit(REFUSED)
+
+
+def _judged_as_property(
+    reference: str, trained_on: tuple[str, ...], dry_run: bool, tracking_uri: str | None, storage: Path
+) -> bool:
+    """Judge a property model and show its gates; return False for anything else."""
+    from crystalsweep.cli.evaluate import property_model
+
+    found = property_model(reference, tracking_uri, storage)
+    if found is None:
+        return False
+    if not dry_run:
+        raise ValueError(
+            f"{reference} is a property model, and versions of the registry hold generators; with --dry-run it is "
+            "judged"
+        )
+    from crystalsweep.data import absolute_source
+    from crystalsweep.registry.property_judging import judge_property
+
+    now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    sources = [absolute_source(source) for source in trained_on]
+    out = storage / "promotions" / f"property-{now}"
+    judged = judge_property(found.folder, sources, out, lambda line: echo(in_a_line(f"· {line}"), err=True))
+    echo(_gates(judged.gates))
+    for line in judged.reasons:
+        echo(in_a_line(f"! {line}"))
+    echo(f"evaluation: {judged.folder / 'report.html'}")
+    echo(f"dry run: it {'does not pass' if judged.reasons else 'passes'}; nothing was registered")
+    if judged.reasons:
+        sys.exit(REFUSED)
+    return True
 
 
 def _outcome(version: str | None, verdict: str, target: str, who: str, *, dry: bool) -> str:

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
 from crystalsweep.evaluation.outcome import METRICS_FILE, Evaluation, read_outcome
+from crystalsweep.evaluation.properties.outcome import is_property_evaluation
 from crystalsweep.evaluation.run import REFERENCES_FILE
 from crystalsweep.evaluation.tables import read_references, read_table
 from crystalsweep.leaderboard.entries import Entry, cached, evaluation_folders
@@ -57,11 +58,20 @@ def fetch_outcomes(
     }
     files, lost = _fetch(tracker, asked, "evaluations")
     outcomes, reasons = {}, [f"{run[:8]}: {why}" for (run, _), why in lost.items()]
+    of_properties = 0
     for key, file in files.items():
         try:
+            if is_property_evaluation(file.parent):
+                of_properties += 1
+                continue
             outcomes[key] = read_outcome(file.parent)
         except ValueError as error:
             reasons.append(f"{key[0][:8]}: {error}")
+    if of_properties:
+        reasons.append(
+            f"{of_properties} of property models, which have no figure in common with generators; `crystalsweep "
+            "compare` holds them against each other"
+        )
     return outcomes, reasons
 
 

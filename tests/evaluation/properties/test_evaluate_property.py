@@ -13,6 +13,7 @@ from crystalsweep.cli.main import main
 from crystalsweep.data import load_bundled, write
 from crystalsweep.evaluation.interface import compare
 from crystalsweep.evaluation.properties.outcome import read_property_outcome
+from crystalsweep.registry.property_judging import judge_property
 from crystalsweep.structures.crystal import Crystal
 
 NO_SERVER = {"MLFLOW_TRACKING_URI": None}
@@ -131,3 +132,16 @@ def test_a_generator_is_not_compared_with_a_property_model(evaluated: Path, tmp_
     (tmp_path / "gan" / "metrics.json").write_text('{"kind": "checkpoint"}')
     with pytest.raises(ValueError, match="predicts properties and gan restores crystals"):
         compare(evaluated, tmp_path / "gan")
+
+
+def test_gates_of_a_model_that_learned_next_to_nothing(data: str, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    judged = judge_property(trained[0] / "checkpoint", [data], tmp_path / "judged", print)
+    passed = {gate.name: gate.passed for gate in judged.gates}
+    assert passed == {"leakage": True, "gain": False, "reproducibility": True}
+    (reason,) = judged.reasons
+    assert "accuracy is better than" in reason
+    again = run("promote", trained[0], "--storage", tmp_path)
+    assert again.exit_code == 1
+    assert "with --dry-run it is judged" in again.output
+    unknown = run("promote", trained[0], "--dry-run", "--storage", tmp_path)
+    assert "name it with --trained-on" in unknown.output

@@ -73,9 +73,9 @@ def read_property_inputs(
     """
     named = normalised(source or "bundled")
     data = load_data(named)
-    own = _is_of(data, info)
+    own = is_data_of(data, info)
     known = data if own else load_data(normalised(reference)) if reference else None
-    if known is None or not _is_of(known, info):
+    if known is None or not is_data_of(known, info):
         raise DataError(
             f"the run was trained on data {info.data_sha256[:12]} (split {info.split_sha256[:12]}), and "
             f"{reference or named} is data {(known or data).data_sha256[:12]} (split "
@@ -120,5 +120,6 @@ def training_crystals(
     return pick(fitting, sampled_rows(len(fitting), info.config.get("max_crystals"), info.config.get("seed", 0)))
 
 
-def _is_of(data: DataSet, info: CheckpointInfo) -> bool:
+def is_data_of(data: DataSet, info: CheckpointInfo) -> bool:
+    """Return whether a run was trained on this data set, under this split."""
     return (data.data_sha256, data.split_sha256) == (info.data_sha256, info.split_sha256)

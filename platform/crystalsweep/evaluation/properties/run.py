@@ -23,7 +23,7 @@ from crystalsweep.evaluation.properties.report import write_property_report
 from crystalsweep.evaluation.properties.scoring import Predicted, score
 from crystalsweep.evaluation.properties.tables import bins_of, predictions_table
 from crystalsweep.evaluation.run import open_folder
-from crystalsweep.evaluation.settings import versions
+from crystalsweep.evaluation.settings import EvaluationSettings, versions
 from crystalsweep.inference.predicting import Predictor, load_predictor
 from crystalsweep.metrics.properties.baselines import BASELINES, Seen, predicted_by_baselines
 from crystalsweep.metrics.properties.statistic import RESAMPLES
@@ -53,8 +53,8 @@ class PropertyRequest:
     """The run's own data, where `source` is another."""
     max_atoms: int | None = None
     max_crystals: int | None = None
-    seed: int = 0
-    """Of samples, trees and resamples."""
+    seed: int = EvaluationSettings().protocol.seed
+    """Of samples, trees and resamples; by default that of every evaluation."""
     name: str | None = None
     """Row name; by default the stage."""
     run: str | None = None

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from crystalsweep.evaluation.outcome import Evaluation, Figure
+from crystalsweep.evaluation.properties.outcome import PropertyEvaluation
 from crystalsweep.registry.gates.gate import Check, Gate
+
+Measured = Evaluation | PropertyEvaluation
 
 SAME_MACHINE_TOLERANCE = 1e-6
 """Greatest difference of a figure between two runs on one machine; none is expected."""
@@ -15,7 +18,7 @@ SAME_CODE = "measured with the same code and libraries"
 
 
 def reproducibility(
-    first: Evaluation, second: Evaluation, command: str, *, tolerance: float = SAME_MACHINE_TOLERANCE
+    first: Measured, second: Measured, command: str, *, tolerance: float = SAME_MACHINE_TOLERANCE
 ) -> Gate:
     """Return the gate: every mean and bound of the evaluation, of both runs.
 
@@ -40,7 +43,7 @@ def reproducibility(
     return Gate(name="reproducibility", title="Reproducibility", checks=checks, notes=[command])
 
 
-def _greatest_difference(first: Evaluation, second: Evaluation, *, also_new: bool) -> tuple[float, str, int]:
+def _greatest_difference(first: Measured, second: Measured, *, also_new: bool) -> tuple[float, str, int]:
     """Return the greatest difference; infinite where the second lacks a figure, or has a new one that is asked for."""
     a, b = dict(_figures(first)), dict(_figures(second))
     worst, where = 0.0, ""
@@ -60,7 +63,16 @@ def _difference(a: Figure | None, b: Figure | None) -> float:
     return max(abs(one - other) for one, other in pairs if one is not None and other is not None)
 
 
-def _figures(outcome: Evaluation) -> Iterator[tuple[str, Figure]]:
+def _figures(outcome: Measured) -> Iterator[tuple[str, Figure]]:
+    if isinstance(outcome, PropertyEvaluation):
+        for target, found in outcome.targets.items():
+            for row, figures in found.rows.items():
+                yield from _named(f"{target}/{row}", figures)
+            for by, bins in found.strata.items():
+                for each in bins:
+                    for row, figures in each.rows.items():
+                        yield from _named(f"{target}/{by}/{each.bin}/{row}", figures)
+        return
     for row, figures in outcome.rows.items():
         yield from _named(row, figures)
     for row, conditions in outcome.conditions.items():
