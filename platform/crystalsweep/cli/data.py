@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import click
 
 from crystalsweep.cli.echo import echo
 from crystalsweep.cli.errors import told_in_a_line
+from crystalsweep.data.split_rules import RULES, By
+from crystalsweep.data.splitting import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +32,13 @@ Examples:
   crystalsweep data import mp_20/train.csv train.parquet --strict
   crystalsweep data import bundled bundled.extxyz
   crystalsweep data import alexandria.parquet alexandria.crystals
+"""
+
+SPLIT_EXAMPLES = """\b
+Examples:
+  crystalsweep data split mine.parquet --by chemical-system
+  crystalsweep data split mine.parquet --by crystal-system --train-on cubic
+  crystalsweep data split mine.parquet --by element --element Fe --out no_iron.split.json
 """
 
 PLOT_HELP = "Draw how the atoms spread over the elements, to FILE (.png, .svg or .pdf)."
@@ -105,6 +115,60 @@ def import_(source: str, target: Path, strict: bool, primitive: bool, rejects: P
         echo(f"note: {line}")
     echo(f"{reading.n_rows:,} rows in = {len(reading.crystals):,} crystals + {len(reading.rejects):,} rejects")
     echo(f"written: {target}{_without_labels(reading.crystals, target)}")
+
+
+@data.command(epilog=SPLIT_EXAMPLES)
+@click.argument("source", metavar="FILE", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--by", type=click.Choice(RULES), default="composition", show_default=True, help="What test must be new in."
+)
+@click.option("--train-on", "trained", multiple=True, metavar="SYSTEM", help="Of crystal-system.  [default: cubic]")
+@click.option("--element", metavar="SYMBOL", help="Of element: which one is kept for test.")
+@click.option("--fractions", type=float, nargs=3, default=(0.8, 0.1, 0.1), show_default=True, metavar="TRAIN VAL TEST")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="[default: FILE.split.json]")
+def split(
+    source: Path,
+    by: By,
+    trained: tuple[str, ...],
+    element: str | None,
+    fractions: tuple[float, float, float],
+    seed: int,
+    out: Path | None,
+) -> None:
+    """Divide the data set FILE into train, val and test, and freeze that in FILE.split.json.
+
+    Every command that reads FILE uses the split beside it. Held-out crystals that are the same structure as a training
+    crystal, or its supercell, are left out of all parts and counted.
+    """
+    from crystalsweep.artifacts.atomic import write_whole
+    from crystalsweep.data.split_rules import ASKS, by_crystal_system, divided, without_element
+    from crystalsweep.metrics.distributions import CRYSTAL_SYSTEMS, GENERATED_SYMPREC, describe_crystals
+    from crystalsweep.registry.split_guard import guarded
+
+    if (by == "element") != bool(element) or (trained and by != "crystal-system"):
+        raise ValueError("--element goes with --by element, which needs it; --train-on goes with --by crystal-system")
+    if unknown := sorted(set(trained) - set(CRYSTAL_SYSTEMS)):
+        raise ValueError(f"{unknown[0]!r} is no crystal system; there are {', '.join(CRYSTAL_SYSTEMS)}")
+    target = out or Path(f"{source}.split.json")
+    if target.exists():
+        raise ValueError(f"{target} is there already, and a split is frozen; remove it, or choose another --out")
+    crystals = list(_read(str(source)).crystals)
+    if by == "crystal-system":
+        echo(f"crystal systems as spglib finds them within {GENERATED_SYMPREC} Å", err=True)
+        systems = list(describe_crystals(crystals)["crystal_system"])
+        made = by_crystal_system(crystals, systems, trained or ("cubic",), fractions, seed)
+    elif by == "element":
+        made = without_element(crystals, str(element), fractions, seed)
+    else:
+        made = divided(crystals, by, fractions, seed)
+    checked = guarded(made.split, crystals)
+    write_whole(target, json.dumps(checked.split.to_json(), indent=2) + "\n")
+    for line in (*made.told, *checked.told):
+        echo(f"note: {line}")
+    sizes = ", ".join(f"{part} {len(checked.split.ids(part)):,}" for part in PARTS)
+    echo(f"{sizes}; test asks of {ASKS[by]}")
+    echo(f"written: {target} (split {checked.split.sha256[:12]})")
 
 
 def _read(source: str) -> Reading:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crystalsweep.artifacts.places import default_storage, require_writable
+from crystalsweep.artifacts.places import default_storage
 from crystalsweep.cli.echo import echo, echo_settings
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.cli.store import store_options
 from crystalsweep.config import override
-from crystalsweep.evaluation.properties.request import PropertyRequest
-from crystalsweep.evaluation.request import EVALUATIONS, EvaluationRequest, Machine
+from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.suite import Suite, find_suite
 from crystalsweep.metrics.settings import METRIC_PRESETS
@@ -22,6 +21,7 @@ from crystalsweep.wording.stranger import in_a_line
 
 if TYPE_CHECKING:
     from crystalsweep.evaluation.outcome import Evaluation
+    from crystalsweep.inference.locate import Location
 
 EVALUATE_EXAMPLES = """\b
 Examples:
@@ -31,8 +31,8 @@ Examples:
   crystalsweep evaluate --checkpoint models:/crystal-generator@champion
   crystalsweep evaluate --checkpoint runs/gan --suite bundled-569               crystals and settings that never change
   crystalsweep evaluate --checkpoint runs/gan --set decode.method=beam          with joint top-1/3/5 and their odds
-  crystalsweep evaluate --checkpoint runs/bulk_modulus                        predictions, beside baselines
   crystalsweep evaluate --checkpoint identity                                 a reference row, as if it were a model
+  crystalsweep evaluate --checkpoint runs/finetune --scratch runs/scratch       a property model, beside baselines
   crystalsweep evaluate --structures generated_cifs/ --reference train.parquet
 Start the same command again to go on where it was stopped. --settings lists what --set can change.
 """
@@ -68,6 +68,7 @@ Examples:
 )
 @click.option("--reference", help="Training crystals to be new against.  [default: --data's train part]")
 @click.option("--originals", help="With --structures: true crystals of the same ids.  [default: --reference]")
+@click.option("--scratch", metavar="REF", help="Of a property model: the same network trained from random weights.")
 @click.option("--max-crystals", type=click.IntRange(min=1), help="Evaluate a seeded sample of so many crystals.")
 @click.option("--max-atoms", type=click.IntRange(min=1), help="Leave out crystals with more atoms.")
 @click.option(
@@ -76,9 +77,6 @@ Examples:
 @click.option("--suite", help="Instead of all these: a frozen suite by name, or the path of its .json file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable.")
 @click.option("--settings", "list_settings", is_flag=True, help="List all settings and exit.")
-@click.option(
-    "--scratch", metavar="REF", help="With a property model: the same trained from scratch at equal budget, as a row."
-)
 @click.option("--out", type=click.Path(path_type=Path), help="Result folder.  [default: evaluations/NAME-HASH]")
 @click.option("--name", help="What tables and plots call it.  [default: its stage, or the file's name]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes, on Ray if more than one.  [default: all CPUs]")
@@ -91,13 +89,13 @@ def evaluate(
     part: str | None,
     reference: str | None,
     originals: str | None,
+    scratch: str | None,
     max_crystals: int | None,
     max_atoms: int | None,
     calculator: str | None,
     suite: str | None,
     settings: tuple[str, ...],
     list_settings: bool,
-    scratch: str | None,
     out: Path | None,
     name: str | None,
     workers: int | None,
@@ -107,11 +105,14 @@ def evaluate(
 ) -> None:
     """Score restored or generated crystals, with ceiling, baselines and 95 % intervals (paper, Figs. 4 and 5).
 
-    With --checkpoint: every crystal × mask type × noise level is corrupted, restored and scored; a checkpoint of
-    `train finetune` is scored by its predictions, beside what the composition alone, the nearest structure and the mean
-    tell. With --structures: the crystals of a file, made by any tool. The result folder holds report.html,
-    metrics.json, structures.parquet (a row per crystal) and plots/. With a tracking URI all of it goes to MLflow, to
-    the checkpoint's own run if it has one.
+    With --checkpoint: every crystal × mask type × noise level is corrupted, restored and scored. With --structures:
+    the crystals of a file, made by any tool. The result folder holds report.html, metrics.json, structures.parquet
+    (a row per crystal) and plots/. With a tracking URI all of it goes to MLflow, to the checkpoint's own run if it has
+    one.
+
+    With the --checkpoint of a property model (`crystalsweep train finetune`): its predictions of --data, beside the
+    majority or mean, a formula's guess and similar crystals' labels, all fitted on its own training crystals; figures
+    by crystal system, number of elements and rarity; predictions.csv instead of structures.parquet.
     """
     with told_in_a_line():
         given = {
@@ -125,29 +126,6 @@ def evaluate(
         if list_settings:
             echo_settings(find_suite(suite, calculator).settings if suite else config)
             return
-        if checkpoint and (folder := _property_model(checkpoint, tracking_uri, storage)):
-            if suite or asked or structures or reference or originals:
-                raise ValueError(
-                    f"{checkpoint} is a property model: give --data, --part, --max-atoms, --scratch, --out or --name"
-                )
-            if part == "all":
-                raise ValueError("a property model is evaluated on train, val or test: baselines are fitted on train")
-            called = name or Path(checkpoint).name
-            asked_for = PropertyRequest(
-                source=source or "bundled",
-                part=part,  # type: ignore[arg-type]
-                out=out or Path(EVALUATIONS) / f"{called}-properties",
-                name=called,
-                scratch=None if scratch is None else _property_model(scratch, tracking_uri, storage),
-                max_atoms=max_atoms,
-                device=device or "cpu",
-            )
-            if scratch is not None and asked_for.scratch is None:
-                raise ValueError(f"--scratch {scratch} is no property model")
-            _evaluate_properties(folder, asked_for)
-            return
-        if scratch:
-            raise ValueError("--scratch goes with a property model, which `crystalsweep train finetune` makes")
         machine = Machine(workers=workers, device=device)
         if suite and checkpoint:
             frozen = find_suite(suite, calculator)
@@ -167,51 +145,62 @@ def evaluate(
                 machine=machine,
             )
         request.require_sound()
-        _evaluate(request, frozen, tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"), storage or default_storage())
+        place, address = storage or default_storage(), tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        if checkpoint and (found := _property_model(checkpoint, address, place)):
+            if refused := sorted(key for key, value in {"suite": suite, "calculator": calculator}.items() if value):
+                raise ValueError(f"--{refused[0]} is of generators, and {checkpoint} is a property model; leave it out")
+            _evaluate_property(request, found, scratch, address, place)
+            return
+        if scratch:
+            raise ValueError("--scratch goes with the --checkpoint of a property model, as `train finetune` makes")
+        _evaluate(request, frozen, address, place)
 
 
-def _property_model(reference: str, tracking_uri: str | None, storage: Path | None) -> Path | None:
-    """Return the folder of a property model; None where the reference names a generator, or nothing that is known."""
+def _property_model(checkpoint: str, tracking_uri: str | None, storage: Path) -> Location | None:
+    """Return where the checkpoint lies where it is a property model's; None of anything else."""
     from crystalsweep.inference.locate import UnknownReferenceError, locate, tracker_for
     from crystalsweep.inference.target_records import TARGETS_FILE
-    from crystalsweep.metrics.baselines import REFERENCES
+    from crystalsweep.networks.checkpoint import read_info
 
-    if reference.replace("-", " ") in REFERENCES:
-        return None
-    downloads = (storage or default_storage()) / "downloads"
     try:
-        where = locate(reference, tracker_for(reference, tracking_uri, storage), downloads)
-    except UnknownReferenceError:
+        found = locate(checkpoint, tracker_for(checkpoint, tracking_uri, storage), storage / "downloads")
+    except UnknownReferenceError:  # a reference row, or what `_evaluate` tells of
         return None
-    return where.folder if (where.folder / TARGETS_FILE).exists() else None
+    told = (found.folder / TARGETS_FILE).exists() or read_info(found.folder).stage == "finetune"
+    return found if told else None
 
 
-def _evaluate_properties(folder: Path, asked: PropertyRequest) -> None:
-    """Show how good predicted properties are, beside baselines; written into a folder."""
-    from crystalsweep.data import load_data, told_of
-    from crystalsweep.evaluation.properties.report import as_text, property_page
-    from crystalsweep.evaluation.properties.run import evaluate_properties
+def _evaluate_property(
+    asked: EvaluationRequest, found: Location, scratch: str | None, tracking_uri: str | None, storage: Path
+) -> None:
+    """Evaluate it, show the headline, and log it where a server was named or the checkpoint has a run."""
+    from crystalsweep.evaluation.properties.run import PropertyRequest, evaluate_property
+    from crystalsweep.evaluation.properties.text import property_text
+    from crystalsweep.evaluation.publishing import log_evaluation
+    from crystalsweep.inference.locate import locate, tracker_for
+    from crystalsweep.tracking.opening import checked_tracker, open_tracker
 
-    require_writable(asked.out, "give another folder with --out")
-    data = load_data(asked.source, progress=asked.source != "bundled")
-    for line in told_of(asked.source, data.crystals, data.rejects, data.notes):
-        echo(line, err=True)
-    done = evaluate_properties(
-        folder,
-        data,
-        asked.part or ("test" if len(data.part("test")) else "val"),
-        asked.out,
+    beside = locate(scratch, tracker_for(scratch, tracking_uri, storage), storage / "downloads") if scratch else None
+    request = PropertyRequest(
+        checkpoint=found.folder,
+        scratch=beside.folder if beside else None,
         source=asked.source,
+        part=asked.part,
+        reference=asked.reference,
+        max_atoms=asked.settings.max_atoms,
+        max_crystals=asked.settings.protocol.max_crystals,
+        seed=asked.settings.protocol.seed,
         name=asked.name,
-        scratch=asked.scratch,
-        max_atoms=asked.max_atoms,
-        device=asked.device,
-        say=lambda line: echo(in_a_line(f"· {line}"), err=True),
+        run=found.run,
+        out=asked.out,
     )
-    (asked.out / "report.html").write_text(property_page(done), encoding="utf-8")
-    echo(f"\n{as_text(done)}\n")
-    echo(f"report:  {asked.out / 'report.html'}")
-    echo(f"numbers: {asked.out / 'metrics.json'}, a row per crystal in {asked.out / 'predictions.csv'}")
+    folder, outcome = evaluate_property(request)
+    echo(f"\n{property_text(outcome)}\n")
+    echo(f"report:  {folder / 'report.html'}")
+    echo(f"numbers: {folder / 'metrics.json'}, a row per crystal in {folder / 'predictions.csv'}")
+    tracker = checked_tracker(tracking_uri) if tracking_uri else open_tracker(None, storage)
+    if tracker and (tracking_uri or found.run):
+        echo(f"MLflow run: {log_evaluation(tracker, outcome, folder, found.run)} in {tracker.uri}")
 
 
 def _evaluate(request: EvaluationRequest, suite: Suite | None, tracking_uri: str | None, storage: Path) -> None:
@@ -273,6 +262,7 @@ def compare(
     A, B, … are folders of `crystalsweep evaluate`, or MLflow runs that one was logged to, as RUN_ID or, where a run has
     several, RUN_ID/NAME; the first is the baseline.
     Crystals are paired by parent and corruption, parents resampled, p values corrected for the number of comparisons.
+    Property models are paired by crystal.
     """
     with told_in_a_line():
         from crystalsweep.evaluation.interface import compare as compare_evaluations

@@ -84,27 +84,49 @@ def grouped_split(
 
     Raises `DataError` if the fractions do not add up to 1 or there are fewer compositions than parts.
     """
+    pack = pack_of(crystals)
+    return split_of_groups(reduced_formulas(pack), pack.ids(), fractions, seed)
+
+
+def split_of_groups(
+    keys: Sequence[str],
+    ids: Sequence[str],
+    fractions: tuple[float, float, float],
+    seed: int,
+    named: str = "compositions",
+) -> Split:
+    """Return a split by `RULE` that keeps together what has one key, whatever that is.
+
+    Args:
+        keys: (M,) group of each crystal, such as its formula.
+        ids: (M,) of the crystals.
+        fractions: Shares of train, val and test; they must add up to 1.
+        seed: Of the order of groups.
+        named: What groups are called, where there are too few.
+
+    Raises:
+        DataError: The fractions do not add up to 1, or there are fewer groups than parts.
+    """
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
         raise DataError(
             f"fractions {fractions} do not add up to 1; give shares of train, val and test like 0.8 0.1 0.1"
         )
-    room = {part: max(1, round(share * len(crystals))) for part, share in zip(PARTS, fractions, strict=True) if share}
-    groups = _groups(crystals, seed)
+    room = {part: max(1, round(share * len(ids))) for part, share in zip(PARTS, fractions, strict=True) if share}
+    groups = _groups(keys, ids, seed)
     if len(groups) < len(room):
         raise DataError(
-            f"{len(groups)} compositions cannot be split into {len(room)} parts without straddling; "
+            f"{len(groups)} {named} cannot be split into {len(room)} parts without straddling; "
             "give the parts as files of their own: train.parquet,val.parquet"
         )
     parts = _assign(groups, room)
     return Split(**{part: tuple(sorted(chain.from_iterable(parts[part]))) for part in PARTS})
 
 
-def _groups(crystals: Sequence[Crystal], seed: int) -> list[list[str]]:
-    """Return ids by composition, in hash order."""
-    pack = pack_of(crystals)
+def _groups(keys: Sequence[str], ids: Sequence[str], seed: int) -> list[list[str]]:
+    """Return ids by group, in hash order."""
     groups: dict[str, list[str]] = defaultdict(list)
-    for formula, name in zip(reduced_formulas(pack), pack.ids(), strict=True):
-        groups[formula].append(name)
+    for key, name in zip(keys, ids, strict=True):
+        groups[key].append(name)
     order = sorted(groups, key=lambda formula: hashlib.sha256(f"{seed}:{formula}".encode()).hexdigest())
     return [groups[formula] for formula in order]
 

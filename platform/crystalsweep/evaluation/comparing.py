@@ -12,6 +12,8 @@ import pandas as pd
 
 from crystalsweep.config import Config, as_parameters
 from crystalsweep.evaluation.outcome import METRICS_FILE, Evaluation, Figure, metrics_of, read_outcome, variant
+from crystalsweep.evaluation.properties.comparing import compare_properties
+from crystalsweep.evaluation.properties.outcome import is_property_evaluation
 from crystalsweep.evaluation.publishing import fetch_evaluation
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.metrics.bootstrap import Interval
@@ -56,6 +58,10 @@ def compare_evaluations(
             corrupted crystal in common.
     """
     folders = dict(zip(_labels(references), [_folder(each, tracker, downloads) for each in references], strict=True))
+    kinds = {label: is_property_evaluation(folder) for label, folder in folders.items()}
+    if any(kinds.values()):
+        _require_one_kind(kinds, preset)
+        return compare_properties(folders, all_metrics=all_metrics, all_pairs=all_pairs)
     outcomes = {label: read_outcome(folder) for label, folder in folders.items()}
     tables = {label: read_tables(folder)[0] for label, folder in folders.items()}
     known: Sequence[Metric]
@@ -77,6 +83,18 @@ def compare_evaluations(
     pairs = list(combinations(tables, 2)) if all_pairs else [(next(iter(tables)), b) for b in list(tables)[1:]]
     notes += [note for a, b in pairs if (note := _other_inputs(tables, a, b))]
     return verdicts(tables, kept, pairs=[(b, a) for a, b in pairs]), notes
+
+
+def _require_one_kind(of_properties: Mapping[str, bool], preset: str | None) -> None:
+    """Raise `ValueError` where property models are among generators, or a preset of generators' metrics is named."""
+    if not all(of_properties.values()):
+        named = [", ".join(label for label, kind in of_properties.items() if kind == asked) for asked in (True, False)]
+        raise ValueError(
+            f"{named[0]} predicts properties and {named[1]} restores crystals: they have no figure in common; compare "
+            "each with its own kind"
+        )
+    if preset:
+        raise ValueError("--preset is of generators' scores; property models have none to rescore")
 
 
 def _labels(references: Sequence[str]) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.config import as_parameters
-from crystalsweep.evaluation.outcome import Evaluation
+from crystalsweep.evaluation.outcome import Evaluation, Figure
+from crystalsweep.evaluation.properties.outcome import PropertyEvaluation
 from crystalsweep.evaluation.run import REQUEST
 from crystalsweep.provenance import environment
 from crystalsweep.tracking.tracker import Tracker
@@ -19,11 +21,14 @@ metrics are those of the latest evaluation."""
 EVALUATIONS = "evaluations"
 """Of evaluations without a run of their own."""
 
+_REFUSED = re.compile(r"[^\w\-./ ]+")
+"""What MLflow refuses in the name of a metric, such as the `<=` of a target."""
+
 LOGGED = "crystalsweep.evaluation"
 """Tag: hash of the request of a run's latest evaluation; `LOGGED.<hash>` is the artifact folder of each."""
 
 
-def log_evaluation(tracker: Tracker, outcome: Evaluation, folder: Path, run: str | None) -> str:
+def log_evaluation(tracker: Tracker, outcome: Evaluation | PropertyEvaluation, folder: Path, run: str | None) -> str:
     """Log to `run`, or to a new run where there is none; returns its id. What was logged before is not logged again."""
     request = file_sha256(folder / REQUEST)[:16]
     if run is None:
@@ -34,19 +39,25 @@ def log_evaluation(tracker: Tracker, outcome: Evaluation, folder: Path, run: str
     return run
 
 
-def _log_alone(tracker: Tracker, outcome: Evaluation, folder: Path, request: str) -> str:
+def _log_alone(tracker: Tracker, outcome: Evaluation | PropertyEvaluation, folder: Path, request: str) -> str:
     experiment = tracker.experiment(EVALUATIONS, folder.resolve().parent / "mlflow-artifacts")
     if found := tracker.finished_with(experiment, LOGGED, request):
         return str(found.info.run_id)
-    made = tracker.start(
-        experiment, outcome.name, kind="evaluation", params=as_parameters(outcome.settings), tags=environment()
-    )
+    params = as_parameters(outcome.settings) if isinstance(outcome, Evaluation) else outcome.settings
+    made = tracker.start(experiment, outcome.name, kind="evaluation", params=params, tags=environment())
     _log(tracker, made, outcome, folder, request, {})
     tracker.finish(made, "FINISHED")
     return made
 
 
-def _log(tracker: Tracker, run: str, outcome: Evaluation, folder: Path, request: str, tags: Mapping[str, str]) -> None:
+def _log(
+    tracker: Tracker,
+    run: str,
+    outcome: Evaluation | PropertyEvaluation,
+    folder: Path,
+    request: str,
+    tags: Mapping[str, str],
+) -> None:
     """Log an evaluation, tags last: an evaluation that was cut off in uploading is logged again."""
     name = folder.resolve().name
     if name in (value for tag, value in tags.items() if tag.startswith(f"{LOGGED}.")):  # of another request
@@ -89,17 +100,34 @@ def fetch_evaluation(tracker: Tracker, run: str, name: str | None, into: Path) -
     )
 
 
-def _metrics(outcome: Evaluation) -> dict[str, float]:
+def _metrics(outcome: Evaluation | PropertyEvaluation) -> dict[str, float]:
     """Return means with their bounds, and means by condition."""
-    named: dict[str, float] = {}
-    for metric, figure in outcome.rows[outcome.name].items():
-        for key, value in (("", figure.mean), ("/low", figure.low), ("/high", figure.high)):
-            if value is not None:
-                named[f"{ARTIFACTS}/{metric}{key}"] = value
-        if figure.undecided:
-            named[f"{ARTIFACTS}/{metric}/undecided"] = float(figure.undecided)
+    if isinstance(outcome, PropertyEvaluation):
+        return _property_metrics(outcome)
+    named = _with_bounds(ARTIFACTS, outcome.rows[outcome.name])
     for condition, figures in outcome.conditions.get(outcome.name, {}).items():
         for metric, figure in figures.items():
             if figure.mean is not None:
                 named[f"{ARTIFACTS}/{condition}/{metric}"] = figure.mean
+    return named
+
+
+def _property_metrics(outcome: PropertyEvaluation) -> dict[str, float]:
+    """Return figures of the model with their bounds, by property."""
+    named: dict[str, float] = {}
+    for target, found in outcome.targets.items():
+        named |= _with_bounds(f"{ARTIFACTS}/{target}", found.rows[outcome.name])
+    return named
+
+
+def _with_bounds(prefix: str, figures: Mapping[str, Figure]) -> dict[str, float]:
+    """Return figures with their bounds and how many rows were undecided, by what MLflow lets a metric be called."""
+    named: dict[str, float] = {}
+    for metric, figure in figures.items():
+        at = _REFUSED.sub("_", f"{prefix}/{metric}")
+        for key, value in (("", figure.mean), ("/low", figure.low), ("/high", figure.high)):
+            if value is not None:
+                named[f"{at}{key}"] = value
+        if figure.undecided:
+            named[f"{at}/undecided"] = float(figure.undecided)
     return named

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,7 @@ _SOURCES = (
     *("metrics", "energies", "hyperparameters.py"),
     *("evaluation/protocol.py", "evaluation/scoring.py", "evaluation/submitted.py", "evaluation/results.py"),
     *("evaluation/energy_rows.py", "evaluation/inputs.py"),
+    *(f"evaluation/properties/{name}.py" for name in ("inputs", "scoring", "tables")),
     *(f"structures/{name}.py" for name in ("neighbours", "corruption", "crystal", "batch")),
     "seeding.py",
 )
@@ -71,9 +73,10 @@ class EvaluationSettings(Config):
     noise of this sigma (in units of min_edge) makes."""
 
 
-def versions() -> dict[str, str]:
-    """Return versions of the libraries that measure, and a hash of our own measuring code."""
-    return {name: _version(name) for name in MEASURING} | {"measuring_code": _measuring_code()}
+def versions(beside: Sequence[str] = ()) -> dict[str, str]:
+    """Return versions of the libraries that measure, and of others beside them, and a hash of our own measuring
+    code."""
+    return {name: _version(name) for name in (*MEASURING, *beside)} | {"measuring_code": _measuring_code()}
 
 
 def metrics_lock(settings: EvaluationSettings | MetricConfig, measured_with: dict[str, str]) -> str:

@@ -204,7 +204,7 @@ def resampled_sums(sums: Array, n_resamples: int, seed: int = 0) -> Array:
     All columns share the draws, which are those of the intervals above at the same seed. One matrix product per
     block of draws: for many columns much faster than gathering each.
     """
-    blocks = [times.astype(np.float64) @ sums for times in _times_drawn(len(sums), n_resamples, seed)]
+    blocks = [times.astype(np.float64) @ sums for times in times_drawn(len(sums), n_resamples, seed)]
     return np.concatenate(blocks) if blocks else np.empty((0, sums.shape[1]))
 
 
@@ -241,7 +241,7 @@ def _bounds(resampled: Array) -> tuple[Array, Array]:
 def _resampled_medians(ordered: Array, codes: Indices, n_resamples: int, seed: int) -> Array:
     """Return (n_resamples,) medians of ascending values whose clusters were drawn with replacement."""
     medians = []
-    for times in _times_drawn(int(codes.max()) + 1, n_resamples, seed, width=len(ordered)):
+    for times in times_drawn(int(codes.max()) + 1, n_resamples, seed, width=len(ordered)):
         reached = np.cumsum(times[:, codes], axis=1)
         below, above = (2 * reached < reached[:, -1:]).sum(axis=1), (2 * reached <= reached[:, -1:]).sum(axis=1)
         medians.append((ordered[below] + ordered[above]) / 2)
@@ -271,8 +271,11 @@ def _kept_draws(size: int, n_resamples: int, seed: int) -> Indices:
     return np.random.default_rng(seed).integers(size, size=(n_resamples, size))
 
 
-def _times_drawn(size: int, n_resamples: int, seed: int, width: int = 0) -> Iterator[Indices]:
-    """Yield blocks (up to n_resamples, size): how often each cluster was drawn."""
+def times_drawn(size: int, n_resamples: int, seed: int, width: int = 0) -> Iterator[Indices]:
+    """Yield blocks (up to n_resamples, size): how often each cluster was drawn, as for the intervals above.
+
+    `width`, where more than `size`, is how many numbers are held for each draw; the draws do not depend on it.
+    """
     for drawn in _draws(size, n_resamples, seed, width):
         rows = size * np.arange(len(drawn))[:, None]
         yield np.bincount((drawn + rows).ravel(), minlength=drawn.size).reshape(drawn.shape)

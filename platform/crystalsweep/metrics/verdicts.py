@@ -122,10 +122,11 @@ def verdict_table(frame: pd.DataFrame) -> str:
         for row in frame.to_dict("records")
     ]
     headers = ["metric", "a", "minus b", "difference", "p", "corrected p", "rows", "parents", "verdict"]
+    paired = frame.attrs.get("paired", "corrupted crystal")
     n, notes = n_comparisons(frame), [note for note in dict.fromkeys(frame["note"]) if note]
     lines = [
         tabulated(rows, headers=headers, disable_numparse=True),
-        "Paired by corrupted crystal; 95 % intervals (uncorrected) and p values from a bootstrap over parent crystals.",
+        f"Paired by {paired}; 95 % intervals (uncorrected) and p values from a bootstrap over parent crystals.",
         f"Verdicts: p after Holm's correction for {n} comparison{'' if n == 1 else 's'} below 0.05; ↓ lower is better.",
     ]
     return "\n".join(lines + [in_a_line(note) for note in notes])
@@ -204,11 +205,11 @@ def _tested(comparisons: Sequence[_Comparison], n_resamples: int, alpha: float, 
         means = drawn[:, : len(chunk)] / drawn[:, len(chunk) :]
         parents = bottoms.sum(axis=0) ** 2 / (bottoms**2).sum(axis=0)
         for i, column, n_parents, differing in zip(chunk, means.T, parents, (tops != 0).sum(axis=0), strict=True):
-            tested[i] = *_interval(column, n_parents, alpha), _two_sided(column, n_parents, differing)
+            tested[i] = *expanded_interval(column, n_parents, alpha), two_sided_p(column, n_parents, differing)
     return tested
 
 
-def _interval(means: NDArray[np.float64], n_parents: float, alpha: float) -> tuple[float, float]:
+def expanded_interval(means: NDArray[np.float64], n_parents: float, alpha: float) -> tuple[float, float]:
     """Return the expanded percentile interval of resampled means over `n_parents` (the effective number, for unequal
     weights)."""
     tail = ndtr(stdtrit(n_parents - 1, alpha / 2) * np.sqrt(n_parents / (n_parents - 1))) if n_parents > 1 else 0.0
@@ -216,7 +217,7 @@ def _interval(means: NDArray[np.float64], n_parents: float, alpha: float) -> tup
     return float(low), float(high)
 
 
-def _two_sided(means: NDArray[np.float64], n_parents: float, differing: int) -> float:
+def two_sided_p(means: NDArray[np.float64], n_parents: float, differing: int) -> float:
     """Return p value of resampled means: the level at which their expanded percentile interval touches zero.
 
     Never below 2 / 2^differing, the least that flipping the signs of the parents that differ at all could give.

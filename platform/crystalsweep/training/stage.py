@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from crystalsweep.data import DataSet, atom_counts, label_values, pick, used_of
+from crystalsweep.data.selection import sampled_rows
 from crystalsweep.data.target_values import label_names
 from crystalsweep.networks.models import pristine_graph_of
 from crystalsweep.seeding import stream
@@ -141,10 +142,7 @@ def select(crystals: Sequence[Crystal], config: StageConfig, *, stable_only: boo
                 "add an e_above_hull column (eV/atom) or, for pretrain and gan, pass --set stable_only=false"
             )
         chosen = stable
-    if split == "train" and config.max_crystals is not None and config.max_crystals < len(chosen):
-        picks = np.random.default_rng(config.seed).choice(len(chosen), config.max_crystals, replace=False)
-        chosen = pick(chosen, np.sort(picks))
-    return chosen
+    return pick(chosen, sampled_rows(len(chosen), config.max_crystals, config.seed)) if split == "train" else chosen
 
 
 def _fitting(crystals: Sequence[Crystal], config: StageConfig) -> NDArray[np.int64]:

@@ -1,1 +1,1 @@
-"""Evaluations of property models: predictions beside baselines that know less, with intervals and verdicts."""
+"""Predicted properties: a property model beside baselines, with intervals, verdicts, strata and a report."""

@@ -1,182 +1,185 @@
-"""An evaluation of a property model as a page, and as text for the terminal."""
+"""`report.html` of a property model's evaluation."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from crystalsweep.evaluation.properties.assessment import JUDGED, Assessment
-from crystalsweep.evaluation.properties.run import BESIDE, MODEL, EvaluatedTarget, PropertyEvaluation
+from crystalsweep.evaluation.outcome import Figure
+from crystalsweep.evaluation.properties.outcome import PropertyEvaluation, TargetOutcome, Verdict
+from crystalsweep.evaluation.report import REPORT_FILE
+from crystalsweep.metrics.properties.baselines import EXPLAINED
+from crystalsweep.metrics.properties.figures import compared_of, statistics_of
+from crystalsweep.metrics.properties.statistic import Statistic
 from crystalsweep.pages.content import Picture, Section, Table, TableRow
 from crystalsweep.pages.render import render
 from crystalsweep.pages.text import with_interval
-from crystalsweep.wording.stranger import tabulated
 
-TITLES = {
-    "mae": "MAE",
-    "rmse": "RMSE",
-    "r2": "R²",
-    "spearman": "Spearman",
-    "accuracy": "accuracy",
-    "auc": "AUC",
-    "balanced_accuracy": "balanced accuracy",
-    "f1": "F1",
-    "average_precision": "average precision",
-    "daf": "DAF",
-    "brier": "Brier",
-    "ece": "ECE",
+_STRATA = {
+    "crystal_system": ("By crystal system", "Crystal systems as spglib finds them within 0.1 Å (Fig. 1C, S5)."),
+    "n_elements": ("By number of elements", ""),
+    "rare_element": ("By rare elements", "Rare: held by fewer than 1 % of the training crystals."),
 }
-"""Of metrics that the table shows, in order of preference."""
-
-_REGRESSION = (
-    "MAE, RMSE: mean absolute and root mean square error, in the label's unit, lower is better.\n"
-    "R²: share of the variation that is explained. Spearman: rank correlation."
-)
-_CLASSIFICATION = (
-    "AUC: how often a yes is ranked above a no. DAF: how much likelier a crystal called yes is one, than any.\n"
-    "Brier, ECE: errors of the probabilities, lower is better."
-)
-_NOTE = {"regression": _REGRESSION, "classification": _CLASSIFICATION}
 
 
-def scores_table(target: EvaluatedTarget, metrics: Sequence[str] = ()) -> Table:
-    """Return a row per model and baseline, a column per metric, each with its 95 % interval over crystals."""
-    scores = target.whole.scores
-    shown = [name for name in (metrics or TITLES) if name in set(scores["metric"])]
-    rows = [
-        TableRow(cells=[row, *(_cell(scores, row, name) for name in shown)], highlighted=row == MODEL)
-        for row in dict.fromkeys(scores["row"])
+def write_property_report(outcome: PropertyEvaluation, pictures: Mapping[str, Sequence[Picture]], folder: Path) -> Path:
+    """Write the page of figures, and of pictures by property, into `folder`."""
+    sections = [
+        Section(
+            title=name, text=lead_of(found), tables=_tables(outcome.name, found), figures=list(pictures.get(name, []))
+        )
+        for name, found in outcome.targets.items()
     ]
-    unit = f", {target.record.target.unit}" if target.record.target.unit else ""
-    sampled = ""
-    if target.baselines.sampled < target.baselines.fitted_on:
-        sampled = f" (a sample of {target.baselines.sampled:,} for trees and neighbours)"
-    note = (
-        f"n = {target.whole.n:,} labelled crystals; 95 % intervals: bootstrap over crystals. Baselines are fitted on\n"
-        f"the {target.baselines.fitted_on:,} labelled training crystals{sampled}.\n{_NOTE[target.record.target.kind]}"
+    told = outcome.model_dump(mode="json", include={"model", "data", "settings", "versions", "metrics_lock"})
+    page = render(
+        "evaluation/report.html.j2",
+        title=f"Evaluation: {outcome.name}",
+        lead=_lead(outcome),
+        sections=[*sections, _rows_explained(outcome)],
+        flags=outcome.flags,
+        outcome=outcome,
+        settings=json.dumps(told, indent=2),
+        footer="Property models after Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672.",
     )
-    return Table(
-        title=f"{target.record.name}{unit}", heads=["", *(TITLES[name] for name in shown)], rows=rows, note=note
+    target = folder / REPORT_FILE
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+def _lead(outcome: PropertyEvaluation) -> str:
+    data = outcome.data
+    return (
+        f"{data['crystals']:,} crystals of {data['source']} ({data['part']}). Baselines are fitted on the model's own "
+        f"{data['training_crystals']:,} training crystals, {data['trained_on']}. Brackets are 95 % intervals from a "
+        "bootstrap over crystals; one training is evaluated, and the spread between seeds is not in them."
     )
 
 
-def verdicts_table(target: EvaluatedTarget) -> Table:
-    """Return the model minus every other row, with corrected p and verdict."""
-    frame = target.whole.verdicts
-    rows = [
-        TableRow(cells=_verdict_cells(row), highlighted=row["verdict"] in ("better", "worse"))
-        for row in frame.to_dict("records")
+def lead_of(found: TargetOutcome) -> str:
+    """Return what is predicted, of how many crystals, in a sentence or two."""
+    target = found.target
+    what = f"{target.told}, learnt as its log10" if target.log10 else target.told
+    if target.kind == "classification":
+        limit = f" by {target.label} ≤ {target.threshold:g}" if target.threshold is not None else ""
+        what = f"{' or '.join(target.classes)}{limit}"
+    told = f"Predicted: {what}, of {found.n:,} labelled crystals."
+    if found.unlabelled:
+        told += f" {found.unlabelled:,} without a label are predicted, and in no figure."
+    if found.unpredicted:
+        told += f" Of {found.unpredicted:,} labelled crystals the model gave no number; they are in no figure."
+    return told
+
+
+def _tables(model: str, found: TargetOutcome) -> list[Table]:
+    statistics = shown_statistics(found)
+    tables = [_headline(model, found, statistics), _verdicts(model, found, statistics)]
+    if found.undefined:
+        tables.append(_undefined(found, statistics))
+    tables += [_stratum(model, found, by, statistics) for by in found.strata if found.strata[by]]
+    definitions = [TableRow(cells=[each.title, each.definition, unit_of(each, found)]) for each in statistics]
+    return [
+        *tables,
+        Table(title="What the figures are", heads=["", "definition", "unit"], rows=definitions, folded="Definitions"),
     ]
-    note = (
-        f"On the same resampled crystals. Verdicts: p below 0.05 after Holm's correction for {len(frame)} comparisons."
-    )
-    heads = ["metric", "minus", "difference", "corrected p", "verdict"]
-    return Table(title="The model minus each other row", heads=heads, rows=rows, note=note)
 
 
-def systems_table(target: EvaluatedTarget) -> Table | None:
-    """Return the model and what the composition alone tells, by crystal system; None where there is one."""
-    if len(target.systems) < 2:
-        return None
-    metric = JUDGED[target.record.target.kind][0]
+def shown_statistics(found: TargetOutcome) -> tuple[Statistic, ...]:
+    """Return the statistics of a property, in the order of its tables."""
+    return statistics_of(found.target.kind, logged=found.target.log10)
+
+
+def headline_of(found: TargetOutcome) -> str:
+    """Return the name of the figure that decides."""
+    return compared_of(found.target.kind, logged=found.target.log10)[0]
+
+
+def unit_of(each: Statistic, found: TargetOutcome) -> str:
+    """Return the unit of a figure in words; empty of one that has none."""
+    label = found.target.unit
+    units = {"label": label, "label²": f"({label})²" if label else "", "grid": "unit of the grid"}
+    return units.get(each.unit, f"log10({label})" if each.unit and label else "")
+
+
+def _headline(model: str, found: TargetOutcome, statistics: Sequence[Statistic]) -> Table:
     rows = [
         TableRow(
-            cells=[
-                system,
-                f"{own.n:,}",
-                *([_cell(own.scores, MODEL, "prevalence")] if "prevalence" in set(own.scores["metric"]) else []),
-                *(_cell(own.scores, row, metric) for row in dict.fromkeys(own.scores["row"])),
-                _beside(own, metric),
-            ]
+            cells=[row, f"{_n(figures):,}", *(_cell(figures.get(s.name)) for s in statistics)], highlighted=row == model
         )
-        for system, own in target.systems.items()
+        for row, figures in found.rows.items()
     ]
-    asked = target.record.target.kind == "classification"
-    heads = [
-        *("crystal system", "n"),
-        *(["yes"] if asked else []),
-        *dict.fromkeys(target.whole.scores["row"]),
-        f"beside {BESIDE}",
+    heads = [f"{s.title} ({unit})" if (unit := unit_of(s, found)) else s.title for s in statistics]
+    return Table(heads=["", "n", *heads], rows=rows)
+
+
+def _n(figures: Mapping[str, Figure]) -> int:
+    return max((each.n for each in figures.values()), default=0)
+
+
+def _cell(figure: Figure | None) -> Any:
+    if figure is None or figure.mean is None:
+        return "undefined"
+    return {"mean": figure.mean, "low": figure.low, "high": figure.high}
+
+
+def _verdicts(model: str, found: TargetOutcome, statistics: Sequence[Statistic]) -> Table:
+    titles = {each.name: each.title for each in statistics}
+    tested = [each for each in found.verdicts if each.p is not None]
+    rows = [
+        TableRow(
+            cells=[titles[each.metric], each.against, effect_of(each), _p(each.p), _p(each.p_adjusted), each.verdict]
+        )
+        for each in tested
     ]
-    note = f"{TITLES[metric]}. Systems with fewer than ten labelled crystals are left out."
-    return Table(title=f"By crystal system: {TITLES[metric]}", heads=heads, rows=rows, note=note)
-
-
-def told_of_targets(done: PropertyEvaluation) -> list[str]:
-    """Return sentences: what the model is resolved better and worse than, and whether its intervals hold."""
-    said = list(done.warnings)
-    for each in done.targets:
-        verdicts = each.whole.verdicts
-        for verdict in ("better", "worse", "not resolved"):
-            rows = verdicts[verdicts["verdict"] == verdict]
-            if len(rows):
-                among = ", ".join(f"{TITLES[r['metric']]} of {r['baseline']}" for r in rows.to_dict("records"))
-                how = {"better": "better than", "worse": "worse than", "not resolved": "not resolved from"}[verdict]
-                said.append(f"{each.record.name}: the model is {how} {among}.")
-        if each.covered is not None:
-            said.append(
-                f"{each.record.name}: the interval or set that is for {each.record.coverage:.0%} of cases held "
-                f"{each.covered:.1%} of {each.whole.n:,}."
-            )
-    return said
-
-
-def as_text(done: PropertyEvaluation) -> str:
-    """Return the evaluation for a terminal."""
-    parts = []
-    for each in done.targets:
-        table = scores_table(each, [*JUDGED[each.record.target.kind], "r2", "brier"])
-        parts.append(
-            f"{table.title}\n{tabulated([row.cells for row in table.rows], headers=table.heads)}\n{table.note}"
-        )
-    left = ", ".join(f"{n:,} {why}" for why, n in done.left_out.items() if n)
-    lines = [*told_of_targets(done), *([f"Left out of {done.part}: {left}."] if left else [])]
-    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in lines)])
-
-
-def property_page(done: PropertyEvaluation) -> str:
-    """Return the page's HTML."""
-    sections = []
-    for each in done.targets:
-        systems = systems_table(each)
-        tables = [scores_table(each), verdicts_table(each), *([systems] if systems else [])]
-        caption = "Predictions on crystals that the model was not trained on."
-        sections.append(
-            Section(
-                title=each.record.name,
-                tables=tables,
-                figures=[Picture.of(each.figure, "Predicted and true.", caption)],
-            )
-        )
-    left = ", ".join(f"{n:,} {why}" for why, n in done.left_out.items() if n)
-    return render(
-        "evaluation/properties/report.html.j2",
-        title=f"Properties: {done.name}",
-        lead=f"{done.source}, part {done.part}: {done.crystals:,} crystals{f'; left out: {left}' if left else ''}",
-        words=told_of_targets(done),
-        sections=sections,
-        footer="Fine-tuning after Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672.",
+    note = (
+        "Paired by crystal; intervals are not corrected. A verdict is of p after Holm's correction for "
+        f"{len(tested)} comparisons below 0.05. Not resolved against “composition only”: nothing says that the model "
+        "knows more than the formula."
+    )
+    title = f"{model} minus what learned no structure"
+    return Table(
+        title=title, heads=["figure", "minus", "difference", "p", "corrected p", "verdict"], rows=rows, note=note
     )
 
 
-def _cell(scores: pd.DataFrame, row: str, metric: str) -> str:
-    found = scores[(scores["row"] == row) & (scores["metric"] == metric)].to_dict("records")
-    if not found:
-        return ""
-    one = found[0]
-    return with_interval(one["value"], one["low"], one["high"], undefined="undefined")
+def effect_of(each: Verdict) -> str:
+    """Return a difference with its interval."""
+    return with_interval(each.difference, each.low, each.high, signed=True)
 
 
-def _verdict_cells(row: Mapping[Any, Any]) -> list[str]:
-    effect = with_interval(row["difference"], row["low"], row["high"], signed=True, undefined="undefined")
-    p = "" if np.isnan(row["p_adjusted"]) else f"{row['p_adjusted']:.4f}"
-    return [TITLES[row["metric"]], row["baseline"], effect, p, row["verdict"]]
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
-def _beside(own: Assessment, metric: str) -> str:
-    frame = own.verdicts
-    found = frame[(frame["metric"] == metric) & (frame["baseline"] == BESIDE)]
-    return str(found["verdict"].iloc[0]) if len(found) else ""
+def _undefined(found: TargetOutcome, statistics: Sequence[Statistic]) -> Table:
+    titles = {each.name: each.title for each in statistics}
+    rows = [
+        TableRow(cells=[row, titles[name], why]) for row, each in found.undefined.items() for name, why in each.items()
+    ]
+    return Table(title="Undefined", heads=["", "figure", "why"], rows=rows)
+
+
+def _stratum(model: str, found: TargetOutcome, by: str, statistics: Sequence[Statistic]) -> Table:
+    """Return the headline figure of every row in each bin, and whether the model is better than each baseline there."""
+    name = headline_of(found)
+    (shown,) = [each for each in statistics if each.name == name]
+    others = [row for row in found.rows if row != model]
+    rows = []
+    for each in found.strata[by]:
+        verdicts = {one.against: one.verdict for one in each.verdicts}
+        told = [verdicts.get(row, "") for row in others]
+        rows.append(
+            TableRow(cells=[each.bin, f"{each.n:,}", *(_cell(each.rows[row].get(name)) for row in found.rows), *told])
+        )
+    title, note = _STRATA[by]
+    corrected = "Verdicts of the model against each, corrected over all bins of this table."
+    heads = ["", "n", *found.rows, *(f"against {row}" for row in others)]
+    return Table(title=f"{title}: {shown.title}", heads=heads, rows=rows, note=f"{note} {corrected}".strip())
+
+
+def _rows_explained(outcome: PropertyEvaluation) -> Section:
+    names = dict.fromkeys(row for found in outcome.targets.values() for row in found.rows)
+    rows = [TableRow(cells=[name, EXPLAINED[name]]) for name in names if name in EXPLAINED]
+    told = [TableRow(cells=["data", line]) for line in outcome.data.get("told", [])]
+    return Section(title="Rows and data", tables=[Table(heads=["row", "what it is"], rows=[*rows, *told])])

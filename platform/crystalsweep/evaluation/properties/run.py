@@ -1,248 +1,229 @@
-"""A property model evaluated into a folder: predictions of every row, scores with intervals, figures, a page."""
+"""One evaluation of a property model, from its request to its folder."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.artifacts.atomic import whole_file, write_whole
-from crystalsweep.data import DataSet, Part, pick
-from crystalsweep.data.target_values import require_labels, target_values
-from crystalsweep.evaluation.properties.assessment import Assessment, assess
-from crystalsweep.evaluation.properties.baselines import COMPOSITION, Baselines, fit_baselines
-from crystalsweep.evaluation.scoring import crystal_systems
-from crystalsweep.inference.predicting import Prediction, load_predictor
-from crystalsweep.inference.target_records import TargetRecord
-from crystalsweep.networks.checkpoint import CheckpointInfo, read_info
-from crystalsweep.plots.properties import plot_answers, plot_parity
-from crystalsweep.structures.crystal import Crystal
-from crystalsweep.structures.targets import Target
+from crystalsweep.artifacts.atomic import file_sha256, write_whole
+from crystalsweep.artifacts.places import folder_name
+from crystalsweep.evaluation.outcome import METRICS_FILE
+from crystalsweep.evaluation.properties.asked import PropertyTarget, predicted_by, targets_of, values_of
+from crystalsweep.evaluation.properties.inputs import PropertyInputs, read_property_inputs
+from crystalsweep.evaluation.properties.outcome import PREDICTIONS_FILE, PropertyEvaluation, read_property_outcome
+from crystalsweep.evaluation.properties.pictures import draw_pictures
+from crystalsweep.evaluation.properties.report import write_property_report
+from crystalsweep.evaluation.properties.scoring import Predicted, score
+from crystalsweep.evaluation.properties.tables import bins_of, predictions_table
+from crystalsweep.evaluation.run import open_folder
+from crystalsweep.evaluation.settings import versions
+from crystalsweep.inference.predicting import Predictor, load_predictor
+from crystalsweep.metrics.properties.baselines import BASELINES, Seen, predicted_by_baselines
+from crystalsweep.metrics.properties.statistic import RESAMPLES
+from crystalsweep.networks.checkpoint import CheckpointInfo, lineage, read_info
 
-Values = NDArray[np.float64]
+SCRATCH = "from scratch"
+"""Row of the same network, trained as long from random weights."""
 
-MODEL, SCRATCH = "model", "from scratch"
+_LEARNERS = ("scikit-learn",)
+"""Libraries that decide the baselines, beside those that measure."""
 
-FEWEST = 10
-"""Labelled crystals of a crystal system below which it has no row of its own."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class EvaluatedTarget:
-    """One target's predictions and what they come to."""
-
-    record: TargetRecord
-    table: pd.DataFrame
-    """A row per labelled crystal: id, crystal_system, label, and a column per row of predictions."""
-    whole: Assessment
-    systems: Mapping[str, Assessment]
-    """By crystal system, of those with `FEWEST` crystals or more."""
-    baselines: Baselines
-    covered: float | None
-    """Share of the evaluated crystals whose label is in the interval or set; None where there is none."""
-    figure: Path
+Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PropertyEvaluation:
-    """An evaluation of a property model."""
+@dataclass(frozen=True, kw_only=True)
+class PropertyRequest:
+    """What is asked of the evaluation of a property model."""
 
-    name: str
-    source: str
-    part: str
-    crystals: int
-    """Of the part, labelled or not, after `left_out`."""
-    left_out: Mapping[str, int]
-    targets: Sequence[EvaluatedTarget]
-    warnings: Sequence[str]
-    """What to bear in mind: whose crystals these are."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """Hashes and settings."""
+    checkpoint: Path
+    """Folder of the checkpoint."""
+    scratch: Path | None = None
+    """Folder of the same network's checkpoint, trained from random weights."""
+    source: str | None = None
+    """What is predicted; the bundled crystals where left out."""
+    part: str | None = None
+    reference: str | None = None
+    """The run's own data, where `source` is another."""
+    max_atoms: int | None = None
+    max_crystals: int | None = None
+    seed: int = 0
+    """Of samples, trees and resamples."""
+    name: str | None = None
+    """Row name; by default the stage."""
+    run: str | None = None
+    """MLflow run of the checkpoint, where known."""
+    out: Path | None = None
+    """Result folder; by default `evaluations/NAME-HASH`."""
 
 
-def evaluate_properties(
-    checkpoint: Path,
-    data: DataSet,
-    part: Part,
-    folder: Path,
-    *,
-    source: str,
-    name: str,
-    scratch: Path | None = None,
-    max_atoms: int | None = None,
-    device: str = "cpu",
-    say: Callable[[str], object] = lambda line: None,  # noqa: ARG005
-) -> PropertyEvaluation:
-    """Evaluate a checkpoint into `folder`, which is made: predictions.csv, metrics.json and the figures.
+def evaluate_property(asked: PropertyRequest) -> tuple[Path, PropertyEvaluation]:
+    """Return folder and figures; those in the folder where the same evaluation was finished there.
+
+    Raises `ValueError` where the checkpoint predicts no property, or the data is not the run's.
+    """
+    predictor, info = load_predictor(asked.checkpoint), read_info(asked.checkpoint)
+    name = _row_name(asked.name or info.stage)
+    inputs = read_property_inputs(
+        asked.source,
+        asked.part,
+        asked.reference,
+        info,
+        targets_of(predictor),
+        max_atoms=asked.max_atoms,
+        max_crystals=asked.max_crystals,
+        seed=asked.seed,
+    )
+    request = _request(asked, name, info, inputs, targets_of(predictor))
+    folder = asked.out or Path("evaluations") / f"{folder_name(name)}-{_hash(request)[:8]}"
+    open_folder(folder, request)
+    if (folder / METRICS_FILE).exists():
+        return folder, read_property_outcome(folder)
+    scratch = load_predictor(asked.scratch) if asked.scratch else None
+    predicted = predictions(predictor, scratch, inputs, name, asked.seed)
+    bins = bins_of(inputs.asked, inputs.train)
+    outcome = PropertyEvaluation(
+        name=name,
+        model=request["model"],
+        data=request["data"],
+        settings=request["settings"],
+        versions=request["versions"],
+        metrics_lock=_hash({"settings": request["settings"], "versions": request["versions"]}),
+        flags=_flags(asked, info, inputs, name),
+        targets={each.target.name: score(each, bins, asked.seed) for each in predicted},
+    )
+    write_whole(folder / PREDICTIONS_FILE, predictions_table(inputs.asked, bins, predicted).to_csv(index=False))
+    pictures = draw_pictures(outcome, predicted, folder / "plots")
+    write_property_report(outcome, pictures, folder)
+    write_whole(folder / METRICS_FILE, outcome.model_dump_json(indent=2) + "\n")  # last: it says that all is there
+    return folder, outcome
+
+
+def predictions(
+    predictor: Predictor, scratch: Predictor | None, inputs: PropertyInputs, name: str, seed: int
+) -> list[Predicted]:
+    """Return what model, from-scratch network and baselines say of the crystals asked, for each property.
 
     Args:
-        checkpoint: Of `train finetune`.
-        data: Its part is predicted; the train part is what baselines are fitted on.
-        part: Which.
-        folder: Of results.
-        source: What the data are called.
-        name: What the model is called.
-        scratch: Another checkpoint with the same targets, trained from scratch at equal budget, as a row.
-        max_atoms: Larger crystals are left out.
-        device: Of the networks.
-        say: Hears what is being done.
-
-    Raises:
-        ValueError: A target's label is missing, or the checkpoints have other targets.
+        predictor: The model.
+        scratch: The same network from scratch, where there is one.
+        inputs: Crystals asked, and those that baselines are fitted on.
+        name: Row of the model.
+        seed: Of the trees.
     """
-    predictor, info = load_predictor(checkpoint, device), read_info(checkpoint)
-    targets = [record.target for record in predictor.records]
-    given = data.part(part)
-    kept = [crystal for crystal in given if max_atoms is None or len(crystal) <= max_atoms]
-    require_labels(kept, targets, part)
-    labelled = [crystal for crystal in kept if any(target.label in crystal.labels for target in targets)]
-    say(f"predicting {len(labelled):,} crystals")
-    rows = {MODEL: predictor.predict(labelled)}
-    if scratch is not None:
-        other = load_predictor(scratch, device)
-        if [record.name for record in other.records] != [record.name for record in predictor.records]:
-            raise ValueError(f"{scratch} learnt {', '.join(r.name for r in other.records)}, not what {checkpoint} did")
-        rows[SCRATCH] = other.predict(labelled)
-    folder.mkdir(parents=True, exist_ok=True)
-    systems = crystal_systems(labelled)
-    seed = int(info.config.get("seed", 0))
+    crystals = inputs.asked
+    own, other = predicted_by(predictor, crystals), predicted_by(scratch, crystals) if scratch else {}
+    asked, train = Seen.of(crystals, progress=True), Seen.of(inputs.train, progress=True)
     found = []
-    for record in predictor.records:
-        say(f"{record.name}: fitting baselines on the training crystals")
-        predictions = {row: each[record.name] for row, each in rows.items()}
-        found.append(_evaluated(record, predictions, labelled, data.part("train"), systems, folder, seed))
-    done = PropertyEvaluation(
-        name=name,
-        source=source,
-        part=part,
-        crystals=len(kept),
-        left_out={f"over max_atoms={max_atoms}": len(given) - len(kept), "unlabelled": len(kept) - len(labelled)},
-        targets=found,
-        warnings=_warnings(info, data),
-        facts={
-            "checkpoint_data_sha256": info.data_sha256,
-            "data_sha256": data.data_sha256,
-            "split_sha256": data.split_sha256,
-            "stage": info.stage,
-            "config": info.config,
-        },
-    )
-    _write(done, folder)
-    return done
-
-
-def _warnings(info: CheckpointInfo, data: DataSet) -> list[str]:
-    """Return what is not known of the evaluated crystals: whether the model, or what it started from, had seen them."""
-    said = []
-    if (info.data_sha256, info.split_sha256) != (data.data_sha256, data.split_sha256):
-        said.append(
-            "The model was fine-tuned on other data than these, or on another split: whether evaluated crystals were "
-            "among them was not compared."
+    for target in targets_of(predictor):
+        labels = values_of(inputs.train, target)
+        known = np.asarray(~np.isnan(labels.reshape(len(labels), -1)).any(axis=1))
+        fitted = predicted_by_baselines(
+            target.kind,
+            train.take(known),
+            _learned(labels[known], target),
+            asked,
+            classes=max(len(target.classes), 2),
+            seed=seed,
         )
-    others = {each.get("data_sha256", "") for each in info.ancestry or []} - {data.data_sha256}
-    if others:
-        said.append(
-            "What it was pre-trained on is other data: structures of the evaluated crystals may be among them, their "
-            "labels are not; this was not compared."
-        )
-    return said
+        rows = {name: own[target.name]} | ({SCRATCH: other[target.name]} if target.name in other else {})
+        rows |= {row: _as_label(values, target) for row, values in fitted.items()}
+        truth = values_of(crystals, target)
+        found.append(Predicted(target=target, truth=truth, rows=rows, trained_on=int(known.sum())))
+    return found
 
 
-def _evaluated(
-    record: TargetRecord,
-    predictions: Mapping[str, Prediction],
-    crystals: Sequence[Crystal],
-    training: Sequence[Crystal],
-    systems: Mapping[str, str],
-    folder: Path,
-    seed: int,
-) -> EvaluatedTarget:
-    target = record.target
-    learnt = target_values(crystals, target)
-    known = np.flatnonzero(~np.isnan(learnt))
-    chosen = [*pick(crystals, known)]
-    wanted = _in_units(target, learnt[known])
-    baselines = fit_baselines(target, training, chosen, seed)
-    rows = {row: each.value[known] for row, each in predictions.items()}
-    rows |= {row: _in_units(target, values) for row, values in baselines.rows.items()}
-    own = predictions[MODEL]
-    table = pd.DataFrame(
-        {"id": [c.id for c in chosen], "crystal_system": [systems[c.id] for c in chosen], "label": wanted, **rows}
-    )
-    by_system = {
-        str(system): assess(target.kind, wanted[at], {row: values[at] for row, values in rows.items()}, MODEL)
-        for system, at in table.groupby("crystal_system").indices.items()
-        if len(at) >= FEWEST
+def _learned(labels: Array, target: PropertyTarget) -> Array:
+    """Return labels in the space that the model learned in."""
+    return np.log10(labels) if target.log10 else labels
+
+
+def _as_label(values: Array, target: PropertyTarget) -> Array:
+    return np.asarray(10.0**values) if target.log10 else values
+
+
+def _row_name(name: str) -> str:
+    taken = (SCRATCH, *(row for rows in BASELINES.values() for row in rows))
+    if name in taken:
+        raise ValueError(f"{name!r} is what a row beside every model is called; choose another --name")
+    return name
+
+
+def _request(
+    asked: PropertyRequest,
+    name: str,
+    info: CheckpointInfo,
+    inputs: PropertyInputs,
+    targets: Sequence[PropertyTarget],
+) -> dict[str, Any]:
+    """Return what decides every figure; the same request finds its folder again."""
+    model: dict[str, Any] = {"run": asked.run} if asked.run else {}
+    model |= {
+        "stage": info.stage,
+        "epoch": info.kept_epoch,
+        "step": info.step,
+        "weights_sha256": _weights(asked.checkpoint),
+        "trained_on": info.data_sha256,
+        "split": info.split_sha256,
+        "config": info.config,
     }
-    figure = folder / f"{''.join(c if c.isalnum() else '_' for c in record.name)}.png"
-    if target.kind == "classification":
-        plot_answers(record.name, wanted, rows[MODEL], figure)
-        inside = np.where(wanted > 0.5, own.yes[known], own.no[known])
-    else:
-        low, high = own.low[known], own.high[known]
-        plot_parity(target.label, target.unit, wanted, rows[MODEL], low, high, figure)
-        inside = (low <= wanted) & (wanted <= high)
-    return EvaluatedTarget(
-        record=record,
-        table=table,
-        whole=assess(target.kind, wanted, rows, MODEL),
-        systems=by_system,
-        baselines=baselines,
-        covered=float(inside.mean()) if record.margin is not None else None,
-        figure=figure,
-    )
-
-
-def _in_units(target: Target, learnt: Values) -> Values:
-    return 10**learnt if target.log10 else learnt
-
-
-def _write(done: PropertyEvaluation, folder: Path) -> None:
-    """Write the tables; the same evaluation twice gives the same files."""
-    tables = [each.table.assign(target=each.record.name) for each in done.targets]
-    with whole_file(folder / "predictions.csv") as partial:
-        pd.concat(tables, ignore_index=True).to_csv(partial, index=False)
-    content = {
-        "kind": "properties",
-        "name": done.name,
-        "source": done.source,
-        "part": done.part,
-        "crystals": done.crystals,
-        "left_out": dict(done.left_out),
-        "warnings": list(done.warnings),
-        **done.facts,
-        "targets": {each.record.name: _as_json(each) for each in done.targets},
-    }
-    write_whole(folder / "metrics.json", f"{json.dumps(content, indent=2, sort_keys=True, allow_nan=False)}\n")
-
-
-def _as_json(each: EvaluatedTarget) -> dict[str, Any]:
+    if asked.scratch:
+        model |= {"scratch_sha256": _weights(asked.scratch)}
     return {
-        "n": each.whole.n,
-        "record": each.record.model_dump(mode="json"),
-        "covered": each.covered,
-        "baselines_fitted_on": each.baselines.fitted_on,
-        "baselines_sampled": each.baselines.sampled,
-        "scores": _records(each.whole.scores),
-        "verdicts": _records(each.whole.verdicts),
-        "by_crystal_system": {
-            system: {"n": own.n, "scores": _records(own.scores), "verdicts": _records(own.verdicts)}
-            for system, own in each.systems.items()
+        "kind": "property",
+        "name": name,
+        "model": model,
+        "data": inputs.record(),
+        "settings": {
+            "seed": asked.seed,
+            "max_atoms": asked.max_atoms,
+            "max_crystals": asked.max_crystals,
+            "resamples": RESAMPLES,
+            "targets": [each.model_dump(mode="json") for each in targets],
         },
+        "versions": versions(_LEARNERS),
     }
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows as JSON has them: None where a number is undefined."""
-    rows: list[dict[str, Any]] = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-    return [{key: None if isinstance(v, float) and not np.isfinite(v) else v for key, v in row.items()} for row in rows]
+def _weights(checkpoint: Path) -> str:
+    """Return sha256 over the networks of a checkpoint."""
+    files = sorted(checkpoint.glob("*.safetensors"))
+    return hashlib.sha256("".join(f"{file.name}{file_sha256(file)}" for file in files).encode()).hexdigest()
 
 
-BESIDE = COMPOSITION
-"""The baseline that a model of structures is held against in every crystal system."""
+def _flags(asked: PropertyRequest, info: CheckpointInfo, inputs: PropertyInputs, name: str) -> dict[str, list[str]]:
+    found = {name: list(inputs.flags)}
+    if asked.scratch:
+        found[SCRATCH] = unlike(info, read_info(asked.scratch), len(lineage([asked.scratch])))
+    return {row: sentences for row, sentences in found.items() if sentences}
+
+
+def unlike(model: CheckpointInfo, scratch: CheckpointInfo, trainings: int) -> list[str]:
+    """Return in what a training from scratch is not the model's own at equal budget, a sentence each; best none.
+
+    Args:
+        model: Of the checkpoint evaluated.
+        scratch: Of the other one.
+        trainings: Of the other one's lineage; one is from scratch.
+    """
+    told = []
+    if trainings > 1:
+        told.append(f"it was started from another checkpoint ({trainings} trainings): it is not from scratch")
+    if (model.data_sha256, model.split_sha256) != (scratch.data_sha256, scratch.split_sha256):
+        told.append("it was trained on other data or another split")
+    if model.step != scratch.step:
+        told.append(f"it made {scratch.step:,} steps, the model {model.step:,}: budgets are not equal")
+    names = sorted(model.config.keys() | scratch.config.keys())
+    if different := [key for key in names if model.config.get(key) != scratch.config.get(key)]:
+        told.append(f"its settings are others: {', '.join(different)}")
+    return told
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

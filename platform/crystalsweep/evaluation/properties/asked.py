@@ -1,0 +1,84 @@
+"""What a property model is asked for, as its evaluation tells it: the one place that knows how a model says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crystalsweep.config import Config
+from crystalsweep.data import label_values
+from crystalsweep.inference.predicting import Prediction, Predictor
+from crystalsweep.inference.target_records import TargetRecord
+from crystalsweep.metrics.properties.statistic import Kind
+from crystalsweep.structures.crystal import Crystal
+
+Array = NDArray[np.float64]
+
+
+class PropertyTarget(Config):
+    """One property."""
+
+    name: str
+    """As it was asked for, `log10(k_vrh)` or `e_above_hull<=0`."""
+    label: str
+    """Column of the labels."""
+    kind: Kind
+    threshold: float | None = None
+    """Of a label, up to which a crystal is of class 1."""
+    classes: tuple[str, ...] = ()
+    """Names, by class index."""
+    log10: bool = False
+    """Whether the logarithm was learnt; predictions are in the label's own unit all the same."""
+    unit: str = ""
+    grid: tuple[float, ...] | None = None
+    """Where a spectrum is given, ascending."""
+
+    @property
+    def told(self) -> str:
+        """The label with its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+STABLE = ("unstable", "stable")
+"""Classes of e_above_hull ≤ 0 (Fig. 1C)."""
+
+
+def targets_of(predictor: Predictor) -> tuple[PropertyTarget, ...]:
+    """Return what a model predicts."""
+    return tuple(map(_target, predictor.records))
+
+
+def values_of(crystals: Sequence[Crystal], target: PropertyTarget) -> Array:
+    """Return (M,) labels in their own unit, or class indices as floats; NaN where a crystal has none."""
+    values = label_values(crystals, target.label)
+    if target.threshold is None:
+        return values
+    return np.where(np.isnan(values), np.nan, (values <= target.threshold).astype(np.float64))
+
+
+def predicted_by(predictor: Predictor, crystals: Sequence[Crystal]) -> dict[str, Array]:
+    """Return (M,) in the label's own unit, or (M, K) probabilities, by the target's name."""
+    return {name: _values(each) for name, each in predictor.predict(crystals).items()}
+
+
+def _target(record: TargetRecord) -> PropertyTarget:
+    target = record.target
+    on_the_hull = target.label == "e_above_hull" and target.threshold == 0
+    named = STABLE if on_the_hull else ("no", "yes")
+    return PropertyTarget(
+        name=record.name,
+        label=target.label,
+        kind=target.kind,
+        threshold=target.threshold,
+        classes=named if target.kind == "classification" else (),
+        log10=target.log10,
+        unit=target.unit,
+    )
+
+
+def _values(prediction: Prediction) -> Array:
+    if prediction.record.target.kind == "classification":
+        return np.stack([1 - prediction.value, prediction.value], axis=1)
+    return prediction.value

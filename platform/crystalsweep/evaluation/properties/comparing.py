@@ -1,0 +1,162 @@
+"""Evaluations of property models against each other: the same labelled crystals, one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crystalsweep.evaluation.properties.asked import PropertyTarget
+from crystalsweep.evaluation.properties.outcome import PREDICTIONS_FILE, PropertyEvaluation, read_property_outcome
+from crystalsweep.metrics.properties.figures import compared_of, statistics_of
+from crystalsweep.metrics.properties.statistic import Answers, Statistic, difference_of, sampled, verdict_of
+from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, holm
+
+PAIRED = "paired"
+"""Attribute of a frame of verdicts that says what its rows are paired by, where that is no corrupted crystal."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Told:
+    """What one row of an evaluation says of its labelled crystals, for one property."""
+
+    target: PropertyTarget
+    table: pd.DataFrame
+    """Rows by id, with the columns label and prediction as predictions.csv has them, and probabilities."""
+
+    @classmethod
+    def of(cls, folder: Path, target: PropertyTarget, row: str) -> Told:
+        """Read a row of a folder's predictions. Raises `ValueError` where the file is not as it was written."""
+        file = folder / PREDICTIONS_FILE
+        try:
+            table = pd.read_csv(file, dtype=str, keep_default_na=False)
+            own = table[(table["target"] == target.name) & (table["row"] == row)].set_index("id")
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"{file} cannot be read ({error}); evaluate again") from error
+        if own.empty or own.index.has_duplicates:
+            raise ValueError(f"{file} has no rows of {row!r} for {target.name}, or a crystal twice; evaluate again")
+        return cls(target=target, table=own[(own["label"] != "") & (own["prediction"] != "")])
+
+    def answers(self, ids: pd.Index) -> Answers:
+        """Return what is true and was predicted of some crystals."""
+        rows, target = self.table.loc[ids], self.target
+        grid = None if target.grid is None else np.asarray(target.grid, dtype=np.float64)
+        if target.kind == "classification":
+            truth = np.array([target.classes.index(each) for each in rows["label"]], dtype=np.float64)
+            return Answers(truth=truth, predicted=_lists(rows["probabilities"]))
+        of = _lists if target.kind == "spectrum" else _numbers
+        return Answers(truth=of(rows["label"]), predicted=of(rows["prediction"]), grid=grid)
+
+
+def compare_properties(
+    folders: Mapping[str, Path], *, all_metrics: bool = False, all_pairs: bool = False
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return verdicts as `metrics.verdicts` gives them, a row per property, figure and pair, and what to know of them.
+
+    Args:
+        folders: Of evaluations, by name; the first is the baseline.
+        all_metrics: Every figure, not those alone that verdicts are given on.
+        all_pairs: Each against each before it.
+
+    Raises:
+        ValueError: One is no such evaluation, or they predict no property, or no crystal, in common.
+    """
+    outcomes = {name: read_property_outcome(folder) for name, folder in folders.items()}
+    first = next(iter(outcomes))
+    pairs = list(combinations(outcomes, 2)) if all_pairs else [(first, other) for other in list(outcomes)[1:]]
+    rows: list[dict[str, object]] = []
+    for b, a in pairs:
+        rows += _pair(outcomes, folders, a, b, all_metrics)
+    adjusted = holm([float(str(row["p"])) for row in rows])
+    for row, p in zip(rows, adjusted, strict=True):
+        row["p_adjusted"] = float(p)
+        row["verdict"] = verdict_of(float(str(row["difference"])), float(p), str(row["better_is"]))
+    frame = pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
+    frame.attrs[PAIRED] = "crystal"
+    return frame, [note for b, a in pairs for note in _notes(outcomes[a], outcomes[b], a, b)]
+
+
+def _pair(
+    outcomes: Mapping[str, PropertyEvaluation], folders: Mapping[str, Path], a: str, b: str, all_metrics: bool
+) -> list[dict[str, object]]:
+    """Return rows of a minus b, without corrected p and verdict."""
+    shared = [name for name in outcomes[b].targets if name in outcomes[a].targets]
+    if not shared:
+        there = "; ".join(f"{each} predicts {', '.join(outcomes[each].targets)}" for each in (a, b))
+        raise ValueError(f"{a} and {b} predict no property in common ({there})")
+    return [row for name in shared for row in _property(outcomes, folders, a, b, name, all_metrics)]
+
+
+def _property(
+    outcomes: Mapping[str, PropertyEvaluation],
+    folders: Mapping[str, Path],
+    a: str,
+    b: str,
+    name: str,
+    all_metrics: bool,
+) -> list[dict[str, object]]:
+    told = [Told.of(folders[each], outcomes[each].targets[name].target, outcomes[each].name) for each in (a, b)]
+    ids = told[0].table.index.intersection(told[1].table.index).sort_values()
+    if not len(ids):
+        raise ValueError(f"{a} and {b} have no labelled crystal of {name} in common")
+    own, theirs = (each.answers(ids) for each in told)
+    if own.truth.shape != theirs.truth.shape or not np.allclose(own.truth, theirs.truth, rtol=1e-6):
+        raise ValueError(f"{a} and {b} have other labels of {name} for the same ids; evaluate both on one data set")
+    longest = max(len(each.table) for each in told)
+    note = "" if 2 * len(ids) >= longest else f"{name}: only {len(ids):,} of {longest:,} crystals are in both."
+    target = told[0].target
+    shown = shown_of(target, all_metrics=all_metrics)
+    differing = int((own.predicted != theirs.predicted).reshape(len(ids), -1).any(axis=1).sum())
+    first, second = sampled(shown, own), sampled(shown, theirs)
+    gaps = [(each, difference_of(first[each.name], second[each.name], len(ids), differing)) for each in shown]
+    return [
+        {
+            "metric": f"{name}: {each.title}",
+            "a": a,
+            "b": b,
+            "difference": gap.difference,
+            "low": gap.low,
+            "high": gap.high,
+            "p": gap.p,
+            "n": gap.n,
+            "clusters": gap.n,
+            "better_is": each.direction,
+            "note": note,
+        }
+        for each, gap in gaps
+    ]
+
+
+def shown_of(target: PropertyTarget, *, all_metrics: bool) -> list[Statistic]:
+    """Return the figures of a property that are compared: those that have a better side, or the headline alone."""
+    chosen = compared_of(target.kind, logged=target.log10)
+    return [
+        each
+        for each in statistics_of(target.kind, logged=target.log10)
+        if each.direction != "none" and (all_metrics or each.name in chosen)
+    ]
+
+
+def _notes(a: PropertyEvaluation, b: PropertyEvaluation, first: str, second: str) -> list[str]:
+    notes = []
+    if a.data.get("data_sha256") != b.data.get("data_sha256"):
+        notes.append(f"{first} predicts other crystals than {second}; only what both have is compared")
+    if a.data.get("training_sha256") != b.data.get("training_sha256"):
+        notes.append(f"{first} was trained on other crystals than {second}")
+    if versions := sorted(k for k in {*a.versions, *b.versions} if a.versions.get(k) != b.versions.get(k)):
+        notes.append(f"{first} was measured with other versions than {second}: {', '.join(versions)}")
+    return notes
+
+
+def _numbers(texts: pd.Series) -> NDArray[np.float64]:
+    return np.asarray(texts.astype(float), dtype=np.float64)
+
+
+def _lists(texts: Sequence[str] | pd.Series) -> NDArray[np.float64]:
+    return np.array([json.loads(each) for each in texts], dtype=np.float64)

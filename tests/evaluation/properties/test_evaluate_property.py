@@ -1,0 +1,133 @@
+"""`crystalsweep evaluate` of a property model: files, reproducibility, and data that is not the run's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from crystalsweep.cli.main import main
+from crystalsweep.data import load_bundled, write
+from crystalsweep.evaluation.interface import compare
+from crystalsweep.evaluation.properties.outcome import read_property_outcome
+from crystalsweep.structures.crystal import Crystal
+
+NO_SERVER = {"MLFLOW_TRACKING_URI": None}
+
+
+def run(*options: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, options)), env=NO_SERVER)
+
+
+def small(part: str, n: int) -> list[Crystal]:
+    return [c for c in load_bundled(part) if len(c) <= 8 and "e_above_hull" in c.labels][:n]  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("data")
+    write(small("train", 120), folder / "train.parquet")
+    write(
+        [*small("test", 60), *[c for c in load_bundled("test") if "e_above_hull" not in c.labels][:5]],
+        folder / "val.parquet",
+    )
+    return f"{folder / 'train.parquet'},{folder / 'val.parquet'}"
+
+
+@pytest.fixture(scope="module")
+def trained(data: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folders = []
+    for seed in (0, 1):
+        folder = tmp_path_factory.mktemp("runs") / "finetune"
+        settings = ["--set", f"seed={seed}", "--set", "max_crystals=100", "--device", "cpu"]
+        ran = run("train", "finetune", "--preset", "smoke", "--data", data, "--out", folder, *settings)
+        assert ran.exit_code == 0, ran.output
+        folders.append(folder)
+    return folders[0], folders[1]
+
+
+@pytest.fixture(scope="module")
+def evaluated(data: str, trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluations") / "a"
+    ran = run("evaluate", "--checkpoint", trained[0], "--scratch", trained[1], "--data", data, "--out", folder)
+    assert ran.exit_code == 0, ran.output
+    assert "of 60 labelled crystals. 5 without a label" in ran.output
+    assert "composition only" in ran.output
+    assert "from scratch: its settings are others: seed" in ran.output
+    return folder
+
+
+def test_the_folder_has_a_row_per_crystal_and_row(evaluated: Path) -> None:
+    table = pd.read_csv(evaluated / "predictions.csv", keep_default_na=False)
+    assert len(table) == 65 * 5
+    assert set(table["label"]) == {"", "stable", "unstable"}
+    outcome = read_property_outcome(evaluated)
+    (found,) = outcome.targets.values()
+    assert found.trained_on == 100  # the run's own sample
+    own = table[(table["row"] == outcome.name) & (table["label"] != "")]
+    accuracy = (own["label"] == own["prediction"]).mean()
+    assert found.rows[outcome.name]["accuracy"].mean == pytest.approx(accuracy)
+    assert "<img" in (evaluated / "report.html").read_text()
+
+
+def test_the_same_twice_gives_the_same_files(
+    data: str, trained: tuple[Path, Path], evaluated: Path, tmp_path: Path
+) -> None:
+    ran = run("evaluate", "--checkpoint", trained[0], "--scratch", trained[1], "--data", data, "--out", tmp_path / "b")
+    assert ran.exit_code == 0, ran.output
+    for name in ("metrics.json", "predictions.csv"):
+        assert (tmp_path / "b" / name).read_bytes() == (evaluated / name).read_bytes()
+
+
+def test_data_that_the_run_was_not_trained_on_needs_a_reference(
+    data: str, trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    refused = run("evaluate", "--checkpoint", trained[0], "--out", tmp_path / "a")
+    assert refused.exit_code == 1
+    assert "baselines are fitted on the run's training crystals" in refused.output
+    other = tmp_path / "other.parquet"
+    write([*small("val", 20), *small("train", 3)], other)
+    ran = run("evaluate", "--checkpoint", trained[0], "--data", other, "--reference", data, "--out", tmp_path / "b")
+    assert ran.exit_code == 0, ran.output
+    assert "3 of 23 crystals are among the training crystals, by id" in ran.output or "2 of 23" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--calculator", "chgnet"], "--calculator is of generators"),
+        (["--name", "composition only"], "is what a row beside every model is called"),
+    ],
+)
+def test_mistakes(options: list[str], told: str, data: str, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    ran = run("evaluate", "--checkpoint", trained[0], "--data", data, "--out", tmp_path / "x", *options)
+    assert ran.exit_code == 1
+    assert told in ran.output
+
+
+def test_two_property_models_are_compared_crystal_by_crystal(
+    data: str, trained: tuple[Path, Path], evaluated: Path, tmp_path: Path
+) -> None:
+    ran = run("evaluate", "--checkpoint", trained[1], "--data", data, "--out", tmp_path / "b", "--name", "other")
+    assert ran.exit_code == 0, ran.output
+    frame, notes = compare(evaluated, tmp_path / "b", all_metrics=True)
+    assert set(frame["n"]) == {60}
+    first, second = (read_property_outcome(folder) for folder in (evaluated, tmp_path / "b"))
+    (row,) = frame[frame["metric"] == "e_above_hull<=0: ROC-AUC"].to_dict("records")
+    means = [each.targets["e_above_hull<=0"].rows[each.name]["roc_auc"].mean for each in (first, second)]
+    assert row["difference"] == pytest.approx(means[1] - means[0], abs=1e-6)  # type: ignore[operator]
+    assert any("was trained on other crystals" in note for note in notes)  # another sample of max_crystals
+    shown = run("compare", evaluated, tmp_path / "b")
+    assert "Paired by crystal" in shown.output
+    itself, _ = compare(evaluated, shutil.copytree(evaluated, tmp_path / "c"))
+    assert set(itself["verdict"]) == {"not resolved"}
+
+
+def test_a_generator_is_not_compared_with_a_property_model(evaluated: Path, tmp_path: Path) -> None:
+    (tmp_path / "gan").mkdir()
+    (tmp_path / "gan" / "metrics.json").write_text('{"kind": "checkpoint"}')
+    with pytest.raises(ValueError, match="predicts properties and gan restores crystals"):
+        compare(evaluated, tmp_path / "gan")
