@@ -7,19 +7,23 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test first-lane second-lane fast fast-files fast-rooms servers slow long stack stack-stop style checks format clean
+.PHONY: help setup sweep test first-lane second-lane fast fast-files fast-rooms servers slow long docs docs-serve stack stack-stop style checks format clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## Make .venv and install everything into it (about 6 minutes, 3.5 GB)
 
 $(INSTALLED): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet "$(TORCH)"
-	$(BIN)/pip install --quiet --editable ".[dev]"
+	@echo "1/3 making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --upgrade pip
+	@echo "2/3 installing $(TORCH): a minute or two"
+	@$(BIN)/pip install --quiet "$(TORCH)"
+	@echo "3/3 installing the rest, about 200 packages: three minutes or four"
+	@$(BIN)/pip install --quiet --editable ".[dev]"
 	@touch $@
+	@echo "done: source $(VENV)/bin/activate, then crystalsweep --help"
 
 sweep: $(INSTALLED)  ## The main job: a GAN noise sweep on the bundled crystals (10 minutes on 2 cores)
 	$(BIN)/python sweeps/gan_noise.py --preset demo
@@ -52,6 +56,18 @@ slow: $(INSTALLED)  ## Those that start Ray clusters, and kill them (15 minutes 
 
 long: $(INSTALLED)  ## The tests that `make test` leaves out: more ways for workers to die, and the search for passwords (an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
+
+DOCS := $(VENV)/.docs
+
+$(DOCS): $(INSTALLED)
+	$(BIN)/pip install --quiet --editable ".[dev,docs]"
+	@touch $@
+
+docs: $(DOCS)  ## The documentation as a site in site/; broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
+
+docs-serve: $(DOCS)  ## Show it at http://127.0.0.1:8000, on this machine alone
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
 
 stack: $(INSTALLED)  ## MLflow with accounts, PostgreSQL, an S3 store and two Ray nodes, on this machine
 	$(BIN)/python infra/local/stack.py start
