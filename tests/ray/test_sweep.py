@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -54,9 +55,16 @@ def test_sweep_leaves_comparable_trials_that_can_be_judged(sweep: Starter, store
     controls = [t for t in trials if float(t.data.params["adversarial.w_wasserstein"]) == 0]
     assert {t.data.params["corruption.sigma_noise"] for t in controls} == {"0.1", "0.2"}
     published = {artifact.path for artifact in client(store).list_artifacts(record(first.folder)["parent"])}
-    assert {"report.html", "results.csv", "results.txt", "learning_curves.png"} <= published
-    for words in ("ceiling", "identity", "minus control", "mlflow ui", "ray job submit", "crystalsweep promote"):
+    assert {"report.html", "results.csv", "results.txt", "verdicts.csv", "learning_curves.png"} <= published
+    told = ("The adversary", "ceiling", "identity", "beside its control", "What it means", "Where to look")
+    for words in (*told, "mlflow ui", "workflowType=machine_learning", "ray job submit", "crystalsweep promote"):
         assert words in first.output
+    assert "minus control" in (first.folder / "results.txt").read_text()
+    assert (first.folder / "verdicts.csv").read_text().startswith("metric,a,b,")
+    result = json.loads((first.folder / "result.json").read_text())
+    assert result["conclusion"].startswith("The adversary") and result["best_run"] in {t.info.run_id for t in trials}
+    best = first.output.partition("crystals in 3D")[2].split()[0]
+    assert Path(best).name == "crystals.html" and Path(best).exists()
 
     suite = store / "small.json"
     settings = override(EvaluationSettings(), ["max_atoms=4", "energies.calculator=none", "protocol.max_crystals=10"])
