@@ -32,6 +32,7 @@ from crystalsweep.networks.architectures import PaiNNConfig
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.targets import target_of
+from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 from crystalsweep.training.local import LocalSession
 from crystalsweep.training.loop import fit
 from trainables.finetune.config import FinetuneConfig
@@ -270,7 +271,10 @@ def test_a_generator_is_no_property_model() -> None:
 # From the command line, on a column of one's own
 
 
-def test_a_users_own_column_from_training_to_predictions(data: DataSet, tmp_path: Path) -> None:
+def test_a_users_own_column_from_training_to_predictions(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for part in ("train", "val", "test"):
         mine = [
             replace(each, id=f"{part}-{i}", labels={"hardness": each.volume / len(each)})
@@ -301,6 +305,17 @@ def test_a_users_own_column_from_training_to_predictions(data: DataSet, tmp_path
     content = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert list(content["targets"]["hardness"]["rows"])[1:] == list(BASELINES["regression"])
     assert "data:image/png;base64," in (tmp_path / "e" / "report.html").read_text()
+    first, store = (tmp_path / "e" / "metrics.json").read_bytes(), sqlite_uri(tmp_path)
+    for _ in range(2):  # the same evaluation, which is logged once
+        asked = ["--checkpoint", str(tmp_path / "run"), "--data", source, "--out", str(tmp_path / "e")]
+        again = run(evaluate, [*asked, "--tracking-uri", store])
+        assert again.exit_code == 0, (again.output, again.exception)
+    assert (tmp_path / "e" / "metrics.json").read_bytes() == first
+    client = Tracker(store).client
+    (experiment,) = (each for each in client.search_experiments() if each.name == "evaluations")
+    (logged,) = client.search_runs([experiment.experiment_id])
+    (mae,) = (value for name, value in logged.data.metrics.items() if name.endswith("/mae"))
+    assert math.isfinite(mae)
 
 
 _SIZES = ("width", "layers", "radial_functions", "cutoff", "max_neighbours")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from crystalsweep.artifacts.atomic import file_sha256
-from crystalsweep.config import as_parameters
+from crystalsweep.config import Config, as_parameters
 from crystalsweep.evaluation.outcome import Evaluation, Figure
 from crystalsweep.evaluation.properties.outcome import PropertyEvaluation
 from crystalsweep.evaluation.run import REQUEST
@@ -43,7 +44,11 @@ def _log_alone(tracker: Tracker, outcome: Evaluation | PropertyEvaluation, folde
     experiment = tracker.experiment(EVALUATIONS, folder.resolve().parent / "mlflow-artifacts")
     if found := tracker.finished_with(experiment, LOGGED, request):
         return str(found.info.run_id)
-    params = as_parameters(outcome.settings) if isinstance(outcome, Evaluation) else outcome.settings
+    settings = outcome.settings
+    if isinstance(settings, Config):
+        params = as_parameters(settings)
+    else:
+        params = {name: json.dumps(value) for name, value in settings.items()}
     made = tracker.start(experiment, outcome.name, kind="evaluation", params=params, tags=environment())
     _log(tracker, made, outcome, folder, request, {})
     tracker.finish(made, "FINISHED")
