@@ -84,7 +84,7 @@ def tell(
         front_sentence(finished, frame),
         seeds_sentence(finished, trainings),
     ]
-    ends, whole = ends_sentence(finished), all(outcome.state == "complete" for outcome in finished.outcomes)
+    ends = ends_sentence(finished)
     complete = int((frame["state"] == "complete").sum())
     rest = [
         importance_sentence(finished, complete),
@@ -106,7 +106,7 @@ def tell(
         best=best,
         words=[*means, *rest],
         text="\n\n".join([*opening, *map(as_text, details), as_sentences("In words", [*means, *rest])]),
-        story="\n\n".join([*opening, as_sentences("What it means", [*means[1:], *([] if whole else [ends])])]),
+        story="\n\n".join([*opening, as_sentences("What it means", [*means[1:], ends])]),
         differences=differences(held),
         plots=gallery.plots,
         page=page,
