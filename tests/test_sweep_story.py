@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from crystalsweep.sweeping.report import gan as gan_report
 from crystalsweep.sweeping.report.conclusion import adversary_conclusion, visible_sentence
 from crystalsweep.sweeping.report.control import W
 from crystalsweep.sweeping.report.gan_figures import SIGMA
+from tests.html_words import words_of
 from tests.test_sweep_reports import NOISE, WEIGHT, arms, finished, outcome, scores
 
 
@@ -82,7 +82,7 @@ def test_one_screen_has_a_row_per_trial_with_its_score_and_the_best_marked(tmp_p
     assert sum("failed" in row for row in rows) == 1
     assert [name for name in ("ceiling", "identity", "most common") if any(name in row for row in rows)]
     assert max(map(len, lines)) <= 130
-    page = re.sub(r"<[^>]*>", "", told.page.read_text().partition("<body>")[2])  # tips are markup within sentences
+    page = words_of(told.page.read_text())
     assert page.index(told.words[0]) < page.index("beside its control") < page.index("corrected p")
 
 

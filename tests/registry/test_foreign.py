@@ -29,6 +29,7 @@ from crystalsweep.registry.judging import command_of
 from crystalsweep.registry.remaking import remake, require_name, require_plain
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 from tests.browser import listening, needs_browser, opened
+from tests.html_words import words_of
 from tests.registry.payloads import MARKDOWN, PAGES, against
 
 pytestmark = pytest.mark.server  # a store, and evaluations in processes of their own
@@ -201,7 +202,7 @@ def test_what_an_honest_archive_shows_is_shown_again(exported: Path, tmp_path: P
     page = (tmp_path / "anew" / SHOWN[0]).read_text()
     assert "pages of an archive are not kept" in page
     for check in (check for gate in dossier.gates for check in gate.checks):
-        assert check.title in unescape(page)
+        assert check.title in words_of(page)
 
 
 @pytest.mark.parametrize("missing", ["structures.parquet", "plots"])
