@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test first-lane second-lane fast fast-files fast-rooms servers slow long docs docs-serve stack stack-stop style checks format clean
+.PHONY: help setup sweep test first-lane second-lane fast fast-files fast-rooms servers slow long docs docs-serve notebooks stack stack-stop style checks format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ docs: $(DOCS)  ## The documentation as a site in site/; broken links are errors
 
 docs-serve: $(DOCS)  ## Show it at http://127.0.0.1:8000, on this machine alone
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
+
+notebooks: $(DOCS)  ## The tutorials in docs/notebooks/ as Jupyter notebooks
+	$(BIN)/jupytext --to ipynb docs/notebooks/*.py
 
 stack: $(INSTALLED)  ## MLflow with accounts, PostgreSQL, an S3 store and two Ray nodes, on this machine
 	$(BIN)/python infra/local/stack.py start

@@ -36,6 +36,20 @@ def test_the_wheel_completes_a_crystal_on_its_own(tmp_path: Path) -> None:
     assert "BaTiO3" in ran.stdout
 
 
+@pytest.mark.parametrize("notebook", sorted((ROOT / "docs" / "notebooks").glob("*.py")), ids=lambda file: file.stem)
+def test_a_notebook_runs_from_top_to_bottom(notebook: Path, tmp_path: Path) -> None:
+    environment = os.environ | {
+        "CRYSTALSWEEP_STORAGE": str(tmp_path / "store"),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    ran = subprocess.run(
+        [sys.executable, str(notebook)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("BaTiO3")
+
+
 @pytest.mark.long
 def test_the_documentation_builds_strictly(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="`make docs` installs what it takes")
