@@ -138,9 +138,11 @@ def test_choices_leave_visible_sites_and_repeat(data: DataSet, generator: Path, 
     logits = network(one_hot(task.corrupted.species), task.graph).logits
 
     def choice(share: float, seed: int) -> Tensor:
-        config = CONFIG.model_copy(update={"argmax_share": share, "passes": 1})
-        random = torch.Generator().manual_seed(seed)
-        return chosen_species(network, task.corrupted, task.graph, logits, config, random)
+        random, drawn = torch.Generator().manual_seed(seed), torch.full((16,), share < 1)
+        chain = chosen_species(
+            network, task.corrupted, task.graph, logits, passes=1, drawn=drawn, temperature=1.0, random=random
+        )
+        return chain.species
 
     hidden, true = task.corrupted.masked, task.corrupted.pristine.species
     likeliest = choice(1.0, 0)

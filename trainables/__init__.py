@@ -1,4 +1,4 @@
-"""How each stage trains: the paper's pretrain, finetune and gan, and critic. Importing this package declares them.
+"""How each stage trains: the paper's pretrain, finetune and gan; critic and teach. Importing it declares them.
 
 On a cluster the submitted folder comes first on every process's path, but the library lies one level down, in
 `platform/`, and an installed copy of it could shadow the submitted one. So this package, which every sweep imports
@@ -24,6 +24,7 @@ from trainables.critic.config import STAGE as CRITIC  # noqa: E402  the library 
 from trainables.finetune.config import STAGE as FINETUNE  # noqa: E402
 from trainables.gan.config import STAGE as GAN  # noqa: E402
 from trainables.pretrain.config import STAGE as PRETRAIN  # noqa: E402
+from trainables.teach.config import STAGE as TEACH  # noqa: E402
 
-STAGES = (PRETRAIN, FINETUNE, GAN, CRITIC)
-"""The paper's, in order, and the critic."""
+STAGES = (PRETRAIN, FINETUNE, GAN, CRITIC, TEACH)
+"""The paper's, in order; the critic, and what it teaches."""

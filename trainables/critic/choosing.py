@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from crystalsweep.networks.models import Generator, one_hot
 from crystalsweep.structures.corruption import Corrupted
 from crystalsweep.structures.graph import Graph
-from crystalsweep.structures.segments import segment_rank
-from trainables.critic.config import CriticConfig
+from crystalsweep.structures.segments import segment_rank, segment_sum
+
+
+class Chain(NamedTuple):
+    """One joint choice for every crystal of a batch."""
+
+    species: Tensor
+    """(n,), visible ones as given."""
+    log_probability: Tensor
+    """(B,) Σ log p of what was filled, each given what was filled before; natural logarithm."""
 
 
 @torch.no_grad()
@@ -18,31 +28,39 @@ def chosen_species(
     corrupted: Corrupted,
     graph: Graph,
     logits: Tensor,
-    config: CriticConfig,
+    *,
+    passes: int,
+    drawn: Tensor,
+    temperature: float,
     random: torch.Generator,
-) -> Tensor:
-    """Return (n,) species: visible ones as given, masked ones chosen by the generator, some the likeliest, some drawn.
+) -> Chain:
+    """Return what the generator chooses for masked sites, of some crystals the likeliest, of others draws.
 
     Args:
         generator: In evaluation mode.
         corrupted: The inputs.
         graph: Theirs.
         logits: (n, 118) that the generator gives of them: the first pass.
-        config: Passes, share of argmax, temperature.
+        passes: In which sites are filled.
+        drawn: (B,) bool: crystals whose species are drawn; of the others the likeliest are taken.
+        temperature: Of drawing.
         random: On the CPU.
     """
     crystal, size = corrupted.pristine.crystal, len(corrupted.pristine)
-    drawn = (torch.rand(size, generator=random) >= config.argmax_share).to(crystal.device)[crystal]
     species, left = corrupted.species, corrupted.masked
-    for passes_left in range(config.passes, 0, -1):
-        if passes_left < config.passes:
+    total = logits.new_zeros(size)
+    for passes_left in range(passes, 0, -1):
+        if passes_left < passes:
             logits = generator(one_hot(species), graph).logits
         now = surest(logits, left, crystal, size, passes_left)
         gumbel = -torch.log(torch.empty(logits.shape).exponential_(generator=random)).to(logits.device)
-        scores = torch.where(drawn[:, None], logits / config.temperature + gumbel, logits)
-        species = torch.where(now, scores.argmax(dim=-1) + 1, species)
+        scores = torch.where(drawn[crystal][:, None], logits / temperature + gumbel, logits)
+        column = scores.argmax(dim=-1)
+        said = logits.log_softmax(dim=-1).gather(1, column[:, None])[:, 0]
+        total = total + segment_sum(said * now, crystal, size)
+        species = torch.where(now, column + 1, species)
         left = left & ~now
-    return species
+    return Chain(species, total)
 
 
 def surest(logits: Tensor, left: Tensor, crystal: Tensor, size: int, passes_left: int) -> Tensor:

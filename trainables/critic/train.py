@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor
 
 from crystalsweep.data import DataSet
-from crystalsweep.losses.critic import critic_loss
 from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_backbone
-from crystalsweep.networks.models import Critic, Generator, Judgement, graph_of, load_matching, one_hot
+from crystalsweep.networks.models import Critic, Generator, load_matching
 from crystalsweep.seeding import stream
 from crystalsweep.structures.batch import CrystalBatch, collate
-from crystalsweep.structures.graph import Graph
-from crystalsweep.structures.segments import segment_max
 from crystalsweep.training.records import SCORE
 from crystalsweep.training.restoration import Task, corrupted_task
 from crystalsweep.training.session import Session
 from crystalsweep.training.stage import Losses, Metrics, Stage, select, step_stream
-from trainables.critic.choosing import chosen_species
 from trainables.critic.config import CriticConfig
+from trainables.critic.pairs import Pairs, chosen_pairs, judged
 
 VALIDATION_BATCH = 64
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Pairs:
-    """Crystals with chosen species beside the same with the true ones, on the same restored positions."""
-
-    true: Tensor
-    """(n,) species."""
-    chosen: Tensor
-    """(n,) species; the true ones where not masked."""
-    masked: Tensor
-    """(n,) bool."""
-    graph: Graph
-    """Of the restored positions."""
-
-    @property
-    def replaced(self) -> Tensor:
-        """(n,) bool: the chosen species is not the true one."""
-        return self.chosen != self.true
-
-    @property
-    def differs(self) -> Tensor:
-        """(B,) bool: any of a crystal's species is not the true one."""
-        return segment_max(self.replaced.double(), self.graph.crystal, self.graph.size) > 0
 
 
 class CriticStage(Stage):
@@ -77,18 +48,13 @@ class CriticStage(Stage):
     def step(self, batch: Task, epoch: int, step: int) -> Losses:
         """Make one update of the critic."""
         pairs = self._pairs(batch.to(self.session.device), step_stream(self, "choice", epoch, step))
-        true, chosen = self._judged(pairs, self.critic)
-        loss = critic_loss(true, chosen, pairs.masked, pairs.replaced, pairs.differs)
-        total = loss.pair + loss.crystal + self.config.site_weight * loss.site
+        told = judged(self.critic, pairs)
+        total = told.loss.pair + told.loss.crystal + self.config.site_weight * told.loss.site
         norm = self.update("critic", total)
-        return {
-            "loss": total.detach(),
-            "loss/pair": loss.pair.detach(),
-            "loss/crystal": loss.crystal.detach(),
-            "loss/site": loss.site.detach(),
-            "pair_accuracy": _share(true.crystal > chosen.crystal, pairs.differs),
-            **norm,
-        }
+        parts = told.losses(pairs)
+        accuracy = parts.pop("pair_accuracy")
+        named = {f"loss/{name}": part for name, part in parts.items()}
+        return {"loss": total.detach(), **named, "pair_accuracy": accuracy, **norm}
 
     @torch.no_grad()
     def validate(self) -> Metrics:
@@ -97,13 +63,12 @@ class CriticStage(Stage):
         critic = cast(Critic, self.evaluated("critic")).eval()
         right, pairs_in_all, sites, right_sites, losses = 0.0, 0, 0, 0.0, 0.0
         for pairs in self._validation:
-            true, chosen = self._judged(pairs, critic)
+            true, chosen, loss = judged(critic, pairs)
             differs, masked = pairs.differs, pairs.masked
             right += float((true.crystal > chosen.crystal)[differs].sum())
             pairs_in_all += int(differs.sum())
             answers = torch.cat([true.site[masked] > 0, (chosen.site > 0)[masked] != pairs.replaced[masked]])
             right_sites, sites = right_sites + float(answers.sum()), sites + len(answers)
-            loss = critic_loss(true, chosen, masked, pairs.replaced, differs)
             losses += float(loss.pair) * int(differs.sum())
         critic.train()
         accuracy = right / max(pairs_in_all, 1)
@@ -122,26 +87,20 @@ class CriticStage(Stage):
             batch = collate(self.val[start : start + VALIDATION_BATCH])
             random = stream(self.config.seed, "validation corruption", start)
             task = corrupted_task(batch, self.config.corruption, self.config.backbone, random)
-            with torch.no_grad():
-                pairs.append(self._pairs(task.to(self.session.device), stream(self.config.seed, "validation", start)))
+            pairs.append(self._pairs(task.to(self.session.device), stream(self.config.seed, "validation", start)))
         return pairs
 
-    @torch.no_grad()
     def _pairs(self, task: Task, random: torch.Generator) -> Pairs:
-        corrupted, batch = task.corrupted, task.corrupted.pristine
-        restored = self.generator(one_hot(corrupted.species), task.graph)
-        cart = restored.cart(corrupted.cart, batch.lattice, batch.crystal)
-        chosen = chosen_species(self.generator, corrupted, task.graph, restored.logits, self.config, random)
-        graph = graph_of(cart, batch.lattice, batch.counts, self.config.backbone)
-        return Pairs(true=batch.species, chosen=chosen, masked=corrupted.masked, graph=graph)
-
-    def _judged(self, pairs: Pairs, critic: torch.nn.Module) -> tuple[Judgement, Judgement]:
-        true, chosen = (critic(one_hot(species), pairs.graph, pairs.masked) for species in (pairs.true, pairs.chosen))
-        return true, chosen
-
-
-def _share(hits: Tensor, among: Tensor) -> Tensor:
-    return (hits & among).sum() / among.sum().clamp(min=1)
+        config = self.config
+        return chosen_pairs(
+            self.generator,
+            task,
+            config.backbone,
+            passes=config.passes,
+            argmax_share=config.argmax_share,
+            temperature=config.temperature,
+            random=random,
+        )
 
 
 def build(config: CriticConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> CriticStage:

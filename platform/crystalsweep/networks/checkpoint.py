@@ -59,7 +59,7 @@ class CheckpointInfo:
     """The JSON part of a checkpoint."""
 
     stage: str
-    """`pretrain`, `finetune`, `gan` or `critic`, or one of somebody's own."""
+    """`pretrain`, `finetune`, `gan`, `critic` or `teach`, or one of somebody's own."""
     config: dict[str, Any]
     """The stage's config, as JSON."""
     epoch: int
