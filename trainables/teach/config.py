@@ -47,8 +47,10 @@ class TeachConfig(RestorationConfig):
     turn_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Steps of a turn: those of the generator, then those of the critic."""
     critic_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of a turn in which the critic learns against the generator as it is by then; lessons without a critic
-    leave these steps out, so that all generators make as many updates."""
+    """Share of a turn in which the critic learns against the generator as it is by then; also where the lesson is none
+    of its own, so that every arm has a judge of its generator, and all generators make as many updates."""
+    critic_warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """First steps of the run in which the critic alone learns: what it needs where there was none before."""
     critic_learning_rate: Positive = 3e-4
     """Of the critic."""
     argmax_share: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -77,11 +79,14 @@ class TeachConfig(RestorationConfig):
 
     def critic_learns_at(self, step: int) -> bool:
         """Return whether a step, counted from 0, is the critic's."""
-        return step % self.turn_steps >= self.turn_steps - self.critic_steps
+        return step < self.critic_warmup or self._in_turn(step) >= self.turn_steps - self.critic_steps
 
     def audited_at(self, step: int) -> bool:
         """Return whether a step of the generator is audited."""
-        return step % self.turn_steps % self.audit_every == 0
+        return self._in_turn(step) % self.audit_every == 0
+
+    def _in_turn(self, step: int) -> int:
+        return (step - self.critic_warmup) % self.turn_steps
 
 
 PRESETS = {
@@ -106,14 +111,14 @@ hours on a GPU. `paper`: at the size of the paper's networks; the paper does not
 
 
 def step_kinds(config: TeachConfig) -> StepKinds:
-    """Return a step of each kind and its share: the generator's, audited or not, and the critic's."""
-    own = config.turn_steps - config.critic_steps
+    """Return a step of each kind and its share of a turn: the generator's, audited or not, and the critic's."""
+    own, first = config.turn_steps - config.critic_steps, config.critic_warmup
     audited = len(range(0, own, config.audit_every))
-    kinds = [(0, audited / config.turn_steps)]
+    kinds = [(first, audited / config.turn_steps)]
     if own > audited:
-        kinds.append((1, (own - audited) / config.turn_steps))
+        kinds.append((first + 1, (own - audited) / config.turn_steps))
     if config.critic_steps:
-        kinds.append((own, config.critic_steps / config.turn_steps))
+        kinds.append((first + own, config.critic_steps / config.turn_steps))
     return kinds
 
 
@@ -129,4 +134,5 @@ STAGE = declare(
         step_kinds=step_kinds,
     )
 )
-"""After `critic`, whose checkpoint has generator and critic: both go on from there, in turns."""
+"""Of a checkpoint of `critic`, generator and critic go on in turns; of a generator alone, the critic first learns for
+`critic_warmup` steps."""

@@ -18,7 +18,7 @@ from crystalsweep.losses.gradient_ratio import RatioController
 from crystalsweep.losses.preference import preference_loss
 from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, load_critic, load_generator, read_backbone
-from crystalsweep.networks.models import Critic, Generator, Restoration, graph_of, one_hot
+from crystalsweep.networks.models import Critic, Generator, Restoration, graph_of, load_matching, one_hot
 from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task
 from crystalsweep.training.session import Session
 from crystalsweep.training.stage import Losses, select, step_stream
@@ -34,7 +34,7 @@ class Teach(RestorationStage):
     config: TeachConfig
 
     def __init__(
-        self, config: TeachConfig, data: DataSet, session: Session, generator: Generator, critic: Critic | None
+        self, config: TeachConfig, data: DataSet, session: Session, generator: Generator, critic: Critic
     ) -> None:
         super().__init__(config, data, session)
         self.train = select(data.train, config, stable_only=config.stable_only, split="train")
@@ -44,18 +44,15 @@ class Teach(RestorationStage):
         if config.lesson == "gradient":
             self.models["controller"] = RatioController(config.gradient_ratio)
         self.generator = self.learn("generator", generator, config.learning_rate)
-        if critic is not None:
-            self.critic = self.learn("critic", critic, config.critic_learning_rate, averaged=False)
+        self.critic = self.learn("critic", critic, config.critic_learning_rate, averaged=False)
         self.validation = RestorationValidation(
             self.evaluated("generator"), self.val, config.evaluation, session.device
         )
 
     def step(self, batch: Task, epoch: int, step: int) -> Losses:
         """Make an update of the generator, or in the last steps of a turn one of the critic."""
-        task = batch.to(self.session.device)
-        if not self.config.critic_learns_at(step):
-            return self._generator_step(task, epoch, step)
-        return self._critic_step(task, epoch, step) if self.config.lesson in ASKS_CRITIC else {}
+        task, critic_learns = batch.to(self.session.device), self.config.critic_learns_at(step)
+        return (self._critic_step if critic_learns else self._generator_step)(task, epoch, step)
 
     def _generator_step(self, task: Task, epoch: int, step: int) -> Losses:
         config, corrupted = self.config, task.corrupted
@@ -154,21 +151,25 @@ class Teach(RestorationStage):
 
 
 def build(config: TeachConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Teach:
-    """Return the stage, started from generator and critic of the `generator` checkpoint among `inputs`.
+    """Return the stage, started from generator and critic of the `generator` checkpoint among `inputs`; a critic that
+    is not there starts from the generator's backbone.
 
-    Raises `ValueError` where none is given, or where a lesson needs a critic that it does not have.
+    Raises `ValueError` where none is given, or where a lesson comes from a critic that has not learnt anything.
     """
     if "generator" not in inputs:
         raise ValueError("what is to be taught? give a run of `train critic`, as with --generator runs/judged")
     folder = inputs["generator"]
     config = config.model_copy(update={"backbone": run_as(read_backbone(folder), config.backbone)})
     torch.manual_seed(config.seed)
-    critic = load_critic(folder)
-    if critic is None and config.lesson in ASKS_CRITIC:
-        raise ValueError(
-            f"lesson={config.lesson} comes from a critic, and {folder} has none: train one with `crystalsweep train "
-            "critic --generator …` and give that run, or set lesson=none or likeliest"
-        )
-    stage = Teach(config, data, session, load_generator(folder).train(), critic)
-    stage.ancestry = lineage([folder])
+    generator, critic, dropped = load_generator(folder).train(), load_critic(folder), []
+    if critic is None:
+        if config.lesson in ASKS_CRITIC and not config.critic_warmup:
+            raise ValueError(
+                f"lesson={config.lesson} comes from a critic, and {folder} has none: train one with `crystalsweep "
+                "train critic --generator …` and give that run, or set critic_warmup to the steps that it may take here"
+            )
+        critic = Critic(config.backbone)
+        dropped = load_matching(critic, generator.state_dict())
+    stage = Teach(config, data, session, generator, critic)
+    stage.dropped, stage.ancestry = dropped, lineage([folder])
     return stage
