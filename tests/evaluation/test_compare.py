@@ -480,3 +480,19 @@ def test_a_model_s_rows_say_whether_they_have_energies(evaluation: Path, tmp_pat
     ran = compared(evaluation, copy)
     assert ran.exit_code == 1
     assert "structures.parquet: column energy_sampled is empty (3 rows" in ran.output
+
+
+def test_arms_of_several_seeds_are_compared_over_these(evaluation: Path, truth: Path, tmp_path: Path) -> None:
+    """The same evaluation thrice stands for seeds that do not differ: what is resolved over crystals is over both."""
+    models = [shutil.copytree(evaluation, tmp_path / f"model-s{seed}") for seed in range(3)]
+    ran = compared(f"taught={','.join(map(str, models))}", truth, "--out", tmp_path / "verdicts.csv")
+    assert ran.exit_code == 0, ran.output
+    frame = pd.read_csv(tmp_path / "verdicts.csv").set_index("metric")
+    assert frame.loc[["compositional_similarity", "masked_accuracy"], "verdict"].eq("better").all()
+    assert frame["seeds"].eq(3).all() and frame["b"].eq("taught").all()
+    assert frame.loc["masked_accuracy", "seed_deviation"] == pytest.approx(0)
+    assert "training seeds" in ran.output
+    unnamed = compared(truth, ",".join(map(str, models)))
+    assert "model" in unnamed.output
+    short = compared(",".join(map(str, models)), f"{truth},{evaluation}")
+    assert short.exit_code != 0 and "give both as many" in short.output

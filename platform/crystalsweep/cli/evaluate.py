@@ -43,6 +43,7 @@ Examples:
   crystalsweep compare RUN_ID OTHER_RUN_ID --all-metrics
   crystalsweep compare RUN_ID/gan-3f2a9c1b RUN_ID/gan-0b77e42a                two evaluations of one run
   crystalsweep compare evaluations/a evaluations/b --preset cdvae2022         as rescored by `crystalsweep rescore`
+  crystalsweep compare control=ev/c0,ev/c1,ev/c2 gan=ev/g0,ev/g1,ev/g2         arms of three training seeds each
 """
 
 RESCORE_EXAMPLES = """\b
@@ -262,6 +263,7 @@ def compare(
     A, B, … are folders of `crystalsweep evaluate`, or MLflow runs that one was logged to, as RUN_ID or, where a run has
     several, RUN_ID/NAME; the first is the baseline.
     Crystals are paired by parent and corruption, parents resampled, p values corrected for the number of comparisons.
+    Several with commas between them are one arm, a training seed each: intervals then also hold for other seeds.
     Property models are paired by crystal.
     """
     with told_in_a_line():

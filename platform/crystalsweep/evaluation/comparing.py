@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import pandas as pd
 
 from crystalsweep.config import Config, as_parameters
+from crystalsweep.evaluation.arms import arms_of, run_of
 from crystalsweep.evaluation.outcome import METRICS_FILE, Evaluation, Figure, metrics_of, read_outcome, variant
 from crystalsweep.evaluation.properties.comparing import compare_properties
 from crystalsweep.evaluation.properties.outcome import is_property_evaluation
@@ -18,6 +18,7 @@ from crystalsweep.evaluation.publishing import fetch_evaluation
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.pairing import other_inputs
+from crystalsweep.metrics.seed_verdicts import seed_verdicts
 from crystalsweep.metrics.summary import METRICS, Metric, available, computable, energetic
 from crystalsweep.metrics.verdicts import verdicts
 from crystalsweep.tracking.tracker import Tracker
@@ -27,7 +28,6 @@ COMPARED = (*(metric.name for metric in METRICS), "masked_accuracy", "match_rate
 
 _OF_THE_SET = {"uniqueness"}
 """Whether a crystal is the first of its kind depends on the others: its rows cannot be paired."""
-_RUN = re.compile(r"([0-9a-f]{32})(?:/(.+))?")
 _NOMINAL = {"structural_similarity", "structural_similarity_unaligned", "paper_eq5"}
 """Of crystals from files, what is divided by the displacement that `nominal_sigma` makes."""
 _ENERGIES = {metric.name for metric in energetic()}
@@ -46,7 +46,8 @@ def compare_evaluations(
     """Return verdicts as `metrics.verdicts` gives them, and what a reader must know of the evaluations.
 
     Args:
-        references: Folders of evaluations, or MLflow runs as RUN_ID or RUN_ID/NAME; the first is the baseline.
+        references: Folders of evaluations, or MLflow runs as RUN_ID or RUN_ID/NAME; the first is the baseline. Several
+            with commas between them are one arm, a training seed each.
         tracker: Where run ids are looked up.
         downloads: Folder for what is fetched from there.
         all_metrics: Every metric that the tables have.
@@ -57,10 +58,14 @@ def compare_evaluations(
         ValueError: One is no finished evaluation, they were scored under different settings, or have no metric or no
             corrupted crystal in common.
     """
-    folders = dict(zip(_labels(references), [_folder(each, tracker, downloads) for each in references], strict=True))
+    arms, known_as = arms_of(references)
+    seeds = max(len(arm.evaluations) for arm in arms)
+    folders = {label: _folder(reference, tracker, downloads) for label, reference in known_as.items()}
     kinds = {label: is_property_evaluation(folder) for label, folder in folders.items()}
     if any(kinds.values()):
         _require_one_kind(kinds, preset)
+        if seeds > 1:
+            raise ValueError("property models are compared one by one: give single evaluations, without commas")
         return compare_properties(folders, all_metrics=all_metrics, all_pairs=all_pairs)
     outcomes = {label: read_outcome(folder) for label, folder in folders.items()}
     tables = {label: read_tables(folder)[0] for label, folder in folders.items()}
@@ -80,9 +85,15 @@ def compare_evaluations(
         notes += [note for label in outcomes if (note := _disagreement(label, outcomes[label], tables[label]))]
     if not kept:
         raise ValueError("; ".join(["the evaluations have no metric that can be compared", *notes]))
-    pairs = list(combinations(tables, 2)) if all_pairs else [(next(iter(tables)), b) for b in list(tables)[1:]]
-    notes += [note for a, b in pairs if (note := _other_inputs(tables, a, b))]
-    return verdicts(tables, kept, pairs=[(b, a) for a, b in pairs]), notes
+    members = {arm.label: arm.evaluations for arm in arms}
+    pairs = list(combinations(members, 2)) if all_pairs else [(next(iter(members)), b) for b in list(members)[1:]]
+    met = [pair for a, b in pairs for pair in product(members[a], members[b])]
+    notes += [note for a, b in met if (note := _other_inputs(tables, a, b))]
+    if seeds == 1:
+        named = {arm.label: tables[arm.evaluations[0]] for arm in arms}
+        return verdicts(named, kept, pairs=[(b, a) for a, b in pairs]), notes
+    grouped = {label: [tables[each] for each in labels] for label, labels in members.items()}
+    return seed_verdicts(grouped, kept, pairs=[(b, a) for a, b in pairs]), notes
 
 
 def _require_one_kind(of_properties: Mapping[str, bool], preset: str | None) -> None:
@@ -97,22 +108,10 @@ def _require_one_kind(of_properties: Mapping[str, bool], preset: str | None) -> 
         raise ValueError("--preset is of generators' scores; property models have none to rescore")
 
 
-def _labels(references: Sequence[str]) -> list[str]:
-    """Return short names: of a folder its own, of a run the first eight digits; as typed where two would be the
-    same."""
-    if len(set(references)) < len(references):
-        raise ValueError(f"one evaluation is given twice: {' '.join(references)}")
-    short = []
-    for reference in references:
-        run = None if Path(reference).exists() else _RUN.fullmatch(reference)
-        short.append(run[1][:8] if run else Path(reference).resolve().name)
-    return [each if short.count(each) == 1 else typed for each, typed in zip(short, references, strict=True)]
-
-
 def _folder(reference: str, tracker: Tracker | None, downloads: Path) -> Path:
     if Path(reference).exists():
         return Path(reference)
-    run = _RUN.fullmatch(reference)
+    run = run_of(reference)
     if tracker is None or run is None:
         raise ValueError(
             f"{reference!r} is neither a folder of `crystalsweep evaluate` nor an MLflow run id (32 hex digits, with "

@@ -107,6 +107,7 @@ def compare(
 
     Args:
         *evaluations: Folders of evaluations, or MLflow runs as RUN_ID or RUN_ID/NAME; the first is the baseline.
+            "A,B,C" or "NAME=A,B,C" is one arm, a training seed each.
         all_metrics: Compare every metric that they have, not the headline alone.
         all_pairs: Each against each; otherwise every one against the first.
         preset: Compare the scores that `crystalsweep rescore` has added under this name.

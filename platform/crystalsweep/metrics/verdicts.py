@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -88,7 +88,7 @@ def verdicts(
     chosen = tuple(metrics)
     comparisons = [
         comparison
-        for a, b in _named_pairs(tables, pairs)
+        for a, b in named_pairs(tables, pairs)
         for comparison in _comparisons(tables[a], tables[b], chosen, (a, b), keys)
     ]
     tested = _tested(comparisons, n_resamples, alpha, seed)
@@ -123,10 +123,11 @@ def verdict_table(frame: pd.DataFrame) -> str:
     ]
     headers = ["metric", "a", "minus b", "difference", "p", "corrected p", "rows", "parents", "verdict"]
     paired = frame.attrs.get("paired", "corrupted crystal")
+    intervals = frame.attrs.get("intervals", "from a bootstrap over parent crystals")
     n, notes = n_comparisons(frame), [note for note in dict.fromkeys(frame["note"]) if note]
     lines = [
         tabulated(rows, headers=headers, disable_numparse=True),
-        f"Paired by {paired}; 95 % intervals (uncorrected) and p values from a bootstrap over parent crystals.",
+        f"Paired by {paired}; 95 % intervals (uncorrected) and p values {intervals}.",
         f"Verdicts: p after Holm's correction for {n} comparison{'' if n == 1 else 's'} below 0.05; ↓ lower is better.",
     ]
     return "\n".join(lines + [in_a_line(note) for note in notes])
@@ -140,7 +141,9 @@ def _cells(row: Mapping[Hashable, Any]) -> list[str]:
     return [effect, f"{row['p']:.4f}", f"{row['p_adjusted']:.4f}", f"{row['n']:,}", f"{row['clusters']:,}"]
 
 
-def _named_pairs(tables: Mapping[str, pd.DataFrame], pairs: Pairs) -> list[tuple[str, str]]:
+def named_pairs(tables: Mapping[str, object], pairs: Pairs) -> list[tuple[str, str]]:
+    """Return which tables are compared, as (a, b) of a − b. Raises `ValueError` for fewer than two tables, or an
+    unknown name."""
     names = list(tables)
     if len(names) < 2:
         raise ValueError(f"A comparison needs two tables or more, not {len(names)}.")
@@ -175,16 +178,37 @@ def _comparisons(
     ]
 
 
-def _summed(
-    metric: Metric, a: pd.DataFrame, b: pd.DataFrame, codes: NDArray[np.int64], names: tuple[str, str], note: str
-) -> _Comparison:
-    """Return per-parent sums over the rows that both tables define."""
+class RowDifferences(NamedTuple):
+    """One metric of two tables, row by row."""
+
+    difference: NDArray[np.float64]
+    """(n,) a − b; 0 where it is rounding."""
+    weights: NDArray[np.float64]
+    """(n,) of the mean."""
+    known: NDArray[np.bool_]
+    """(n,) both tables define it."""
+    undecided: int
+    """Rows that are left out because one of both could not be decided."""
+
+
+def row_differences(metric: Metric, a: pd.DataFrame, b: pd.DataFrame) -> RowDifferences:
+    """Return the differences of paired rows in a metric."""
     difference = metric.values(a).to_numpy(float) - metric.values(b).to_numpy(float)
     difference[np.abs(difference) < ROUNDING] = 0.0
     weights = metric.weights(a).to_numpy(float) if metric.weights else np.ones(len(a))
     known = np.isfinite(difference) & (weights > 0)
-    if left_out := int(((metric.undecided_rows(a) | metric.undecided_rows(b)) & ~known).sum()):
-        pairs = f"{left_out:,} of {len(a):,} pairs"
+    undecided = int(((metric.undecided_rows(a) | metric.undecided_rows(b)) & ~known).sum())
+    return RowDifferences(difference, weights, known, undecided)
+
+
+def _summed(
+    metric: Metric, a: pd.DataFrame, b: pd.DataFrame, codes: NDArray[np.int64], names: tuple[str, str], note: str
+) -> _Comparison:
+    """Return per-parent sums over the rows that both tables define."""
+    told = row_differences(metric, a, b)
+    difference, weights, known = told.difference, told.weights, told.known
+    if told.undecided:
+        pairs = f"{told.undecided:,} of {len(a):,} pairs"
         note = f"{note} {metric.title}, {names[0]} and {names[1]}: {pairs} undecided, and left out.".strip()
     codes = np.unique(codes[known], return_inverse=True)[1]
     tops, bottoms = (np.bincount(codes, values[known]).astype(float) for values in (difference, weights))
@@ -229,14 +253,18 @@ def two_sided_p(means: NDArray[np.float64], n_parents: float, differing: int) ->
     return float(min(1.0, max(p, 2.0 ** (1 - differing))))
 
 
+def verdict_of(difference: float, p_adjusted: float, direction: str, alpha: float) -> str:
+    """Return `better` or `worse` where the corrected p is below `alpha`, else `not resolved`."""
+    if not p_adjusted < alpha:
+        return "not resolved"
+    return "better" if (difference > 0) == (direction == "higher") else "worse"
+
+
 def _row(
     comparison: _Comparison, low: float, high: float, p: float, p_adjusted: float, alpha: float
 ) -> dict[str, float | int | str]:
     clusters, direction = len(comparison.tops), comparison.metric.direction
     difference = comparison.tops.sum() / comparison.bottoms.sum() if clusters else np.nan
-    verdict = "not resolved"
-    if p_adjusted < alpha:
-        verdict = "better" if (difference > 0) == (direction == "higher") else "worse"
     return {
         "metric": comparison.metric.name,
         **dict(zip("ab", comparison.names, strict=True)),
@@ -247,7 +275,7 @@ def _row(
         "p_adjusted": p_adjusted,
         "n": comparison.n,
         "clusters": clusters,
-        "verdict": verdict,
+        "verdict": verdict_of(float(difference), p_adjusted, direction, alpha),
         "better_is": direction,
         "note": comparison.note,
     }
