@@ -21,7 +21,7 @@ from crystalsweep.networks.checkpoint import lineage, load_critic, load_generato
 from crystalsweep.networks.models import Critic, Generator, Restoration, graph_of, load_matching, one_hot
 from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task
 from crystalsweep.training.session import Session
-from crystalsweep.training.stage import Losses, select, step_stream
+from crystalsweep.training.stage import Losses, average_degree, select, step_stream
 from trainables.critic.pairs import chosen_pairs, judged
 from trainables.teach.candidates import candidates, ranked
 from trainables.teach.config import ASKS_CRITIC, CHOOSES, TeachConfig
@@ -151,25 +151,29 @@ class Teach(RestorationStage):
 
 
 def build(config: TeachConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Teach:
-    """Return the stage, started from generator and critic of the `generator` checkpoint among `inputs`; a critic that
-    is not there starts from the generator's backbone.
+    """Return the stage, started from generator and critic of the `generator` checkpoint among `inputs`, where given.
 
-    Raises `ValueError` where none is given, or where a lesson comes from a critic that has not learnt anything.
+    A critic that is not there starts from the generator's backbone. Raises `ValueError` where a lesson comes from a
+    critic that has not learnt anything.
     """
-    if "generator" not in inputs:
-        raise ValueError("what is to be taught? give a run of `train critic`, as with --generator runs/judged")
-    folder = inputs["generator"]
-    config = config.model_copy(update={"backbone": run_as(read_backbone(folder), config.backbone)})
+    folder = inputs.get("generator")
+    if folder is not None:
+        config = config.model_copy(update={"backbone": run_as(read_backbone(folder), config.backbone)})
     torch.manual_seed(config.seed)
-    generator, critic, dropped = load_generator(folder).train(), load_critic(folder), []
+    generator = load_generator(folder).train() if folder else Generator(config.backbone)
+    critic, dropped = load_critic(folder) if folder else None, []
     if critic is None:
         if config.lesson in ASKS_CRITIC and not config.critic_warmup:
             raise ValueError(
-                f"lesson={config.lesson} comes from a critic, and {folder} has none: train one with `crystalsweep "
-                "train critic --generator …` and give that run, or set critic_warmup to the steps that it may take here"
+                f"lesson={config.lesson} comes from a critic, and {folder or 'a new network'} has none: give a run of "
+                "`crystalsweep train critic` as --generator, or set critic_warmup to the steps that it may learn first"
             )
         critic = Critic(config.backbone)
         dropped = load_matching(critic, generator.state_dict())
+    if folder is None:
+        degree = average_degree(select(data.train, config, stable_only=config.stable_only, split="train"), config)
+        for network in (generator, critic):
+            network.backbone.average_degree.fill_(degree)
     stage = Teach(config, data, session, generator, critic)
-    stage.dropped, stage.ancestry = dropped, lineage([folder])
+    stage.dropped, stage.ancestry = dropped, lineage([folder] if folder else [])
     return stage

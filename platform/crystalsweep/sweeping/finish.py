@@ -17,6 +17,7 @@ from crystalsweep.gallery.writing import GALLERY_PAGE, GALLERY_PICTURE
 from crystalsweep.metrics import SHOWN, by_condition, flat, headline, ranking_score
 from crystalsweep.pages.text import with_interval
 from crystalsweep.sweeping.crystals import draw_crystals
+from crystalsweep.sweeping.decoders import decode_again
 from crystalsweep.sweeping.display.json_lines import as_json
 from crystalsweep.sweeping.folder import read_history
 from crystalsweep.sweeping.plan.budget import Usage
@@ -64,6 +65,7 @@ def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: b
     complete = [outcome for outcome in outcomes if outcome.state == "complete" and outcome.checkpoint]
     chunks = list(evaluation_chunks(val, config.evaluation))
     drawn = {each.key: draw_crystals(session, each, chunks, named[each.key]) for each in complete}
+    decoded = {each.key: decode_again(session, each, chunks, named[each.key]) for each in complete}
     finished = FinishedSweep(
         name=record.name,
         question=session.spec.question,
@@ -77,6 +79,7 @@ def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: b
         importances=ledger.importances(),
         folder=session.folder,
         crystals={key: folder for key, folder in drawn.items() if folder},
+        decoded={key: tables for key, tables in decoded.items() if tables},
     )
     told = session.spec.reporter()(finished)
     _publish(session, told, references)

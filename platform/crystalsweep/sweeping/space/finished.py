@@ -40,6 +40,9 @@ class FinishedSweep:
     crystals: Mapping[str, Path] = field(default_factory=dict)
     """By key of a complete training, its gallery's folder, below `folder`."""
 
+    decoded: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
+    """By key of a complete training and name of a decoder, the table of the validation crystals as it restores them."""
+
     @property
     def done(self) -> list[TrainingOutcome]:
         """Complete trainings, which have a table."""
