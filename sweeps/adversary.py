@@ -3,12 +3,13 @@
 A discriminator of species, the critic, learns to tell a generator's choices from the true ones. It can judge, ranking
 joint candidates by log p + λ · critic, and it can teach: by its choices among candidates (judged), by preferring the
 first of them to the last (preference), or by gradient, as the GAN of Liu et al., iScience 27, 110672 (2024) does
-(gradient). The control arms make as many updates from the same generator: on the data alone (none), and on their own
-likeliest candidates (likeliest). In every arm a critic learns in turns with the generator, and all are decoded alike.
+(gradient). The control arms make as many updates from the same generator without one: on the data alone (none), on
+their own likeliest candidates (likeliest), and by preferring the truth to their own likeliest mistake (self_play). In
+every arm a critic learns in turns with the generator, and all are decoded alike.
 
 Written down before the runs: arms are compared on the same corrupted crystals, over crystals and training seeds, all
 comparisons corrected together (Holm). The judge pays where ranking by it restores more compositions, resolved, and
-nothing is resolved worse. A teacher pays where a single pass of its generator is resolved better than both controls in
+nothing is resolved worse. A teacher pays where a single pass of its generator is resolved better than every control in
 compositional similarity and in compositional validity, and nothing is resolved worse; else no gain is shown. Screen
 with one seed, confirm what is left with three or more. The validation crystals choose; the test crystals are asked
 once, at the end, by `crystalsweep evaluate` and `crystalsweep compare control=A,B,C taught=D,E,F`.
@@ -34,14 +35,11 @@ from crystalsweep.sweeping.space.parameters import Parameter, grid_points
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
 from sweeps.axes import require_unvaried
-from trainables.teach.config import ASKS_CRITIC, TeachConfig
+from trainables.teach.config import ASKS_CRITIC, CONTROLS, TeachConfig
 
 LESSON = "lesson"
 
-CONTROLS = ("none", "likeliest")
-"""Lessons without a critic."""
-
-WARMUP = {"smoke": 4, "demo": 60}
+WARMUP = {"smoke": 4, "demo": 200}
 """Steps in which the critic learns before it teaches; elsewhere a thousand."""
 
 CANDIDATES, LAMBDA = 8, 1.0
@@ -49,7 +47,7 @@ CANDIDATES, LAMBDA = 8, 1.0
 
 DECODERS = {
     "beam": DecodeConfig(method="beam", candidates=CANDIDATES, passes=4),
-    "judged": DecodeConfig(method="beam", candidates=CANDIDATES, passes=4, critic_weight=LAMBDA),
+    "beam + critic": DecodeConfig(method="beam", candidates=CANDIDATES, passes=4, critic_weight=LAMBDA),
 }
 
 
@@ -133,7 +131,7 @@ main = sweep_command(
         default=",".join(ASKS_CRITIC),
         show_default=True,
         metavar="A,B",
-        help="What the critic teaches by, an arm each, beside the control arms none and likeliest.",
+        help="What the critic teaches by, an arm each, beside the control arms.",
     ),
     click.option(
         "--vary",

@@ -23,8 +23,8 @@ from crystalsweep.training.restoration import RestorationStage, RestorationValid
 from crystalsweep.training.session import Session
 from crystalsweep.training.stage import Losses, average_degree, select, step_stream
 from trainables.critic.pairs import chosen_pairs, judged
-from trainables.teach.candidates import candidates, ranked
-from trainables.teach.config import ASKS_CRITIC, CHOOSES, TeachConfig
+from trainables.teach.candidates import against_truth, candidates, ranked
+from trainables.teach.config import ASKS_CRITIC, PREFERS, TeachConfig
 
 
 class Teach(RestorationStage):
@@ -39,7 +39,7 @@ class Teach(RestorationStage):
         super().__init__(config, data, session)
         self.train = select(data.train, config, stable_only=config.stable_only, split="train")
         self.val = select(data.val, config, stable_only=config.stable_only, split="val")
-        if config.lesson == "preference":  # kept in checkpoints, since a resumed run may not find it again
+        if config.lesson in PREFERS:  # kept in checkpoints, since a resumed run may not find it again
             self.models["start"] = deepcopy(generator).requires_grad_(False).eval().to(session.device)
         if config.lesson == "gradient":
             self.models["controller"] = RatioController(config.gradient_ratio)
@@ -79,17 +79,20 @@ class Teach(RestorationStage):
             return restored.logits.new_zeros(()), {}
         if config.lesson == "gradient":
             return self._against_critic(task, restored, epoch, step), {}
-        assert config.lesson in CHOOSES
         random = step_stream(self, "candidates", epoch, step)
         generator = cast(Generator, self.models["generator"].eval())
         chains = candidates(generator, task, restored.logits.detach(), config, random)
         generator.train()
         critic = self._frozen_critic() if config.lesson in ASKS_CRITIC else None
-        ends = ranked(chains, task, restored, critic, config)
+        ends = (
+            against_truth(chains, task)
+            if config.lesson == "self_play"
+            else ranked(chains, task, restored, critic, config)
+        )
         true, hidden = corrupted.pristine.species, corrupted.masked
         right = ((ends.first == true) & hidden).sum() / hidden.sum().clamp(min=1)
         told: Losses = {"lesson/moved": ends.moved, "lesson/right": right}
-        if config.lesson != "preference":
+        if config.lesson not in PREFERS:
             return species_loss(restored.logits, ends.first, hidden), told
         with torch.no_grad():
             start = self.models["start"](one_hot(corrupted.species), task.graph).logits

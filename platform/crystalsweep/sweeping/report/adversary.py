@@ -27,7 +27,7 @@ from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.training.records import SCORE
 
-ONE_PASS, BEAM, JUDGED = "one pass", "beam", "judged"
+ONE_PASS, BEAM, JUDGED = "one pass", "beam", "beam + critic"
 """Decoders: each site by itself; the likeliest joint choice; the first by log p + λ · critic."""
 
 _HISTORY = (
@@ -41,7 +41,9 @@ class Arms:
     """Trials by decoder: the table of each seed that all of them have."""
 
     names: dict[str, str]
-    """What a sentence calls each, by key: `3/beam`."""
+    """What a table calls each, by key: `3/beam`."""
+    lessons: dict[str, str]
+    """The trial alone, by the same keys."""
     tables: dict[str, list[pd.DataFrame]]
     """By key, in the order of the seeds."""
     seeds: list[int]
@@ -69,7 +71,11 @@ def adversary_report(finished: FinishedSweep) -> Report:
         tables=[table for table in tables if table.rows],
         history=_HISTORY,
         conclusion=conclusion(judged, taught),
-        words=[*judge_sentences(judged, arms.names), *teacher_sentences(taught, arms.names), _rests_on(finished, arms)],
+        words=[
+            *judge_sentences(judged, arms.lessons),
+            *teacher_sentences(taught, arms.lessons),
+            _rests_on(finished, arms),
+        ],
         beside=_beside(comparison, arms, teacher),
         draw=lambda gallery: _draw(gallery, arms),
     )
@@ -77,16 +83,18 @@ def adversary_report(finished: FinishedSweep) -> Report:
 
 def arms_of(finished: FinishedSweep) -> Arms:
     """Return the complete trainings by trial and decoder, of the seeds with which all complete trials have one."""
-    called, names = short_names(finished), {}
+    called, names, lessons = short_names(finished), {}, {}
     found: dict[str, dict[int, pd.DataFrame]] = {}
     for outcome in sorted(finished.done, key=lambda outcome: (outcome.number, outcome.seed)):
         for decoder, table in {ONE_PASS: outcome.table, **finished.decoded.get(outcome.key, {})}.items():
             key = f"{outcome.number}/{decoder}"
             found.setdefault(key, {})[outcome.seed] = table
-            names[key] = f"{called[str(outcome.number)]}, {decoder}"
+            lessons[key] = called[str(outcome.number)].removeprefix("lesson=")
+            names[key] = f"{lessons[key]}, {decoder}"
     seeds = sorted(set.intersection(*(set(tables) for tables in found.values()))) if found else []
     return Arms(
         names=names,
+        lessons=lessons,
         tables={key: [tables[seed] for seed in seeds] for key, tables in found.items()} if seeds else {},
         seeds=seeds,
         controls=sorted({outcome.number for outcome in finished.done if outcome.control}),
@@ -108,8 +116,9 @@ def teacher_pairs(arms: Arms) -> list[Pair]:
 
 def compared(arms: Arms, pairs: Sequence[Pair]) -> Comparison:
     """Return verdicts on all pairs, corrected together: over crystals, and over seeds where there are several."""
-    if not pairs:
-        return Comparison(frame=pd.DataFrame(columns=list(VERDICT_COLUMNS)), alone=[])
+    parents = min((table["parent"].nunique() for tables in arms.tables.values() for table in tables), default=0)
+    if not pairs or parents < 2:
+        return Comparison(frame=pd.DataFrame(columns=list(VERDICT_COLUMNS)), alone=list(pairs))
     if len(arms.seeds) > 1:
         return Comparison(frame=seed_verdicts(arms.tables, SHOWN, pairs=pairs), alone=[])
     tables = {key: tables[0] for key, tables in arms.tables.items()}

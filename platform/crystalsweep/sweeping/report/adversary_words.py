@@ -7,7 +7,8 @@ in compositional validity, and resolved worse in nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -77,32 +78,52 @@ def teacher_pays(verdicts: pd.DataFrame) -> bool:
     return bool(better and not verdicts["verdict"].eq("worse").any())
 
 
-def judge_sentences(frame: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
-    """Return what ranking by the critic changed, an arm each.
+def judge_sentences(frame: pd.DataFrame, lessons: Mapping[str, str]) -> list[str]:
+    """Return what ranking by the critic changed, all arms in a sentence, and what else is resolved.
 
     Args:
         frame: As for `conclusion`.
-        names: Of arms, by their key in the frame.
+        lessons: What the arms learnt from, by their key in the frame.
     """
-    return [
-        f"{names[str(arm)]}, against {names[str(group['b'].iloc[0])]}: {_told(group)}."
-        for arm, group in frame.groupby("a", sort=False)
-    ]
+    if frame.empty:
+        return []
+    gained = "; ".join(f"{lessons[str(row['a'])]} {_effect(row)}" for row in _of(frame, SIMILARITY))
+    said = (
+        "Judge: compositional similarity of the beam ranked by the critic minus that of the beam alone, by what the "
+        f"generator learnt from: {gained}."
+    )
+    return [said, *_resolved(frame, "Judge", {str(arm): lessons[str(arm)] for arm in frame["a"]})]
 
 
-def teacher_sentences(frame: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
-    """Return what teaching changed, an arm and control each; arguments as for `judge_sentences`."""
-    return [
-        f"{names[str(arm)]}, against the control {names[str(control)]}: {_told(group)}."
-        for (arm, control), group in frame.groupby(["a", "b"], sort=False)
-    ]
-
-
-def _told(group: pd.DataFrame) -> str:
-    """Return similarity and validity with their intervals, and what else is resolved."""
+def teacher_sentences(frame: pd.DataFrame, lessons: Mapping[str, str]) -> list[str]:
+    """Return what teaching changed, a sentence for each lesson; arguments as for `judge_sentences`."""
     said = []
-    for row in group.to_dict("records"):
-        if row["metric"] in (SIMILARITY, VALIDITY) or row["verdict"] != "not resolved":
-            effect = with_interval(row["difference"], row["low"], row["high"], signed=True)
-            said.append(f"{metric_title(row['metric']).lower()} {effect}, {row['verdict']}")
-    return "; ".join(said)
+    for arm, group in frame.groupby("a", sort=False):
+        parts = [
+            f"{title} {_against(group, metric, lessons)}"
+            for metric, title in ((SIMILARITY, "Compositional similarity"), (VALIDITY, "Validity"))
+        ]
+        said.append(f"Teacher, {lessons[str(arm)]}, in one pass. {'. '.join(parts)}.")
+        others = group[~group["metric"].isin([SIMILARITY, VALIDITY])]
+        named = {str(b): f"{lessons[str(arm)]} against {lessons[str(b)]}" for b in group["b"]}
+        said += _resolved(others, "Teacher", named, by="b")
+    return said
+
+
+def _against(group: pd.DataFrame, metric: str, lessons: Mapping[str, str]) -> str:
+    return "; ".join(f"{_effect(row)} against {lessons[str(row['b'])]}" for row in _of(group, metric))
+
+
+def _of(frame: pd.DataFrame, metric: str) -> list[dict[Hashable, Any]]:
+    return frame[frame["metric"] == metric].to_dict("records")
+
+
+def _effect(row: Mapping[Hashable, Any]) -> str:
+    return f"{with_interval(row['difference'], row['low'], row['high'], signed=True)} ({row['verdict']})"
+
+
+def _resolved(frame: pd.DataFrame, who: str, called: Mapping[str, str], by: str = "a") -> list[str]:
+    """Return a sentence on what else is resolved; none where nothing is."""
+    rows = frame[(frame["verdict"] != "not resolved") & (frame["metric"] != SIMILARITY)].to_dict("records")
+    told = [f"{metric_title(row['metric']).lower()}, {called[str(row[by])]}, {_effect(row)}" for row in rows]
+    return [f"{who}, also resolved: {'; '.join(told)}."] if told else []
