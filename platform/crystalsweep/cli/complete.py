@@ -155,15 +155,22 @@ def complete(
         from crystalsweep.inference.ordering import shape_of
         from crystalsweep.inference.restorer import load
 
+        restorer = load(model, tracking_uri=tracking_uri, storage=storage)
         question = Question(
             decode=decoder_of(
-                method=decoder, top=top, charge=charge, tie=tie, passes=passes, seed=seed, settings=settings
+                method=decoder,
+                top=top,
+                charge=charge,
+                tie=tie,
+                passes=passes,
+                seed=seed,
+                critic_weight=restorer.critic_weight,
+                settings=settings,
             ),
             constraints=Constraints.of(allowed=allowed, required=required, excluded=exclude, formula=formula),
             top=top,
             keep_positions=keep_positions,
         )
-        restorer = load(model, tracking_uri=tracking_uri, storage=storage)
         task = Completing(
             restorer=restorer,
             question=question,

@@ -72,7 +72,15 @@ def complete(
     restorer = model if isinstance(model, Restorer) else _champion() if model is None else load(model)
     return restorer.complete(
         partial.crystal,
-        decode=decoder_of(method=decoder, top=top, charge=charge, tie=tie, passes=passes, seed=seed),
+        decode=decoder_of(
+            method=decoder,
+            top=top,
+            charge=charge,
+            tie=tie,
+            passes=passes,
+            seed=seed,
+            critic_weight=restorer.critic_weight,
+        ),
         constraints=partial.constrained(constraints),
         keep_positions=keep_positions,
     ).first(top)

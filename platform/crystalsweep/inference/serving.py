@@ -169,7 +169,7 @@ class ServedRestorer:
 
         options = {name: default for name, (_, default) in PARAMS.items()} | dict(params or {})
         _require_request(len(model_input), options)
-        masking, question = _asked(options)
+        masking, question = _asked(options, self._restorer.critic_weight)
         texts = model_input["cif"].tolist()
         ids = model_input["id"].tolist() if "id" in model_input else [None] * len(texts)
         names = [given if isinstance(given, str) and given else str(n) for n, given in enumerate(ids, start=1)]
@@ -255,7 +255,7 @@ def _require_request(rows: int, options: Mapping[str, Any]) -> None:
         )
 
 
-def _asked(options: Mapping[str, Any]) -> tuple[Masking, Question]:
+def _asked(options: Mapping[str, Any], critic_weight: float) -> tuple[Masking, Question]:
     """Return what a request asks. Raises `MlflowException`, HTTP 400, where it cannot be asked."""
     from mlflow.exceptions import MlflowException
 
@@ -263,7 +263,9 @@ def _asked(options: Mapping[str, Any]) -> tuple[Masking, Question]:
         if options["charge"] not in CHARGES:
             raise ValueError(f"charge is {options['charge']!r}; give {', '.join(CHARGES)}")
         question = Question(
-            decode=decoder_of(top=options["top"], charge=options["charge"], tie=options["tie"]),
+            decode=decoder_of(
+                top=options["top"], charge=options["charge"], tie=options["tie"], critic_weight=critic_weight
+            ),
             constraints=Constraints.of(
                 allowed=options["allowed"] or None,
                 required=options["required"],

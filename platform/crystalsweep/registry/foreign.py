@@ -23,7 +23,7 @@ from crystalsweep.inference.serving import CHECKPOINT, LOADER
 
 KEPT = (
     *("checkpoint/checkpoint.json", "checkpoint/generator.safetensors", "checkpoint/discriminator.safetensors"),
-    "checkpoint/calibration.json",
+    *("checkpoint/critic.safetensors", "checkpoint/calibration.json"),
     *("dossier/dossier.json", "dossier/suite.json", "dossier/evaluation/metrics.json"),
     *("dossier/evaluation/request.json", "dossier/evaluation/structures.parquet"),
     "dossier/evaluation/references.parquet",

@@ -15,7 +15,13 @@ from crystalsweep.registry.aliases import ensure_registered
 from crystalsweep.tracking.tracker import Tracker
 
 CHECKPOINT = "checkpoint"
-_KEPT = ("checkpoint.json", "generator.safetensors", "discriminator.safetensors", "calibration.json")
+_KEPT = (
+    "checkpoint.json",
+    "generator.safetensors",
+    "critic.safetensors",
+    "discriminator.safetensors",
+    "calibration.json",
+)
 """Of a checkpoint; what only a resumed training needs is left out."""
 
 
