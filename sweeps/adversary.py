@@ -42,7 +42,7 @@ LESSON = "lesson"
 WARMUP = {"smoke": 4, "demo": 200}
 """Steps in which the critic learns before it teaches; elsewhere a thousand."""
 
-CANDIDATES, LAMBDA = 8, 1.0
+CANDIDATES, LAMBDA = 16, 2.0
 """Of decoding: joint candidates, and the critic's weight."""
 
 DECODERS = {

@@ -14,6 +14,7 @@ from typing import Any
 
 from crystalsweep.data import DataSet, absolute_source, load_data, told_of
 from crystalsweep.data.splitting import PARTS
+from crystalsweep.networks.architectures import backbone_config
 from crystalsweep.provenance import code_sha256
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.sweeping.display.display import Display, display
@@ -126,6 +127,10 @@ def prepared(
     record.data_sha256, record.split_sha256 = crystals.data_sha256, crystals.split_sha256
     record.code_sha256 = code_sha256()
     start = None if resumed else look_up(plan, crystals, screen.say, downloads)
+    if start and start.named:
+        record.network = dict(start.info.config["backbone"])
+    if record.network:
+        plan = plan.on(backbone_config(record.network))
     return Prepared(plan=plan, crystals=crystals, start=start)
 
 
