@@ -56,6 +56,7 @@ class Finetune(Stage):
         self.val, _ = used(data.val, config, split="val", labels=labels)
         values = {target.name: target_values(self.val, target) for target in config.asked}
         self.records = [_record(config, target.name, target_values(self.train, target)) for target in config.asked]
+        self._means = [_mean_of(record, target_values(self.train, record.target)) for record in self.records]
         self._val_wanted = [record.scaled(values[record.name]) for record in self.records]
         torch.manual_seed(config.seed)
         classifier = PropertyModel(config.backbone, sum(target.outputs for target in config.asked), config.pooling)
@@ -107,7 +108,7 @@ class Finetune(Stage):
         for i, record in enumerate(self.records):
             own = outputs[:, first : first + record.target.outputs].double()
             first += record.target.outputs
-            found = property_metrics(record, own.numpy(), self._val_wanted[i])
+            found = property_metrics(record, own.numpy(), self._val_wanted[i], self._means[i])
             prefix = "val" if len(self.records) == 1 else f"val/{record.name}"
             metrics |= {f"{prefix}/{name}": value for name, value in found.items()}
             records.append(calibrated(record, own.numpy(), self._val_wanted[i], self.config.seed))
@@ -129,13 +130,22 @@ class Finetune(Stage):
 
 
 def _record(config: FinetuneConfig, name: str, values: np.ndarray) -> TargetRecord:
-    """Return a target with the scale of its training labels; answers keep theirs, and so does what does not vary."""
+    """Return a target with the scale of its training labels; answers keep theirs, and so does what does not vary.
+
+    Of a sum over atoms no mean is taken off: a twice as large cell would no longer have twice the label.
+    """
     known = values[~np.isnan(values)]
     record = TargetRecord(name=name, mean=0.0, std=1.0, trained_on=len(known), coverage=config.coverage)
     if record.target.kind == "classification" or not len(known):
         return record
-    spread = float(known.std())
-    return record.model_copy(update={"mean": float(known.mean()), "std": spread if spread > 0 else 1.0})
+    spread, middle = float(known.std()), 0.0 if config.pooling == "sum" else float(known.mean())
+    return record.model_copy(update={"mean": middle, "std": spread if spread > 0 else 1.0})
+
+
+def _mean_of(record: TargetRecord, values: np.ndarray) -> float:
+    """Return the mean of the training labels in scaled units, which a model that knows no crystal predicts."""
+    known = values[~np.isnan(values)]
+    return float(record.scaled(known).mean()) if len(known) else 0.0
 
 
 def build(config: FinetuneConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Finetune:
