@@ -232,10 +232,8 @@ def efficiency(checkpoint: str | None, options: Sequence[str], workers: int) -> 
         spread = evaluated(ROOT, generator, folder / "spread", options, workers=workers)
         differing = differences(folder / "alone", folder / "spread")
         rows = len(pd.read_parquet(folder / "alone" / "structures.parquet", columns=["parent"]))
-    told = {
-        key: {"cpu_s": ran["cpu_s"], "wall_s": ran["wall_s"]} for key, ran in (("alone", alone), ("spread", spread))
-    }
-    told["spread"] |= {"workers_cpu_s": spread["workers_cpu_s"], "workers_peak_mb": spread["workers_peak_mb"]}
+    wanted = ("cpu_s", "wall_s", "workers_cpu_s", "workers_peak_mb")
+    told = {side: {key: ran[key] for key in wanted} for side, ran in (("alone", alone), ("spread", spread))}
     return _about("HEAD", checkpoint, options) | {
         "workers": workers,
         "rows": rows,
