@@ -76,8 +76,8 @@ def finish_evaluation(
         true_crystals: What the generated ones are compared with as a set.
         energies: Of calculator and hull, for the record.
     """
-    model = tables[MODEL]
-    write_structures(folder, MODEL, model[[column for column in WHOLE_TABLE_COLUMNS if column in model]])
+    added = [column for column in WHOLE_TABLE_COLUMNS if column in tables[MODEL]]
+    write_structures(folder, MODEL, tables[MODEL][added])
     write_references(folder, {row: table for row, table in tables.items() if row != MODEL})
     measured_with, metrics = versions(), metrics_of(settings.metrics)
     shown = named_tables(tables, name)
