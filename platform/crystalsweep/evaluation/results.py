@@ -76,8 +76,8 @@ def finish_evaluation(
         true_crystals: What the generated ones are compared with as a set.
         energies: Of calculator and hull, for the record.
     """
-    generated = tables[MODEL]
-    write_structures(folder, MODEL, generated[[column for column in WHOLE_TABLE_COLUMNS if column in generated]])
+    added = [column for column in WHOLE_TABLE_COLUMNS if column in tables[MODEL]]
+    write_structures(folder, MODEL, tables[MODEL][added])
     write_references(folder, {row: table for row, table in tables.items() if row != MODEL})
     measured_with, metrics = versions(), metrics_of(settings.metrics)
     shown = named_tables(tables, name)
