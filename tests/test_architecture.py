@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from crystalsweep.provenance import DECIDES_TRAINING
+from infra import draw_architecture
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
@@ -275,6 +276,10 @@ for name, entry in module.Discovered._found().items():
 """
     ran = python(code, ROOT, ROOT / "platform", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_the_drawn_map_has_every_room() -> None:
+    assert {room for layer in draw_architecture.layers() for room in layer} == draw_architecture.ROOMS.keys()
 
 
 # One tree's code at a time
