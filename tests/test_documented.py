@@ -90,7 +90,7 @@ def lay_out(desk: Path, page: Path) -> None:
         write(part, desk / f"{name}.parquet")
     write(labelled, desk / "mine.csv")
     if "import bundled my_cifs" not in page.read_text(encoding="utf-8"):
-        write(labelled[:12], desk / "my_cifs")
+        write([each for each in labelled if 8 in each.species][:6] + labelled[:6], desk / "my_cifs")
     write(labelled[:8], desk / "generated_cifs")
     masked = (ROOT / "docs" / "examples" / "partial.cif").read_text(encoding="utf-8")
     (desk / "partial.cif").write_text(masked, encoding="utf-8")
