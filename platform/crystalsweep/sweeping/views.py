@@ -59,15 +59,15 @@ def view(session: SweepSession, told: Report, settings: Sequence[str]) -> SavedV
     varied = [key for parameter in session.plan.space.parameters for key in _logged(session, parameter.key)]
     logged = {name for trial in told.trials for row in trial.outcome.history[-1:] for name in row}
     epochs = max((int(trial.outcome.metrics["epoch"]) for trial in told.trials), default=0)
+    seed = ["seed"] if len({trial.outcome.seed for trial in told.trials}) > 1 else []
     others = [name for name in told.history if name in logged and name not in (*headline, "epoch")]
     return SavedView(
         name=record.name,
         filter=f"tags.sweep = '{record.name}' and tags.`{KIND}` = 'trial'",
         order_by=f"metrics.`{objectives[0].metric}`",
         columns=[
-            "attributes.`Duration`",
             *(f"metrics.`{name}`" for name in dict.fromkeys([*(o.metric for o in objectives), SCORE, *MEANS.values()])),
-            *(f"tags.`{name}`" for name in (*settings, "control", "seed", "state")),
+            *(f"tags.`{name}`" for name in (*settings, "control", *seed)),
         ],
         sections=[
             ViewSection(name="What varied, and the headline", parameters=varied, results=headline[:4], columns=1),
