@@ -11,7 +11,7 @@ from crystalsweep.evaluation.outcome import Figure
 from crystalsweep.evaluation.properties.asked import PropertyTarget
 from crystalsweep.evaluation.properties.outcome import PropertyEvaluation, TargetOutcome, Verdict
 from crystalsweep.evaluation.report import REPORT_FILE
-from crystalsweep.metrics.properties.baselines import EXPLAINED
+from crystalsweep.metrics.properties.baselines import BASELINES, EXPLAINED
 from crystalsweep.metrics.properties.figures import compared_of, statistics_of
 from crystalsweep.metrics.properties.statistic import Statistic
 from crystalsweep.pages.content import Picture, Section, Table, TableRow
@@ -94,6 +94,16 @@ def shown_statistics(found: TargetOutcome) -> tuple[Statistic, ...]:
 def headline_of(found: TargetOutcome) -> str:
     """Return the name of the figure that decides."""
     return compared_of(found.target.kind, logged=found.target.log10)[0]
+
+
+def best_baseline(found: TargetOutcome) -> str | None:
+    """Return the row of the baseline that is best on the headline figure; None where none has it."""
+    name = headline_of(found)
+    (shown,) = [each for each in shown_statistics(found) if each.name == name]
+    sign = 1 if shown.direction == "higher" else -1
+    means = {row: found.rows[row][name].mean for row in BASELINES[found.target.kind] if row in found.rows}
+    known = {row: sign * mean for row, mean in means.items() if mean is not None}
+    return max(known, key=lambda row: known[row]) if known else None
 
 
 def unit_of(each: Statistic, target: PropertyTarget) -> str:

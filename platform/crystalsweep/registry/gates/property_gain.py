@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from crystalsweep.evaluation.properties.outcome import PropertyEvaluation, TargetOutcome, Verdict
-from crystalsweep.evaluation.properties.report import effect_of, headline_of, shown_statistics
+from crystalsweep.evaluation.properties.report import best_baseline, effect_of, headline_of, shown_statistics
 from crystalsweep.evaluation.properties.rival import HeldAgainst
-from crystalsweep.metrics.properties.baselines import BASELINES
 from crystalsweep.metrics.properties.statistic import verdict_of
 from crystalsweep.metrics.verdicts import holm
 from crystalsweep.pages.text import with_interval
@@ -50,16 +49,6 @@ def property_gain(
         checks=checks,
         notes=[_PAIRED, *([_AGAINST] if champion is not None else []), one],
     )
-
-
-def best_baseline(found: TargetOutcome) -> str | None:
-    """Return the row of the baseline that is best on the headline figure; None where none has it."""
-    name = headline_of(found)
-    (shown,) = [each for each in shown_statistics(found) if each.name == name]
-    sign = 1 if shown.direction == "higher" else -1
-    means = {row: found.rows[row][name].mean for row in BASELINES[found.target.kind] if row in found.rows}
-    known = {row: sign * mean for row, mean in means.items() if mean is not None}
-    return max(known, key=lambda row: known[row]) if known else None
 
 
 def _check(name: str, found: TargetOutcome) -> Check:
