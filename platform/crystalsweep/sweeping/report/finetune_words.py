@@ -24,8 +24,8 @@ def saving_sentence(found: ArmErrors, saving: Saving | None, pairs: Sequence[Pai
     if not saving.factor:
         beside = f" ({_effect(last[0])}, {last[0].verdict})" if last else ""
         return (
-            f"No labels were saved: {arm}, even with all {whole:,} crystals, the error stays above what it is "
-            f"{against}{beside}."
+            f"No saving of labels was shown: even with all {whole:,} crystals the error of “{arm}” is not below that "
+            f"of “{against}”{beside}."
         )
     or_fewer = " or fewer" if saving.factor >= saving.most * (1 - 1e-9) else ""
     first = f"{arm}, {saving.needed:,.0f} labelled crystals{or_fewer} do what {whole:,} do {against}"
@@ -86,8 +86,8 @@ def arms_table(found: ArmErrors, curves: Mapping[str, pd.DataFrame], pairs: Sequ
     for arm in others:
         heads += [f"{arm} minus {found.arms[-1]}", "verdict"]
     note = (
-        f"{error}, of {found.crystals:,} validation crystals; brackets: 95 % intervals. Verdicts: p, after Holm's "
-        f"correction for {len(pairs)} comparisons, below 0.05. {COMPOSITION}: a forest over elements, fitted on the "
+        f"{error}, of {found.crystals:,} validation crystals; brackets: 95 % intervals.\nVerdicts: p, after Holm's "
+        f"correction for {len(pairs)} comparisons, below 0.05.\n{COMPOSITION}: a forest over elements, fitted on the "
         "same training crystals."
     )
     return Table(heads=heads, rows=rows, note=note)
