@@ -15,7 +15,14 @@ from crystalsweep.sweeping.space.finished import Report
 from crystalsweep.tracking.tags import KIND
 from crystalsweep.tracking.tracker import now_ms
 from crystalsweep.tracking.view import TAG, SavedView, ViewSection, encoded
-from crystalsweep.training.records import SCORE
+from crystalsweep.training.catalogue import stage_spec
+from crystalsweep.training.records import SCORE, Scored
+
+_HEADLINE: dict[Scored, tuple[str, ...]] = {
+    "restorations": (SCORE, *(f"val/{metric.name}" for metric in METRICS)),
+    "predictions": ("val/error", "val/loss"),
+}
+"""Columns beside the objectives, by what the stage scores."""
 
 IMAGES = ("crystals", "validity", "training")
 """Pictures of each trial that the view shows side by side."""
@@ -47,7 +54,8 @@ def save_view(session: SweepSession, told: Report, settings: Sequence[str]) -> s
 def view(session: SweepSession, told: Report, settings: Sequence[str]) -> SavedView:
     """Return what the view of a finished sweep shows."""
     record, objectives = session.record, session.objectives
-    headline = list(dict.fromkeys([*(o.metric for o in objectives), SCORE, *(f"val/{m.name}" for m in METRICS)]))
+    scored = _HEADLINE[stage_spec(session.plan.stage).scores]
+    headline = list(dict.fromkeys([*(objective.metric for objective in objectives), *scored]))
     varied = [key for parameter in session.plan.space.parameters for key in _logged(session, parameter.key)]
     logged = {name for trial in told.trials for row in trial.outcome.history[-1:] for name in row}
     epochs = max((int(trial.outcome.metrics["epoch"]) for trial in told.trials), default=0)
