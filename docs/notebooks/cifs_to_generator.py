@@ -44,6 +44,7 @@ write(small[:200], Path("my_cifs"))
 reading = crystalsweep.read("my_cifs")
 print(f"{len(reading.crystals)} crystals, {len(reading.rejects)} rejects")
 run("crystalsweep data import my_cifs crystals.parquet")
+run("crystalsweep data split crystals.parquet")  # parts for training, validation and test, which all commands use
 
 # %% [markdown]
 # ## Training
@@ -60,7 +61,7 @@ run(
 # %% [markdown]
 # ## How good is it?
 #
-# On crystals that were kept from training, beside the true crystals (ceiling) and the corrupted ones as they are
+# On the test part, which was kept from training, beside the true crystals (ceiling) and the corrupted ones as they are
 # (identity). More crystals make the intervals narrower.
 
 # %%
