@@ -115,11 +115,19 @@ def _told(found: Mapping[str, Prediction], crystals: Sequence[Crystal]) -> list[
                 f"{name}: the {what} is for {record.coverage:.0%} of cases; it held {record.covered:.1%} of "
                 f"{record.checked_on:,} validation crystals that it was not made from"
             )
-        wanted = target_values(crystals, record.target)
+        try:
+            wanted = target_values(crystals, record.target, record.classes)
+        except ValueError as error:
+            lines.append(f"not held against the labels here: {error}")
+            continue
         known = ~np.isnan(wanted)
         if not known.any():
             continue
-        if asked:
+        if record.target.classed:
+            right = float((each.odds[known].argmax(axis=1) == wanted[known]).mean())
+            commonest = np.bincount(wanted[known].astype(int)).max() / known.sum()
+            told = f"accuracy {right:.3f}, {commonest:.0%} are of the commonest class"
+        elif asked:
             scores = classification_scores(wanted[known], each.value[known])
             told = f"accuracy {scores['accuracy']:.3f}, AUC {scores['auc']:.3f}, {scores['prevalence']:.0%} are yes"
         else:

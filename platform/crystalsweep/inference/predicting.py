@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import softmax
 
 from crystalsweep.inference.target_records import TargetRecord, read_targets
 from crystalsweep.networks.checkpoint import load_property_model
@@ -30,15 +30,27 @@ class Prediction:
 
     record: TargetRecord
     value: Values
-    """(M,) the label in its own unit, or the probability of yes."""
+    """(M,) the label in its own unit, the probability of yes, or that of the likeliest class."""
     low: Values
     """(M,) lower end of the interval, in the same unit; NaN for answers, and where there is no margin."""
     high: Values
     """(M,) upper end, likewise."""
-    yes: NDArray[np.bool_]
-    """(M,) whether yes is in the set of answers; all True for numbers."""
-    no: NDArray[np.bool_]
-    """(M,) whether no is."""
+    odds: Values
+    """(M, K) probability of each answer of the record, in its order; K is 0 for numbers."""
+    within: NDArray[np.bool_]
+    """(M, K) whether each is in the set of answers."""
+
+    @property
+    def called(self) -> list[str]:
+        """(M,) the likeliest answer of each."""
+        return [self.record.answers[i] for i in self.odds.argmax(axis=1)]
+
+    @property
+    def sets(self) -> list[str]:
+        """(M,) the answers in the set of each, the likeliest first, as `FM|AFM`."""
+        order = np.argsort(-self.odds, axis=1, kind="stable")
+        names = self.record.answers
+        return ["|".join(names[i] for i in row if held[i]) for row, held in zip(order, self.within, strict=True)]
 
 
 class Predictor:
@@ -65,26 +77,26 @@ class Predictor:
             outputs.append(self._model(one_hot(together.species), graph).double().cpu().numpy())
             if done:
                 done(len(batch))
-        whole = np.concatenate(outputs) if outputs else np.zeros((0, sum(r.target.outputs for r in self.records)))
+        whole = np.concatenate(outputs) if outputs else np.zeros((0, sum(r.outputs for r in self.records)))
         found, first = {}, 0
         for record in self.records:
-            own = whole[:, first : first + record.target.outputs]
+            own = whole[:, first : first + record.outputs]
             found[record.name] = (
                 _answer(record, own) if record.target.kind == "classification" else _number(record, own)
             )
-            first += record.target.outputs
+            first += record.outputs
         return found
 
 
 def prediction_table(ids: Sequence[str], found: Mapping[str, Prediction]) -> pd.DataFrame:
-    """Return a row per crystal: its id, and of each target the value with its interval, or the probability of yes and
-    the answers that are in the set."""
+    """Return a row per crystal: its id, and of each target the value with its interval, the probability of yes and the
+    answers that are in the set, or the likeliest class, its probability, and the classes in the set."""
     columns: dict[str, object] = {"id": list(ids)}
     for name, each in found.items():
         if each.record.target.kind == "classification":
-            pairs = zip(each.yes.tolist(), each.no.tolist(), strict=True)
-            sets = ["|".join([*(["yes"] if yes else []), *(["no"] if no else [])]) for yes, no in pairs]
-            columns |= {f"{name} probability": each.value, f"{name} set": sets}
+            called = {each.record.target.label: each.called} if each.record.target.classed else {}
+            first = each.record.target.label if called else name
+            columns |= {**called, f"{first} probability": each.value, f"{first} set": each.sets}
         else:
             label = each.record.target.label
             columns |= {label: each.value, f"{label} low": each.low, f"{label} high": each.high}
@@ -94,31 +106,31 @@ def prediction_table(ids: Sequence[str], found: Mapping[str, Prediction]) -> pd.
 def load_predictor(folder: Path, device: torch.device | str = "cpu") -> Predictor:
     """Return the property model of a checkpoint. Raises `ValueError` where it has none."""
     records = read_targets(folder)
-    return Predictor(load_property_model(folder, sum(record.target.outputs for record in records)), records, device)
+    return Predictor(load_property_model(folder, sum(record.outputs for record in records)), records, device)
 
 
 def _number(record: TargetRecord, outputs: Values) -> Prediction:
     middle, open_ended = outputs[:, 0], np.full(len(outputs), np.nan)
-    everything = np.ones(len(outputs), dtype=bool)
     ends = [open_ended, open_ended]
     if record.margin is not None:
         ends = [record.label(middle - record.margin), record.label(middle + record.margin)]
+    none = np.zeros((len(outputs), 0))
     return Prediction(
-        record=record, value=record.label(middle), low=ends[0], high=ends[1], yes=everything, no=everything
+        record=record, value=record.label(middle), low=ends[0], high=ends[1], odds=none, within=none.astype(bool)
     )
 
 
 def _answer(record: TargetRecord, outputs: Values) -> Prediction:
-    probability = np.asarray(expit(outputs[:, 1] - outputs[:, 0]))
+    odds = np.asarray(softmax(outputs, axis=1))
     open_ended = np.full(len(outputs), np.nan)
     margin = 1.0 if record.margin is None else record.margin
     return Prediction(
         record=record,
-        value=probability,
+        value=odds.max(axis=1) if record.target.classed else odds[:, 1],
         low=open_ended,
         high=open_ended,
-        yes=1 - probability <= margin,
-        no=probability <= margin,
+        odds=odds,
+        within=1 - odds <= margin,
     )
 
 
