@@ -70,6 +70,7 @@ class Finetune(Stage):
         self.val, _ = used(data.val, config, split="val", labels=labels)
         self.records = [_record(config, target, learnt, self.val) for target in config.asked]
         values = {each.name: target_values(self.val, each.target, each.classes) for each in self.records}
+        self._means = [_mean_of(each, target_values(learnt, each.target, each.classes)) for each in self.records]
         self._errors: pd.DataFrame | None = None
         self._val_wanted = [record.scaled(values[record.name]) for record in self.records]
         torch.manual_seed(config.seed)
@@ -125,7 +126,7 @@ class Finetune(Stage):
         for i, record in enumerate(self.records):
             own = outputs[:, first : first + record.outputs].double()
             first += record.outputs
-            found = property_metrics(record, own.numpy(), self._val_wanted[i])
+            found = property_metrics(record, own.numpy(), self._val_wanted[i], self._means[i])
             prefix = "val" if len(self.records) == 1 else f"val/{record.name}"
             metrics |= {f"{prefix}/{name}": value for name, value in found.items()}
             errors[record.name] = learnt_errors(record, own.numpy(), self._val_wanted[i])
@@ -151,7 +152,10 @@ class Finetune(Stage):
 
 def _record(config: FinetuneConfig, target: Target, learnt: Sequence[Crystal], val: Sequence[Crystal]) -> TargetRecord:
     """Return a target with the scale of its training labels; answers keep theirs, and so does what does not vary. Its
-    classes are those that any training or validation crystal is of."""
+    classes are those that any training or validation crystal is of.
+
+    Of a sum over atoms no mean is taken off: a twice as large cell would no longer have twice the label.
+    """
     classes = classes_of([learnt, val], target.label) if target.classed else ()
     if target.classed and not 2 <= len(classes) <= MOST_CLASSES:
         there = ", ".join(classes[:MOST_CLASSES])
@@ -172,8 +176,14 @@ def _record(config: FinetuneConfig, target: Target, learnt: Sequence[Crystal], v
     )
     if record.target.kind == "classification" or not len(known):
         return record
-    spread = float(known.std())
-    return record.model_copy(update={"mean": float(known.mean()), "std": spread if spread > 0 else 1.0})
+    spread, middle = float(known.std()), 0.0 if config.pooling == "sum" else float(known.mean())
+    return record.model_copy(update={"mean": middle, "std": spread if spread > 0 else 1.0})
+
+
+def _mean_of(record: TargetRecord, values: np.ndarray) -> float:
+    """Return the mean of the training labels in scaled units, which a model that knows no crystal predicts."""
+    known = values[~np.isnan(values)]
+    return float(record.scaled(known).mean()) if len(known) else 0.0
 
 
 def build(config: FinetuneConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Finetune:

@@ -21,13 +21,14 @@ Values = NDArray[np.float64]
 _ANSWERS = ("accuracy", "balanced_accuracy", "f1", "auc")
 
 
-def property_metrics(record: TargetRecord, outputs: Values, wanted: Values) -> dict[str, float]:
+def property_metrics(record: TargetRecord, outputs: Values, wanted: Values, middle: float) -> dict[str, float]:
     """Return metrics of one target over the labelled crystals, beside what knows nothing of a crystal.
 
     Args:
         record: The target and its scale.
         outputs: (M, 1) scaled numbers, or (M, K) logits.
         wanted: (M,) scaled labels, or the index of the answer; NaN where unlabelled.
+        middle: Mean of the scaled labels of training crystals.
     """
     known = ~np.isnan(wanted)
     n = {"n": float(known.sum())}
@@ -39,7 +40,7 @@ def property_metrics(record: TargetRecord, outputs: Values, wanted: Values) -> d
         majority = max(found["prevalence"], 1 - found["prevalence"])
         return {name: found[name] for name in _ANSWERS} | {"majority_accuracy": majority} | n
     labels, predicted = record.label(wanted[known]), record.label(outputs[known, 0])
-    mean = record.label(np.zeros(1))[0]  # the mean of what is learnt, over training crystals
+    mean = record.label(np.array([middle]))[0]
     found = regression_scores(labels, predicted)
     return found | {"mae_of_mean": float(np.abs(labels - mean).mean())} | n
 

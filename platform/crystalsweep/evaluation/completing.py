@@ -13,11 +13,12 @@ import pandas as pd
 
 from crystalsweep.data.reading import Reject
 from crystalsweep.energies import EnergyCalculator, energy_calculator
-from crystalsweep.evaluation.spread import Tables, on_ray
+from crystalsweep.evaluation.spread import Tables, Workers
 from crystalsweep.inference.answers import Measured, answer_of
 from crystalsweep.inference.asking import Answered, Question, answers
 from crystalsweep.inference.inputs import Partial
 from crystalsweep.inference.known import Known
+from crystalsweep.inference.ranking import Ranking
 from crystalsweep.inference.restorer import Restorer
 
 CRYSTALS_OF_A_PART = 8
@@ -53,6 +54,8 @@ class Completing:
     known: Known | None = None
     calculator: str | None = None
     """Of energies, by name; None computes none."""
+    ranking: Ranking | None = None
+    """By which candidates are ordered; None leaves the likeliest first."""
 
     def outcomes(self, given: Iterable[Numbered]) -> Iterator[Outcome]:
         """Yield what becomes of crystals, in order, each as soon as it is known."""
@@ -76,11 +79,12 @@ class Completing:
         return {"outcomes": pd.DataFrame(rows, columns=list(Outcome._fields))}
 
     def _answer(self, outcome: Answered) -> dict[str, Any]:
+        completion = self.ranking.ranked(outcome.completion) if self.ranking else outcome.completion
         energies = None
         if self.calculator:
-            found = _calculator(self.calculator).energies([each.crystal for each in outcome.completion.candidates])
+            found = _calculator(self.calculator).energies([each.crystal for each in completion.candidates])
             energies = [Measured(each.per_atom, each.failure) for each in found]
-        return answer_of(outcome.completion, partial=outcome.partial, known=self.known, energies=energies)
+        return answer_of(completion, partial=outcome.partial, known=self.known, energies=energies, ranking=self.ranking)
 
 
 def spread_out(task: Completing, given: Iterable[Numbered], workers: int) -> Iterator[Outcome]:
@@ -92,13 +96,13 @@ def spread_out(task: Completing, given: Iterable[Numbered], workers: int) -> Ite
         workers: Processes.
     """
     waiting = iter(given)
-    while portion := list(islice(waiting, CRYSTALS_OF_A_PART * PARTS_AT_ONCE)):
-        parts = {
-            first: portion[first : first + CRYSTALS_OF_A_PART] for first in range(0, len(portion), CRYSTALS_OF_A_PART)
-        }
-        for _, tables in on_ray(task, parts, workers, gpu=False):
-            for number, answer, reject in tables["outcomes"].to_numpy().tolist():
-                yield Outcome(number, json.loads(answer), reject)
+    with Workers(workers) as pool:
+        while portion := list(islice(waiting, CRYSTALS_OF_A_PART * PARTS_AT_ONCE)):
+            starts = range(0, len(portion), CRYSTALS_OF_A_PART)
+            parts = ((first, portion[first : first + CRYSTALS_OF_A_PART]) for first in starts)
+            for _, tables in pool.over(task, parts, len(starts)):
+                for number, answer, reject in tables["outcomes"].to_numpy().tolist():
+                    yield Outcome(number, json.loads(answer), reject)
 
 
 @cache

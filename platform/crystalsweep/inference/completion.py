@@ -30,6 +30,7 @@ from crystalsweep.inference.decoding.filling import Filling
 from crystalsweep.inference.decoding.network import Answer, ask
 from crystalsweep.inference.decoding.positions import Placed, displaced, place
 from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.inference.predicting import PropertyValue
 from crystalsweep.metrics.calibration import shares
 from crystalsweep.metrics.settings import StructureRules
 from crystalsweep.networks.models import Critic, Generator
@@ -45,8 +46,9 @@ MAX_ATOMS = 1000
 JOINTLY = DecodeConfig(tie="symmetry")
 """How crystals are completed unless told otherwise: the likeliest joint choices, symmetry-equal sites alike."""
 
-CRITIC_WEIGHT = 1.0
-"""λ of log p + λ · critic, unless told otherwise: at 1 the sum is what an optimal critic makes of the true odds."""
+CRITIC_WEIGHT = 2.0
+"""λ of log p + λ · critic, unless told otherwise. At 1 the sum is what an optimal critic makes of the true odds; those
+that were trained restored most validation crystals at 2 to 3 (docs/shipped.md)."""
 
 ALL_MASKED = "every site is masked: only the cell and the positions tell what it is made of"
 NONE_MASKED = "no site is masked: elements are as given, and positions restored"
@@ -80,6 +82,8 @@ class Candidate:
     """(N,) how far each atom was moved, Å."""
     last_step: float
     """Root mean square length of the last restoring step, Å; 0 where positions were kept."""
+    predicted: PropertyValue | None = None
+    """Of the property that candidates are ranked by, of this one as it stands; None where none was asked for."""
 
     @property
     def cif(self) -> str:
@@ -101,7 +105,8 @@ class Completion:
     partial: Crystal
     """As given: masked sites have species `MASK`."""
     candidates: tuple[Candidate, ...]
-    """Best first; empty where no choice of elements was found that fulfils the constraints."""
+    """The likeliest first, or as `inference.ranking` orders them; empty where no choice of elements was found that
+    fulfils the constraints."""
     masked: NDArray[np.int64]
     """(M,) which atoms were masked, ascending."""
     odds: tuple[tuple[Odds, ...], ...]

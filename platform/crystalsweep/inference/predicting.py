@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -46,11 +47,49 @@ class Prediction:
         return [self.record.answers[i] for i in self.odds.argmax(axis=1)]
 
     @property
-    def sets(self) -> list[str]:
-        """(M,) the answers in the set of each, the likeliest first, as `FM|AFM`."""
-        order = np.argsort(-self.odds, axis=1, kind="stable")
+    def sets(self) -> list[tuple[str, ...]]:
+        """(M,) the answers in the set of each: of classes the likeliest first, of a question yes before no."""
         names = self.record.answers
-        return ["|".join(names[i] for i in row if held[i]) for row, held in zip(order, self.within, strict=True)]
+        likeliest = self.odds if self.record.target.classed else np.broadcast_to([0, 1], self.odds.shape)
+        order = np.argsort(-likeliest, axis=1, kind="stable")
+        return [tuple(names[i] for i in row if held[i]) for row, held in zip(order, self.within, strict=True)]
+
+
+class PropertyValue(NamedTuple):
+    """What a model says of one crystal about one target."""
+
+    name: str
+    """Of the target."""
+    unit: str
+    """Of the label; empty where it has none, and of probabilities."""
+    value: float
+    """The label, the probability of yes, or that of the likeliest class."""
+    low: float
+    """Lower end of the interval; NaN for answers, and where there is no margin."""
+    high: float
+    """Upper end, likewise."""
+    answers: tuple[str, ...] = ()
+    """Of a question or classes, those in the set: `yes`, `no`, or both."""
+
+
+def values_of(prediction: Prediction) -> list[PropertyValue]:
+    """Return a prediction crystal by crystal."""
+    target = prediction.record.target
+    asked = target.kind == "classification"
+    unit = "" if asked else target.unit
+    sets = prediction.sets if asked else [()] * len(prediction.value)
+    rows = zip(prediction.value, prediction.low, prediction.high, sets, strict=True)
+    return [
+        PropertyValue(
+            prediction.record.name,
+            unit,
+            float(value),
+            float(low),
+            float(high),
+            answers,
+        )
+        for value, low, high, answers in rows
+    ]
 
 
 class Predictor:
@@ -92,15 +131,29 @@ def prediction_table(ids: Sequence[str], found: Mapping[str, Prediction]) -> pd.
     """Return a row per crystal: its id, and of each target the value with its interval, the probability of yes and the
     answers that are in the set, or the likeliest class, its probability, and the classes in the set."""
     columns: dict[str, object] = {"id": list(ids)}
-    for name, each in found.items():
-        if each.record.target.kind == "classification":
-            called = {each.record.target.label: each.called} if each.record.target.classed else {}
-            first = each.record.target.label if called else name
-            columns |= {**called, f"{first} probability": each.value, f"{first} set": each.sets}
-        else:
-            label = each.record.target.label
-            columns |= {label: each.value, f"{label} low": each.low, f"{label} high": each.high}
+    for each in found.values():
+        columns |= dict(zip(columns_of_target(each.record), _columns(each), strict=True))
     return pd.DataFrame(columns)
+
+
+def columns_of_target(record: TargetRecord) -> dict[str, str]:
+    """Return a target's columns in a table of predictions by name: `double` for numbers, `string` for classes and
+    sets."""
+    if record.target.classed:
+        label = record.target.label
+        return {label: "string", f"{label} probability": "double", f"{label} set": "string"}
+    if record.target.kind == "classification":
+        return {f"{record.name} probability": "double", f"{record.name} set": "string"}
+    label = record.target.label
+    return dict.fromkeys((label, f"{label} low", f"{label} high"), "double")
+
+
+def _columns(each: Prediction) -> tuple[object, ...]:
+    """Return the columns of `columns_of_target`."""
+    if each.record.target.kind == "regression":
+        return each.value, each.low, each.high
+    sets = ["|".join(answers) for answers in each.sets]
+    return (each.called, each.value, sets) if each.record.target.classed else (each.value, sets)
 
 
 def load_predictor(folder: Path, device: torch.device | str = "cpu") -> Predictor:

@@ -20,10 +20,12 @@ from crystalsweep.artifacts.archive import manifest, plain_files
 from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.artifacts.safe_load import described_tensors
 from crystalsweep.inference.serving import CHECKPOINT, LOADER
+from crystalsweep.inference.target_records import TARGETS_FILE
 
 KEPT = (
     *("checkpoint/checkpoint.json", "checkpoint/generator.safetensors", "checkpoint/discriminator.safetensors"),
-    *("checkpoint/critic.safetensors", "checkpoint/calibration.json"),
+    *("checkpoint/critic.safetensors", "checkpoint/classifier.safetensors"),
+    *("checkpoint/targets.json", "checkpoint/calibration.json"),
     *("dossier/dossier.json", "dossier/suite.json", "dossier/evaluation/metrics.json"),
     *("dossier/evaluation/request.json", "dossier/evaluation/structures.parquet"),
     "dossier/evaluation/references.parquet",
@@ -39,6 +41,10 @@ WRITTEN_ANEW = (
 
 NOT_TAKEN = ("registry.json", "registered_model_meta")
 """What registries say of a version."""
+
+OF_PROPERTY = ("dossier/evaluation/predictions.csv", "dossier/evaluation/plots/*/*.png")
+"""What a property model has beside that, which is not taken either: spreadsheets might compute the table, and no figure
+here is read from it."""
 
 MAX_ROWS = 2_000_000
 """Of a table."""
@@ -57,8 +63,9 @@ def require_harmless(folder: Path) -> None:
     """Raise `ValueError`, naming the file, where a version holds what no promotion writes, or a file that is not what
     its name says."""
     files = plain_files(folder)
+    known = (*_KNOWN, *OF_PROPERTY) if f"{CHECKPOINT}/{TARGETS_FILE}" in files else _KNOWN
     for name in files:
-        if not any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in _KNOWN):
+        if not any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in known):
             raise ValueError(f"{name!r} is no file of a promoted version; {_REFUSED}")
     _require_flavour(folder / "MLmodel")
     for name, pattern in (("requirements.txt", _REQUIREMENT), ("python_env.yaml", _ENVIRONMENT)):

@@ -18,14 +18,16 @@ from crystalsweep.sweeping.folder import read_history
 from crystalsweep.sweeping.plan.budget import Usage
 from crystalsweep.sweeping.predicted import gather_predictions
 from crystalsweep.sweeping.report.frames import objective_interval
+from crystalsweep.sweeping.report.overview import MEANS
 from crystalsweep.sweeping.report.report import next_commands
+from crystalsweep.sweeping.report.results import setting_columns
 from crystalsweep.sweeping.restored import gather_restorations
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.study import Ledger, TrainingEnd
-from crystalsweep.sweeping.views import IMAGES, save_view
+from crystalsweep.sweeping.views import IMAGES, save_view, tag_of
 from crystalsweep.tracking.images import IMAGES_FOLDER as IMAGE_FOLDER
 from crystalsweep.tracking.images import TAGS as LOGGED_IMAGES
 from crystalsweep.tracking.images import as_images
@@ -75,7 +77,7 @@ def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: b
     told = session.spec.reporter()(finished)
     _publish(session, told)
     _publish_trials(session, finished, told)
-    _say(session, finished, told, save_view(session, told))
+    _say(session, finished, told, save_view(session, told, [tag_of(title) for title in setting_columns(finished)]))
 
 
 def _publish(session: SweepSession, told: Report) -> None:
@@ -96,8 +98,11 @@ def _publish(session: SweepSession, told: Report) -> None:
 
 
 def _publish_trials(session: SweepSession, finished: FinishedSweep, told: Report) -> None:
-    """Send each complete training's plots, crystals, conditions and conclusion, to its own run."""
-    outbox, folder = session.outbox, session.folder
+    """Send each complete training's plots, crystals, conditions and conclusion, to its own run.
+
+    What MLflow's table has columns for is there once more under short names: heads are cut after a dozen letters.
+    """
+    outbox, folder, settings = session.outbox, session.folder, setting_columns(finished)
     for trial in told.trials:
         key, outcome = trial.outcome.key, trial.outcome
         epoch = int(outcome.metrics["epoch"])
@@ -110,8 +115,12 @@ def _publish_trials(session: SweepSession, finished: FinishedSweep, told: Report
             outbox.upload(key, crystals, "crystals")
         pictures = [plot for plot in plots if plot.stem in IMAGES] + ([crystals / GALLERY_PICTURE] if crystals else [])
         outbox.upload(key, as_images(pictures, epoch, folder / "images" / key), IMAGE_FOLDER)
-        outbox.log(key, told.conditions(outcome) | trial.facts, epoch)
-        outbox.tag(key, {NOTE: conclusion_of(outcome, told, finished.objectives[0]), **LOGGED_IMAGES})
+        means = {
+            head: outcome.metrics[f"val/{name}"] for name, head in MEANS.items() if f"val/{name}" in outcome.metrics
+        }
+        outbox.log(key, told.conditions(outcome) | trial.facts | means, epoch)
+        varied = {tag_of(title): shown for title, cell in settings.items() if (shown := cell(outcome))}
+        outbox.tag(key, varied | {NOTE: conclusion_of(outcome, told, finished.objectives[0]), **LOGGED_IMAGES})
 
 
 def conclusion_of(outcome: TrainingOutcome, told: Report, objective: Objective) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from crystalsweep.data import DataSet, absolute_source, load_data, told_of
 from crystalsweep.data.classes import has_label, label_names
 from crystalsweep.data.splitting import PARTS
+from crystalsweep.networks.architectures import backbone_config
 from crystalsweep.provenance import code_sha256
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.sweeping.display.display import Display, display
@@ -127,6 +128,10 @@ def prepared(
     record.data_sha256, record.split_sha256 = crystals.data_sha256, crystals.split_sha256
     record.code_sha256 = code_sha256()
     start = None if resumed else look_up(plan, crystals, screen.say, downloads)
+    if start and start.named:
+        record.network = dict(start.info.config["backbone"])
+    if record.network:
+        plan = plan.on(backbone_config(record.network))
     return Prepared(plan=plan, crystals=crystals, start=start)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean
 from typing import Any
 
 from crystalsweep.config import Leaf, as_parameters, leaves
 from crystalsweep.data import DataSet
+from crystalsweep.networks.architectures import BackboneConfig, run_as
 from crystalsweep.sweeping.plan.budget import readable
 from crystalsweep.sweeping.plan.forecast import Forecast, cost
 from crystalsweep.sweeping.plan.points import known_points, num_samples
@@ -118,6 +119,14 @@ class Plan:
             for key, names in self.space.choices.items()
             for name in names
         } or {self.stage: self.swept}
+
+    def on(self, network: BackboneConfig) -> Plan:
+        """Return the same plan with this network in every stage, run as each runs its own."""
+        stages = {
+            name: config.model_copy(update={"backbone": run_as(network, config.backbone)})
+            for name, config in self.space.stages.items()
+        }
+        return replace(self, space=replace(self.space, stages=stages))
 
     def parameters(self) -> dict[str, str]:
         """Return what all trials share, before their settings, and the names that they choose from."""
