@@ -87,7 +87,15 @@ VARY: dict[str, tuple[Callable[[Sequence[str]], tuple[Parameter, ...]], str]] = 
 
 
 def search_space(name: str, settings: Sequence[str], *, backbone: str, lessons: str, vary: str) -> SearchSpace:
-    """Return pre-training and teaching on one backbone; `settings` change the latter."""
+    """Return pre-training and teaching on one backbone.
+
+    Args:
+        name: Of the preset.
+        settings: `KEY=VALUE` that change the teaching.
+        backbone: The network.
+        lessons: What the critic teaches by, an arm each, with commas between them.
+        vary: A key of `VARY`.
+    """
     told = [each.strip() for each in lessons.split(",") if each.strip()]
     for each in told:
         if each not in ASKS_CRITIC:

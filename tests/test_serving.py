@@ -17,7 +17,8 @@ import pytest
 from crystalsweep.artifacts.seal import SEAL, seal, seal_of
 from crystalsweep.data.partial_cif import partial_from_cif
 from crystalsweep.inference.restorer import load
-from crystalsweep.inference.serving import ANSWER_COLUMNS, EXAMPLE, MAX_ROWS, PARAMS, write_pyfunc
+from crystalsweep.inference.served_rows import MAX_ROWS
+from crystalsweep.inference.serving import ANSWER_COLUMNS, EXAMPLE, PARAMS, write_pyfunc
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
 from tests.checkpoints import random_checkpoint

@@ -34,10 +34,10 @@ from sweeps.gan_noise import SWEEP
 from trainables.gan.config import GanConfig
 
 GAN = ("w_wasserstein", "gan_noise", "gd_ratio", "joint")
-FILES = (*GAN, "w_pos", "backbones", "recipe", "adversary")
+FILES = (*GAN, "w_pos", "backbones", "recipe", "adversary", "finetune")
 PRESETS = ("smoke", "demo", "small", "base", "paper")
 SIZE = {"w_pos": 8, "w_wasserstein": 7, "gan_noise": 8, "gd_ratio": 16, "joint": 34, "backbones": 3, "recipe": 10}
-SIZE |= {"adversary": 6}
+SIZE |= {"adversary": 6, "finetune": 15}
 """Trials of each grid, control arms included."""
 
 
@@ -72,6 +72,12 @@ OWN = {
     "backbones": {"backbones": ["painn", "equiformer_v2", "escn_md"], "minutes": 1.0},
     "recipe": {"backbone": "painn", "minutes": 1.0},
     "adversary": {"backbone": "painn", "lessons": "judged,preference,gradient", "vary": "lesson"},
+    "finetune": {
+        "backbone": "painn",
+        "target": "k_vrh",
+        "shares": [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0],
+        "learning_rates": [1.0],
+    },
 }
 """Options that a file has, where these are not the backbone alone; with its minutes, it takes any preset."""
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crystalsweep.evaluation.completing import Completing, Numbered, Outcome
     from crystalsweep.inference.answer_folder import AnswerFolder
     from crystalsweep.inference.inputs import Partial
+    from crystalsweep.inference.ranking import Order, Ranking
     from crystalsweep.inference.restorer import Restorer
 
 TABLES = 10
@@ -40,6 +41,7 @@ Examples:
   crystalsweep complete NaCl.cif --mask Cl --allowed F-Cl-Br-I      of these four alone
   crystalsweep complete frame.cif --mask Li,Fe --formula LiFePO4    a formula of the whole crystal
   crystalsweep complete alloy.cif --supercell 2x2x2                 sites that elements share are ordered
+  crystalsweep complete frame.cif --mask Fe --rank-by runs/k_vrh    the stiffest of the likeliest first
   crystalsweep complete my_cifs/ --mask O --out answers             a folder: CSV, JSON, CIFs and a page in 3D
 In Python:  crystalsweep.complete(structure, mask="Ti")
 """
@@ -92,6 +94,16 @@ def _list_settings(context: click.Context, option: click.Parameter, asked: bool)
     "--passes", type=click.IntRange(1, 64), default=1, show_default=True, help="In which positions are restored."
 )
 @click.option("--energies", is_flag=True, help="Also CHGNet's energy of each candidate; some seconds more.")
+@click.option(
+    "--rank-by",
+    metavar="MODEL[:TARGET]",
+    help="Order the candidates by what this property model predicts: run folder, run id, models:/name@alias.",
+)
+@click.option(
+    "--rank-order",
+    type=click.Choice(["ascending", "descending"]),
+    help="Of --rank-by.  [default: the lowest of energies first, else the highest]",
+)
 @known_option
 @click.option("--model", metavar="REF", help="Run folder, run id, models:/name@alias, .zip.  [default: the champion]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --decoder sampled.")
@@ -126,6 +138,8 @@ def complete(
     keep_positions: bool,
     passes: int,
     energies: bool,
+    rank_by: str | None,
+    rank_order: Order | None,
     reference: str,
     model: str | None,
     seed: int,
@@ -153,8 +167,12 @@ def complete(
         from crystalsweep.inference.decoding.constraints import Constraints
         from crystalsweep.inference.inputs import masking_of, partials_of
         from crystalsweep.inference.ordering import shape_of
+        from crystalsweep.inference.ranking import ranking_of
         from crystalsweep.inference.restorer import load
 
+        if rank_order and not rank_by:
+            raise ValueError("--rank-order goes with --rank-by: name the property model")
+        ranking = ranking_of(rank_by, rank_order, tracking_uri=tracking_uri, storage=storage) if rank_by else None
         restorer = load(model, tracking_uri=tracking_uri, storage=storage)
         question = Question(
             decode=decoder_of(
@@ -176,8 +194,9 @@ def complete(
             question=question,
             known=known_crystals(reference),
             calculator="chgnet" if energies else None,
+            ranking=ranking,
         )
-        folder = _folder(out, click.get_current_context().params, restorer) if out else None
+        folder = _folder(out, click.get_current_context().params, restorer, ranking) if out else None
         shape = shape_of(supercell) if supercell else None
         partials = partials_of(paths, masking_of(mask, mask_sites), keep_positions=keep_positions, supercell=shape)
         _run(task, partials, folder, rows_in(paths), as_json)
@@ -260,15 +279,18 @@ def _close(folder: AnswerFolder | None, counts: Mapping[str, int]) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _folder(out: Path, asked: Mapping[str, Any], restorer: Restorer) -> AnswerFolder:
-    """Return the folder of answers to what was asked of this model."""
+def _folder(out: Path, asked: Mapping[str, Any], restorer: Restorer, ranking: Ranking | None) -> AnswerFolder:
+    """Return the folder of answers to what was asked of this model, and of the one that ranks them."""
     from crystalsweep.data.masking import content_of
     from crystalsweep.inference.answer_folder import AnswerFolder
     from crystalsweep.inference.calibration import WEIGHTS
+    from crystalsweep.networks.checkpoint import PROPERTY_WEIGHTS
 
     question = {
         name: value for name, value in asked.items() if name not in ("out", "as_json", "tracking_uri", "storage")
     }
     question["paths"] = [str(path) for path in asked["paths"]]
     of = {"inputs_sha256": content_of(asked["paths"]), "weights_sha256": file_sha256(restorer.folder / WEIGHTS)}
+    if ranking:
+        of["ranked_by_sha256"] = file_sha256(ranking.folder / PROPERTY_WEIGHTS)
     return AnswerFolder(out, {**question, **of})

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from crystalsweep.artifacts.places import default_storage
 from crystalsweep.cli.echo import echo
@@ -19,6 +20,7 @@ Examples:
   crystalsweep leaderboard --sweep latest --seeds              runs that differ only in their seed are one row
   crystalsweep leaderboard gan_noise joint --filter "params.backbone.name = 'painn'" --top 10
   crystalsweep leaderboard --on evaluation --by crystal_system
+  crystalsweep leaderboard --target k_vrh                      property models, beside their baselines
   crystalsweep leaderboard RUN_ID RUN_ID RUN_ID                these alone; a sweep's id stands for its trials
 """
 
@@ -26,6 +28,9 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("runs", nargs=-1, metavar="[EXPERIMENT|RUN_ID …]")
 @click.option("--metric", default="score", show_default=True, help="What to rank by; a wrong name lists all.")
+@click.option(
+    "--target", metavar="PROPERTY", help="Rank property models by this one, as k_vrh, on what `evaluate` logged."
+)
 @click.option(
     "--on",
     type=click.Choice(["validation", "evaluation"]),
@@ -46,6 +51,7 @@ Examples:
 def leaderboard(
     runs: tuple[str, ...],
     metric: str,
+    target: str | None,
     on: str,
     sweep: str | None,
     query: str,
@@ -65,7 +71,13 @@ def leaderboard(
     The largest such set is shown, and what is left out is said. The best --top of them by their logged means are
     compared pair by pair on the same corrupted crystals; p values are corrected for the number of pairs, so that fewer
     rows resolve smaller differences.
+
+    --target ranks property models by the headline figure of that property, paired by crystal, with what the composition
+    alone and the nearest structures tell beside them.
     """
+    if target is not None:
+        _of_property(click.get_current_context(), target)
+        return
     with told_in_a_line():
         from crystalsweep.leaderboard.board import build_board
         from crystalsweep.leaderboard.text import board_frame, board_json, board_text
@@ -96,6 +108,47 @@ def leaderboard(
     for written in (csv, out):
         if written:
             echo(f"written: {written}", err=as_json)
+    sys.stdout.flush()
+
+
+_OF_GENERATORS = ("metric", "on", "sweep", "seeds", "by")
+"""Options that say nothing of property models."""
+
+
+def _of_property(context: click.Context, target: str) -> None:
+    """Rank property models by what they predict."""
+    asked = context.params
+    with told_in_a_line():
+        from crystalsweep.leaderboard.property_board import build_property_board
+        from crystalsweep.leaderboard.property_text import (
+            property_board_frame,
+            property_board_json,
+            property_board_text,
+            write_property_board_page,
+        )
+        from crystalsweep.tracking.opening import checked_tracker
+
+        given = [name for name in _OF_GENERATORS if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if given:
+            raise ValueError(f"--{given[0]} is of generators; leave it out beside --target")
+        where = asked["storage"] or default_storage()
+        board = build_property_board(
+            checked_tracker(_address(asked["tracking_uri"], where)),
+            asked["runs"],
+            where / "downloads",
+            target=target,
+            query=asked["query"],
+            like=asked["like"],
+            top=asked["top"],
+        )
+        echo(property_board_json(board) if asked["as_json"] else property_board_text(board))
+        if asked["csv"]:
+            property_board_frame(board).to_csv(asked["csv"], index=False)
+        if asked["out"]:
+            write_property_board_page(board, asked["out"])
+    for written in (asked["csv"], asked["out"]):
+        if written:
+            echo(f"written: {written}", err=asked["as_json"])
     sys.stdout.flush()
 
 

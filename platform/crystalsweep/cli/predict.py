@@ -62,6 +62,7 @@ def predict(
         from crystalsweep.data import read, told_of
         from crystalsweep.inference.locate import locate, tracker_for
         from crystalsweep.inference.predicting import load_predictor, prediction_table
+        from crystalsweep.networks.checkpoint import PROPERTY_WEIGHTS
 
         where = locate(model, tracker_for(model, tracking_uri, storage), (storage or default_storage()) / "downloads")
         predictor = load_predictor(where.folder, device)
@@ -82,7 +83,7 @@ def predict(
         if out is not None:
             with whole_file(out) as partial:
                 table.to_csv(partial, index=False)
-            weights = file_sha256(where.folder / "classifier.safetensors")
+            weights = file_sha256(where.folder / PROPERTY_WEIGHTS)
             about = {
                 "model": model,
                 "weights_sha256": weights,
@@ -106,20 +107,13 @@ def _told(found: Mapping[str, Prediction], crystals: Sequence[Crystal]) -> list[
 
     lines = []
     for name, each in found.items():
-        record, asked = each.record, each.record.target.kind == "classification"
-        what = "set" if asked else "interval"
-        if record.margin is None:
-            lines.append(f"{name}: no {what}: {record.calibrated_on} validation crystals are too few for one")
-        elif record.covered is not None:
-            lines.append(
-                f"{name}: the {what} is for {record.coverage:.0%} of cases; it held {record.covered:.1%} of "
-                f"{record.checked_on:,} validation crystals that it was not made from"
-            )
+        record = each.record
+        lines.append(record.promise)
         wanted = target_values(crystals, record.target)
         known = ~np.isnan(wanted)
         if not known.any():
             continue
-        if asked:
+        if record.target.kind == "classification":
             scores = classification_scores(wanted[known], each.value[known])
             told = f"accuracy {scores['accuracy']:.3f}, AUC {scores['auc']:.3f}, {scores['prevalence']:.0%} are yes"
         else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from crystalsweep.artifacts.places import default_storage
 from crystalsweep.cli.echo import echo
@@ -31,10 +31,16 @@ Examples:
   crystalsweep promote 3f2a… --metric match_rate --to challenger
   crystalsweep promote 3f2a… --suite bundled-569 --trained-on mp_20.parquet
   crystalsweep promote 3f2a… --force --reason "Na is masked in our lab's cells only; see the meeting of 12 May"
+  crystalsweep promote runs/bulk_modulus                    a property model, as crystal-property-k_vrh
 Then, anywhere:  crystalsweep.load("models:/crystal-generator@champion")
+                 crystalsweep.predict([structure], model="models:/crystal-property-k_vrh@champion")
 """
 
 _MODEL = click.option("--model", default="crystal-generator", show_default=True, help="Name in the registry.")
+_PROMOTED_MODEL = click.option(
+    "--model",
+    help="Name in the registry.  [default: crystal-generator, or crystal-property-TARGET of a property model]",
+)
 _CALCULATOR = click.option("--calculator", help="That of the suite, where it is code of your own; else it is not run.")
 _WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Processes of an evaluation.  [default: all]")
 
@@ -42,7 +48,7 @@ _WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Processes
 @click.command(epilog=PROMOTE_EXAMPLES)
 @click.argument("reference", metavar="RUN|CHECKPOINT")
 @click.option("--to", "alias", type=click.Choice(["challenger", "champion"]), default="champion", show_default=True)
-@_MODEL
+@_PROMOTED_MODEL
 @click.option(
     "--suite", default="bundled-100", show_default=True, help="Frozen suite by name, or a suite's .json file."
 )
@@ -63,7 +69,7 @@ _WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Processes
 def promote(
     reference: str,
     alias: str,
-    model: str,
+    model: str | None,
     suite: str,
     metric: str,
     guarded: tuple[str, ...],
@@ -85,38 +91,56 @@ def promote(
     is told, not required. The dossier goes with the version: numbers, page, model card. A refusal is kept too, in
     MLflow's experiment `promotions`, and ends with exit code 3.
 
-    A property model (`train finetune`) is judged with --dry-run: leakage against every ancestor, gain over the best
-    baseline on the held-out part of its own data, the same figures again. Versions hold generators, so it is not
-    registered.
+    A property model (`train finetune`) is judged on the held-out part of its own data: no held-out crystal in the
+    training data of any ancestor, a resolved gain over the best baseline and over the champion of that name, and the
+    same figures again. --suite, --metric, --guard, --calculator and --workers are of generators.
     """
     with told_in_a_line():
-        if _judged_as_property(reference, trained_on, dry_run, tracking_uri, storage or default_storage()):
-            return
         if force and not reason.strip():
             raise ValueError("--force needs --reason: who reads the dossier must know why")
         if reason and not force:
             raise ValueError("--reason goes with --force; gates that pass need none")
+        from crystalsweep.cli.evaluate import property_model
         from crystalsweep.data import absolute_source
         from crystalsweep.evaluation.suite import find_suite
+        from crystalsweep.inference.target_records import read_targets
         from crystalsweep.registry import promotion
+        from crystalsweep.registry.asked import Asked
         from crystalsweep.registry.gates.gain import GUARDED
-        from crystalsweep.tracking.next_steps import use_commands
+        from crystalsweep.registry.property_names import default_name
+        from crystalsweep.tracking.holders import MODEL
+        from crystalsweep.tracking.next_steps import predict_commands, use_commands
+
+        def say(line: object) -> None:
+            echo(in_a_line(f"· {line}"), err=True)
 
         where = storage or default_storage()
-        request = promotion.PromotionRequest(
-            reference=reference,
-            model=model,
-            alias=alias,
-            suite=find_suite(suite, calculator),
-            metric=metric,
-            guarded=guarded or GUARDED,
-            trained_on=[absolute_source(source) for source in trained_on],
-            forced=reason.strip(),
-            workers=workers,
-            storage=where,
-        )
-        tracker = _tracker(tracking_uri, storage)
-        decision = promotion.promote(tracker, request, lambda line: echo(in_a_line(f"· {line}"), err=True), dry=dry_run)
+        sources, forced = [absolute_source(source) for source in trained_on], reason.strip()
+        predicts = property_model(reference, tracking_uri, where)
+        if predicts is not None:
+            _require_of_generators(click.get_current_context())
+            name = model or default_name(each.name for each in read_targets(predicts.folder))
+            asked = Asked(
+                reference=reference, model=name, alias=alias, trained_on=sources, forced=forced, storage=where
+            )
+            tracker = _tracker(tracking_uri, storage)
+            decision = promotion.promote_property(tracker, asked, say, dry=dry_run)
+        else:
+            name = model or MODEL
+            request = promotion.PromotionRequest(
+                reference=reference,
+                model=name,
+                alias=alias,
+                suite=find_suite(suite, calculator),
+                metric=metric,
+                guarded=guarded or GUARDED,
+                trained_on=sources,
+                forced=forced,
+                workers=workers,
+                storage=where,
+            )
+            tracker = _tracker(tracking_uri, storage)
+            decision = promotion.promote(tracker, request, say, dry=dry_run)
         dossier = decision.dossier
         if as_json:
             echo(dossier.model_dump_json(indent=2))
@@ -125,44 +149,29 @@ def promote(
             for line in dossier.reasons:
                 echo(in_a_line(f"! {line}"))
             echo(f"dossier: {decision.folder / 'dossier' / 'dossier.html'}")
-            target = f"{model}@{alias}"
+            target = f"{name}@{alias}"
             echo(_outcome(decision.version, dossier.verdict, target, dossier.decided_by, dry=dry_run))
             if decision.version is not None and not dry_run:
-                for line in use_commands(target, tracker.address, where):
+                commands = use_commands if predicts is None else predict_commands
+                for line in commands(target, tracker.address, where):
                     echo(in_a_line(line))
         if dossier.verdict == "refused":
             sys.exit(REFUSED)
 
 
-def _judged_as_property(
-    reference: str, trained_on: tuple[str, ...], dry_run: bool, tracking_uri: str | None, storage: Path
-) -> bool:
-    """Judge a property model and show its gates; return False for anything else."""
-    from crystalsweep.cli.evaluate import property_model
+_OF_GENERATORS = ("suite", "metric", "guarded", "calculator", "workers")
+"""Parameters of `promote` that say nothing of a property model."""
 
-    found = property_model(reference, tracking_uri, storage)
-    if found is None:
-        return False
-    if not dry_run:
+
+def _require_of_generators(context: click.Context) -> None:
+    """Raise `ValueError` where a property model is asked what only a generator can be."""
+    named = [name for name in _OF_GENERATORS if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if named:
+        option = {"guarded": "guard"}.get(named[0], named[0])
         raise ValueError(
-            f"{reference} is a property model, and versions of the registry hold generators; with --dry-run it is "
-            "judged"
+            f"--{option} is of generators, and {context.params['reference']} is a property model, judged by the "
+            "headline figure of each property; leave it out"
         )
-    from crystalsweep.data import absolute_source
-    from crystalsweep.registry.property_judging import judge_property
-
-    now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    sources = [absolute_source(source) for source in trained_on]
-    out = storage / "promotions" / f"property-{now}"
-    judged = judge_property(found.folder, sources, out, lambda line: echo(in_a_line(f"· {line}"), err=True))
-    echo(_gates(judged.gates))
-    for line in judged.reasons:
-        echo(in_a_line(f"! {line}"))
-    echo(f"evaluation: {judged.folder / 'report.html'}")
-    echo(f"dry run: it {'does not pass' if judged.reasons else 'passes'}; nothing was registered")
-    if judged.reasons:
-        sys.exit(REFUSED)
-    return True
 
 
 def _outcome(version: str | None, verdict: str, target: str, who: str, *, dry: bool) -> str:
@@ -194,9 +203,10 @@ def verify(
 ) -> None:
     """Run a version's dossier again and say whether it still holds.
 
-    Looks at the sha256 of every file, physics, leakage, and every figure of the suite. Also for an exported .zip, and
-    for `shipped`, the champion that comes with the package: without its training data (--trained-on), leakage is told
-    only. Exit
+    Looks at the sha256 of every file, physics, leakage, and every figure of the suite; of a property model at the
+    files, leakage, and every figure of the held-out crystals, for which its data must be here (--trained-on). Also for
+    an exported .zip, and for `shipped`, the champion that comes with the package: without its training data
+    (--trained-on), leakage is told only. Exit
     code 3 where something no longer holds, and 1 where it could not be asked: no such version, no answer from the
     server, crystals of the suite that are not here, a calculator that is code and that you did not name.
     """

@@ -18,6 +18,7 @@ from crystalsweep.inference.answers import Measured, answer_of
 from crystalsweep.inference.asking import Answered, Question, answers
 from crystalsweep.inference.inputs import Partial
 from crystalsweep.inference.known import Known
+from crystalsweep.inference.ranking import Ranking
 from crystalsweep.inference.restorer import Restorer
 
 CRYSTALS_OF_A_PART = 8
@@ -53,6 +54,8 @@ class Completing:
     known: Known | None = None
     calculator: str | None = None
     """Of energies, by name; None computes none."""
+    ranking: Ranking | None = None
+    """By which candidates are ordered; None leaves the likeliest first."""
 
     def outcomes(self, given: Iterable[Numbered]) -> Iterator[Outcome]:
         """Yield what becomes of crystals, in order, each as soon as it is known."""
@@ -76,11 +79,12 @@ class Completing:
         return {"outcomes": pd.DataFrame(rows, columns=list(Outcome._fields))}
 
     def _answer(self, outcome: Answered) -> dict[str, Any]:
+        completion = self.ranking.ranked(outcome.completion) if self.ranking else outcome.completion
         energies = None
         if self.calculator:
-            found = _calculator(self.calculator).energies([each.crystal for each in outcome.completion.candidates])
+            found = _calculator(self.calculator).energies([each.crystal for each in completion.candidates])
             energies = [Measured(each.per_atom, each.failure) for each in found]
-        return answer_of(outcome.completion, partial=outcome.partial, known=self.known, energies=energies)
+        return answer_of(completion, partial=outcome.partial, known=self.known, energies=energies, ranking=self.ranking)
 
 
 def spread_out(task: Completing, given: Iterable[Numbered], workers: int) -> Iterator[Outcome]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from crystalsweep.evaluation.outcome import Evaluation, Figure
 from crystalsweep.evaluation.properties.outcome import PropertyEvaluation
 from crystalsweep.evaluation.run import REQUEST
 from crystalsweep.provenance import environment
+from crystalsweep.tracking.tags import plain_key
 from crystalsweep.tracking.tracker import Tracker
 
 ARTIFACTS = "evaluation"
@@ -21,9 +21,6 @@ metrics are those of the latest evaluation."""
 
 EVALUATIONS = "evaluations"
 """Of evaluations without a run of their own."""
-
-_REFUSED = re.compile(r"[^\w\-./ ]+")
-"""What MLflow refuses in the name of a metric, such as the `<=` of a target."""
 
 LOGGED = "crystalsweep.evaluation"
 """Tag: hash of the request of a run's latest evaluation; `LOGGED.<hash>` is the artifact folder of each."""
@@ -129,7 +126,7 @@ def _with_bounds(prefix: str, figures: Mapping[str, Figure]) -> dict[str, float]
     """Return figures with their bounds and how many rows were undecided, by what MLflow lets a metric be called."""
     named: dict[str, float] = {}
     for metric, figure in figures.items():
-        at = _REFUSED.sub("_", f"{prefix}/{metric}")
+        at = plain_key(f"{prefix}/{metric}")
         for key, value in (("", figure.mean), ("/low", figure.low), ("/high", figure.high)):
             if value is not None:
                 named[f"{at}{key}"] = value

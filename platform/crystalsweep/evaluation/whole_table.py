@@ -136,7 +136,7 @@ def _groups(table: pd.DataFrame, species: Iterable[Any]) -> list[Indices]:
     codes = pd.factorize(compositions)[0]
     conditions = table[["mask_type", "sigma_noise"]].reset_index(drop=True).assign(composition=codes)
     found = conditions.groupby(["mask_type", "sigma_noise", "composition"], sort=True).indices
-    return sorted(found.values(), key=len, reverse=True)
+    return sorted((np.asarray(rows) for rows in found.values()), key=len, reverse=True)
 
 
 def _packed(groups: Iterable[Indices]) -> Iterator[list[Indices]]:
@@ -164,7 +164,7 @@ def _sun(
     novel, why_not_novel = rows["novel_vs_reference"], rows["novel_undecided"].to_numpy(object)
     if rows["e_above_hull"].notna().any() and (novel.notna() | (why_not_novel != "")).any():
         unique = unique_within_conditions(
-            rows, [species[i] for i in sampled], lambda within: crystals(sampled[within]), settings.duplicate
+            rows, [species[int(i)] for i in sampled], lambda within: crystals(sampled[within]), settings.duplicate
         )
         values = np.where(
             impossible(rows), 0.0, sun(rows["e_above_hull"], unique["unique"], novel, settings.stable_below)

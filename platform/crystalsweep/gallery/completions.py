@@ -13,7 +13,7 @@ from crystalsweep.data.checks import Problem
 from crystalsweep.data.partial_cif import partial_from_cif
 from crystalsweep.gallery.atoms import EDGES, atoms_beside, corners
 from crystalsweep.gallery.page import script_json, script_text
-from crystalsweep.inference.told import heading, known_of, remarks
+from crystalsweep.inference.told import heading, known_of, predicted_of, property_head, remarks
 from crystalsweep.pages.render import render
 from crystalsweep.structures.crystal import Crystal
 
@@ -58,7 +58,8 @@ def _shown(answer: Mapping[str, Any]) -> dict[str, Any]:
         "heading": heading(answer),
         "remarks": list(remarks(answer)),
         "names": ["input", *(f"{each['rank']}: {each['formula']}" for each in candidates[:CANDIDATES_SHOWN])],
-        "rows": [{**each, "known": known_of(each)} for each in candidates],
+        "rows": [{**each, "known": known_of(each), "predicted": predicted_of(each)} for each in candidates],
+        "property": property_head(answer),
         "energies": any(each["energy_per_atom"] is not None for each in candidates),
         "legend": sorted({(atom.symbol, atom.colour) for atoms in parts for atom in atoms}),
         "drawn": {

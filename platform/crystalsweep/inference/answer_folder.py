@@ -16,6 +16,7 @@ QUESTION, TABLE, REJECTS, ANSWERS, CIFS = "question.json", "candidates.csv", "re
 
 COLUMNS = (
     *("number", "where", "id", "given", "rank", "formula", "filled", "probability", "log_probability"),
+    *("property", "predicted", "predicted_low", "predicted_high", "predicted_set"),
     *("charge_balanced", "shortest_distance", "largest_move", "last_step"),
     *("known_id", "known_formula", "known_relation", "energy_per_atom", "cif"),
 )
@@ -103,8 +104,23 @@ def _rows(number: int, answer: Mapping[str, Any]) -> Iterator[list[Any]]:
     for each in answer["candidates"]:
         known = {f"known_{name}": value for name, value in (each["known"] or {}).items()}
         cif = f"{CIFS}/{_stem(number, answer['id'])}/{_cif_name(each)}"
-        values = {**each, **known, **{name: answer[name] for name in ("where", "id", "given")}, "number": number}
+        values = {
+            **each,
+            **known,
+            **_predicted(answer, each),
+            **{name: answer[name] for name in ("where", "id", "given")},
+            "number": number,
+        }
         yield [_shown({**values, "cif": cif}.get(column, "")) for column in COLUMNS]
+
+
+def _predicted(answer: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of the property that candidates are ranked by; empty where they are not."""
+    found, ranked_by = candidate["predicted"], answer["ranked_by"]
+    if found is None or ranked_by is None:
+        return {"predicted": None}
+    told = {f"predicted_{name}": found[name] for name in ("low", "high", "set")}
+    return {"property": ranked_by["property"], "predicted": found["value"], **told}
 
 
 def _shown(value: Any) -> Any:

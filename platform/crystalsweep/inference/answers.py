@@ -11,6 +11,8 @@ from crystalsweep.data.writing import cif_text, cif_with_masks
 from crystalsweep.inference.completion import Candidate, Completion
 from crystalsweep.inference.inputs import Partial
 from crystalsweep.inference.known import Known
+from crystalsweep.inference.predicting import PropertyValue
+from crystalsweep.inference.ranking import Ranking
 from crystalsweep.structures.crystal import MASK
 from crystalsweep.structures.elements import element_symbol, formula_of
 
@@ -32,6 +34,7 @@ def answer_of(
     partial: Partial | None = None,
     known: Known | None = None,
     energies: Sequence[Measured] | None = None,
+    ranking: Ranking | None = None,
 ) -> dict[str, Any]:
     """Return a completion as data that JSON holds; atoms count from 1, as the rows of the CIFs.
 
@@ -40,6 +43,7 @@ def answer_of(
         partial: What it was read from.
         known: Crystals to name the nearest of.
         energies: One for each candidate.
+        ranking: That its candidates are in the order of.
     """
     measured: Sequence[Measured | None] = energies or [None] * len(completion.candidates)
     return {
@@ -51,6 +55,7 @@ def answer_of(
         "masked": _sites(completion),
         "calibrated": completion.calibrated,
         "renormalised": completion.renormalised,
+        "ranked_by": None if ranking is None else _ranked_by(ranking),
         "sets": [
             {"coverage": each.coverage, "ranks": [index + 1 for index in each.candidates]}
             for each in completion.joint_sets
@@ -89,6 +94,7 @@ def _candidate(
         "elements": {str(int(atom) + 1): element_symbol(int(crystal.species[atom])) for atom in completion.masked},
         "probability": round(candidate.probability, DIGITS),
         "log_probability": round(candidate.log_probability, DIGITS),
+        "predicted": None if candidate.predicted is None else _predicted(candidate.predicted),
         "charge_balanced": candidate.neutral,
         "shortest_distance": round(crystal.min_edge, 4),
         "largest_move": round(float(candidate.moved.max(initial=0.0)), 4),
@@ -98,6 +104,24 @@ def _candidate(
         "energy_failure": energy.failure if energy else "",
         "cif": cif_text(crystal),
     }
+
+
+def _ranked_by(ranking: Ranking) -> dict[str, Any]:
+    record = ranking.record
+    return {
+        "model": ranking.model,
+        "property": record.name,
+        "unit": "" if record.target.kind == "classification" else record.target.unit,
+        "order": ranking.order,
+        "promise": record.promise,
+    }
+
+
+def _predicted(value: PropertyValue) -> dict[str, Any]:
+    """Return a prediction, numbers to six digits and None where there is none."""
+    numbers = {name: getattr(value, name) for name in ("value", "low", "high")}
+    told = {name: float(f"{each:.{DIGITS}g}") if np.isfinite(each) else None for name, each in numbers.items()}
+    return {**told, "set": "|".join(value.answers)}
 
 
 def filled(completion: Completion, candidate: Candidate) -> str:

@@ -30,6 +30,7 @@ from crystalsweep.inference.decoding.filling import Filling
 from crystalsweep.inference.decoding.network import Answer, ask
 from crystalsweep.inference.decoding.positions import Placed, displaced, place
 from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.inference.predicting import PropertyValue
 from crystalsweep.metrics.calibration import shares
 from crystalsweep.metrics.settings import StructureRules
 from crystalsweep.networks.models import Critic, Generator
@@ -81,6 +82,8 @@ class Candidate:
     """(N,) how far each atom was moved, Å."""
     last_step: float
     """Root mean square length of the last restoring step, Å; 0 where positions were kept."""
+    predicted: PropertyValue | None = None
+    """Of the property that candidates are ranked by, of this one as it stands; None where none was asked for."""
 
     @property
     def cif(self) -> str:
@@ -102,7 +105,8 @@ class Completion:
     partial: Crystal
     """As given: masked sites have species `MASK`."""
     candidates: tuple[Candidate, ...]
-    """Best first; empty where no choice of elements was found that fulfils the constraints."""
+    """The likeliest first, or as `inference.ranking` orders them; empty where no choice of elements was found that
+    fulfils the constraints."""
     masked: NDArray[np.int64]
     """(M,) which atoms were masked, ascending."""
     odds: tuple[tuple[Odds, ...], ...]

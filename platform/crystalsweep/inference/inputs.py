@@ -144,13 +144,28 @@ def partial_of(given: Any, masking: Masking = NO_MASKING, supercell: Shape | Non
 
 
 def crystal_of(given: Any) -> Crystal:
-    """Return one whole crystal of anything that `partial_of` takes. Raises `ValueError` where it cannot be read."""
+    """Return one whole crystal of anything that `partial_of` takes.
+
+    Raises `ValueError` where it cannot be read, or has a site without an element of its own.
+    """
     rows = list(_rows(given))
     if len(rows) != 1:
         raise ValueError(f"{given}: {len(rows):,} crystals; give one each")
-    if isinstance(rows[0].outcome, Problem):
-        raise ValueError(f"{rows[0].where}: {rows[0].outcome}")
-    return rows[0].outcome
+    made = whole_of_row(rows[0])
+    if isinstance(made, Problem):
+        raise ValueError(f"{rows[0].where}: {made}")
+    return made
+
+
+def whole_of_row(row: SourceRow) -> Crystal | Problem:
+    """Return a row's crystal, or why it is none in which every site has one element."""
+    if isinstance(row.outcome, Problem):
+        return row.outcome
+    open_sites = int((row.outcome.species == MASK).sum())
+    if not open_sites:
+        return row.outcome
+    detail = f"{open_sites} of {len(row.outcome)} sites are masked (X, ?) or shared by several elements"
+    return Problem("no whole crystal", detail, "give every site one element, or complete it first")
 
 
 def _rows(given: Any) -> Iterable[SourceRow]:

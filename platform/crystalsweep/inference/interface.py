@@ -17,6 +17,7 @@ from crystalsweep.inference.inputs import crystal_of, masking_of, partial_of
 from crystalsweep.inference.locate import locate, tracker_for
 from crystalsweep.inference.ordering import shape_of
 from crystalsweep.inference.predicting import load_predictor, prediction_table
+from crystalsweep.inference.ranking import ORDERS, Order, Ranking, ranking_of
 from crystalsweep.inference.restorer import Restorer, load
 
 
@@ -38,6 +39,8 @@ def complete(
     passes: int = 1,
     seed: int = 0,
     model: Restorer | str | Path | None = None,
+    rank_by: Ranking | str | Path | None = None,
+    rank_order: Order | None = None,
 ) -> Completion:
     """Return a crystal with its masked sites filled, in the likeliest ways, and its positions restored.
 
@@ -62,15 +65,20 @@ def complete(
         passes: In which positions are restored.
         seed: Of `sampled`.
         model: What `crystalsweep.load` takes or gives.  [default: the champion]
+        rank_by: A property model, as `crystalsweep.predict` takes it, by whose prediction the likeliest candidates are
+            ordered; of one with several targets `MODEL:TARGET`.
+        rank_order: `ascending` or `descending`.  [default: the lowest of energies first, else the highest]
 
     Raises:
-        ValueError: The crystal cannot be read or completed, or what is asked contradicts it, with the reason.
+        ValueError: The crystal cannot be read or completed, what is asked contradicts it, or the property model does
+            not predict that, with the reason.
     """
     shape = shape_of(supercell) if supercell else None
     partial = partial_of(structure, masking_of(mask, mask_sites), shape)
     constraints = Constraints.of(allowed=allowed, required=required, excluded=exclude, formula=formula)
     restorer = model if isinstance(model, Restorer) else _champion() if model is None else load(model)
-    return restorer.complete(
+    ranking = _ranking(rank_by, rank_order)
+    done = restorer.complete(
         partial.crystal,
         decode=decoder_of(
             method=decoder,
@@ -84,9 +92,17 @@ def complete(
         constraints=partial.constrained(constraints),
         keep_positions=keep_positions,
     ).first(top)
+    return ranking.ranked(done) if ranking else done
 
 
-def predict(structures: Iterable[Any], model: str | Path, *, device: str = "cpu") -> pd.DataFrame:
+def predict(
+    structures: Iterable[Any],
+    model: str | Path,
+    *,
+    tracking_uri: str | None = None,
+    storage: Path | None = None,
+    device: str = "cpu",
+) -> pd.DataFrame:
     """Return a row per crystal: its properties by a trained model, each with its interval or its set of answers.
 
         crystalsweep.predict([structure], model="runs/bulk_modulus")
@@ -94,15 +110,27 @@ def predict(structures: Iterable[Any], model: str | Path, *, device: str = "cpu"
     Args:
         structures: pymatgen `Structure`s, ASE `Atoms`, `Crystal`s, paths of files with one crystal, or texts of CIFs.
         model: What `crystalsweep train finetune` made: a run folder, an MLflow run id or `models:/NAME@ALIAS`.
+        tracking_uri: MLflow server or database.  [default: MLFLOW_TRACKING_URI, else the local store]
+        storage: Folder of the local store, and of what is downloaded.  [default: ~/crystalsweep]
         device: `cpu` or `cuda`.
 
     Raises:
         ValueError: A crystal cannot be read, or the model is none of properties, with the reason.
     """
     crystals = [crystal_of(each) for each in structures]
-    where = locate(str(model), tracker_for(str(model), None, None), default_storage() / "downloads")
+    tracker = tracker_for(str(model), tracking_uri, storage)
+    where = locate(str(model), tracker, (storage or default_storage()) / "downloads")
     found = load_predictor(where.folder, device).predict(crystals)
     return prediction_table([crystal.id for crystal in crystals], found)
+
+
+def _ranking(asked: Ranking | str | Path | None, order: Order | None) -> Ranking | None:
+    """Return the ranking that is asked for. Raises `ValueError` where an order is given and no model, or no such."""
+    if asked is None and order is not None:
+        raise ValueError("rank_order goes with rank_by: name the property model")
+    if order is not None and order not in ORDERS:
+        raise ValueError(f"rank_order is {order!r}; give {' or '.join(ORDERS)}")
+    return asked if asked is None or isinstance(asked, Ranking) else ranking_of(str(asked), order)
 
 
 @cache

@@ -83,9 +83,14 @@ def tracker_for(reference: str, tracking_uri: str | Address | None, storage: Pat
     return open_tracker(tracking_uri, storage or default_storage())
 
 
+def is_understood(reference: str) -> bool:
+    """Return whether a file or folder of that name is there, or it is a name that could be looked up."""
+    return is_local(reference) or bool(_VERSION.fullmatch(reference) or _RUN.fullmatch(reference))
+
+
 def require_understood(reference: str) -> None:
     """Raise `UnknownReferenceError` for what is neither there nor a name that could be looked up."""
-    if not is_local(reference) and not _VERSION.fullmatch(reference) and not _RUN.fullmatch(reference):
+    if not is_understood(reference):
         raise UnknownReferenceError(f"{reference!r} is not there, nor a name that is understood; give {UNDERSTOOD}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,42 @@ class Prediction:
     """(M,) whether yes is in the set of answers; all True for numbers."""
     no: NDArray[np.bool_]
     """(M,) whether no is."""
+
+
+class PropertyValue(NamedTuple):
+    """What a model says of one crystal about one target."""
+
+    name: str
+    """Of the target."""
+    unit: str
+    """Of the label; empty where it has none, and of probabilities."""
+    value: float
+    """The label, or the probability of yes."""
+    low: float
+    """Lower end of the interval; NaN for answers, and where there is no margin."""
+    high: float
+    """Upper end, likewise."""
+    answers: tuple[str, ...] = ()
+    """Of a question, those in the set: `yes`, `no`, or both."""
+
+
+def values_of(prediction: Prediction) -> list[PropertyValue]:
+    """Return a prediction crystal by crystal."""
+    target = prediction.record.target
+    asked = target.kind == "classification"
+    unit = "" if asked else target.unit
+    rows = zip(prediction.value, prediction.low, prediction.high, prediction.yes, prediction.no, strict=True)
+    return [
+        PropertyValue(
+            prediction.record.name,
+            unit,
+            float(value),
+            float(low),
+            float(high),
+            tuple(name for name, there in (("yes", yes), ("no", no)) if asked and there),
+        )
+        for value, low, high, yes, no in rows
+    ]
 
 
 class Predictor:
@@ -80,15 +117,24 @@ def prediction_table(ids: Sequence[str], found: Mapping[str, Prediction]) -> pd.
     """Return a row per crystal: its id, and of each target the value with its interval, or the probability of yes and
     the answers that are in the set."""
     columns: dict[str, object] = {"id": list(ids)}
-    for name, each in found.items():
-        if each.record.target.kind == "classification":
-            pairs = zip(each.yes.tolist(), each.no.tolist(), strict=True)
-            sets = ["|".join([*(["yes"] if yes else []), *(["no"] if no else [])]) for yes, no in pairs]
-            columns |= {f"{name} probability": each.value, f"{name} set": sets}
-        else:
-            label = each.record.target.label
-            columns |= {label: each.value, f"{label} low": each.low, f"{label} high": each.high}
+    for each in found.values():
+        columns |= dict(zip(columns_of_target(each.record), _columns(each), strict=True))
     return pd.DataFrame(columns)
+
+
+def columns_of_target(record: TargetRecord) -> dict[str, str]:
+    """Return a target's columns in a table of predictions by name: `double` for numbers, `string` for sets."""
+    if record.target.kind == "classification":
+        return {f"{record.name} probability": "double", f"{record.name} set": "string"}
+    label = record.target.label
+    return dict.fromkeys((label, f"{label} low", f"{label} high"), "double")
+
+
+def _columns(each: Prediction) -> tuple[object, ...]:
+    """Return the columns of `columns_of_target`."""
+    if each.record.target.kind == "regression":
+        return each.value, each.low, each.high
+    return each.value, ["|".join(one.answers) for one in values_of(each)]
 
 
 def load_predictor(folder: Path, device: torch.device | str = "cpu") -> Predictor:

@@ -67,11 +67,12 @@ class Restorer:
     def of(
         cls, resolved: Location, reference: str, device: torch.device | str = "cpu", *, calibrated: bool = True
     ) -> Restorer:
-        """Return the generator of a checkpoint. Raises `ValueError` for a classifier's."""
+        """Return the generator of a checkpoint. Raises `ValueError` for a property model's."""
         info = read_info(resolved.folder)
         if info.stage == "finetune":
             raise ValueError(
-                f"{resolved.folder} is of stage finetune, a classifier; give a checkpoint of pretrain or gan"
+                f"{reference} is of stage finetune, a property model, which `crystalsweep predict` uses; give a "
+                "checkpoint of pretrain or gan"
             )
         return cls(
             generator=load_generator(resolved.folder).to(torch.device(device)),

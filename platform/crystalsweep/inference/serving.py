@@ -1,4 +1,5 @@
-"""A generator as an MLflow pyfunc: `mlflow models serve` completes CIFs over HTTP, `load_model(...).predict` in batch.
+"""A checkpoint as an MLflow pyfunc, over HTTP by `mlflow models serve` or in batch by `load_model(...).predict`: a
+generator completes CIFs, a property model predicts (`served_predictor.py`).
 
 MLflow finds this module by the name in `MLmodel` and calls `_load_pyfunc` with the checkpoint's folder, so that
 nothing of the model is pickled. A row that cannot be completed says why in `error`; the others are completed.
@@ -19,18 +20,19 @@ import yaml
 
 from crystalsweep.artifacts.addresses import Address, without_password
 from crystalsweep.artifacts.seal import META, SEAL, BrokenSealError, require_sealed
-from crystalsweep.data.checks import Problem
 from crystalsweep.data.masking import Masking
-from crystalsweep.data.readers import SourceRow
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.answers import answer_of
 from crystalsweep.inference.asking import CHARGES, Answered, Question, answers, decoder_of
 from crystalsweep.inference.completion import Completion
 from crystalsweep.inference.decoding.constraints import Constraints
-from crystalsweep.inference.inputs import Partial, masking_of, partial_of_row, text_row
+from crystalsweep.inference.inputs import Partial, masking_of, partial_of_row
+from crystalsweep.inference.predicting import load_predictor
 from crystalsweep.inference.restorer import Restorer, load
+from crystalsweep.inference.served_predictor import ServedPredictor, columns_of
+from crystalsweep.inference.served_rows import names_of, require_few, rows_of
+from crystalsweep.inference.target_records import is_property_model, read_targets
 from crystalsweep.structures.crystal import N_ELEMENTS
-from crystalsweep.tracking.private import is_serving
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,9 +42,6 @@ CHECKPOINT = "checkpoint"
 
 LOADER = "crystalsweep.serving"
 """The module that a registered version names for MLflow to load it with; it leads here."""
-
-MAX_ROWS = 256
-"""Of one HTTP request; in batch there is no limit."""
 
 ANSWER_COLUMNS = ("id", "cif", "odds", "warnings", "error", "candidates")
 """Of the answer: text each, empty where there is none. `cif` is the first candidate's; `candidates` is what
@@ -88,8 +87,8 @@ X1 X 0.5 0.5 0.5
 """
 """Rock salt whose anion is masked."""
 
-NO_CIF = Problem("no CIF", remedy="give the text of a CIF")
-EXPORT_AGAIN = "export the CIF again and check that it is complete"
+WHOLE = EXAMPLE.replace("X1 X ", "Cl1 Cl ").replace("NaX", "NaCl")
+"""Rock salt."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,10 +96,11 @@ _log = logging.getLogger(__name__)
 def write_pyfunc(folder: Path) -> None:
     """Make `folder`, which holds `checkpoint/`, an MLflow model: `MLmodel`, requirements and an input example.
 
-    Raises `ValueError` where there is no generator to serve.
+    Raises `ValueError` where there is neither generator nor property model to serve.
     """
-    if not (folder / CHECKPOINT / "generator.safetensors").exists():
-        raise ValueError(f"{folder} holds no {CHECKPOINT}/generator.safetensors to serve")
+    predicts = is_property_model(folder / CHECKPOINT)
+    if not predicts and not (folder / CHECKPOINT / "generator.safetensors").exists():
+        raise ValueError(f"{folder} holds no {CHECKPOINT}/generator.safetensors to serve, nor a property model")
     import mlflow.pyfunc
     from mlflow.models import Model
 
@@ -109,7 +109,14 @@ def write_pyfunc(folder: Path) -> None:
     python = ".".join(map(str, sys.version_info[:3]))
     build = "build_dependencies: [pip]\ndependencies:\n- -r requirements.txt\n"
     (folder / "python_env.yaml").write_text(f"python: {python}\n{build}")
-    model = Model(signature=_signature(), saved_input_example_info=_write_example(folder))
+    if predicts:
+        signature, example = _signature(columns_of(read_targets(folder / CHECKPOINT))), _write_example(folder, WHOLE)
+    else:
+        signature, example = (
+            _signature(dict.fromkeys(ANSWER_COLUMNS, "string"), PARAMS),
+            _write_example(folder, EXAMPLE, PARAMS),
+        )
+    model = Model(signature=signature, saved_input_example_info=example)
     mlflow.pyfunc.add_to_model(model, loader_module=LOADER, data=CHECKPOINT, python_env="python_env.yaml")
     model.save(str(folder / "MLmodel"))
 
@@ -122,24 +129,29 @@ def _requirement() -> str:
         return "crystalsweep"
 
 
-def _signature() -> Any:
+_NO_PARAMS: Mapping[str, tuple[str, Any]] = {}
+
+
+def _signature(columns: Mapping[str, str], params: Mapping[str, tuple[str, Any]] = _NO_PARAMS) -> Any:
+    """Return what MLflow knows a model's requests and answers by: CIFs in, `columns` by name and type out."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     return ModelSignature(
         inputs=Schema([ColSpec("string", "cif"), ColSpec("string", "id", required=False)]),
-        outputs=Schema([ColSpec("string", name) for name in ANSWER_COLUMNS]),
-        params=ParamSchema([ParamSpec(name, *spec) for name, spec in PARAMS.items()]),
+        outputs=Schema([ColSpec(kind, name) for name, kind in columns.items()]),
+        params=ParamSchema([ParamSpec(name, *spec) for name, spec in params.items()]) if params else None,
     )
 
 
-def _write_example(folder: Path) -> dict[str, str]:
+def _write_example(folder: Path, cif: str, params: Mapping[str, tuple[str, Any]] = _NO_PARAMS) -> dict[str, str]:
     """Return what MLflow's page of the model and `Model.load_input_example` show, as MLflow lays it out."""
     example, request = "input_example.json", "serving_input_example.json"
-    table = {"columns": ["cif", "id"], "data": [[EXAMPLE, "rock-salt"]]}
+    table = {"columns": ["cif", "id"], "data": [[cif, "rock-salt"]]}
     (folder / example).write_text(json.dumps(table) + "\n")
-    params = {name: default for name, (_, default) in PARAMS.items()}
-    (folder / request).write_text(json.dumps({"dataframe_split": table, "params": params}, indent=1) + "\n")
+    defaults = {name: default for name, (_, default) in params.items()}
+    asked = {"dataframe_split": table} | ({"params": defaults} if defaults else {})
+    (folder / request).write_text(json.dumps(asked, indent=1) + "\n")
     return {
         "artifact_path": example,
         "pandas_orient": "split",
@@ -170,12 +182,10 @@ class ServedRestorer:
         options = {name: default for name, (_, default) in PARAMS.items()} | dict(params or {})
         _require_request(len(model_input), options)
         masking, question = _asked(options, self._restorer.critic_weight)
-        texts = model_input["cif"].tolist()
-        ids = model_input["id"].tolist() if "id" in model_input else [None] * len(texts)
-        names = [given if isinstance(given, str) and given else str(n) for n, given in enumerate(ids, start=1)]
+        names = names_of(model_input)
         rows = [
-            _partial(SourceRow(f"row {n}", name, NO_CIF), text, masking, question.keep_positions)
-            for n, (name, text) in enumerate(zip(names, texts, strict=True), start=1)
+            partial_of_row(row, masking, keep_positions=question.keep_positions)
+            for row in rows_of(model_input["cif"].tolist(), names)
         ]
         completed = iter(self._complete([row for row in rows if isinstance(row, Partial)], question))
         answers = [_answer(next(completed) if isinstance(row, Partial) else str(row)) for row in rows]
@@ -193,9 +203,11 @@ class ServedRestorer:
             yield outcome
 
 
-def _load_pyfunc(path: str) -> ServedRestorer:
+def _load_pyfunc(path: str) -> ServedRestorer | ServedPredictor:
     """Return what `MLmodel` names: the model of a checkpoint's folder, if its version is as it was sealed."""
     require_as_promoted(Path(path).parent)
+    if is_property_model(Path(path)):
+        return ServedPredictor(load_predictor(Path(path)))
     return ServedRestorer(load(path))
 
 
@@ -249,10 +261,7 @@ def _require_request(rows: int, options: Mapping[str, Any]) -> None:
     for name, most in (("top_k", N_ELEMENTS), ("top", MAX_TOP)):
         if not 1 <= options[name] <= most:
             raise MlflowException.invalid_parameter_value(f"{name} is {options[name]}; give 1 to {most}")
-    if rows > MAX_ROWS and is_serving():
-        raise MlflowException.invalid_parameter_value(
-            f"{rows} rows in one request; send at most {MAX_ROWS}, or score in batch with mlflow.pyfunc.load_model"
-        )
+    require_few(rows)
 
 
 def _asked(options: Mapping[str, Any], critic_weight: float) -> tuple[Masking, Question]:
@@ -279,17 +288,6 @@ def _asked(options: Mapping[str, Any], critic_weight: float) -> tuple[Masking, Q
         return masking_of(options["mask"]), question
     except ValueError as error:
         raise MlflowException.invalid_parameter_value(" ".join(str(error).split())) from None
-
-
-def _partial(row: SourceRow, text: object, masking: Masking, keep_positions: bool) -> Partial | Reject:
-    """Return a crystal that can be completed, or why it cannot."""
-    if isinstance(text, str):
-        try:
-            row = text_row(text, row.id)._replace(where=row.where)
-        except Exception as error:  # one row's text must not cost the others their answer
-            _log.exception("%s could not be read", row.id)
-            row = row._replace(outcome=Problem("unparsable CIF", type(error).__name__, EXPORT_AGAIN))
-    return partial_of_row(row, masking, keep_positions=keep_positions)
 
 
 def _answer(row: Answered | str) -> dict[str, str]:

@@ -32,9 +32,9 @@ class TargetRecord(Config):
     name: TargetName
     """As `targets` of the config has it."""
     mean: Finite
-    """Of what is learnt, over the labelled training crystals."""
+    """Taken off what is learnt: its mean over labelled training crystals; 0 of a sum over atoms, and of answers."""
     std: Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
-    """Likewise its standard deviation; 1 for answers."""
+    """Divides it: its standard deviation over them; 1 for answers."""
     trained_on: Count
     """Labelled training crystals."""
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
@@ -52,6 +52,18 @@ class TargetRecord(Config):
     def target(self) -> Target:
         """What is predicted."""
         return target_of(self.name)
+
+    @property
+    def promise(self) -> str:
+        """What the interval or the set of answers holds, and how that was checked, in a sentence."""
+        what = "set" if self.target.kind == "classification" else "interval"
+        if self.margin is None:
+            return f"{self.name}: no {what}: {self.calibrated_on} validation crystals are too few for one"
+        told = f"{self.name}: the {what} is for {self.coverage:.0%} of cases"
+        if self.covered is None:
+            return f"{told}; no validation crystal was left to check it on"
+        checked = f"{self.checked_on:,} validation crystals that it was not made from"
+        return f"{told}; it held {self.covered:.1%} of {checked}"
 
     def scaled(self, values: Values) -> Values:
         """Return (M,) what is learnt in the units of the network's output."""
@@ -73,6 +85,11 @@ def write_targets(folder: Path, records: Sequence[TargetRecord]) -> None:
     """Write `targets.json` into a checkpoint's folder."""
     content = TargetRecords(targets=tuple(records)).model_dump(mode="json")
     (folder / TARGETS_FILE).write_text(f"{json.dumps(content, indent=2, sort_keys=True)}\n", encoding="utf-8")
+
+
+def is_property_model(folder: Path) -> bool:
+    """Return whether a checkpoint predicts properties."""
+    return (folder / TARGETS_FILE).exists()
 
 
 def read_targets(folder: Path) -> tuple[TargetRecord, ...]:

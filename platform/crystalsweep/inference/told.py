@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crystalsweep.inference.known import Nearest
+from crystalsweep.pages.text import three_digits
 from crystalsweep.wording.stranger import in_a_line, tabulated
 
 _HEADS = ("#", "candidate", "on masked sites", "probability", "charges", "shortest Å", "nearest known crystal")
@@ -23,7 +24,10 @@ def told(answer: Mapping[str, Any]) -> str:
 
 def told_briefly(answer: Mapping[str, Any]) -> str:
     """Return an answer as one line: its best three."""
-    best = [f"{each['formula']} {each['probability']:.3f}" for each in answer["candidates"][:3]]
+    best = [
+        f"{each['formula']} {predicted_of(each) or format(each['probability'], '.3f')}"
+        for each in answer["candidates"][:3]
+    ]
     return in_a_line(f"{answer['where'] or answer['id']}: {', '.join(best) or 'no candidate'}")
 
 
@@ -43,6 +47,8 @@ def remarks(answer: Mapping[str, Any]) -> Iterator[str]:
             yield f"in {100 * each['coverage']:.0f} % of such cases the right one is among: {', '.join(named)}"
     if answer["masked"] and answer["candidates"]:
         yield _worth(answer)
+    if answer["ranked_by"] and answer["candidates"]:
+        yield from _ranked(answer["ranked_by"], len(answer["candidates"]))
     failures = {each["energy_failure"] for each in answer["candidates"]} - {""}
     yield from (f"no energy: {failure}" for failure in sorted(failures))
     yield from (f"note: {note}" for note in answer["notes"])
@@ -57,13 +63,42 @@ def _worth(answer: Mapping[str, Any]) -> str:
     return f"probabilities: {of}, {fitted}"
 
 
+def _ranked(by: Mapping[str, Any], candidates: int) -> Iterator[str]:
+    """Yield what the order is, and what the predictions are worth."""
+    first = "highest" if by["order"] == "descending" else "lowest"
+    what = f"the {candidates} likeliest candidates, " if candidates > 1 else ""
+    yield f"ranked by {by['property']}, {first} first, of {what}each as it stands, without relaxation; by {by['model']}"
+    yield by["promise"]
+
+
+def property_head(answer: Mapping[str, Any]) -> str:
+    """Return the head of the column of predictions; empty where candidates are not ranked by any."""
+    by = answer["ranked_by"]
+    return " ".join([by["property"], by["unit"]]).strip() if by else ""
+
+
+def predicted_of(candidate: Mapping[str, Any]) -> str:
+    """Return what is predicted of a candidate as a cell of a table: `171 [140, 202]`, or `0.83 (yes)`."""
+    found = candidate["predicted"]
+    if found is None or found["value"] is None:
+        return ""
+    value = three_digits(found["value"])
+    if found["set"]:
+        return f"{found['value']:.3f} ({found['set'].replace('|', ' or ')})"
+    if found["low"] is None or found["high"] is None:
+        return value
+    return f"{value} [{three_digits(found['low'])}, {three_digits(found['high'])}]"
+
+
 def _table(answer: Mapping[str, Any]) -> str:
     energies = any(each["energy_per_atom"] is not None for each in answer["candidates"])
+    ranked_by = property_head(answer)
     rows = [
         (
             each["rank"],
             each["formula"],
             each["filled"],
+            *((predicted_of(each),) if ranked_by else ()),
             f"{each['probability']:.3f}",
             "balanced" if each["charge_balanced"] else "not balanced",
             f"{each['shortest_distance']:.2f}",
@@ -72,7 +107,7 @@ def _table(answer: Mapping[str, Any]) -> str:
         )
         for each in answer["candidates"]
     ]
-    heads = (*_HEADS, *((_ENERGY,) if energies else ()))
+    heads = (*_HEADS[:3], *((ranked_by,) if ranked_by else ()), *_HEADS[3:], *((_ENERGY,) if energies else ()))
     return tabulated(rows, heads, disable_numparse=True)
 
 

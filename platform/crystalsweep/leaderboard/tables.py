@@ -47,17 +47,8 @@ def fetch_outcomes(
 ) -> tuple[dict[tuple[str, str], Evaluation], list[str]]:
     """Return figures of all evaluations of these runs, by run id and artifact folder, and what cannot be read, in
     words."""
-    asked = {
-        (str(run.info.run_id), folder): (
-            str(run.info.run_id),
-            f"{folder}/{METRICS_FILE}",
-            downloads / "tables" / f"{run.info.run_id}-{run.info.end_time or 0}" / folder / METRICS_FILE,
-        )
-        for run in runs
-        for folder in evaluation_folders(run)
-    }
-    files, lost = _fetch(tracker, asked, "evaluations")
-    outcomes, reasons = {}, [f"{run[:8]}: {why}" for (run, _), why in lost.items()]
+    files, reasons = fetch_of_evaluations(tracker, runs, downloads, METRICS_FILE)
+    outcomes = {}
     of_properties = 0
     for key, file in files.items():
         try:
@@ -69,10 +60,28 @@ def fetch_outcomes(
             reasons.append(f"{key[0][:8]}: {error}")
     if of_properties:
         reasons.append(
-            f"{of_properties} of property models, which have no figure in common with generators; `crystalsweep "
-            "compare` holds them against each other"
+            f"{of_properties} of property models, which have no figure in common with generators; --target PROPERTY "
+            "ranks them"
         )
     return outcomes, reasons
+
+
+def fetch_of_evaluations(
+    tracker: Tracker, runs: Sequence[Run], downloads: Path, name: str
+) -> tuple[dict[tuple[str, str], Path], list[str]]:
+    """Return a file of all evaluations of these runs, by run id and artifact folder, and what cannot be had, in
+    words."""
+    asked = {
+        (str(run.info.run_id), folder): (
+            str(run.info.run_id),
+            f"{folder}/{name}",
+            downloads / "tables" / f"{run.info.run_id}-{run.info.end_time or 0}" / folder / name,
+        )
+        for run in runs
+        for folder in evaluation_folders(run)
+    }
+    files, lost = _fetch(tracker, asked, "evaluations")
+    return files, [f"{run[:8]}: {why}" for (run, _), why in lost.items()]
 
 
 def fetch_references(tracker: Tracker, entry: Entry, downloads: Path) -> dict[str, pd.DataFrame]:

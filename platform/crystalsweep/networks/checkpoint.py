@@ -45,6 +45,9 @@ CHECKPOINT_FORMAT = 2
 TRAINING = "training.pt"
 """File of what resuming needs beside the weights."""
 
+PROPERTY_WEIGHTS = "classifier.safetensors"
+"""File of a property model."""
+
 UNKNOWN, PUBLISHED = "unknown", "published"
 """Stages in a lineage: what nobody kept, and a published file whose name is told as `file`."""
 

@@ -12,10 +12,11 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.artifacts.addresses import without_password
+from crystalsweep.evaluation.outcome import Figure
 from crystalsweep.pages.text import plain_markdown
 from crystalsweep.provenance import user
-from crystalsweep.registry.dossier import DOSSIER_FOLDER, Dossier
-from crystalsweep.tracking.tags import NOTE, PROCESS, REASON, is_orphan, this_process
+from crystalsweep.registry.dossier import DOSSIER_FOLDER, Dossier, PropertyDossier
+from crystalsweep.tracking.tags import NOTE, PROCESS, REASON, is_orphan, plain_key, this_process
 from crystalsweep.tracking.tracker import Tracker
 
 PROMOTIONS = "promotions"
@@ -77,8 +78,8 @@ def begin(
 def publish(tracker: Tracker, run: str, dossier: Dossier, folder: Path) -> None:
     """Publish the dossier and its numbers; what became of it comes last, by `conclude`."""
     figures = {
-        f"{row.partition(',')[0].replace(' ', '_')}/{metric}": figure.mean
-        for row, found in dossier.rows.items()
+        plain_key(f"{row.partition(',')[0].replace(' ', '_')}/{metric}"): figure.mean
+        for row, found in _rows(dossier).items()
         for metric, figure in found.items()
         if figure.mean is not None
     }
@@ -86,6 +87,13 @@ def publish(tracker: Tracker, run: str, dossier: Dossier, folder: Path) -> None:
     tracker.log(run, figures | gates, 0)
     tracker.upload(run, folder / DOSSIER_FOLDER, DOSSIER_FOLDER)
     tracker.tag(run, {name: text for name, text in _why(dossier).items() if text})
+
+
+def _rows(dossier: Dossier) -> dict[str, dict[str, Figure]]:
+    """Return figures by row, of a property model by row and property."""
+    if isinstance(dossier, PropertyDossier):
+        return {f"{row}/{name}": each.rows[row] for name, each in dossier.targets.items() for row in each.rows}
+    return dossier.rows
 
 
 def _why(dossier: Dossier) -> dict[str, str]:

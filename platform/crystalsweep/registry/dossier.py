@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import NonNegativeInt, ValidationError
 
 from crystalsweep.config import Config
 from crystalsweep.evaluation.outcome import Figure
+from crystalsweep.evaluation.properties.asked import PropertyTarget
+from crystalsweep.evaluation.properties.outcome import Rows
 from crystalsweep.evaluation.suite import Suite
 from crystalsweep.registry.gates.gate import Gate
 from crystalsweep.wording.mistakes import mistakes
@@ -19,6 +22,9 @@ DOSSIER_FOLDER = "dossier"
 """Of a registered version: the dossier beside the evaluation it rests on."""
 EVALUATION = "evaluation"
 """In that folder: the suite's result folder."""
+
+CANDIDATE = "candidate"
+"""Its row in that evaluation."""
 
 
 class Candidate(Config):
@@ -33,9 +39,9 @@ class Candidate(Config):
     step: int
     backbone: str
     parameters: int
-    """Of the generator."""
+    """Of the network that is promoted."""
     weights_sha256: str
-    """Of generator.safetensors."""
+    """Of that network's file."""
     data_sha256: str
     split_sha256: str
     lineage: list[dict[str, str]]
@@ -54,8 +60,11 @@ class Holder(Config):
     """Where its rows come from: measured with the same code and libraries, or now."""
 
 
-class Dossier(Config):
-    """A promotion's evidence and verdict. The same candidate, champion and suite on a CPU give the same gates."""
+class Evidence(Config):
+    """What a promotion rests on, whatever kind of model it is of.
+
+    The same candidate, champion and crystals on a CPU give the same gates.
+    """
 
     format: Literal[1] = 1
     model: str
@@ -64,17 +73,10 @@ class Dossier(Config):
     """Asked for."""
     candidate: Candidate
     champion: Holder | None
-    suite: Suite
-    suite_sha256: str
     metrics_lock: str
-    metric: str
-    """Decides the gain."""
-    guarded: list[str]
     gates: list[Gate]
-    rows: dict[str, dict[str, Figure]]
-    """Means with intervals by row: the candidate, the champion, the ceiling and the baselines."""
     command: str
-    """Evaluates the candidate on the suite."""
+    """Evaluates the candidate again."""
     trained_on: list[str] = []
     """Data sets that were looked at for leaks, beside the bundled one."""
     environment: dict[str, str]
@@ -103,6 +105,45 @@ class Dossier(Config):
         return "forced" if self.forced else "refused"
 
 
+class GeneratorDossier(Evidence):
+    """Of a generator, judged on a frozen suite."""
+
+    suite: Suite
+    suite_sha256: str
+    metric: str
+    """Decides the gain."""
+    guarded: list[str]
+    rows: dict[str, dict[str, Figure]]
+    """Means with intervals by row: the candidate, the champion, the ceiling and the baselines."""
+
+
+class JudgedTarget(Config):
+    """One property, as the candidate and every baseline predict it."""
+
+    target: PropertyTarget
+    headline: str
+    """The figure that decides."""
+    n: NonNegativeInt
+    """Labelled crystals that were predicted."""
+    rows: Rows
+
+
+class PropertyDossier(Evidence):
+    """Of a property model, judged on the held-out part of its own data."""
+
+    kind: Literal["property"] = "property"
+    source: str
+    """What it was trained on, as it was named."""
+    part: str
+    """That it is judged by."""
+    targets: dict[str, JudgedTarget]
+    """By name."""
+
+
+Dossier = GeneratorDossier | PropertyDossier
+"""Both kinds; of the older one no `kind` is told."""
+
+
 def read_dossier(folder: Path) -> Dossier:
     """Read the dossier among a registered version's files. Raises `ValueError` where there is none, or it is of
     another format."""
@@ -110,7 +151,16 @@ def read_dossier(folder: Path) -> Dossier:
     if not file.exists():
         raise ValueError(f"{folder} has no dossier: it was not registered by `crystalsweep promote`")
     content = file.read_text(encoding="utf-8")
+    kind = PropertyDossier if _is_of_property(content) else GeneratorDossier
     try:
-        return Dossier.model_validate_json(content)
+        return kind.model_validate_json(content)
     except ValidationError as error:
-        raise ValueError(f"{file}: {mistakes(error, Dossier, content)}") from None
+        raise ValueError(f"{file}: {mistakes(error, kind, content)}") from None
+
+
+def _is_of_property(content: str) -> bool:
+    try:
+        told = json.loads(content)
+    except (ValueError, RecursionError):  # what is wrong with it is told where it is read
+        return False
+    return isinstance(told, dict) and told.get("kind") == "property"

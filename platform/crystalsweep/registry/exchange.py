@@ -15,15 +15,14 @@ from crystalsweep.artifacts.archive import pack, unpack
 from crystalsweep.artifacts.seal import RECORD, SEAL, require_sealed, seal_of
 from crystalsweep.config import Config
 from crystalsweep.inference.locate import locate
-from crystalsweep.networks.checkpoint import load_generator
 from crystalsweep.pages.text import plain_markdown
 from crystalsweep.registry import attempts
 from crystalsweep.registry.aliases import ConflictError, ensure_registered, move
 from crystalsweep.registry.dossier import Dossier, read_dossier
 from crystalsweep.registry.foreign import content_sha256, require_harmless
-from crystalsweep.registry.remaking import remake, require_name, require_plain, require_same_suite
+from crystalsweep.registry.remaking import remake, require_about, require_name, require_plain
 from crystalsweep.registry.tags import CONTENT, IMPORTED, tags_of
-from crystalsweep.registry.versions import CHECKPOINT, is_known, register
+from crystalsweep.registry.versions import is_known, register
 from crystalsweep.tracking.holders import holder_of
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.wording.mistakes import mistakes
@@ -149,8 +148,7 @@ def _opened(tracker: Tracker, file: Path, model: str | None, scratch: Path) -> _
     require_harmless(folder)
     dossier = read_dossier(folder)
     require_plain(dossier)
-    require_same_suite(dossier, folder)
-    load_generator(folder / CHECKPOINT)  # what cannot be loaded is not registered
+    require_about(dossier, folder)
     name, content = model or record.model, content_sha256(folder)
     return _Case(
         folder=folder,

@@ -23,7 +23,8 @@ from crystalsweep.inference.serving import CHECKPOINT, LOADER
 
 KEPT = (
     *("checkpoint/checkpoint.json", "checkpoint/generator.safetensors", "checkpoint/discriminator.safetensors"),
-    *("checkpoint/critic.safetensors", "checkpoint/calibration.json"),
+    *("checkpoint/critic.safetensors", "checkpoint/classifier.safetensors"),
+    *("checkpoint/targets.json", "checkpoint/calibration.json"),
     *("dossier/dossier.json", "dossier/suite.json", "dossier/evaluation/metrics.json"),
     *("dossier/evaluation/request.json", "dossier/evaluation/structures.parquet"),
     "dossier/evaluation/references.parquet",
@@ -33,12 +34,12 @@ KEPT = (
 WRITTEN_ANEW = (
     *("MLmodel", "requirements.txt", "python_env.yaml", "input_example.json", "serving_input_example.json"),
     *("MODEL_CARD.md", "FILES.json", "dossier/dossier.html", "dossier/evaluation/report.html"),
-    "dossier/evaluation/plots/*.png",
+    *("dossier/evaluation/plots/*.png", "dossier/evaluation/plots/*/*.png"),
 )
 """What follows from the data, and from this library."""
 
-NOT_TAKEN = ("registry.json", "registered_model_meta")
-"""What registries say of a version."""
+NOT_TAKEN = ("registry.json", "registered_model_meta", "dossier/evaluation/predictions.csv")
+"""What registries say of a version, and a table that spreadsheets might compute, which no figure here is read from."""
 
 MAX_ROWS = 2_000_000
 """Of a table."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,22 +15,22 @@ from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.artifacts.seal import require_sealed, seal
 from crystalsweep.evaluation.driver import evaluate_checkpoint
 from crystalsweep.evaluation.inputs import read_inputs
-from crystalsweep.evaluation.outcome import METRICS_FILE as METRICS_FILE
 from crystalsweep.evaluation.outcome import Evaluation, Figure, read_outcome
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.evaluation.settings import metrics_lock, versions
 from crystalsweep.evaluation.suite import Suite
 from crystalsweep.inference.locate import Location
-from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
+from crystalsweep.networks.checkpoint import lineage, load_generator
 from crystalsweep.provenance import environment, user
+from crystalsweep.registry.asked import Asked, Champion, Say, candidate_of, new_folder, run_command
 from crystalsweep.registry.dossier import (
+    CANDIDATE,
     DOSSIER_FILE,
     DOSSIER_FOLDER,
     EVALUATION,
     PAGE,
-    Candidate,
-    Dossier,
+    GeneratorDossier,
     Holder,
     read_dossier,
 )
@@ -43,10 +40,7 @@ from crystalsweep.registry.gates.leakage import leakage, trainings_of
 from crystalsweep.registry.gates.physics import physics
 from crystalsweep.registry.gates.reproducibility import reproducibility
 from crystalsweep.registry.page import write_card, write_dossier_page
-from crystalsweep.registry.versions import stage
-
-CANDIDATE = "candidate"
-"""Its row in the suite's evaluation."""
+from crystalsweep.registry.versions import stage, weights_of
 
 SUITE_FILE = "suite.json"
 
@@ -62,41 +56,19 @@ def command_of(suite: Suite) -> str:
     return f"{COMMAND} --calculator {shlex.quote(energies.calculator)}" if energies.runs_code else COMMAND
 
 
-Say = Callable[[str], None]
-
-
 @dataclass(frozen=True, kw_only=True)
-class PromotionRequest:
-    """What is asked of a promotion."""
+class PromotionRequest(Asked):
+    """What is asked of the promotion of a generator."""
 
-    reference: str
-    """The checkpoint, as `locate` understands it."""
-    model: str
-    alias: str
     suite: Suite
     metric: str
     guarded: Sequence[str]
-    trained_on: Sequence[str] = ()
-    """Data sets, beside the bundled one, that the lineage may have been trained on."""
-    forced: str = ""
-    """Reason to promote against the gates; empty does not."""
     workers: int | None = None
-    storage: Path = field(default_factory=Path)
-    """Local folder of downloads and of promotions' files."""
-
-
-@dataclass(frozen=True)
-class Champion:
-    """Whom a candidate is held against."""
-
-    found: Location
-    imported: bool
-    """Whether it came in an archive: its dossier says what its author wrote, and decides no promotion here."""
 
 
 def judge(
     request: PromotionRequest, found: Location, champion: Champion | None, earlier: int, say: Say
-) -> tuple[Dossier, Path]:
+) -> tuple[GeneratorDossier, Path]:
     """Return the dossier, and the folder with it and all other files of the version to be.
 
     Args:
@@ -120,10 +92,10 @@ def judge(
         say("reproducibility: the dossier's command, in a process of its own")
         gates.append(_again(folder, outcome, request))
     parameters = sum(p.numel() for p in generator.parameters())
-    dossier = Dossier(
+    dossier = GeneratorDossier(
         model=request.model,
         alias=request.alias,
-        candidate=_candidate(request, found, checkpoint, parameters, ancestry),
+        candidate=candidate_of(request, found, checkpoint, parameters, ancestry),
         champion=gained.holder,
         suite=request.suite,
         suite_sha256=request.suite.sha256(),
@@ -197,7 +169,7 @@ def _gain(request: PromotionRequest, champion: Champion | None, folder: Path, ea
         holder = Holder(
             version=str(champion.found.version),
             run=champion.found.run,
-            weights_sha256=file_sha256(champion.found.folder / "generator.safetensors"),
+            weights_sha256=file_sha256(weights_of(champion.found.folder)),
             evaluated="again" if again else "by its own dossier",
         )
     tried = (
@@ -205,26 +177,6 @@ def _gain(request: PromotionRequest, champion: Champion | None, folder: Path, ea
     )
     gate = gate.model_copy(update={"required": request.alias == "champion", "notes": [*gate.notes, tried]})
     return _Gain(gate=gate, verdicts=frame, holder=holder, rows=rows)
-
-
-def _candidate(
-    request: PromotionRequest, found: Location, checkpoint: Path, parameters: int, ancestry: list[dict[str, str]]
-) -> Candidate:
-    info = read_info(checkpoint)
-    return Candidate(
-        reference=request.reference,
-        run=found.run,
-        stage=info.stage,
-        epoch=info.kept_epoch,
-        step=info.step,
-        backbone=str(info.config["backbone"]["name"]),
-        parameters=parameters,
-        weights_sha256=file_sha256(checkpoint / "generator.safetensors"),
-        data_sha256=info.data_sha256,
-        split_sha256=info.split_sha256,
-        lineage=ancestry,
-        config=info.config,
-    )
 
 
 def evaluate_on(suite: Suite, checkpoint: Path, out: Path, request: PromotionRequest) -> Evaluation:
@@ -244,7 +196,11 @@ def _evaluation_of(champion: Champion, request: PromotionRequest, say: Say) -> t
     except ValueError:
         dossier = None
     lock = metrics_lock(request.suite.settings, versions())
-    comparable = dossier and dossier.suite_sha256 == request.suite.sha256() and dossier.metrics_lock == lock
+    comparable = (
+        isinstance(dossier, GeneratorDossier)
+        and dossier.suite_sha256 == request.suite.sha256()
+        and dossier.metrics_lock == lock
+    )
     if comparable and not champion.imported:
         return found.root / DOSSIER_FOLDER / EVALUATION, False
     why = "was measured elsewhere" if champion.imported else "was measured otherwise"
@@ -261,21 +217,8 @@ def _row_of(evaluated: Path) -> dict[str, Figure]:
 
 def _again(folder: Path, first: Evaluation, request: PromotionRequest) -> Gate:
     """Run the dossier's command."""
-    environ = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     told, workers = command_of(request.suite), request.workers
     with TemporaryDirectory() as scratch:
         out = Path(scratch) / "again"
-        more = ["--out", str(out)] + (["--workers", str(workers)] if workers else [])
-        command = [sys.executable, "-m", "crystalsweep", *shlex.split(told)[1:], *more]
-        ran = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
-        if ran.returncode or not (out / METRICS_FILE).exists():
-            raise ValueError(f"{told} failed in {folder}: {' '.join(ran.stderr.split())[-500:]}")
+        run_command(told, folder, out, ["--workers", str(workers)] if workers else [])
         return reproducibility(first, read_outcome(out), told)
-
-
-def new_folder(request: PromotionRequest) -> Path:
-    """Return a new one for the version's files."""
-    now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    folder = request.storage / "promotions" / f"{request.model}-{now}"
-    folder.mkdir(parents=True)
-    return folder

@@ -1,4 +1,4 @@
-"""A dossier for people: one page that opens offline, and a model card."""
+"""A generator's dossier for people: one page that opens offline, and a model card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crystalsweep.pages.render import render
 from crystalsweep.pages.text import with_interval
 from crystalsweep.plots.promotion import plot_differences
 from crystalsweep.registry.attempts import summary
-from crystalsweep.registry.dossier import DOSSIER_FOLDER, EVALUATION, Dossier
+from crystalsweep.registry.dossier import DOSSIER_FOLDER, EVALUATION, GeneratorDossier
 from crystalsweep.registry.gates.gain import GUARDED, JUDGED
 
 CARD = "MODEL_CARD.md"
@@ -26,12 +26,12 @@ _SHOWN = ("score", *GUARDED)
 TITLES = {name: metric.title for name, metric in JUDGED.items()}
 
 
-def write_dossier_page(dossier: Dossier, frame: pd.DataFrame, path: Path, note: str = "") -> None:
+def write_dossier_page(dossier: GeneratorDossier, frame: pd.DataFrame, path: Path, note: str = "") -> None:
     """Write the dossier's page; `frame` holds the verdicts of the gain, and `note` stands below the verdict."""
     path.write_text(_rendered("dossier.html.j2", dossier, picture=_picture(frame), note=note), encoding="utf-8")
 
 
-def write_card(dossier: Dossier, folder: Path) -> None:
+def write_card(dossier: GeneratorDossier, folder: Path) -> None:
     """Write `MODEL_CARD.md`, as registries show it; what its odds are worth is taken from the version's own files."""
     calibration = read_calibration(folder / CHECKPOINT)
     text = _rendered("model_card.md.j2", dossier, odds=_odds(folder), calibration=calibration)
@@ -53,7 +53,7 @@ def _odds(folder: Path) -> list[tuple[str, str]]:
     return [*told, *errors]
 
 
-def _rendered(template: str, dossier: Dossier, **more: Any) -> str:
+def _rendered(template: str, dossier: GeneratorDossier, **more: Any) -> str:
     shown = [name for name in _SHOWN if any(name in figures for figures in dossier.rows.values())]
     table = [[row, *(shown_figure(figures.get(name)) for name in shown)] for row, figures in dossier.rows.items()]
     return render(

@@ -20,16 +20,22 @@ from crystalsweep.evaluation.suite import require_own_calculator
 from crystalsweep.inference.champion import SHIPPED
 from crystalsweep.inference.locate import Location, is_local, locate
 from crystalsweep.networks.checkpoint import lineage, load_generator, read_info
-from crystalsweep.registry.dossier import DOSSIER_FOLDER, EVALUATION, Dossier, read_dossier
+from crystalsweep.registry.dossier import (
+    CANDIDATE,
+    DOSSIER_FOLDER,
+    EVALUATION,
+    Dossier,
+    GeneratorDossier,
+    PropertyDossier,
+    read_dossier,
+)
 from crystalsweep.registry.gates.gate import Check, Gate
 from crystalsweep.registry.gates.leakage import AT_HAND, leakage, trainings_of
 from crystalsweep.registry.gates.physics import physics
 from crystalsweep.registry.gates.reproducibility import SAME_CODE, reproducibility
-from crystalsweep.registry.judging import CANDIDATE
+from crystalsweep.registry.holding import READABLE, TOLERANCE, as_before, asked, claims, failed, recorded
+from crystalsweep.registry.property_verification import property_gates
 from crystalsweep.tracking.tracker import Tracker
-
-TOLERANCE = 1e-3
-"""Greatest difference of a figure that another machine's arithmetic may make."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +79,7 @@ def verify(
         try:
             found = _fetched(tracker, reference, Path(fresh))
         except (BrokenSealError, _DamagedError) as error:
-            return Verification(dossier=None, gates=[_failed("files", "Files", "unchanged", error)], version=None)
+            return Verification(dossier=None, gates=[failed("files", "Files", "unchanged", error)], version=None)
         done = _verified(tracker, found, say, trained_on=trained_on, calculator=calculator, workers=workers)
     return replace(done, gates=[_of_the_package(gate) for gate in done.gates]) if reference == SHIPPED else done
 
@@ -121,22 +127,21 @@ def _verified(
     except (ValueError, OSError) as error:
         if not _was_promoted(found.root):
             raise
-        gates.append(_failed("claims", "Dossier", "readable", error))
+        gates.append(failed("claims", "Dossier", "readable", error))
         return Verification(dossier=None, gates=gates, version=found.version)
+    if isinstance(dossier, PropertyDossier):
+        gates += property_gates(dossier, found, say, trained_on=trained_on)
+        return Verification(dossier=dossier, gates=gates, version=found.version)
     require_own_calculator(dossier.suite, calculator)
-    gates.append(_asked("claims", "Dossier", lambda: _claims(dossier, found)))
+    gates.append(asked("claims", "Dossier", lambda: _claims(dossier, found)))
     say("physics")
-    gates.append(_asked("physics", "Physics", lambda: _as_before(dossier, physics(load_generator(found.folder)))))
+    gates.append(asked("physics", "Physics", lambda: as_before(dossier, physics(load_generator(found.folder)))))
     if gates[-1].checks[0].title != READABLE:
         say("leakage")
         gates.append(_leakage(dossier, found, trained_on))
         say(f"suite {dossier.suite.name}")
-        gates.append(_asked("figures", "Figures", lambda: _figures(dossier, found, workers)))
+        gates.append(asked("figures", "Figures", lambda: _figures(dossier, found, workers)))
     return Verification(dossier=dossier, gates=gates, version=found.version)
-
-
-READABLE = "readable"
-"""Check of what could not be asked, since the version's own files cannot be read."""
 
 
 def _was_promoted(root: Path) -> bool:
@@ -144,25 +149,11 @@ def _was_promoted(root: Path) -> bool:
     return (root / FILES).exists() or (root / DOSSIER_FOLDER).is_dir()
 
 
-def _asked(name: str, title: str, ask: Callable[[], Gate]) -> Gate:
-    """Return a gate; one that fails where the version's files cannot be read."""
-    try:
-        return ask()
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        return _failed(name, title, READABLE, error)
-
-
-def _failed(name: str, title: str, check: str, error: Exception) -> Gate:
-    says = " ".join(str(error).split()) or type(error).__name__
-    return Gate(name=name, title=title, checks=[Check(title=check, passed=False, says=says)])
-
-
-def _leakage(dossier: Dossier, found: Location, trained_on: Sequence[str]) -> Gate:
-    recorded = [source for source in dossier.trained_on if all(Path(part).exists() for part in source.split(","))]
-    trainings, unknown = trainings_of(lineage([found.folder]), (*recorded, *trained_on))
+def _leakage(dossier: GeneratorDossier, found: Location, trained_on: Sequence[str]) -> Gate:
+    trainings, unknown = trainings_of(lineage([found.folder]), (*recorded(dossier), *trained_on))
     require_same_crystals(dossier.suite)
     parents = read_inputs(dossier.suite.source, dossier.suite.part, None, dossier.suite.settings).parents
-    return _as_before(dossier, leakage(trainings, unknown, parents))
+    return as_before(dossier, leakage(trainings, unknown, parents))
 
 
 def _files(tracker: Tracker | None, found: Location) -> Gate:
@@ -185,7 +176,7 @@ def _registered_seal(tracker: Tracker | None, found: Location) -> str | None:
     return str(tags[SEAL])
 
 
-def _claims(dossier: Dossier, found: Location) -> Gate:
+def _claims(dossier: GeneratorDossier, found: Location) -> Gate:
     """Return what the dossier says of weights, suite, lineage and figures, against the files it speaks of."""
     outcome = read_outcome(found.root / DOSSIER_FOLDER / EVALUATION)
     info = read_info(found.folder)
@@ -199,28 +190,15 @@ def _claims(dossier: Dossier, found: Location) -> Gate:
         "figures": told == {name: outcome.rows.get(name) for name in told} and CANDIDATE in told,
         "metrics_lock": dossier.metrics_lock == outcome.metrics_lock,
     }
-    differing = ", ".join(name for name, each in same.items() if not each)
-    says = f"its {differing} differ from the files" if differing else f"{', '.join(same)} are those of the files"
-    return Gate(name="claims", title="Dossier", checks=[Check(title="true", passed=not differing, says=says)])
+    return claims(same)
 
 
-def _as_before(dossier: Dossier, now: Gate) -> Gate:
-    """Return what passed then must pass now; what was forced may fail again."""
-    then = next((gate for gate in dossier.gates if gate.name == now.name), None)
-    failed_before = {check.title for check in then.checks if not check.passed} if then else set()
-    checks = [
-        check.model_copy(update={"passed": True, "says": f"fails as it did then: {check.says}"})
-        if not check.passed and check.title in failed_before
-        else check
-        for check in now.checks
-    ]
-    return now.model_copy(update={"checks": checks})
-
-
-def _figures(dossier: Dossier, found: Location, workers: int | None) -> Gate:
+def _figures(dossier: GeneratorDossier, found: Location, workers: int | None) -> Gate:
     first = read_outcome(found.root / DOSSIER_FOLDER / EVALUATION)
     with TemporaryDirectory() as scratch:
         again, machine = Path(scratch) / "again", Machine(workers=workers, device="cpu")
-        asked = EvaluationRequest.of_suite(dossier.suite, str(found.folder), out=again, name=CANDIDATE, machine=machine)
-        _, second, _ = evaluate_checkpoint(asked, None, Path(scratch))
+        request = EvaluationRequest.of_suite(
+            dossier.suite, str(found.folder), out=again, name=CANDIDATE, machine=machine
+        )
+        _, second, _ = evaluate_checkpoint(request, None, Path(scratch))
     return reproducibility(first, second, dossier.command, tolerance=TOLERANCE)

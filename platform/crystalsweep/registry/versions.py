@@ -11,16 +11,15 @@ from mlflow.exceptions import MlflowException
 
 from crystalsweep.artifacts.seal import SEAL, require_sealed, seal_of
 from crystalsweep.inference.serving import write_pyfunc
+from crystalsweep.inference.target_records import TARGETS_FILE, is_property_model
+from crystalsweep.networks.checkpoint import PROPERTY_WEIGHTS
 from crystalsweep.registry.aliases import ensure_registered
 from crystalsweep.tracking.tracker import Tracker
 
 CHECKPOINT = "checkpoint"
 _KEPT = (
-    "checkpoint.json",
-    "generator.safetensors",
-    "critic.safetensors",
-    "discriminator.safetensors",
-    "calibration.json",
+    *("checkpoint.json", "generator.safetensors", "critic.safetensors", "discriminator.safetensors"),
+    *("calibration.json", PROPERTY_WEIGHTS, TARGETS_FILE),
 )
 """Of a checkpoint; what only a resumed training needs is left out."""
 
@@ -34,6 +33,11 @@ def stage(checkpoint: Path, into: Path) -> Path:
             shutil.copyfile(checkpoint / name, target / name)
     write_pyfunc(into)
     return target
+
+
+def weights_of(checkpoint: Path) -> Path:
+    """Return the file of the network that a checkpoint is promoted for: a property model's, or the generator."""
+    return checkpoint / (PROPERTY_WEIGHTS if is_property_model(checkpoint) else "generator.safetensors")
 
 
 def register(

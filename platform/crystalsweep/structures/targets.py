@@ -26,6 +26,9 @@ UNITS = {
 }
 """Of labels with the Materials Project's names; of others the unit is not known."""
 
+LOWER_FIRST = ("e_above_hull", "formation_energy_per_atom", "energy_per_atom")
+"""Labels of which the lowest is looked for first: energies, which are of what is stable."""
+
 Kind = Literal["regression", "classification"]
 
 
@@ -61,6 +64,11 @@ class Target:
     def unit(self) -> str:
         """Of the label; empty where it has none, or it is not known."""
         return UNITS.get(self.label, "")
+
+    @property
+    def lower_first(self) -> bool:
+        """Whether the lowest is looked for first; of questions the likeliest yes is."""
+        return self.kind == "regression" and self.label in LOWER_FIRST
 
 
 STABILITY = "e_above_hull<=0"

@@ -18,7 +18,7 @@ _FILES = (INFO, "generator.safetensors", "critic.safetensors", SUMS)
 
 
 def decode_again(
-    session: SweepSession, outcome: TrainingOutcome, chunks: Sequence[Chunk], name: str
+    session: SweepSession, outcome: TrainingOutcome, chunks: Sequence[Chunk], name: str, *, keep_known: bool
 ) -> dict[str, pd.DataFrame]:
     """Return the table that each decoder of the sweep gives, by its name; none where the checkpoint is gone, which is
     said.
@@ -30,6 +30,7 @@ def decode_again(
         outcome: A complete training.
         chunks: Its validation inputs.
         name: Of its run.
+        keep_known: Whether visible species are kept as given.
     """
     decoders = session.spec.decoders
     if not decoders:
@@ -42,9 +43,8 @@ def decode_again(
     session.display.say(f"restoring the validation crystals again by {', '.join(decoders)}: {name}")
     folder = store.fetch(latest, only=_FILES)
     generator, critic = load_generator(folder), load_critic(folder)
-    known = session.plan.swept.evaluation.keep_known
     return {
-        decoder: decoded_table(generator, chunks, config, critic, keep_known=known)
+        decoder: decoded_table(generator, chunks, config, critic, keep_known=keep_known)
         for decoder, config in decoders.items()
         if critic is not None or not config.critic_weight
     }

@@ -29,22 +29,44 @@ def store_options(tracking_uri: Address, storage: Path | str) -> str:
 
 
 def use_commands(target: str, tracking_uri: Address, storage: Path) -> list[str]:
-    """Return how a registered version is used, a line each: `target` is its NAME@ALIAS.
+    """Return how a registered generator is used, a line each: `target` is its NAME@ALIAS."""
+    ours, reference, where = command("crystalsweep"), f"models:/{target}", _where(tracking_uri, storage)
+    own = "" if not where or tracking_uri.has_password else f", tracking_uri={str(tracking_uri)!r}"
+    use = [
+        f"  complete a crystal   {ours} complete FILE.cif --mask Ti --model {reference}{where}",
+        f'  in Python            crystalsweep.load("{reference}"{own})',
+    ]
+    return _commands(use, reference, tracking_uri, where)
 
-    MLflow looks for its server's program on the PATH, so the environment's programs come first there.
-    """
+
+def predict_commands(target: str, tracking_uri: Address, storage: Path) -> list[str]:
+    """Return how a registered property model is used, a line each: `target` is its NAME@ALIAS."""
+    ours, reference, where = command("crystalsweep"), f"models:/{target}", _where(tracking_uri, storage)
+    own = "" if not where or tracking_uri.has_password else f", tracking_uri={str(tracking_uri)!r}"
+    use = [
+        f"  predict crystals     {ours} predict FILE_OR_FOLDER --model {reference} --out predictions.csv{where}",
+        f"  rank completions     {ours} complete FILE.cif --mask Ti --rank-by {reference}{where}",
+        f'  in Python            crystalsweep.predict([structure], model="{reference}"{own})',
+    ]
+    return _commands(use, reference, tracking_uri, where)
+
+
+def _where(tracking_uri: Address, storage: Path) -> str:
+    """Return the options that name the store; empty of the usual one."""
     usual = str(tracking_uri) == sqlite_uri(default_storage())
-    where = "" if usual else f" {store_options(tracking_uri, storage)}"
-    from_python = "" if usual or tracking_uri.has_password else f", tracking_uri={str(tracking_uri)!r}"
+    return "" if usual else f" {store_options(tracking_uri, storage)}"
+
+
+def _commands(use: list[str], reference: str, tracking_uri: Address, where: str) -> list[str]:
+    """Return these commands, and what every registered version has: MLflow's server, whose program it looks for on the
+    PATH, so that the environment's programs come first there; and verification."""
     programs = "" if shutil.which("uvicorn") else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
     store = "" if tracking_uri.has_password else f"MLFLOW_TRACKING_URI={shlex.quote(str(tracking_uri))} "
     serve = f"{store}{programs}{command('mlflow')} models serve --env-manager local --port 5001"
-    ours, reference = command("crystalsweep"), f"models:/{target}"
     return [
         "Use it:",
-        f"  complete a crystal   {ours} complete FILE.cif --mask Ti --model {reference}{where}",
-        f'  in Python            crystalsweep.load("{reference}"{from_python})',
+        *use,
         f"  serve over HTTP      {serve} -m {reference}",
-        f"  check it again       {ours} verify {reference}{where}",
+        f"  check it again       {command('crystalsweep')} verify {reference}{where}",
         *([f"  {FROM_ENVIRONMENT}"] if tracking_uri.has_password else []),
     ]

@@ -27,6 +27,14 @@ PROCESS = "crystalsweep.process"
 """Host and id of the process that owns a run, as `this_process` writes it."""
 
 
+_REFUSED = re.compile(r"[^\w\-./ ]+")
+
+
+def plain_key(name: str) -> str:
+    """Return a name as MLflow takes it of a metric or a tag: of `e_above_hull<=0`, `e_above_hull_0`."""
+    return _REFUSED.sub("_", name)
+
+
 def this_process() -> str:
     """Return host and id of this process, as `node1:4711`."""
     return f"{socket.gethostname()}:{os.getpid()}"

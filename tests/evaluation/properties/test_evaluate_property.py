@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from crystalsweep.cli.main import main
 from crystalsweep.data import load_bundled, write
 from crystalsweep.evaluation.interface import compare
 from crystalsweep.evaluation.properties.outcome import read_property_outcome
-from crystalsweep.registry.property_judging import judge_property
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.tracking.tracker import sqlite_uri
 
 NO_SERVER = {"MLFLOW_TRACKING_URI": None}
 
@@ -135,13 +136,39 @@ def test_a_generator_is_not_compared_with_a_property_model(evaluated: Path, tmp_
 
 
 def test_gates_of_a_model_that_learned_next_to_nothing(data: str, trained: tuple[Path, Path], tmp_path: Path) -> None:
-    judged = judge_property(trained[0] / "checkpoint", [data], tmp_path / "judged", print)
-    passed = {gate.name: gate.passed for gate in judged.gates}
-    assert passed == {"leakage": True, "gain": False, "reproducibility": True}
-    (reason,) = judged.reasons
-    assert "accuracy is better than" in reason
-    again = run("promote", trained[0], "--storage", tmp_path)
-    assert again.exit_code == 1
-    assert "with --dry-run it is judged" in again.output
-    unknown = run("promote", trained[0], "--dry-run", "--storage", tmp_path)
+    where = ("--storage", tmp_path, "--tracking-uri", sqlite_uri(tmp_path))
+    judged = run("promote", trained[0], "--dry-run", "--trained-on", data, "--json", *where)
+    assert judged.exit_code == 3, judged.output
+    dossier = json.loads(judged.stdout)
+    passed = {gate["name"]: all(check["passed"] for check in gate["checks"]) for gate in dossier["gates"]}
+    assert passed == {"leakage": True, "gain": False}  # refused, and not run again
+    assert dossier["targets"]["e_above_hull<=0"]["headline"] == "accuracy"
+    assert dossier["model"] == "crystal-property-e_above_hull-le-0"
+    unknown = run("promote", trained[0], "--dry-run", *where)
+    assert unknown.exit_code == 1
     assert "name it with --trained-on" in unknown.output
+
+
+@pytest.mark.server
+def test_the_leaderboard_ranks_models_of_one_property(data: str, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    where = ("--tracking-uri", sqlite_uri(tmp_path))
+    for name, folder in zip("ab", trained, strict=True):
+        ran = run("evaluate", "--checkpoint", folder, "--data", data, "--name", name, "--out", tmp_path / name, *where)
+        assert ran.exit_code == 0, ran.output
+    board = ("leaderboard", "--target", "e_above_hull<=0.0", "--storage", tmp_path, *where)
+    shown = run(*board, "--out", tmp_path / "board.html", "--csv", tmp_path / "board.csv")
+    assert shown.exit_code == 0, shown.output
+    assert "e_above_hull<=0: Accuracy on 60 labelled crystals" in shown.output
+    assert "Rows were trained on different crystals" in " ".join(shown.output.split())
+    told = json.loads(run(*board, "--json").stdout)
+    own = {name: read_property_outcome(tmp_path / name).targets["e_above_hull<=0"].rows[name] for name in "ab"}
+    assert [row["mean"] for row in told["rows"]] == sorted((own[n]["accuracy"].mean for n in "ab"), reverse=True)
+    assert told["comparisons"] == 1
+    assert {row["name"] for row in told["baselines"]} >= {"composition only", "nearest in structure"}
+    assert len(pd.read_csv(tmp_path / "board.csv")) == 2 + len(told["baselines"])
+    page = (tmp_path / "board.html").read_text()
+    assert "composition only" in page
+    assert "http" not in page.replace("http-equiv", "")
+    other = run("leaderboard", "--target", "band_gap", "--storage", tmp_path, *where)
+    assert "evaluations there are of e_above_hull<=0" in other.output
+    assert "--metric is of generators" in run(*board, "--metric", "score").output

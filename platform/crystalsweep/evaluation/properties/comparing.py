@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from crystalsweep.evaluation.properties.asked import PropertyTarget
 from crystalsweep.evaluation.properties.outcome import PREDICTIONS_FILE, PropertyEvaluation, read_property_outcome
 from crystalsweep.metrics.properties.figures import compared_of, statistics_of
-from crystalsweep.metrics.properties.statistic import Answers, Statistic, difference_of, sampled, verdict_of
+from crystalsweep.metrics.properties.statistic import Answers, Difference, Statistic, difference_of, sampled, verdict_of
 from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, holm
 
 PAIRED = "paired"
@@ -102,19 +102,10 @@ def _property(
     all_metrics: bool,
 ) -> list[dict[str, object]]:
     told = [Told.of(folders[each], outcomes[each].targets[name].target, outcomes[each].name) for each in (a, b)]
-    ids = told[0].table.index.intersection(told[1].table.index).sort_values()
-    if not len(ids):
-        raise ValueError(f"{a} and {b} have no labelled crystal of {name} in common")
-    own, theirs = (each.answers(ids) for each in told)
-    if own.truth.shape != theirs.truth.shape or not np.allclose(own.truth, theirs.truth, rtol=1e-6):
-        raise ValueError(f"{a} and {b} have other labels of {name} for the same ids; evaluate both on one data set")
+    shown = shown_of(told[0].target, all_metrics=all_metrics)
+    n, gaps = differences(told[0], told[1], shown, names=(a, b))
     longest = max(len(each.table) for each in told)
-    note = "" if 2 * len(ids) >= longest else f"{name}: only {len(ids):,} of {longest:,} crystals are in both."
-    target = told[0].target
-    shown = shown_of(target, all_metrics=all_metrics)
-    differing = int((own.predicted != theirs.predicted).reshape(len(ids), -1).any(axis=1).sum())
-    first, second = sampled(shown, own), sampled(shown, theirs)
-    gaps = [(each, difference_of(first[each.name], second[each.name], len(ids), differing)) for each in shown]
+    note = "" if 2 * n >= longest else f"{name}: only {n:,} of {longest:,} crystals are in both."
     return [
         {
             "metric": f"{name}: {each.title}",
@@ -131,6 +122,35 @@ def _property(
         }
         for each, gap in gaps
     ]
+
+
+def differences(
+    first: Told, second: Told, shown: Sequence[Statistic], *, names: tuple[str, str]
+) -> tuple[int, list[tuple[Statistic, Difference]]]:
+    """Return how many labelled crystals two rows have in common, and of each figure the first minus the second.
+
+    Args:
+        first: What one says.
+        second: What the other says of the same property.
+        shown: Figures.
+        names: What they are called, for errors.
+
+    Raises:
+        ValueError: They have no labelled crystal in common, or other labels for the same ids.
+    """
+    name = first.target.name
+    ids = first.table.index.intersection(second.table.index).sort_values()
+    if not len(ids):
+        raise ValueError(f"{names[0]} and {names[1]} have no labelled crystal of {name} in common")
+    own, theirs = first.answers(ids), second.answers(ids)
+    if own.truth.shape != theirs.truth.shape or not np.allclose(own.truth, theirs.truth, rtol=1e-6):
+        raise ValueError(
+            f"{names[0]} and {names[1]} have other labels of {name} for the same ids; evaluate both on one data set"
+        )
+    differing = int((own.predicted != theirs.predicted).reshape(len(ids), -1).any(axis=1).sum())
+    drawn = sampled(shown, own), sampled(shown, theirs)
+    gaps = [(each, difference_of(drawn[0][each.name], drawn[1][each.name], len(ids), differing)) for each in shown]
+    return len(ids), gaps
 
 
 def shown_of(target: PropertyTarget, *, all_metrics: bool) -> list[Statistic]:

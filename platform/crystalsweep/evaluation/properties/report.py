@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from crystalsweep.evaluation.outcome import Figure
+from crystalsweep.evaluation.properties.asked import PropertyTarget
 from crystalsweep.evaluation.properties.outcome import PropertyEvaluation, TargetOutcome, Verdict
 from crystalsweep.evaluation.report import REPORT_FILE
-from crystalsweep.metrics.properties.baselines import EXPLAINED
+from crystalsweep.metrics.properties.baselines import BASELINES, EXPLAINED
 from crystalsweep.metrics.properties.figures import compared_of, statistics_of
 from crystalsweep.metrics.properties.statistic import Statistic
 from crystalsweep.pages.content import Picture, Section, Table, TableRow
@@ -78,7 +79,7 @@ def _tables(model: str, found: TargetOutcome) -> list[Table]:
     if found.undefined:
         tables.append(_undefined(found, statistics))
     tables += [_stratum(model, found, by, statistics) for by in found.strata if found.strata[by]]
-    definitions = [TableRow(cells=[each.title, each.definition, unit_of(each, found)]) for each in statistics]
+    definitions = [TableRow(cells=[each.title, each.definition, unit_of(each, found.target)]) for each in statistics]
     return [
         *tables,
         Table(title="What the figures are", heads=["", "definition", "unit"], rows=definitions, folded="Definitions"),
@@ -95,9 +96,19 @@ def headline_of(found: TargetOutcome) -> str:
     return compared_of(found.target.kind, logged=found.target.log10)[0]
 
 
-def unit_of(each: Statistic, found: TargetOutcome) -> str:
-    """Return the unit of a figure in words; empty of one that has none."""
-    label = found.target.unit
+def best_baseline(found: TargetOutcome) -> str | None:
+    """Return the row of the baseline that is best on the headline figure; None where none has it."""
+    name = headline_of(found)
+    (shown,) = [each for each in shown_statistics(found) if each.name == name]
+    sign = 1 if shown.direction == "higher" else -1
+    means = {row: found.rows[row][name].mean for row in BASELINES[found.target.kind] if row in found.rows}
+    known = {row: sign * mean for row, mean in means.items() if mean is not None}
+    return max(known, key=lambda row: known[row]) if known else None
+
+
+def unit_of(each: Statistic, target: PropertyTarget) -> str:
+    """Return the unit of a property's figure in words; empty of one that has none."""
+    label = target.unit
     units = {"label": label, "label²": f"({label})²" if label else "", "grid": "unit of the grid"}
     return units.get(each.unit, f"log10({label})" if each.unit and label else "")
 
@@ -109,7 +120,7 @@ def _headline(model: str, found: TargetOutcome, statistics: Sequence[Statistic])
         )
         for row, figures in found.rows.items()
     ]
-    heads = [f"{s.title} ({unit})" if (unit := unit_of(s, found)) else s.title for s in statistics]
+    heads = [f"{s.title} ({unit})" if (unit := unit_of(s, found.target)) else s.title for s in statistics]
     return Table(heads=["", "n", *heads], rows=rows)
 
 

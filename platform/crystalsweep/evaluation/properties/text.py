@@ -19,7 +19,7 @@ def property_text(outcome: PropertyEvaluation) -> str:
 def _of(model: str, found: TargetOutcome) -> str:
     names = compared_of(found.target.kind, logged=found.target.log10)
     shown = [each for each in shown_statistics(found) if each.name in names]
-    heads = [f"{each.title} ({unit})" if (unit := unit_of(each, found)) else each.title for each in shown]
+    heads = [f"{each.title} ({unit})" if (unit := unit_of(each, found.target)) else each.title for each in shown]
     n = found.n - found.unpredicted
     rows = [
         [row, f"{n:,}", *(shown_figure(figures[each.name], row_n=n) for each in shown)]

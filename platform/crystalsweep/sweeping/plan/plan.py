@@ -20,7 +20,7 @@ from crystalsweep.sweeping.plan.room import Node, this_machine, trainings_that_f
 from crystalsweep.sweeping.space.objectives import OBJECTIVES, Objective, objectives
 from crystalsweep.sweeping.space.settings import configured
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
-from crystalsweep.training.config import RestorationConfig, StageConfig
+from crystalsweep.training.config import StageConfig
 from crystalsweep.training.job import Resources
 from crystalsweep.wording.stranger import tabulated
 
@@ -44,9 +44,10 @@ class Plan:
 
     @property
     def scalar(self) -> Objective:
-        """What schedulers and checkpoints go by: the objective, or the score where there are several."""
+        """What schedulers and checkpoints go by: the objective, or where there are several the score, of property
+        models the first."""
         asked = objectives(self.request.objectives)
-        return asked[0] if len(asked) == 1 else OBJECTIVES["score"]
+        return OBJECTIVES["score"] if len(asked) > 1 and asked[0].of == "restorations" else asked[0]
 
     @property
     def gpus_per_worker(self) -> float:
@@ -105,11 +106,9 @@ class Plan:
         return {stage: config for stage, config in self.space.stages.items() if stage != self.stage}
 
     @property
-    def swept(self) -> RestorationConfig:
+    def swept(self) -> StageConfig:
         """Config of the stage that is swept, before a trial's settings."""
-        config = self.space.stages[self.stage]
-        assert isinstance(config, RestorationConfig)
-        return config
+        return self.space.stages[self.stage]
 
     @property
     def chosen(self) -> dict[str, StageConfig]:
