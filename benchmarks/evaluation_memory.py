@@ -82,10 +82,10 @@ def child(folder: Path, out: Path) -> None:
         parents |= {crystal.id: crystal for crystal in crystals_of(rows, "before")}
     peaks["true crystals"] = _peak_mb()
     open_folder(folder.parent / "opened", {"what": "memory"})
-    streams = hasattr(run, "write_structures")
+    streams = hasattr(run, "write_results")
     if streams:
         from crystalsweep.evaluation.spread import Workers
-        from crystalsweep.evaluation.whole_table import WHOLE_TABLE_COLUMNS, whole_table_columns
+        from crystalsweep.evaluation.whole_table import added_columns, whole_table_columns
 
         tables = run.run_evaluation(None, range(n), [256] * n, folder, Workers())  # type: ignore[arg-type]
     else:
@@ -95,13 +95,10 @@ def child(folder: Path, out: Path) -> None:
     peaks["read"] = _peak_mb()
     tables = whole_table_columns(tables, MetricConfig(), list(parents.values()))
     peaks["copies found"] = _peak_mb()
-    references = {name: table for name, table in tables.items() if name != MODEL}
     if streams:
-        added = [name for name in WHOLE_TABLE_COLUMNS if name in tables[MODEL]]
-        run.write_structures(folder, MODEL, tables[MODEL][added])
-        run.write_references(folder, references)
+        run.write_results(folder, MODEL, {name: added_columns(table) for name, table in tables.items()})
     else:
-        run.write_tables(folder, tables[MODEL], references)
+        run.write_tables(folder, tables[MODEL], {name: table for name, table in tables.items() if name != MODEL})
     peaks["written"] = _peak_mb()
     used = resource.getrusage(resource.RUSAGE_SELF)
     out.write_text(json.dumps({"peak_mb": peaks, "cpu_s": used.ru_utime + used.ru_stime}))
