@@ -108,7 +108,9 @@ _BEFORE = ["parent", "species_before", "lattice_before", "frac_before"]
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the peak of this process; `ru_maxrss` would begin with that of the process that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
 
 
 def ran(tree: Path, folder: Path) -> dict[str, Any]:
