@@ -6,6 +6,12 @@ hashes of the code that measured) and every column of both tables, exactly.
 
 python benchmarks/evaluation.py --against cc57e53
 python benchmarks/evaluation.py --against cc57e53 --checkpoint runs/pretrain --max-crystals 200 --repeats 1
+
+With `--sizes`, how peak memory grows with the number of crystals, of the process and of each worker; with `--workers`,
+how much of several workers' time is used, beside one.
+
+python benchmarks/evaluation.py --against 1888ed8 --checkpoint shipped --sizes 100 400
+python benchmarks/evaluation.py --checkpoint shipped --workers 2
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -29,11 +36,14 @@ from types import FrameType
 from typing import Any
 
 import pandas as pd
+import psutil
 from tabulate import tabulate
 from worktrees import ROOT, worktree
 
-RECORD = ROOT / "benchmarks" / "records" / "evaluation.json"
+RECORDS = ROOT / "benchmarks" / "records"
+RECORD = RECORDS / "evaluation.json"
 PERIOD_S = 0.005
+PERIOD_OF_WORKERS_S = 0.5
 
 PHASES = (
     ("uniqueness", ("metrics/uniqueness.py",)),
@@ -96,18 +106,37 @@ def child(arguments: Sequence[str], out: Path) -> None:
     out.write_text(json.dumps(told))
 
 
-def evaluated(tree: Path, checkpoint: Path, target: Path, options: Sequence[str]) -> dict[str, Any]:
+def evaluated(tree: Path, checkpoint: str, target: Path, options: Sequence[str], *, workers: int = 1) -> dict[str, Any]:
     """Evaluate from a working tree in a process of its own, and return what it took."""
     told = target.with_suffix(".json")
-    asked = ["evaluate", "--checkpoint", str(checkpoint), "--workers", "1", "--out", str(target), *options]
+    asked = ["evaluate", "--checkpoint", checkpoint, "--workers", str(workers), "--out", str(target), *options]
     environment = os.environ | {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'platform'}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(Path(__file__).resolve()), "--child", str(told), *asked]
     began = time.perf_counter()
-    done = subprocess.run(command, env=environment, cwd=target.parent, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"the evaluation from {tree} failed:\n{done.stderr[-3000:]}")
+    with target.with_suffix(".log").open("w+") as log:
+        running = subprocess.Popen(command, env=environment, cwd=target.parent, stdout=log, stderr=log)
+        by_workers = _watched(running)
+        if running.returncode:
+            log.seek(0)
+            raise SystemExit(f"the evaluation from {tree} failed:\n{log.read()[-3000:]}")
     found: dict[str, Any] = json.loads(told.read_text())
-    return found | {"wall_s": time.perf_counter() - began}
+    return found | {"wall_s": time.perf_counter() - began} | by_workers
+
+
+def _watched(running: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Wait for a process; returns of Ray's workers below it the CPU seconds and the peak memory of each, MB."""
+    peaks: dict[int, float] = {}
+    spent: dict[int, float] = {}
+    while running.poll() is None:
+        with suppress(psutil.Error):
+            for each in psutil.Process(running.pid).children(recursive=True):
+                with suppress(psutil.Error):
+                    if not each.cmdline()[0].startswith("ray::Worker"):
+                        continue
+                    peaks[each.pid] = max(peaks.get(each.pid, 0), each.memory_info().rss / 2**20)
+                    spent[each.pid] = sum(each.cpu_times()[:2])
+        time.sleep(PERIOD_OF_WORKERS_S)
+    return {"workers_peak_mb": sorted(peaks.values()), "workers_cpu_s": sorted(spent.values())}
 
 
 def trained(folder: Path) -> Path:
@@ -140,6 +169,92 @@ def _equal(a: pd.Series, b: pd.Series) -> bool:
     except AssertionError:
         return False
     return True
+
+
+def _generator(checkpoint: str | None, folder: Path) -> str:
+    if checkpoint is None:
+        return str(trained(folder / "generator"))
+    return str(Path(checkpoint).resolve()) if Path(checkpoint).exists() else checkpoint
+
+
+def _called(checkpoint: str | None) -> str:
+    return Path(checkpoint).name if checkpoint else "pretrain, preset demo, 10 epochs"
+
+
+def _public(options: Sequence[str]) -> list[str]:
+    """Return options without the folders of this machine."""
+    return [Path(option).name if Path(option).is_absolute() else option for option in options]
+
+
+def memory(
+    against: str, checkpoint: str | None, options: Sequence[str], sizes: Sequence[int], workers: int
+) -> dict[str, Any]:
+    """Return peak memory of both sides at each number of crystals, and what differs between their figures."""
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        generator = _generator(checkpoint, folder)
+        with worktree(against, folder / "tree") as before:
+            for n in sizes:
+                asked = [*options, "--max-crystals", str(n)]
+                for side, tree in (("before", before), ("now", ROOT)):
+                    target = folder / f"{side}{n}"
+                    ran = evaluated(tree, generator, target, asked, workers=workers)
+                    rows = len(pd.read_parquet(target / "structures.parquet", columns=["parent"]))
+                    wanted = ("cpu_s", "wall_s", "peak_mb", "workers_peak_mb", "workers_cpu_s")
+                    found.append({"side": side, "crystals": n, "rows": rows} | {key: ran[key] for key in wanted})
+                    print(json.dumps(found[-1]), flush=True)
+                differing = differences(folder / f"before{n}", folder / f"now{n}")
+                found[-1]["differences"] = differing
+    return _about(against, checkpoint, options) | {
+        "workers": workers,
+        "runs": found,
+        "kb_per_row": {side: _growth(found, side) for side in ("before", "now")},
+    }
+
+
+def _growth(runs: Sequence[Mapping[str, Any]], side: str) -> float:
+    """Return kB by which the driver's peak grows with each row of the model."""
+    first, *_, last = (run for run in runs if run["side"] == side)
+    return 1024 * (last["peak_mb"] - first["peak_mb"]) / (last["rows"] - first["rows"])
+
+
+def efficiency(checkpoint: str | None, options: Sequence[str], workers: int) -> dict[str, Any]:
+    """Return what one process and what several workers took for the same evaluation.
+
+    On a machine that is busy otherwise, wall time says little: `cpu_efficiency` is the processor time of one process by
+    that of driver and workers together, which is what spreading costs in work.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        generator = _generator(checkpoint, folder)
+        alone = evaluated(ROOT, generator, folder / "alone", options)
+        spread = evaluated(ROOT, generator, folder / "spread", options, workers=workers)
+        differing = differences(folder / "alone", folder / "spread")
+        rows = len(pd.read_parquet(folder / "alone" / "structures.parquet", columns=["parent"]))
+    wanted = ("cpu_s", "wall_s", "workers_cpu_s", "workers_peak_mb")
+    told = {side: {key: ran[key] for key in wanted} for side, ran in (("alone", alone), ("spread", spread))}
+    return _about("HEAD", checkpoint, options) | {
+        "workers": workers,
+        "rows": rows,
+        **told,
+        "speedup": alone["wall_s"] / spread["wall_s"],
+        "efficiency": alone["wall_s"] / spread["wall_s"] / workers,
+        "cpu_efficiency": alone["cpu_s"] / (spread["cpu_s"] + sum(spread["workers_cpu_s"])),
+        "differences": differing,
+    }
+
+
+def _about(against: str, checkpoint: str | None, options: Sequence[str]) -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit("HEAD"),
+        "uncommitted_changes": _changed(),
+        "against": _commit(against),
+        "checkpoint": _called(checkpoint),
+        "options": _public(options),
+        "machine": _machine(),
+    }
 
 
 def _commit(ref: str) -> str:
@@ -177,11 +292,11 @@ def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def compare(against: str, checkpoint: Path | None, options: Sequence[str], repeats: int) -> dict[str, Any]:
+def compare(against: str, checkpoint: str | None, options: Sequence[str], repeats: int) -> dict[str, Any]:
     """Return the record of both sides: this tree, and the commit it is held against."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        generator = checkpoint.resolve() if checkpoint else trained(folder / "generator")
+        generator = _generator(checkpoint, folder)
         sides: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
         with worktree(against, folder / "tree") as before:
             for repeat in range(repeats):
@@ -195,8 +310,8 @@ def compare(against: str, checkpoint: Path | None, options: Sequence[str], repea
         "commit": _commit("HEAD"),
         "uncommitted_changes": _changed(),
         "against": _commit(against),
-        "checkpoint": checkpoint.name if checkpoint else "pretrain, preset demo, 10 epochs",
-        "options": list(options),
+        "checkpoint": _called(checkpoint),
+        "options": _public(options),
         "rows": rows,
         "repeats": repeats,
         **told,
@@ -228,17 +343,34 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", default="cc57e53", help="commit, branch or tag")
-    parser.add_argument("--checkpoint", type=Path, help="a run folder; by default one is trained, in a minute or two")
+    parser.add_argument("--checkpoint", help="a run folder or name; by default one is trained, in a minute or two")
+    parser.add_argument("--data", help="crystals to evaluate [default: bundled]")
+    parser.add_argument("--set", action="append", default=[], help="a setting of the evaluation")
+    parser.add_argument("--sizes", type=int, nargs="+", help="measure memory at these numbers of crystals")
+    parser.add_argument("--workers", type=int, default=1, help="beside one, or with --sizes")
     parser.add_argument("--max-crystals", type=int, default=60)
     parser.add_argument("--calculator", default="none")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--record", type=Path, help=f"file [default: {RECORDS.name}/evaluation….json]")
     args = parser.parse_args()
-    options = ["--max-crystals", str(args.max_crystals), "--calculator", args.calculator]
-    record = compare(args.against, args.checkpoint, options, args.repeats)
-    print(shown(record))
-    args.record.parent.mkdir(parents=True, exist_ok=True)
-    args.record.write_text(json.dumps(record, indent=1) + "\n")
+    options = ["--calculator", args.calculator, *(word for each in args.set for word in ("--set", each))]
+    options += ["--data", str(Path(args.data).resolve())] if args.data else []
+    counted = ["--max-crystals", str(args.max_crystals), *options]
+    if args.sizes:
+        record = memory(args.against, args.checkpoint, options, args.sizes, args.workers)
+        print("kB a row:", json.dumps(record["kb_per_row"]))
+        target = RECORDS / "evaluation_memory.json"
+    elif args.workers > 1:
+        record = efficiency(args.checkpoint, counted, args.workers)
+        print(json.dumps({key: record[key] for key in ("speedup", "efficiency", "cpu_efficiency", "differences")}))
+        target = RECORDS / "evaluation_workers.json"
+    else:
+        record = compare(args.against, args.checkpoint, counted, args.repeats)
+        print(shown(record))
+        target = RECORD
+    target = args.record or target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

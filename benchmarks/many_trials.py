@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
 import resource
 import time
@@ -158,6 +159,11 @@ def growth(rows: list[dict[str, float]], name: str) -> float:
     return math.log(last[name] / first[name]) / math.log(last["trials"] / first["trials"])
 
 
+def _processor() -> str:
+    cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return cpus[0].split(":")[1].strip() if cpus else platform.machine()
+
+
 def main() -> None:
     """Run the trials, print a table and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -177,7 +183,13 @@ def main() -> None:
     if asked.record:
         RECORD.parent.mkdir(exist_ok=True)
         versions = {name: version(name) for name in ("optuna", "mlflow", "sqlalchemy")}
-        about = {"date": str(date.today()), "machine": platform.processor() or platform.machine(), **versions}
+        about = {
+            "date": str(date.today()),
+            "machine": _processor(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            **versions,
+        }
         known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
         known[asked.search] = {"about": about, "rows": rows, "powers": powers}
         RECORD.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from crystalsweep.provenance import DECIDES_TRAINING
+from infra import draw_architecture
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
@@ -250,6 +251,35 @@ def test_imports_without_torch(code: str, tmp_path: Path) -> None:
     ran = python(f"{code}\n{heavy}", ROOT, ROOT / "platform", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("command", "at_most"),
+    [("from crystalsweep.cli.main import main", 1), ("from sweeps.gan_noise import main", 2)],
+    ids=["crystalsweep", "a sweep"],
+)
+def test_help_comes_at_once(command: str, at_most: float, tmp_path: Path) -> None:
+    """In seconds of CPU, which a busy machine does not change much."""
+    code = f"{command}\nimport atexit, time\natexit.register(lambda: print(time.process_time()))\nmain(['--help'])"
+    ran = python(code, ROOT, ROOT / "platform", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert float(ran.stdout.splitlines()[-1]) <= at_most
+
+
+def test_help_of_all_commands_is_their_own(tmp_path: Path) -> None:
+    """What is read from the source is what click would say of the command itself."""
+    code = """
+import click
+from crystalsweep.cli import main as module
+for name, entry in module.Discovered._found().items():
+    assert module._short_help(entry, 60) == entry.load().get_short_help_str(60), name
+"""
+    ran = python(code, ROOT, ROOT / "platform", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_drawn_map_has_every_room() -> None:
+    assert {room for layer in draw_architecture.layers() for room in layer} == draw_architecture.ROOMS.keys()
 
 
 # One tree's code at a time

@@ -17,12 +17,13 @@ from crystalsweep.config import override
 from crystalsweep.data import DataSet, load_data
 from crystalsweep.losses import reconstruction_loss
 from crystalsweep.networks.architectures import SIZES
-from crystalsweep.networks.models import Generator, graph_of, one_hot, pristine_graph_of
+from crystalsweep.networks.models import Generator, PropertyModel, graph_of, one_hot, pristine_graph_of
 from crystalsweep.seeding import stream
 from crystalsweep.structures.batch import CrystalBatch, collate
 from crystalsweep.structures.corruption import corrupt
 from crystalsweep.training.catalogue import preset, stage_builder
 from crystalsweep.training.config import StageConfig
+from crystalsweep.training.layer_rates import layer_factors
 from crystalsweep.training.local import LocalSession
 from crystalsweep.training.loop import fit
 from crystalsweep.training.means import DivergedError, EpochMeans
@@ -129,6 +130,32 @@ def test_what_requires_no_gradient_is_not_updated() -> None:
     model[0].requires_grad_(False)
     (group,) = optimizer_of(model, StageConfig(), 0.1).param_groups
     assert len(group["params"]) == 2
+
+
+@pytest.mark.parametrize("backbone", sorted(SIZES))
+def test_layers_nearer_to_the_input_move_less(backbone: str) -> None:
+    """Embeddings least, then layer by layer, and the head at the whole learning rate."""
+    model = PropertyModel(SIZES[backbone]["demo"], 1)
+    layers = model.backbone.config.layers
+    factors = layer_factors(model, model.backbone, 0.5)
+    assert factors.keys() == dict(model.named_parameters()).keys()
+    assert sorted(set(factors.values())) == [0.5 ** (layers + 1 - depth) for depth in range(layers + 2)]
+    assert {factor for name, factor in factors.items() if name.startswith("head")} == {1.0}
+    embeddings = [factor for name, factor in factors.items() if name.endswith("embedding.weight")]
+    assert embeddings
+    assert min(embeddings) == 0.5 ** (layers + 1)
+    groups = optimizer_of(model, StageConfig(), 0.1, factors=factors).param_groups
+    rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}
+    assert all(rates[id(w)] == pytest.approx(0.1 * factors[name]) for name, w in model.named_parameters())
+
+
+def test_layer_decay_trains_and_one_changes_nothing(data: DataSet, tmp_path: Path) -> None:
+    as_ever, one, half = (
+        trained("finetune", tmp_path / name, data, *settings)
+        for name, settings in (("ever", ()), ("one", ("layer_decay=1",)), ("half", ("layer_decay=0.5",)))
+    )
+    assert as_ever == one
+    assert as_ever[0]["loss"] != half[0]["loss"]
 
 
 # Clipping

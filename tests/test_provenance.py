@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from crystalsweep.provenance import user
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -85,3 +88,11 @@ def test_a_change_trains_and_measures_anew_only_what_it_decides(
     found = hashes(tree)
     (tree / file).write_text(text)
     assert tuple(a != b for a, b in zip(known, found, strict=True)) == changed
+
+
+def test_a_user_has_a_name_where_the_environment_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert user() == pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999)
+    assert user() == "uid-3999999"

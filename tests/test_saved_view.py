@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from crystalsweep.sweeping.report.overview import MEANS
+from crystalsweep.sweeping.views import tag_of
 from crystalsweep.tracking.tracker import Tracker
 from crystalsweep.tracking.view import TAG, SavedView, ViewSection, encoded, link
+from sweeps import gan_noise, gd_ratio, joint, recipe, w_pos
 
 VIEW = SavedView(
     name="gan_noise-1",
@@ -63,6 +66,23 @@ def test_links_go_to_a_server_or_stay_within_the_page() -> None:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     return Tracker(f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}")
+
+
+def test_heads_of_the_table_can_be_told_apart(store: Tracker) -> None:
+    """MLflow's UI cuts them after a dozen letters; and MLflow takes each, as a tag or a metric."""
+    spaces = [
+        gan_noise.search_space("demo", [], backbone="painn"),
+        gd_ratio.search_space("demo", [], backbone="painn"),
+        joint.search_space("demo", [], backbone="painn"),
+        w_pos.search_space("demo", [], backbone="painn"),
+        recipe.search_space("demo", [], backbone="painn", minutes=None),
+    ]
+    for space in spaces:
+        tags = [tag_of(parameter.title) for parameter in space.parameters]
+        heads = [*tags, *MEANS.values(), "val/score"]
+        assert len({head[:12] for head in heads}) == len(heads), heads
+        run = store.start(store.experiment("heads"), "run", kind="trial", tags=dict.fromkeys(tags, "1"))
+        store.log(run, dict.fromkeys(MEANS.values(), 0.5), 1)
 
 
 DOCUMENTED = Path(__file__).resolve().parents[1] / "docs" / "mlflow.md"

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from crystalsweep.artifacts.addresses import Address
 from crystalsweep.artifacts.seal import seal
 from crystalsweep.data import DataSet, load_data
+from crystalsweep.networks.architectures import backbone_config
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.registry.aliases import move
 from crystalsweep.registry.versions import register, stage
@@ -98,10 +99,22 @@ def test_a_checkpoint_that_is_named_must_fit(tmp_path: Path, bundled: DataSet) -
     start = look_up(plan(tmp_path, str(CONTROL)), replace(bundled, data_sha256="0"), print)
     assert start is not None
     assert start.told == str(CONTROL)
-    with pytest.raises(ValueError, match=r"--start-from .*: its network is not this sweep's"):
-        look_up(plan(tmp_path, str(CONTROL), preset="smoke"), bundled, print)
+    with pytest.raises(ValueError, match=r"--start-from .*: its network is painn, not escn_md"):
+        look_up(plan(tmp_path, str(CONTROL), backbone="escn_md"), bundled, print)
     with pytest.raises(ValueError, match="nor a name that is understood"):
         look_up(plan(tmp_path, "no/such/folder"), bundled, print)
+
+
+def test_the_stages_take_over_the_network_of_a_checkpoint_that_is_named(tmp_path: Path, bundled: DataSet) -> None:
+    smoke = plan(tmp_path, "shipped", preset="smoke")
+    start = look_up(smoke, bundled, print)
+    assert start is not None and start.named
+    network = backbone_config(start.info.config["backbone"])
+    assert network.width != smoke.swept.backbone.width
+    taken = smoke.on(network)
+    assert {config.backbone.width for config in taken.space.stages.values()} == {network.width}
+    assert taken.swept.backbone.compile == smoke.swept.backbone.compile
+    assert taken.swept.model_copy(update={"backbone": smoke.swept.backbone}) == smoke.swept
 
 
 def test_a_dry_run_tells_what_it_would_start_from(

@@ -34,9 +34,10 @@ from sweeps.gan_noise import SWEEP
 from trainables.gan.config import GanConfig
 
 GAN = ("w_wasserstein", "gan_noise", "gd_ratio", "joint")
-FILES = (*GAN, "w_pos", "backbones", "recipe")
+FILES = (*GAN, "w_pos", "backbones", "recipe", "adversary", "finetune")
 PRESETS = ("smoke", "demo", "small", "base", "paper")
 SIZE = {"w_pos": 8, "w_wasserstein": 7, "gan_noise": 8, "gd_ratio": 16, "joint": 34, "backbones": 3, "recipe": 10}
+SIZE |= {"adversary": 6, "finetune": 15}
 """Trials of each grid, control arms included."""
 
 
@@ -70,6 +71,13 @@ def invoke(name: str, *options: str) -> Result:
 OWN = {
     "backbones": {"backbones": ["painn", "equiformer_v2", "escn_md"], "minutes": 1.0},
     "recipe": {"backbone": "painn", "minutes": 1.0},
+    "adversary": {"backbone": "painn", "lessons": "judged,preference,gradient", "vary": "lesson"},
+    "finetune": {
+        "backbone": "painn",
+        "target": "k_vrh",
+        "shares": [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0],
+        "learning_rates": [1.0],
+    },
 }
 """Options that a file has, where these are not the backbone alone; with its minutes, it takes any preset."""
 
@@ -218,6 +226,7 @@ def test_all_sweeps_share_their_options() -> None:
     for name in FILES:
         extra = {option for parameter in command(name).params for option in parameter.opts} - shared
         own = {"backbones": {"--backbones", "--minutes"}, "recipe": {"--backbone", "--minutes"}}
+        own |= {"adversary": {"--backbone", "--lessons", "--vary"}}
         assert extra == own.get(name, {"--backbone"})
 
 
@@ -311,6 +320,7 @@ def test_help_loads_nothing_heavy(name: str) -> None:
         ("joint", "--set w_poz=3", "did you mean"),
         ("w_pos", "--set epochs=-1", "epochs"),
         ("backbones", "--preset dmo", "did you mean 'demo'"),
+        ("adversary", "--lessons juged", "did you mean 'judged'"),
         ("gd_ratio", "--data missing.csv", "there is no file or folder missing.csv; check the path"),
         ("gd_ratio", "--data {here},missing.csv", "there is no file or folder missing.csv; check the path"),
         ("w_wasserstein", "--start-from no/such/run", "--start-from 'no/such/run' is not there"),

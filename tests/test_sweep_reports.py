@@ -399,7 +399,8 @@ def test_backbone_report(tmp_path: Path) -> None:
 def test_a_trial_is_drawn_beside_the_references(tmp_path: Path) -> None:
     (made,) = arms(tmp_path, {(0.1, 1.0): 0.5})
     references = {"ceiling": scores(1.0).assign(structural_similarity=1.0), "identity": scores(0.0)}
-    drawn = draw_trial(ReportedTraining(outcome=made, name="a"), ("epoch", "loss"), references, tmp_path / "plots")
+    trial = ReportedTraining(outcome=made, name="a")
+    drawn = draw_trial(trial, tmp_path / "plots", columns=("epoch", "loss"), references=references)
     assert [path.name for path in drawn] == ["validity.png", "similarity.png", "training.png"]
     assert all(path.stat().st_size for path in drawn)
 

@@ -25,8 +25,8 @@ from crystalsweep.training.restoration import Task
 from trainables.critic.choosing import Chain
 from trainables.critic.config import CriticConfig
 from trainables.pretrain.config import PretrainConfig
-from trainables.teach.candidates import candidates, ranked
-from trainables.teach.config import ASKS_CRITIC, PRESETS, TeachConfig, step_kinds
+from trainables.teach.candidates import against_truth, candidates, ranked
+from trainables.teach.config import ASKS_CRITIC, CONTROLS, PRESETS, TeachConfig, step_kinds
 from trainables.teach.train import Teach, build
 
 BACKBONE = PaiNNConfig(width=16, layers=2, radial_functions=8, cutoff=4.0, max_neighbours=8)
@@ -42,7 +42,7 @@ CONFIG = TeachConfig(
     audit_every=1,
     evaluation=VALIDATION,
 )
-LESSONS = ("none", "likeliest", "judged", "preference", "gradient")
+LESSONS = (*CONTROLS, *ASKS_CRITIC)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +220,18 @@ def test_the_critic_moves_the_ranking_by_its_weight(stage: Callable[..., Teach])
     assert not torch.equal(ends(1e4), alone.first)
 
 
+def test_self_play_prefers_the_truth_to_the_likeliest_mistake(stage: Callable[..., Teach]) -> None:
+    task, chains = _batch(stage("candidates=6", "temperature=1.5"))
+    true, crystal = task.corrupted.pristine.species, task.corrupted.pristine.crystal
+    ends = against_truth(chains, task)
+    assert torch.equal(ends.first, true)
+    for k in range(16):
+        own = crystal == k
+        wrong = [chain for chain in chains if not torch.equal(chain.species[own], true[own])]
+        best = max(wrong, key=lambda chain: float(chain.log_probability[k])).species if wrong else true
+        assert torch.equal(ends.last[own], best[own])
+
+
 # The preference
 
 
@@ -269,9 +281,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(data: DataSet, critic: Path
 
 
 def test_lessons_of_its_own_need_no_critic_and_others_say_so(stage: Callable[..., Teach], generator: Path) -> None:
-    for lesson in set(LESSONS) - set(ASKS_CRITIC):
+    for lesson in CONTROLS:
         assert "loss" in run(stage(f"lesson={lesson}", start=generator), 1)[0]
-    with pytest.raises(ValueError, match="train one with `crystalsweep train"):
+    with pytest.raises(ValueError, match="give a run of `crystalsweep train critic`"):
         stage("lesson=judged", start=generator)
-    with pytest.raises(ValueError, match="what is to be taught"):
-        build(CONFIG, stage().data, stage().session, {})

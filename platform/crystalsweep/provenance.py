@@ -103,8 +103,11 @@ def _version(package: str) -> str:
 
 
 def user() -> str:
-    """Name of the user; `unknown` in a container that has no names."""
-    return getpass.getuser() if "USER" in os.environ or "LOGNAME" in os.environ else "unknown"
+    """Return the user's name, of the environment or of the machine; `uid-1000` in a container that has no names."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
 
 
 def lives(pid: int) -> bool:

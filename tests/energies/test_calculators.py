@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,23 @@ def value(calculator: EnergyCalculator, crystal: Crystal) -> float:
     (found,) = calculator.energies([crystal])
     assert not found.failure
     return found.per_atom
+
+
+def test_sevennet_is_a_second_judge_of_the_same_energies(chgnet: EnergyCalculator) -> None:
+    """Two networks of other architectures agree on real crystals to some hundredths of an eV, and are not the same."""
+    sevennet = energy_calculator("sevennet")
+    crystals = [crystal for crystal in load_bundled("test") if len(crystal) <= 8][:20]
+    both = np.array([[value(each, crystal) for crystal in crystals] for each in (chgnet, sevennet)])
+    apart = np.abs(both[0] - both[1])
+    assert 1e-4 < np.median(apart) < 0.06
+    assert value(sevennet, shaken(NACL, 0.2)) > value(sevennet, NACL)
+    assert sevennet.energies([NACL]) == sevennet.energies([NACL])
+
+
+def test_without_its_package_sevennet_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sevenn.calculator", None)
+    with pytest.raises(ValueError, match=r"pip install 'crystalsweep\[sevennet\]'"):
+        energy_calculator("sevennet")
 
 
 def test_chgnet_gives_total_energies_of_the_materials_project(chgnet: EnergyCalculator) -> None:

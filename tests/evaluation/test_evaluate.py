@@ -19,6 +19,7 @@ from crystalsweep.evaluation.protocol import blocks
 from crystalsweep.evaluation.run import open_folder, read_tables, run_evaluation
 from crystalsweep.evaluation.scoring import MODEL, Protocol
 from crystalsweep.evaluation.settings import EnergyConfig, EvaluationSettings
+from crystalsweep.evaluation.spread import Workers
 from crystalsweep.evaluation.structures import crystals_of
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics.scoring import KEYS
@@ -151,13 +152,13 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(crystals: dict[str, list
     open_folder(folder, {"what": "test"})
     task = Protocol(restorer=fails, references={}, settings=WITHOUT_ENERGIES)
     with pytest.raises(StoppedError):
-        run_evaluation(task, parts, sizes, folder, workers=1)
+        run_evaluation(task, parts, sizes, folder, Workers())
     calls = -10_000
-    resumed = run_evaluation(task, parts, sizes, folder, workers=1)[MODEL]
+    resumed = run_evaluation(task, parts, sizes, folder, Workers())[MODEL]
     assert calls == -10_000 + sum(sizes[1:]), "the finished part was computed again"
     whole = tmp_path / "whole"
     open_folder(whole, {"what": "test"})
-    pd.testing.assert_frame_equal(resumed, run_evaluation(task, parts, sizes, whole, workers=1)[MODEL])
+    pd.testing.assert_frame_equal(resumed, run_evaluation(task, parts, sizes, whole, Workers())[MODEL])
 
 
 # Refused

@@ -14,11 +14,12 @@ from crystalsweep.data import load_data
 from crystalsweep.evaluation.models import reference_rows
 from crystalsweep.evaluation.outcome import Figure, figures, metrics_of
 from crystalsweep.evaluation.protocol import blocks
-from crystalsweep.evaluation.results import named_tables, whole_table_columns
+from crystalsweep.evaluation.results import named_tables
 from crystalsweep.evaluation.run import open_folder, run_evaluation
 from crystalsweep.evaluation.scoring import Protocol
 from crystalsweep.evaluation.settings import EnergyConfig, EvaluationSettings
-from crystalsweep.evaluation.spread import Tables
+from crystalsweep.evaluation.spread import Tables, Workers
+from crystalsweep.evaluation.whole_table import whole_table_columns
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.metrics import Baseline
 from crystalsweep.metrics.flags import flags
@@ -55,7 +56,7 @@ def evaluated(restorer: Generator | Baseline, folder: Path, references: dict[str
         reference=Reference(POOL),
         train_counts=COUNTS,
     )
-    tables = run_evaluation(task, parts, [len(part.cases) for part in parts], folder, workers=1)
+    tables = run_evaluation(task, parts, [len(part.cases) for part in parts], folder, Workers())
     parents = list({case.parent.id: case.parent for part in parts for case in part.cases}.values())
     return named_tables(whole_table_columns(tables, SETTINGS.metrics, parents), folder.name)
 

@@ -17,7 +17,7 @@ import pytest
 from crystalsweep.artifacts.atomic import partial_name
 from crystalsweep.data import load_data, write
 from crystalsweep.evaluation.run import REQUEST, ROWS, open_folder, run_evaluation
-from crystalsweep.evaluation.spread import Tables
+from crystalsweep.evaluation.spread import Tables, Workers
 from crystalsweep.structures.crystal import Crystal
 
 PATIENCE = 120
@@ -57,10 +57,10 @@ class Counted:
 @pytest.mark.parametrize("damage", ["emptied", "no tables"])
 def test_a_part_that_a_power_failure_left_empty_is_computed_again(tmp_path: Path, damage: str) -> None:
     task = Counted()
-    run_evaluation(task, [0, 1, 2], [1, 1, 1], tmp_path, workers=1)
+    run_evaluation(task, [0, 1, 2], [1, 1, 1], tmp_path, Workers())
     table = tmp_path / ROWS / "00001" / "model.parquet"
     table.write_bytes(b"") if damage == "emptied" else table.unlink()
-    again = run_evaluation(task, [0, 1, 2], [1, 1, 1], tmp_path, workers=1)["model"]
+    again = run_evaluation(task, [0, 1, 2], [1, 1, 1], tmp_path, Workers())["model"]
     assert task.asked == [0, 1, 2, 1]
     assert again["part"].tolist() == [0, 1, 2]
 

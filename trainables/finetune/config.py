@@ -30,8 +30,17 @@ class FinetuneConfig(StageConfig):
     """Metric of an epoch by which the best is told."""
     best_mode: Literal["max", "min"] = "min"
     """Whether `best_by` is better greater or smaller."""
+    train_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
+    """Share of the labelled training crystals that teach: a seeded sample, within that of any greater share. An epoch
+    goes over it so often that every share makes as many steps."""
+    from_scratch: bool = False
+    """Take the network of the checkpoint that it starts from without its weights: the control arm of pre-training."""
     trainable: Literal["all", "head"] = "all"
     """What is updated: everything (the paper's text) or the head alone (its code)."""
+
+    layer_decay: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
+    """Learning rate of each layer over that of the next one; 0.8 lets what is nearer to the input move less. The head's
+    is learning_rate."""
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -70,6 +79,7 @@ STAGE = declare(
         inputs=("generator",),
         leaves="discriminator",
         labels=_labels,
+        scores="predictions",
     )
 )
 """The fine-tuning stage: a property model over the pre-trained backbone."""

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from crystalsweep.data import DataSet
+from crystalsweep.data import DataSet, pick
+from crystalsweep.data.packed import ids_of
+from crystalsweep.data.selection import shared_rows
 from crystalsweep.data.target_values import require_labels, target_values
 from crystalsweep.inference.target_records import TargetRecord, write_targets
 from crystalsweep.losses.properties import property_loss
@@ -18,12 +21,16 @@ from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weight
 from crystalsweep.networks.models import PropertyModel, load_matching, one_hot, pristine_graph_of
 from crystalsweep.structures.batch import CrystalBatch, collate, on_device
 from crystalsweep.structures.graph import Graph
+from crystalsweep.training.layer_rates import layer_factors
+from crystalsweep.training.records import SCORED_FILE
 from crystalsweep.training.session import Session
 from crystalsweep.training.stage import Losses, Metrics, Stage, average_degree, used
 from trainables.finetune.config import FinetuneConfig
-from trainables.finetune.validation import calibrated, property_metrics
+from trainables.finetune.validation import calibrated, errors_table, learnt_errors, mean_error, property_metrics
 
 VALIDATION_BATCH = 128
+
+ERRORS_FILE = SCORED_FILE["predictions"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,21 +59,26 @@ class Finetune(Stage):
         labels = [target.label for target in config.asked]
         for part in ("train", "val"):
             require_labels(data.part(part), config.asked, part)
-        self.train, _ = used(data.train, config, split="train", labels=labels)
+        labelled, _ = used(data.train, config, split="train", labels=labels)
+        learnt = pick(labelled, shared_rows(len(labelled), config.train_share, config.seed))
+        require_labels(learnt, config.asked, f"of {len(learnt):,} train crystals (train_share={config.train_share:g})")
+        self.train = pick(learnt, np.resize(np.arange(len(learnt)), len(labelled)))  # as many steps for every share
         self.val, _ = used(data.val, config, split="val", labels=labels)
         values = {target.name: target_values(self.val, target) for target in config.asked}
-        self.records = [_record(config, target.name, target_values(self.train, target)) for target in config.asked]
-        self._means = [_mean_of(record, target_values(self.train, record.target)) for record in self.records]
+        self.records = [_record(config, target.name, target_values(learnt, target)) for target in config.asked]
+        self._means = [_mean_of(record, target_values(learnt, record.target)) for record in self.records]
+        self._errors: pd.DataFrame | None = None
         self._val_wanted = [record.scaled(values[record.name]) for record in self.records]
         torch.manual_seed(config.seed)
         classifier = PropertyModel(config.backbone, sum(target.outputs for target in config.asked), config.pooling)
-        classifier.backbone.average_degree.fill_(average_degree(self.train, config))
+        classifier.backbone.average_degree.fill_(average_degree(learnt, config))
         if pretrained:
             self.dropped = load_matching(classifier, read_weights(pretrained, "generator"))
             self.ancestry = lineage([pretrained])
         if config.trainable == "head":
             classifier.backbone.requires_grad_(False)
-        self.classifier = self.learn("classifier", classifier, config.learning_rate)
+        factors = layer_factors(classifier, classifier.backbone, config.layer_decay)
+        self.classifier = self.learn("classifier", classifier, config.learning_rate, factors=factors)
 
     def prepare(self, batch: CrystalBatch, epoch: int, step: int) -> Labelled:
         """Return the batch with what is wanted of it and its graph."""
@@ -104,20 +116,24 @@ class Finetune(Stage):
         metrics = {"val/loss": float(torch.stack(losses).mean())}
         if not torch.isfinite(outputs).all():
             return {"val/loss": float("nan")}  # told as a training that diverged
-        records, first = [], 0
+        records, errors, first = [], {}, 0
         for i, record in enumerate(self.records):
             own = outputs[:, first : first + record.target.outputs].double()
             first += record.target.outputs
             found = property_metrics(record, own.numpy(), self._val_wanted[i], self._means[i])
             prefix = "val" if len(self.records) == 1 else f"val/{record.name}"
             metrics |= {f"{prefix}/{name}": value for name, value in found.items()}
+            errors[record.name] = learnt_errors(record, own.numpy(), self._val_wanted[i])
+            metrics |= {f"{prefix}/{name}": value for name, value in mean_error(errors[record.name]).items()}
             records.append(calibrated(record, own.numpy(), self._val_wanted[i], self.config.seed))
-        self.records = records
+        self.records, self._errors = records, errors_table(ids_of(self.val), errors)
         return metrics
 
     def write_extra(self, folder: Path) -> None:
-        """Write `targets.json`."""
+        """Write `targets.json`, and the errors of the last validation, a row per crystal and target."""
         write_targets(folder, self.records)
+        if self._errors is not None:
+            self._errors.to_parquet(folder / ERRORS_FILE, index=False, write_page_checksum=True)
 
     def _losses(self, answers: Tensor, wanted: Tensor) -> list[Tensor]:
         losses, first = [], 0
@@ -154,4 +170,4 @@ def build(config: FinetuneConfig, data: DataSet, session: Session, inputs: dict[
     pretrained = inputs.get("generator")
     if pretrained:
         config = config.model_copy(update={"backbone": run_as(read_backbone(pretrained), config.backbone)})
-    return Finetune(config, data, session, pretrained)
+    return Finetune(config, data, session, None if config.from_scratch else pretrained)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from crystalsweep.inference.target_records import TargetRecord
+from crystalsweep.metrics.bootstrap import clustered_mean
 from crystalsweep.metrics.conformal import answer_scores, conformal_quantile, halves
+from crystalsweep.metrics.properties.statistic import Answers, errors_of
 from crystalsweep.metrics.property_scores import classification_scores, regression_scores
 
 Values = NDArray[np.float64]
@@ -35,6 +40,33 @@ def property_metrics(record: TargetRecord, outputs: Values, wanted: Values, midd
     mean = record.label(np.array([middle]))[0]
     found = regression_scores(labels, predicted)
     return found | {"mae_of_mean": float(np.abs(labels - mean).mean())} | n
+
+
+def learnt_errors(record: TargetRecord, outputs: Values, wanted: Values) -> Values:
+    """Return (M,) how far off each prediction is, NaN where unlabelled: |error| of what is learnt (of a logarithm in
+    log10), or 1 for a wrong answer and 0 for a right one.
+
+    Args:
+        record: The target and its scale.
+        outputs: (M, 1) scaled numbers, or (M, 2) logits.
+        wanted: (M,) scaled labels, or 1 and 0; NaN where unlabelled.
+    """
+    if record.target.kind == "classification":
+        return np.where(np.isnan(wanted), np.nan, errors_of("classification", Answers(truth=wanted, predicted=outputs)))
+    return errors_of("regression", Answers(truth=wanted, predicted=outputs[:, 0])) * record.std
+
+
+def mean_error(errors: Values) -> dict[str, float]:
+    """Return `error`, the mean of (M,) errors without those that are NaN, with its 95 % interval over crystals."""
+    known = errors[~np.isnan(errors)]
+    found = clustered_mean(known, np.arange(len(known)))
+    return {"error": found.mean, "error/low": found.low, "error/high": found.high}
+
+
+def errors_table(ids: Sequence[str], errors: Mapping[str, Values]) -> pd.DataFrame:
+    """Return a row per target and labelled crystal: target, id, error."""
+    each = [pd.DataFrame({"target": name, "id": ids, "error": found}) for name, found in errors.items()]
+    return pd.concat(each, ignore_index=True).dropna(subset=["error"]).reset_index(drop=True)
 
 
 def calibrated(record: TargetRecord, outputs: Values, wanted: Values, seed: int) -> TargetRecord:

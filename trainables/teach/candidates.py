@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from crystalsweep.networks.models import Critic, Generator, Restoration, graph_of, one_hot
+from crystalsweep.structures.segments import segment_max
 from crystalsweep.training.restoration import Task
 from trainables.critic.choosing import Chain, chosen_species
 from trainables.teach.config import TeachConfig
@@ -21,7 +22,8 @@ class Ends(NamedTuple):
     last: Tensor
     """(n,) of its last."""
     moved: Tensor
-    """Share of crystals whose first is not the first by log p alone; a scalar."""
+    """Share of crystals whose first is not the first by log p alone, or against the truth of those that have a wrong
+    one; a scalar."""
 
 
 @torch.no_grad()
@@ -77,3 +79,23 @@ def ranked(chains: list[Chain], task: Task, restored: Restoration, critic: Criti
     first, last = score.argmax(dim=0), score.argmin(dim=0)
     moved = (first != likely.argmax(dim=0)).double().mean()
     return Ends(species[first[batch.crystal], atoms], species[last[batch.crystal], atoms], moved)
+
+
+@torch.no_grad()
+def against_truth(chains: list[Chain], task: Task) -> Ends:
+    """Return the true species, and of each crystal's wrong candidates the likeliest; the true ones where none is wrong.
+
+    Args:
+        chains: The candidates.
+        task: The corrupted batch.
+    """
+    batch = task.corrupted.pristine
+    species = torch.stack([chain.species for chain in chains])
+    wrong = (
+        torch.stack([segment_max((each != batch.species).double(), batch.crystal, len(batch)) for each in species]) > 0
+    )
+    likely = torch.stack([chain.log_probability for chain in chains]).masked_fill(~wrong, -torch.inf)
+    atoms = torch.arange(len(batch.species)).to(species.device)
+    worst = species[likely.argmax(dim=0)[batch.crystal], atoms]
+    any_wrong = wrong.any(dim=0)
+    return Ends(batch.species, torch.where(any_wrong[batch.crystal], worst, batch.species), any_wrong.double().mean())

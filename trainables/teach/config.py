@@ -11,13 +11,16 @@ from crystalsweep.training.catalogue import StageSpec, StepKinds, declare
 from crystalsweep.training.config import RestorationConfig
 from trainables.pretrain.config import BASE_EVALUATION, DEMO_EVALUATION, SMALL_EVALUATION, SMOKE_EVALUATION
 
-Lesson = Literal["none", "likeliest", "judged", "preference", "gradient"]
+Lesson = Literal["none", "likeliest", "self_play", "judged", "preference", "gradient"]
 
 ASKS_CRITIC = ("judged", "preference", "gradient")
 """Lessons that come from the critic."""
 
-CHOOSES = ("likeliest", "judged", "preference")
-"""Lessons for which candidates are made."""
+CONTROLS = ("none", "likeliest", "self_play")
+"""Lessons that need none: what they teach, no critic did."""
+
+PREFERS = ("self_play", "preference")
+"""Lessons that are a preference of one choice over another."""
 
 
 class TeachConfig(RestorationConfig):
@@ -26,8 +29,8 @@ class TeachConfig(RestorationConfig):
     lesson: Lesson = "judged"
     """What the generator learns besides the data. judged: the candidate that is first by log p + λ · critic.
     preference: the first rather than the last of them. gradient: what raises the critic's answer, as in a GAN, through
-    the species. likeliest: its own likeliest candidate, without a critic; none: the data alone. These two are the
-    control arms."""
+    the species. The control arms have no critic: none, the data alone; likeliest, its own likeliest candidate;
+    self_play, the true choice rather than its own likeliest wrong one (doi:10.48550/arXiv.2401.01335)."""
     lesson_weight: NonNegative = 1.0
     """Weight of the lesson's loss; of gradient, see gradient_ratio."""
     truth_weight: NonNegative = 1.0
@@ -41,7 +44,7 @@ class TeachConfig(RestorationConfig):
     critic_weight: NonNegative = 1.0
     """λ: candidates are ranked by log p + λ · critic."""
     preference_strength: Positive = 0.1
-    """β of preference, by which the odds of two candidates may move before the pair counts as learnt."""
+    """β of preference and self_play: how soon a pair counts as learnt whose odds have moved."""
     gradient_ratio: Positive = 0.1
     """r of gradient: its norm on the generator's weights over that of the reconstruction."""
     turn_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
@@ -94,8 +97,9 @@ PRESETS = {
         epochs=2, max_atoms=12, max_crystals=64, turn_steps=2, critic_share=0.5, evaluation=SMOKE_EVALUATION
     ),
     "demo": TeachConfig(
-        epochs=4,
+        epochs=8,
         learning_rate=1e-3,
+        critic_learning_rate=1e-3,
         schedule="cosine",
         max_atoms=20,
         turn_steps=20,
@@ -104,10 +108,10 @@ PRESETS = {
     ),
     "small": TeachConfig(epochs=2, learning_rate=3e-4, schedule="cosine", max_atoms=60, evaluation=SMALL_EVALUATION),
     "base": TeachConfig(epochs=10, learning_rate=1e-4, schedule="cosine", max_atoms=120, evaluation=BASE_EVALUATION),
-    "paper": TeachConfig(epochs=10, learning_rate=1e-4, evaluation=BASE_EVALUATION),
+    "paper": TeachConfig(epochs=10, learning_rate=1e-4, lesson="gradient", evaluation=BASE_EVALUATION),
 }
 """`smoke`: seconds. `demo`: minutes on two cores. `small`: half an hour with tens of thousands of crystals. `base`:
-hours on a GPU. `paper`: at the size of the paper's networks; the paper does not teach by examples."""
+hours on a GPU. `paper`: at the size of the paper's networks, by gradient, as its GAN teaches."""
 
 
 def step_kinds(config: TeachConfig) -> StepKinds:

@@ -21,10 +21,10 @@ from crystalsweep.networks.checkpoint import lineage, load_critic, load_generato
 from crystalsweep.networks.models import Critic, Generator, Restoration, graph_of, load_matching, one_hot
 from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task
 from crystalsweep.training.session import Session
-from crystalsweep.training.stage import Losses, select, step_stream
+from crystalsweep.training.stage import Losses, average_degree, select, step_stream
 from trainables.critic.pairs import chosen_pairs, judged
-from trainables.teach.candidates import candidates, ranked
-from trainables.teach.config import ASKS_CRITIC, CHOOSES, TeachConfig
+from trainables.teach.candidates import against_truth, candidates, ranked
+from trainables.teach.config import ASKS_CRITIC, PREFERS, TeachConfig
 
 
 class Teach(RestorationStage):
@@ -39,7 +39,7 @@ class Teach(RestorationStage):
         super().__init__(config, data, session)
         self.train = select(data.train, config, stable_only=config.stable_only, split="train")
         self.val = select(data.val, config, stable_only=config.stable_only, split="val")
-        if config.lesson == "preference":  # kept in checkpoints, since a resumed run may not find it again
+        if config.lesson in PREFERS:  # kept in checkpoints, since a resumed run may not find it again
             self.models["start"] = deepcopy(generator).requires_grad_(False).eval().to(session.device)
         if config.lesson == "gradient":
             self.models["controller"] = RatioController(config.gradient_ratio)
@@ -79,17 +79,20 @@ class Teach(RestorationStage):
             return restored.logits.new_zeros(()), {}
         if config.lesson == "gradient":
             return self._against_critic(task, restored, epoch, step), {}
-        assert config.lesson in CHOOSES
         random = step_stream(self, "candidates", epoch, step)
         generator = cast(Generator, self.models["generator"].eval())
         chains = candidates(generator, task, restored.logits.detach(), config, random)
         generator.train()
         critic = self._frozen_critic() if config.lesson in ASKS_CRITIC else None
-        ends = ranked(chains, task, restored, critic, config)
+        ends = (
+            against_truth(chains, task)
+            if config.lesson == "self_play"
+            else ranked(chains, task, restored, critic, config)
+        )
         true, hidden = corrupted.pristine.species, corrupted.masked
         right = ((ends.first == true) & hidden).sum() / hidden.sum().clamp(min=1)
         told: Losses = {"lesson/moved": ends.moved, "lesson/right": right}
-        if config.lesson != "preference":
+        if config.lesson not in PREFERS:
             return species_loss(restored.logits, ends.first, hidden), told
         with torch.no_grad():
             start = self.models["start"](one_hot(corrupted.species), task.graph).logits
@@ -151,25 +154,29 @@ class Teach(RestorationStage):
 
 
 def build(config: TeachConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Teach:
-    """Return the stage, started from generator and critic of the `generator` checkpoint among `inputs`; a critic that
-    is not there starts from the generator's backbone.
+    """Return the stage, started from generator and critic of the `generator` checkpoint among `inputs`, where given.
 
-    Raises `ValueError` where none is given, or where a lesson comes from a critic that has not learnt anything.
+    A critic that is not there starts from the generator's backbone. Raises `ValueError` where a lesson comes from a
+    critic that has not learnt anything.
     """
-    if "generator" not in inputs:
-        raise ValueError("what is to be taught? give a run of `train critic`, as with --generator runs/judged")
-    folder = inputs["generator"]
-    config = config.model_copy(update={"backbone": run_as(read_backbone(folder), config.backbone)})
+    folder = inputs.get("generator")
+    if folder is not None:
+        config = config.model_copy(update={"backbone": run_as(read_backbone(folder), config.backbone)})
     torch.manual_seed(config.seed)
-    generator, critic, dropped = load_generator(folder).train(), load_critic(folder), []
+    generator = load_generator(folder).train() if folder else Generator(config.backbone)
+    critic, dropped = load_critic(folder) if folder else None, []
     if critic is None:
         if config.lesson in ASKS_CRITIC and not config.critic_warmup:
             raise ValueError(
-                f"lesson={config.lesson} comes from a critic, and {folder} has none: train one with `crystalsweep "
-                "train critic --generator …` and give that run, or set critic_warmup to the steps that it may take here"
+                f"lesson={config.lesson} comes from a critic, and {folder or 'a new network'} has none: give a run of "
+                "`crystalsweep train critic` as --generator, or set critic_warmup to the steps that it may learn first"
             )
         critic = Critic(config.backbone)
         dropped = load_matching(critic, generator.state_dict())
+    if folder is None:
+        degree = average_degree(select(data.train, config, stable_only=config.stable_only, split="train"), config)
+        for network in (generator, critic):
+            network.backbone.average_degree.fill_(degree)
     stage = Teach(config, data, session, generator, critic)
-    stage.dropped, stage.ancestry = dropped, lineage([folder])
+    stage.dropped, stage.ancestry = dropped, lineage([folder] if folder else [])
     return stage

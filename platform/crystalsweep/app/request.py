@@ -126,8 +126,11 @@ class CompletionRequest(Config):
             raise MistakenError([("masked", said(problem))])
         return Partial(where=crystal.id, crystal=crystal, sublattices=self.crystal.sublattices())
 
-    def question(self, partial: Partial) -> Question:
-        """Return what is asked. Raises `MistakenError`, with the field, where nothing can fulfil it."""
+    def question(self, partial: Partial, critic_weight: float) -> Question:
+        """Return what is asked, candidates ranked by log p + `critic_weight` · critic.
+
+        Raises `MistakenError`, with the field, where nothing can fulfil it.
+        """
         given = {name: text for field, name in _FIELDS.items() if (text := getattr(self, field).strip())}
         alone = {field: _asked({name: given[name]}, partial) for field, name in _FIELDS.items() if name in given}
         if errors := [(field, says) for field, says in alone.items() if isinstance(says, str)]:
@@ -135,7 +138,7 @@ class CompletionRequest(Config):
         together = _asked(given, partial)
         if isinstance(together, str):
             raise MistakenError([("constraints", together)])
-        decode = decoder_of(top=self.top, charge=self.charge, tie=self.tie)
+        decode = decoder_of(top=self.top, charge=self.charge, tie=self.tie, critic_weight=critic_weight)
         return Question(decode=decode, constraints=together, top=self.top, keep_positions=self.keep_positions)
 
 

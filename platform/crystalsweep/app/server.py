@@ -70,7 +70,7 @@ def build_app(restorer: Restorer, token: str | None = None, known: Known | None 
 def completed(restorer: Restorer, request: CompletionRequest, known: Known | None = None) -> dict[str, Any]:
     """Return what a request is answered. Raises `MistakenError` where it cannot be fulfilled."""
     partial = request.partial()
-    question = request.question(partial)
+    question = request.question(partial, restorer.critic_weight)
     try:
         completion = restorer.complete(
             partial.crystal,

@@ -172,17 +172,23 @@ def complete(
 
         if rank_order and not rank_by:
             raise ValueError("--rank-order goes with --rank-by: name the property model")
-
+        ranking = ranking_of(rank_by, rank_order, tracking_uri=tracking_uri, storage=storage) if rank_by else None
+        restorer = load(model, tracking_uri=tracking_uri, storage=storage)
         question = Question(
             decode=decoder_of(
-                method=decoder, top=top, charge=charge, tie=tie, passes=passes, seed=seed, settings=settings
+                method=decoder,
+                top=top,
+                charge=charge,
+                tie=tie,
+                passes=passes,
+                seed=seed,
+                critic_weight=restorer.critic_weight,
+                settings=settings,
             ),
             constraints=Constraints.of(allowed=allowed, required=required, excluded=exclude, formula=formula),
             top=top,
             keep_positions=keep_positions,
         )
-        ranking = ranking_of(rank_by, rank_order, tracking_uri=tracking_uri, storage=storage) if rank_by else None
-        restorer = load(model, tracking_uri=tracking_uri, storage=storage)
         task = Completing(
             restorer=restorer,
             question=question,

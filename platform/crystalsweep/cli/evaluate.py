@@ -73,7 +73,8 @@ Examples:
 @click.option("--max-crystals", type=click.IntRange(min=1), help="Evaluate a seeded sample of so many crystals.")
 @click.option("--max-atoms", type=click.IntRange(min=1), help="Leave out crystals with more atoms.")
 @click.option(
-    "--calculator", help="Energies: none, chgnet, MODULE:CLASS of an ASE calculator, uma:FILE.  [default: chgnet]"
+    "--calculator",
+    help="Energies: none, chgnet, sevennet, MODULE:CLASS of an ASE calculator, uma:FILE.  [default: chgnet]",
 )
 @click.option("--suite", help="Instead of all these: a frozen suite by name, or the path of its .json file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable.")

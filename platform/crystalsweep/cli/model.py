@@ -208,7 +208,9 @@ def calibrate(
             part=part,
             settings=override(EvaluationSettings(), [*asked, *settings]),
             decoders=tuple(
-                JOINTLY.model_copy(update={"method": each}) for each in dict.fromkeys(decoders or ("beam",))
+                JOINTLY.model_copy(update={"method": each, "critic_weight": weight})
+                for each in dict.fromkeys(decoders or ("beam",))
+                for weight in dict.fromkeys((restorer.critic_weight, 0.0))
             ),
             energies=energies,
             out=out,

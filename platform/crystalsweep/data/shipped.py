@@ -1,10 +1,11 @@
-"""Held-out crystals that come with the package, by the name that stands for their file: see `heldout/DATA_CARD.md`."""
+"""Crystals that come with the package, by the name that stands for their file; each folder has a `DATA_CARD.md`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_FILES = {"mp2018-heldout": Path(__file__).parent / "heldout" / "mp2018.parquet"}
+_FOLDER = Path(__file__).parent
+_FILES = {"bundled": _FOLDER / "bundled" / "crystals.parquet", "mp2018-heldout": _FOLDER / "heldout" / "mp2018.parquet"}
 
 
 def is_shipped(source: str) -> bool:

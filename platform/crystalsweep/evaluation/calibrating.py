@@ -145,6 +145,7 @@ def calibrate(
     protocol: EvaluationConfig,
     decoders: Sequence[DecodeConfig] = (JOINTLY,),
     critic: Critic | None = None,
+    critic_sha256: str = "",
 ) -> Fitted:
     """Return a generator's calibration.
 
@@ -156,6 +157,7 @@ def calibrate(
         protocol: How they are masked and displaced, and how many.
         decoders: Whose candidates get sets.
         critic: Of the generator, where a decoder gives it weight.
+        critic_sha256: Of its file.
 
     Raises:
         ValueError: There are too few crystals for two halves.
@@ -176,6 +178,7 @@ def calibrate(
         after.append(replace(told, groups=[known.group(n) for n in n_masked[told.case].tolist()]))
     calibration = Calibration(
         weights_sha256=weights_sha256,
+        critic_sha256=critic_sha256,
         site_sharpness=site,
         chain_sharpness=chained,
         site_cases=len(own.truth),

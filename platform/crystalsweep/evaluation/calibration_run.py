@@ -19,7 +19,7 @@ from crystalsweep.evaluation.energy_ranking import energy_table, rank_by_energy
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, read_inputs
 from crystalsweep.evaluation.settings import EvaluationSettings
-from crystalsweep.inference.calibration import WEIGHTS, training_of, write_calibration
+from crystalsweep.inference.calibration import CRITIC, WEIGHTS, training_of, write_calibration
 from crystalsweep.inference.completion import JOINTLY
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.restorer import Restorer
@@ -92,6 +92,7 @@ def calibrate_checkpoint(asked: CalibrationRequest, restorer: Restorer) -> Calib
         protocol=asked.settings.protocol,
         decoders=asked.decoders,
         critic=restorer.critic,
+        critic_sha256=file_sha256(restorer.folder / CRITIC) if restorer.critic else "",
     )
     tables = list(tables_of(fitted, baselines_of(fitted, train, asked.settings)))
     if asked.energies:

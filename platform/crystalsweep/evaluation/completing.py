@@ -13,7 +13,7 @@ import pandas as pd
 
 from crystalsweep.data.reading import Reject
 from crystalsweep.energies import EnergyCalculator, energy_calculator
-from crystalsweep.evaluation.spread import Tables, on_ray
+from crystalsweep.evaluation.spread import Tables, Workers
 from crystalsweep.inference.answers import Measured, answer_of
 from crystalsweep.inference.asking import Answered, Question, answers
 from crystalsweep.inference.inputs import Partial
@@ -96,13 +96,13 @@ def spread_out(task: Completing, given: Iterable[Numbered], workers: int) -> Ite
         workers: Processes.
     """
     waiting = iter(given)
-    while portion := list(islice(waiting, CRYSTALS_OF_A_PART * PARTS_AT_ONCE)):
-        parts = {
-            first: portion[first : first + CRYSTALS_OF_A_PART] for first in range(0, len(portion), CRYSTALS_OF_A_PART)
-        }
-        for _, tables in on_ray(task, parts, workers, gpu=False):
-            for number, answer, reject in tables["outcomes"].to_numpy().tolist():
-                yield Outcome(number, json.loads(answer), reject)
+    with Workers(workers) as pool:
+        while portion := list(islice(waiting, CRYSTALS_OF_A_PART * PARTS_AT_ONCE)):
+            starts = range(0, len(portion), CRYSTALS_OF_A_PART)
+            parts = ((first, portion[first : first + CRYSTALS_OF_A_PART]) for first in starts)
+            for _, tables in pool.over(task, parts, len(starts)):
+                for number, answer, reject in tables["outcomes"].to_numpy().tolist():
+                    yield Outcome(number, json.loads(answer), reject)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from crystalsweep.inference.decoding.filling import Filling
 from crystalsweep.inference.decoding.network import Answer, ask
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.decoding.symmetry import same_by_symmetry, symmetry_of
+from crystalsweep.metrics import score_table
 from crystalsweep.metrics.odds import site_columns
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, Crystal
@@ -80,6 +81,33 @@ def decoded(
     if decode.charge == "require":
         odds = odds.assign(decode_failure=["" if found else NO_CANDIDATE for found in fillings])
     return Made(generated, predicted, odds)
+
+
+def decoded_table(
+    generator: Generator,
+    chunks: Iterable[Chunk],
+    decode: DecodeConfig,
+    critic: Critic | None = None,
+    *,
+    keep_known: bool = True,
+) -> pd.DataFrame:
+    """Return a row of metrics per crystal, as `protocol.evaluate_chunks` gives them, of what any decoder makes.
+
+    Args:
+        generator: In evaluation mode, on the CPU.
+        chunks: The protocol's inputs.
+        decode: How masked species are chosen.
+        critic: Of the generator; needed where the decoder gives it weight.
+        keep_known: Whether visible species are kept as given.
+    """
+    settings, tables = EvaluationSettings(decode=decode), []
+    for chunk in chunks:
+        corrupted = chunk.corrupted_crystals()
+        made = decoded(generator, chunk, corrupted, settings, critic=critic)
+        tables.append(
+            score_table(chunk.originals, corrupted, made.generated if keep_known else made.predicted, chunk.keys)
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
 def _site_by_site(

@@ -21,12 +21,14 @@ from crystalsweep.evaluation.outcome import METRICS_FILE as METRICS
 from crystalsweep.evaluation.outcome import Evaluation, read_outcome
 from crystalsweep.evaluation.protocol import blocks
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
-from crystalsweep.evaluation.results import finish_evaluation, whole_table_columns
+from crystalsweep.evaluation.results import finish_evaluation
 from crystalsweep.evaluation.run import ROWS, open_folder, run_evaluation
 from crystalsweep.evaluation.scoring import MODEL, Protocol, crystal_systems, energy_sample
 from crystalsweep.evaluation.settings import EvaluationSettings, versions
-from crystalsweep.evaluation.spread import Task
+from crystalsweep.evaluation.spread import Task, Workers
+from crystalsweep.evaluation.structures import POSITIONS
 from crystalsweep.evaluation.submitted import SubmissionTask, pair, parts_of
+from crystalsweep.evaluation.whole_table import whole_table_columns
 from crystalsweep.metrics.baselines import REFERENCES
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.structures.crystal import Crystal
@@ -154,13 +156,15 @@ def _carry_out(
     open_folder(folder, request)
     if (folder / METRICS).exists() and not (folder / ROWS).exists():
         return read_outcome(folder)
-    workers = machine.for_crystals(sum(sizes))
-    gpu = workers > 1 and machine.torch_device.startswith("cuda")
-    tables = run_evaluation(make_task(), parts, sizes, folder, workers=workers, gpu=gpu)
-    doubts = energies.doubts(tables[MODEL], true_crystals) if energies else []
+    n = machine.for_crystals(sum(sizes))
+    with Workers(n, gpu=n > 1 and machine.torch_device.startswith("cuda")) as workers:
+        tables = run_evaluation(make_task(), parts, sizes, folder, workers)
+        doubts = energies.doubts(tables[MODEL], true_crystals) if energies else []
+        tables = whole_table_columns(tables, settings.metrics, true_crystals, with_sun=not doubts, workers=workers)
+    tables[MODEL] = tables[MODEL].drop(columns=POSITIONS["after"])
     outcome = finish_evaluation(
         folder,
-        whole_table_columns(tables, settings.metrics, true_crystals, with_sun=not doubts),
+        tables,
         name=request["name"],
         kind=request["kind"],
         model=request["model"],

@@ -24,11 +24,12 @@ from crystalsweep.evaluation.outcome import (
     variant,
 )
 from crystalsweep.evaluation.report import require_showable
-from crystalsweep.evaluation.results import BOTH_READINGS, named_tables, present, unique_within_conditions
+from crystalsweep.evaluation.results import BOTH_READINGS, named_tables, present
 from crystalsweep.evaluation.run import read_tables, write_tables
 from crystalsweep.evaluation.scoring import ALL_ATOMS, MODEL, novelty
 from crystalsweep.evaluation.settings import metrics_lock, versions
 from crystalsweep.evaluation.structures import crystals_of
+from crystalsweep.evaluation.whole_table import unique_within_conditions
 from crystalsweep.metrics.matching import match_columns
 from crystalsweep.metrics.scoring import KEYS, score_table
 from crystalsweep.metrics.settings import MetricConfig
@@ -161,7 +162,11 @@ def _scores(table: pd.DataFrame, generated: Sequence[Crystal], asked: _Asked) ->
     if (
         asked.uniqueness and _decided_or_not(table, "unique", "unique_undecided").all()
     ):  # as evaluated: not of every row
-        scores = scores.assign(**unique_within_conditions(table, generated, asked.metrics.duplicate))
+        species = [crystal.species for crystal in generated]
+        unique = unique_within_conditions(
+            table, species, lambda rows: [generated[i] for i in rows], asked.metrics.duplicate
+        )
+        scores = scores.assign(**unique)
     return scores
 
 

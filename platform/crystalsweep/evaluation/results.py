@@ -9,12 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from tqdm import tqdm
 
 from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.config import value_at
-from crystalsweep.energies import sun
 from crystalsweep.evaluation.outcome import (
     METRICS_FILE,
     Evaluation,
@@ -29,21 +26,19 @@ from crystalsweep.evaluation.outcome import (
 )
 from crystalsweep.evaluation.pictures import draw_pictures
 from crystalsweep.evaluation.report import write_report
-from crystalsweep.evaluation.run import write_tables
+from crystalsweep.evaluation.run import write_references, write_structures
 from crystalsweep.evaluation.scoring import MODEL
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock, versions
 from crystalsweep.evaluation.spread import Tables
-from crystalsweep.evaluation.structures import crystals_of
+from crystalsweep.evaluation.whole_table import WHOLE_TABLE_COLUMNS
 from crystalsweep.metrics.calibration import calibration_error
 from crystalsweep.metrics.distributions import distances, generated_frame, reference_frame
 from crystalsweep.metrics.flags import flags
 from crystalsweep.metrics.kinship import kin_share, mined_correlation
 from crystalsweep.metrics.odds import odds_cases
 from crystalsweep.metrics.replacement import novel_rows, replacement_matrix
-from crystalsweep.metrics.settings import MatcherTolerances, MetricConfig
 from crystalsweep.metrics.strata import STRATA, strata_table
-from crystalsweep.metrics.summary import METRICS, available, impossible
-from crystalsweep.metrics.uniqueness import kinds
+from crystalsweep.metrics.summary import METRICS, available
 from crystalsweep.metrics.verdicts import verdicts
 from crystalsweep.structures.crystal import Crystal
 
@@ -52,63 +47,8 @@ PLOTS = "plots"
 _MOST_NOISE = 1000.0
 """Å; a record of more than that is none of a training."""
 
-_PATIENCE_S = 2.0
-"""Seconds after which a bar is shown."""
-
 BOTH_READINGS = ", all atoms"
 """What is added to a model's name for its crystals with visible species predicted too; tables show it, plots do not."""
-
-
-def whole_table_columns(
-    tables: Tables, settings: MetricConfig, parents: Sequence[Crystal], *, with_sun: bool = True
-) -> Tables:
-    """Return the tables with `unique` and `sun`, which depend on other rows too; references only where it means
-    something."""
-    model = tables[MODEL]
-    asked = {MODEL: crystals_of(model, "after")}
-    if "ceiling" in tables:
-        by_id = {crystal.id: crystal for crystal in parents}
-        asked["ceiling"] = [by_id[name] for name in tables["ceiling"]["parent"]]
-    made = {}
-    for name, crystals in asked.items():
-        table = tables[name].assign(**unique_within_conditions(tables[name], crystals, settings.duplicate))
-        asked_for = with_sun and "e_above_hull" in table
-        made[name] = table.assign(**_sun(table, crystals, settings)) if asked_for else table
-    return tables | made
-
-
-def unique_within_conditions(
-    table: pd.DataFrame, crystals: Sequence[Crystal], tolerances: MatcherTolerances
-) -> dict[str, NDArray[Any]]:
-    """Return `unique` (n,), 1.0 where no earlier row of the same mask type and sigma holds the same crystal, NaN where
-    nothing could tell, and `unique_undecided`, which says why."""
-    unique, undecided = np.zeros(len(table)), np.full(len(table), "", dtype=object)
-    groups = table.reset_index(drop=True).groupby(["mask_type", "sigma_noise"]).indices
-    with tqdm(total=len(table), desc="uniqueness", unit="crystal", delay=_PATIENCE_S) as bar:
-        for rows in groups.values():
-            found = kinds([crystals[i] for i in rows], tolerances, bar.update)
-            unique[rows], undecided[rows] = found.unique, found.undecided
-    return {"unique": unique, "unique_undecided": undecided}
-
-
-def _sun(table: pd.DataFrame, crystals: Sequence[Crystal], settings: MetricConfig) -> dict[str, NDArray[Any]]:
-    """Return the columns `sun` of the energy sample, unique within it, and `sun_undecided`, which says why not.
-
-    0 for an impossible crystal, NaN where hull or reference lack and where nothing could tell the crystal from another.
-    """
-    found, undecided = np.full(len(table), np.nan), np.full(len(table), "", dtype=object)
-    sampled = np.flatnonzero(table["energy_sampled"].to_numpy(bool)).tolist()
-    rows = table.iloc[sampled]
-    novel, why_not_novel = rows["novel_vs_reference"], rows["novel_undecided"].to_numpy(object)
-    if rows["e_above_hull"].notna().any() and (novel.notna() | (why_not_novel != "")).any():
-        unique = unique_within_conditions(rows, [crystals[i] for i in sampled], settings.duplicate)
-        values = np.where(
-            impossible(rows), 0.0, sun(rows["e_above_hull"], unique["unique"], novel, settings.stable_below)
-        )
-        why = np.where(why_not_novel != "", why_not_novel, unique["unique_undecided"])
-        found[sampled] = values
-        undecided[sampled] = np.where(np.isnan(values) & rows["e_above_hull"].notna(), why, "")
-    return {"sun": found, "sun_undecided": undecided}
 
 
 def finish_evaluation(
@@ -126,7 +66,7 @@ def finish_evaluation(
     """Write everything that an evaluation leaves in its folder, and return the figures.
 
     Args:
-        folder: Where it goes.
+        folder: Where it goes; the finished parts are in it.
         tables: Rows by name, the model's as `MODEL`, with `whole_table_columns`.
         name: Row name of the model.
         kind: `checkpoint` or `structures`.
@@ -136,7 +76,9 @@ def finish_evaluation(
         true_crystals: What the generated ones are compared with as a set.
         energies: Of calculator and hull, for the record.
     """
-    write_tables(folder, tables[MODEL], {row: table for row, table in tables.items() if row != MODEL})
+    added = [column for column in WHOLE_TABLE_COLUMNS if column in tables[MODEL]]
+    write_structures(folder, MODEL, tables[MODEL][added])
+    write_references(folder, {row: table for row, table in tables.items() if row != MODEL})
     measured_with, metrics = versions(), metrics_of(settings.metrics)
     shown = named_tables(tables, name)
     own = shown[name]

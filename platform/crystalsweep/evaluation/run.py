@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from crystalsweep.artifacts.atomic import is_abandoned, target_of, to_disk, whole_file, write_whole
 from crystalsweep.artifacts.safe_json import read_json
-from crystalsweep.evaluation.spread import Tables, Task, here, on_ray
+from crystalsweep.evaluation.spread import Tables, Task, Workers
+from crystalsweep.evaluation.structures import SCORED
 from crystalsweep.evaluation.tables import read_references, read_table
 
 P = TypeVar("P")
@@ -73,31 +74,26 @@ def _differences(found: Any, asked: Any, path: str = "") -> list[str]:
     return [] if found == asked else [path]
 
 
-def run_evaluation(
-    task: Task[P], parts: Sequence[P], sizes: Sequence[int], folder: Path, *, workers: int, gpu: bool = False
-) -> Tables:
-    """Return rows of all parts by name, in order; parts already in `folder` are not computed again.
+def run_evaluation(task: Task[P], parts: Sequence[P], sizes: Sequence[int], folder: Path, workers: Workers) -> Tables:
+    """Return rows of all parts by name, in order, without the columns `SCORED`; parts already in `folder` are not
+    computed again.
 
     Args:
         task: What is done to a part.
         parts: All of them, the same on every start.
         sizes: Crystals in each, for the progress bar.
         folder: An opened folder.
-        workers: 1 works in this process, more on Ray.
-        gpu: Let Ray workers share the GPUs.
+        workers: Where it is done.
     """
     rows = folder / ROWS
     rows.mkdir(exist_ok=True)
     missing = {index: part for index, part in enumerate(parts) if not _is_whole(rows / f"{index:05d}")}
     with tqdm(total=sum(sizes), desc="crystals", unit="", smoothing=0.1) as bar:
         bar.update(sum(size for index, size in enumerate(sizes) if index not in missing))
-        spread = workers > 1 and len(missing) > 1
-        # Closed, so that Ray ends also where a part cannot be kept.
-        with closing(on_ray(task, missing, workers, gpu=gpu) if spread else here(task, missing)) as done:
-            for index, tables in done:
-                _keep(rows / f"{index:05d}", tables)
-                bar.update(sizes[index])
-    return _read(rows, len(parts))
+        for index, tables in workers.over(task, missing.items(), len(missing)):
+            _keep(rows / f"{index:05d}", tables)
+            bar.update(sizes[index])
+    return _read(rows)
 
 
 def _is_whole(part: Path) -> bool:
@@ -124,18 +120,57 @@ def _keep(target: Path, tables: Tables) -> None:
     incomplete.rename(target)
 
 
-def _read(rows: Path, n: int) -> Tables:
-    folders = [rows / f"{index:05d}" for index in range(n)]
+def _read(rows: Path) -> Tables:
+    return {name: pd.concat([_unscored(file) for file in files], ignore_index=True) for name, files in _kept(rows)}
+
+
+def _kept(rows: Path) -> list[tuple[str, list[Path]]]:
+    """Return the files of each table, part by part."""
+    folders = sorted(path for path in rows.iterdir() if path.suffix != ".incomplete")
     names = [path.stem for path in sorted(folders[0].glob("*.parquet"))]
-    return {
-        name: pd.concat([pd.read_parquet(folder / f"{name}.parquet") for folder in folders], ignore_index=True)
-        for name in names
-    }
+    return [(name, [folder / f"{name}.parquet" for folder in folders]) for name in names]
+
+
+def _unscored(file: Path) -> pd.DataFrame:
+    names = pq.read_schema(file).names
+    return pd.read_parquet(file, columns=[name for name in names if name not in SCORED])
+
+
+def write_structures(folder: Path, name: str, added: pd.DataFrame) -> None:
+    """Write the model's rows from the finished parts, one part in memory at a time, with columns that were added since.
+
+    Args:
+        folder: Of the evaluation.
+        name: Of the model's tables.
+        added: A row per row of all parts.
+    """
+    files = dict(_kept(folder / ROWS))[name]
+    schema = pa.unify_schemas([pq.read_schema(file) for file in files], promote_options="permissive")
+    more = pa.Table.from_pandas(added, preserve_index=False)
+    for field in more.schema:
+        schema = schema.append(field)
+    schema = schema.with_metadata(None)
+    first = 0
+    with (
+        whole_file(folder / STRUCTURES) as partial,
+        pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for file in files:
+            part = pq.read_table(file)
+            for field, column in zip(more.schema, more.slice(first, len(part)).columns, strict=True):
+                part = part.append_column(field, column)
+            first += len(part)
+            writer.write_table(part.cast(schema))
 
 
 def write_tables(folder: Path, model: pd.DataFrame, references: Mapping[str, pd.DataFrame]) -> None:
-    """Write the two result tables."""
+    """Write the two result tables, of rows that are all in memory."""
     write_parquet(folder / STRUCTURES, model)
+    write_references(folder, references)
+
+
+def write_references(folder: Path, references: Mapping[str, pd.DataFrame]) -> None:
+    """Write the rows of the references, which have no crystals of their own."""
     if references:
         named = [table.assign(row=name) for name, table in references.items()]
         write_parquet(folder / REFERENCES_FILE, pd.concat(named, ignore_index=True))

@@ -26,6 +26,9 @@ POSITIONS: dict[State, str] = {
     "predicted": "frac_after",
 }
 
+SCORED = ("frac_before", "frac_corrupted")
+"""Columns that nothing reads once a row is scored, and the largest of them; they stay on the disk."""
+
 
 def structure_columns(
     originals: Sequence[Crystal],

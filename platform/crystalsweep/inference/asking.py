@@ -61,6 +61,7 @@ def decoder_of(
     tie: str = JOINTLY.tie,
     passes: int = JOINTLY.position_passes,
     seed: int = 0,
+    critic_weight: float = 0.0,
     settings: Sequence[str] = (),
 ) -> DecodeConfig:
     """Return a decoder from what a user asks for.
@@ -72,6 +73,7 @@ def decoder_of(
         tie: Masked sites that get one element together: `none`, `symmetry` or `all`.
         passes: In which positions are restored.
         seed: Of `sampled`.
+        critic_weight: λ, by which candidates are ranked by a critic too, where the model has one.
         settings: `KEY=VALUE` of `DecodeConfig`, over all these.
 
     Raises:
@@ -79,6 +81,7 @@ def decoder_of(
     """
     chosen: dict[str, Any] = {"method": method, "candidates": max(top, CANDIDATES), "charge": CHARGES[charge]}
     chosen |= {"tie": tie, "position_passes": passes, "seed": seed}
+    chosen["critic_weight"] = critic_weight
     return override(DecodeConfig(), [*(f"{name}={value}" for name, value in chosen.items()), *settings])
 
 

@@ -32,6 +32,9 @@ CALIBRATION = "calibration.json"
 WEIGHTS = "generator.safetensors"
 """File of the weights that it is of."""
 
+CRITIC = "critic.safetensors"
+"""File of the critic that ranks its candidates, where there is one."""
+
 COVERAGES = (0.8, 0.9, 0.95)
 """Shares of cases of which sets of elements are told."""
 
@@ -113,6 +116,8 @@ class Calibration(Config):
     format: Literal[1] = 1
     weights_sha256: Sum
     """Of the generator that it is of."""
+    critic_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """Of the critic that ranked candidates of decoders with one; empty where there was none."""
     site_sharpness: Sharpness
     """1 / temperature of the odds of sites by themselves."""
     chain_sharpness: Sharpness
@@ -167,6 +172,9 @@ def read_calibration(folder: Path) -> Calibration | None:
         raise ValueError(f"{path} is no calibration ({mistakes(error, Calibration, content)}); {_REMEDY}") from None
     if (folder / WEIGHTS).exists() and found.weights_sha256 != file_sha256(folder / WEIGHTS):
         raise ValueError(f"{path} is of other weights than {WEIGHTS} beside it; {_REMEDY}")
+    critic = file_sha256(folder / CRITIC) if (folder / CRITIC).exists() else ""
+    if any(each.decode.critic_weight for each in found.joint) and found.critic_sha256 != critic:
+        raise ValueError(f"{path} is of another critic than {CRITIC} beside it; {_REMEDY}")
     return found
 
 

@@ -19,7 +19,7 @@ from crystalsweep.data.partial_cif import MAX_CIF_BYTES, partial_from_cif
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.calibration import Calibration, read_calibration
 from crystalsweep.inference.champion import CHAMPION, SHIPPED, champion_in_use
-from crystalsweep.inference.completion import JOINTLY, MAX_ATOMS, Completion, complete
+from crystalsweep.inference.completion import CRITIC_WEIGHT, JOINTLY, MAX_ATOMS, Completion, complete
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.locate import Location, locate, tracker_for
@@ -57,6 +57,11 @@ class Restorer:
         if self.reference == SHIPPED:
             return f"{CHAMPION}, which comes with the package"
         return f"{self.reference}, version {self.version}" if self.version else self.reference
+
+    @property
+    def critic_weight(self) -> float:
+        """λ by which its candidates are ranked unless a decoder says otherwise: 0 without a critic."""
+        return CRITIC_WEIGHT if self.critic else 0.0
 
     @classmethod
     def of(

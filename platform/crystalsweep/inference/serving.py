@@ -181,7 +181,7 @@ class ServedRestorer:
 
         options = {name: default for name, (_, default) in PARAMS.items()} | dict(params or {})
         _require_request(len(model_input), options)
-        masking, question = _asked(options)
+        masking, question = _asked(options, self._restorer.critic_weight)
         names = names_of(model_input)
         rows = [
             partial_of_row(row, masking, keep_positions=question.keep_positions)
@@ -264,7 +264,7 @@ def _require_request(rows: int, options: Mapping[str, Any]) -> None:
     require_few(rows)
 
 
-def _asked(options: Mapping[str, Any]) -> tuple[Masking, Question]:
+def _asked(options: Mapping[str, Any], critic_weight: float) -> tuple[Masking, Question]:
     """Return what a request asks. Raises `MlflowException`, HTTP 400, where it cannot be asked."""
     from mlflow.exceptions import MlflowException
 
@@ -272,7 +272,9 @@ def _asked(options: Mapping[str, Any]) -> tuple[Masking, Question]:
         if options["charge"] not in CHARGES:
             raise ValueError(f"charge is {options['charge']!r}; give {', '.join(CHARGES)}")
         question = Question(
-            decode=decoder_of(top=options["top"], charge=options["charge"], tie=options["tie"]),
+            decode=decoder_of(
+                top=options["top"], charge=options["charge"], tie=options["tie"], critic_weight=critic_weight
+            ),
             constraints=Constraints.of(
                 allowed=options["allowed"] or None,
                 required=options["required"],

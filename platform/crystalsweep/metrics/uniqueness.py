@@ -6,7 +6,7 @@ Duplicates as in MatterGen (doi:10.1038/s41586-025-08628-5): StructureMatcher wi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,27 +37,20 @@ class Kinds(NamedTuple):
         return own
 
 
-def kinds(
-    crystals: Sequence[Crystal], tolerances: MatcherTolerances, done: Callable[[], object] = lambda: None
-) -> Kinds:
+def kinds(crystals: Sequence[Crystal], tolerances: MatcherTolerances) -> Kinds:
     """Return which crystals are copies of earlier ones.
 
     Being the same within a tolerance is not transitive: a may match b and b match c, but not a c. Each crystal is
     compared with the first ones of their kind only, so b is a copy of a, and c is a kind of its own; the order of the
     sequence matters. Only crystals of one reduced composition are compared, each with every kind there is, the nearest
-    first. A crystal that nothing could tell from some kind counts as a kind of its own for those that come after it.
-
-    Args:
-        crystals: In their order.
-        tolerances: Of the matcher.
-        done: Called after each crystal: a thousand kinds of one composition take minutes to hours.
+    first. A crystal that nothing could tell from some kind counts as a kind of its own for those that come after it. A
+    thousand kinds of one composition take minutes to hours.
     """
     first = np.full(len(crystals), UNSCORABLE, dtype=np.int64)
     undecided = [""] * len(crystals)
     known: dict[str, list[Comparable]] = defaultdict(list)
     indices: dict[str, list[int]] = defaultdict(list)
     for i, (crystal, why) in enumerate(zip(crystals, all_unscorable(crystals), strict=True)):
-        done()
         if why:
             continue
         formula, new = crystal.reduced_formula, Comparable(crystal)

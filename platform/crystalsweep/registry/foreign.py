@@ -24,7 +24,8 @@ from crystalsweep.inference.target_records import TARGETS_FILE
 
 KEPT = (
     *("checkpoint/checkpoint.json", "checkpoint/generator.safetensors", "checkpoint/discriminator.safetensors"),
-    *("checkpoint/classifier.safetensors", "checkpoint/targets.json", "checkpoint/calibration.json"),
+    *("checkpoint/critic.safetensors", "checkpoint/classifier.safetensors"),
+    *("checkpoint/targets.json", "checkpoint/calibration.json"),
     *("dossier/dossier.json", "dossier/suite.json", "dossier/evaluation/metrics.json"),
     *("dossier/evaluation/request.json", "dossier/evaluation/structures.parquet"),
     "dossier/evaluation/references.parquet",

@@ -18,8 +18,8 @@ from crystalsweep.tracking.tracker import Tracker
 
 CHECKPOINT = "checkpoint"
 _KEPT = (
-    *("checkpoint.json", "generator.safetensors", "discriminator.safetensors", "calibration.json"),
-    *(PROPERTY_WEIGHTS, TARGETS_FILE),
+    *("checkpoint.json", "generator.safetensors", "critic.safetensors", "discriminator.safetensors"),
+    *("calibration.json", PROPERTY_WEIGHTS, TARGETS_FILE),
 )
 """Of a checkpoint; what only a resumed training needs is left out."""
 

@@ -17,7 +17,9 @@ from crystalsweep.training.restoration import TABLE
 _FILES = (INFO, TABLE, "generator.safetensors", SUMS)
 
 
-def draw_crystals(session: SweepSession, outcome: TrainingOutcome, chunks: Sequence[Chunk], name: str) -> Path | None:
+def draw_crystals(
+    session: SweepSession, outcome: TrainingOutcome, chunks: Sequence[Chunk], name: str, *, keep_known: bool
+) -> Path | None:
     """Return the gallery's folder, in the sweep's; None where there is nothing to show, or it failed, which is said.
 
     The report does not depend on it, so that whatever goes wrong here costs the pictures only.
@@ -27,6 +29,7 @@ def draw_crystals(session: SweepSession, outcome: TrainingOutcome, chunks: Seque
         outcome: A complete training.
         chunks: Its validation inputs, in the order of its table.
         name: Of its run, for the title.
+        keep_known: Whether visible species are kept as given.
     """
     store = CheckpointStore(child(session.checkpoints, outcome.key))
     try:
@@ -35,8 +38,7 @@ def draw_crystals(session: SweepSession, outcome: TrainingOutcome, chunks: Seque
         if latest is None or not rows:
             return None
         generator = load_generator(store.fetch(latest, only=_FILES))
-        known = session.plan.swept.evaluation.keep_known
-        specimens = restore_chosen(generator, chunks, outcome.table, rows, keep_known=known)
+        specimens = restore_chosen(generator, chunks, outcome.table, rows, keep_known=keep_known)
         return write_gallery(specimens, session.folder / "crystals" / outcome.key, title=name)
     except Exception as error:
         session.display.say(f"no crystals are shown of {outcome.key}: {type(error).__name__}: {error}", error=True)

@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.artifacts.checkpoint_store import INFO, CheckpointStore, child
-from crystalsweep.evaluation.protocol import evaluate_references, evaluation_chunks
 from crystalsweep.gallery.writing import GALLERY_PAGE, GALLERY_PICTURE
-from crystalsweep.metrics import SHOWN, by_condition, flat, headline, ranking_score
 from crystalsweep.pages.text import with_interval
-from crystalsweep.sweeping.crystals import draw_crystals
 from crystalsweep.sweeping.display.json_lines import as_json
 from crystalsweep.sweeping.folder import read_history
 from crystalsweep.sweeping.plan.budget import Usage
+from crystalsweep.sweeping.predicted import gather_predictions
 from crystalsweep.sweeping.report.frames import objective_interval
-from crystalsweep.sweeping.report.report import draw_trial, next_commands
+from crystalsweep.sweeping.report.overview import MEANS
+from crystalsweep.sweeping.report.report import next_commands
+from crystalsweep.sweeping.report.results import setting_columns
+from crystalsweep.sweeping.restored import gather_restorations
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.study import Ledger, TrainingEnd
-from crystalsweep.sweeping.views import IMAGES, save_view
+from crystalsweep.sweeping.views import IMAGES, save_view, tag_of
 from crystalsweep.tracking.images import IMAGES_FOLDER as IMAGE_FOLDER
 from crystalsweep.tracking.images import TAGS as LOGGED_IMAGES
 from crystalsweep.tracking.images import as_images
 from crystalsweep.tracking.outbox import RUN_KEY
 from crystalsweep.tracking.tags import NOTE, PARENT
 from crystalsweep.tracking.view import link
-from crystalsweep.training.restoration import TABLE
-from crystalsweep.training.stage import select
+from crystalsweep.training.catalogue import stage_spec
+from crystalsweep.training.records import SCORED_FILE, Scored
+
+Gather = Callable[[SweepSession, FinishedSweep, Mapping[str, str]], FinishedSweep]
+
+_GATHERED: Mapping[Scored, Gather] = {"restorations": gather_restorations, "predictions": gather_predictions}
+"""What a report needs beside how trainings ended, by what their stage scores."""
 
 _NUMBERS = ("results.txt", "results.csv", "verdicts.csv")
 
@@ -54,37 +59,28 @@ def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: b
             raise RuntimeError(f"all {len(outcomes)} trainings failed, the first: {outcomes[0].reason}")
         session.display.say("no training is complete yet: no report")
         return
-    config = plan.swept
-    val = select(session.crystals.val, config, stable_only=config.stable_only, split="val")
-    train = select(session.crystals.train, config, stable_only=config.stable_only, split="train")
     session.display.say("writing the report…")
-    references = evaluate_references(val, train, config.evaluation)
-    costs = _costs(session, used)
     named = {ended.training.key: ended.training.name for ended in ledger.ended()}
-    complete = [outcome for outcome in outcomes if outcome.state == "complete" and outcome.checkpoint]
-    chunks = list(evaluation_chunks(val, config.evaluation))
-    drawn = {each.key: draw_crystals(session, each, chunks, named[each.key]) for each in complete}
-    finished = FinishedSweep(
+    ended = FinishedSweep(
         name=record.name,
         question=session.spec.question,
         outcomes=outcomes,
         parameters=plan.space.parameters,
         objectives=session.objectives,
-        references=references,
-        structures=len(train),
-        costs=costs,
+        structures=0,
+        costs=_costs(session, used),
         whole=whole,
         importances=ledger.importances(),
         folder=session.folder,
-        crystals={key: folder for key, folder in drawn.items() if folder},
     )
+    finished = _GATHERED[stage_spec(plan.stage).scores](session, ended, named)
     told = session.spec.reporter()(finished)
-    _publish(session, told, references)
+    _publish(session, told)
     _publish_trials(session, finished, told)
-    _say(session, finished, told, save_view(session, told))
+    _say(session, finished, told, save_view(session, told, [tag_of(title) for title in setting_columns(finished)]))
 
 
-def _publish(session: SweepSession, told: Report, references: Mapping[str, pd.DataFrame]) -> None:
+def _publish(session: SweepSession, told: Report) -> None:
     """Write files into the sweep's folder and to the parent run, with what the references score and the conclusion."""
     folder, outbox, parent = session.folder, session.outbox, session.record.name
     (folder / "results.txt").write_text(f"{told.text}\n")
@@ -92,9 +88,8 @@ def _publish(session: SweepSession, told: Report, references: Mapping[str, pd.Da
     told.differences.to_csv(folder / "verdicts.csv", index=False)
     for file in (told.page, *told.plots, *(folder / f"{name}" for name in _NUMBERS)):
         outbox.upload(parent, file)
-    for name, table in references.items():
-        figures = headline(table, metrics=SHOWN) | {"score": ranking_score(table)}
-        outbox.log(parent, flat(figures, prefix=name.replace(" ", "_")), 0)
+    for figures in told.references.values():
+        outbox.log(parent, figures, 0)
     first, *others = told.words
     view = f"[Compare the trials]({link('', session.experiments[session.spec.name], parent)})"
     conclusion = "\n\n".join((f"**{first}**", view, " ".join(others), session.spec.question))
@@ -103,13 +98,16 @@ def _publish(session: SweepSession, told: Report, references: Mapping[str, pd.Da
 
 
 def _publish_trials(session: SweepSession, finished: FinishedSweep, told: Report) -> None:
-    """Send each complete training's plots, crystals, conditions and conclusion, to its own run."""
-    outbox, folder = session.outbox, session.folder
+    """Send each complete training's plots, crystals, conditions and conclusion, to its own run.
+
+    What MLflow's table has columns for is there once more under short names: heads are cut after a dozen letters.
+    """
+    outbox, folder, settings = session.outbox, session.folder, setting_columns(finished)
     for trial in told.trials:
         key, outcome = trial.outcome.key, trial.outcome
         epoch = int(outcome.metrics["epoch"])
         outbox.attach(key, session.experiments[session.spec.name], parent=session.record.parent)
-        plots = draw_trial(trial, told.history, finished.references, folder / "plots" / key)
+        plots = told.draw(trial, folder / "plots" / key)
         for plot in plots:
             outbox.upload(key, plot, "plots")
         crystals = finished.crystals.get(key)
@@ -117,8 +115,12 @@ def _publish_trials(session: SweepSession, finished: FinishedSweep, told: Report
             outbox.upload(key, crystals, "crystals")
         pictures = [plot for plot in plots if plot.stem in IMAGES] + ([crystals / GALLERY_PICTURE] if crystals else [])
         outbox.upload(key, as_images(pictures, epoch, folder / "images" / key), IMAGE_FOLDER)
-        outbox.log(key, by_condition(outcome.summary) | trial.facts, epoch)
-        outbox.tag(key, {NOTE: conclusion_of(outcome, told, finished.objectives[0]), **LOGGED_IMAGES})
+        means = {
+            head: outcome.metrics[f"val/{name}"] for name, head in MEANS.items() if f"val/{name}" in outcome.metrics
+        }
+        outbox.log(key, told.conditions(outcome) | trial.facts | means, epoch)
+        varied = {tag_of(title): shown for title, cell in settings.items() if (shown := cell(outcome))}
+        outbox.tag(key, varied | {NOTE: conclusion_of(outcome, told, finished.objectives[0]), **LOGGED_IMAGES})
 
 
 def conclusion_of(outcome: TrainingOutcome, told: Report, objective: Objective) -> str:
@@ -171,6 +173,8 @@ def _outcome(session: SweepSession, ended: TrainingEnd, runs: Mapping[str, str])
     training = ended.training
     store = CheckpointStore(child(session.checkpoints, training.key))
     latest = store.latest() if ended.state == "complete" else None
+    scored = SCORED_FILE[stage_spec(session.plan.stage).scores]
+    scored = SCORED_FILE[stage_spec(session.plan.stage).scores]
     return TrainingOutcome(
         number=ended.number,
         seed=training.seed,
@@ -181,7 +185,7 @@ def _outcome(session: SweepSession, ended: TrainingEnd, runs: Mapping[str, str])
         control=training.control,
         run=runs.get(training.key, ""),
         history=read_history(session.folder, training.key) or store.history(),
-        checkpoint=None if latest is None else store.fetch(latest, only=(INFO, TABLE)),
+        checkpoint=None if latest is None else store.fetch(latest, only=(INFO, scored)),
         seconds=training.seconds,
     )
 

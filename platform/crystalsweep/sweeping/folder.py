@@ -42,6 +42,8 @@ class SweepRecord:
     """By name of the input they are: stage, key, run, checkpoint."""
     started_from: str = ""
     """What stood in for pre-training, as `crystal-generator version 3`; empty where nothing did."""
+    network: dict[str, Any] = field(default_factory=dict)
+    """Of that, where it was named: the stages take it over; empty where they have their preset's."""
     seconds: float = 0.0
     """Wall-clock of all sessions so far, downtime not counted."""
     prerequisites_used: dict[str, float] = field(default_factory=lambda: {"cpu_hours": 0.0, "gpu_hours": 0.0})

@@ -12,8 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from crystalsweep.data import DataSet, absolute_source, load_data, told_of
+import numpy as np
+
+from crystalsweep.data import DataSet, absolute_source, label_values, load_data, told_of
 from crystalsweep.data.splitting import PARTS
+from crystalsweep.data.target_values import label_names
+from crystalsweep.networks.architectures import backbone_config
 from crystalsweep.provenance import code_sha256
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.sweeping.display.display import Display, display
@@ -126,6 +130,10 @@ def prepared(
     record.data_sha256, record.split_sha256 = crystals.data_sha256, crystals.split_sha256
     record.code_sha256 = code_sha256()
     start = None if resumed else look_up(plan, crystals, screen.say, downloads)
+    if start and start.named:
+        record.network = dict(start.info.config["backbone"])
+    if record.network:
+        plan = plan.on(backbone_config(record.network))
     return Prepared(plan=plan, crystals=crystals, start=start)
 
 
@@ -145,10 +153,11 @@ def _require_usable(stages: Mapping[str, StageConfig], crystals: DataSet) -> lis
 
 def _require_labels(stage: StageSpec, labels: Sequence[str], crystals: Sequence[Crystal], part: str) -> None:
     for label in labels:
-        if not any(label in crystal.labels for crystal in crystals):
+        if not np.isfinite(label_values(crystals, label)).any():
+            there = ", ".join(label_names(crystals)) or "none at all"
             raise ValueError(
-                f"no {part} crystal has an {label} label (eV/atom), which the {stage.leaves} learns from; "
-                "add the column, or train `crystalsweep train pretrain --set stable_only=false` alone"
+                f"no {part} crystal has a label {label}, which the {stage.leaves} learns from; the labels there are: "
+                f"{there}; add the column, or train `crystalsweep train pretrain --set stable_only=false` alone"
             )
 
 

@@ -40,6 +40,8 @@ class Start:
     """As `crystal-generator version 3`."""
     found: Location
     info: CheckpointInfo
+    named: bool
+    """Whether it was asked for; the stages then take over its network, as well as its weights."""
 
 
 def stands_in_for(plan: Plan) -> str | None:
@@ -67,7 +69,7 @@ def look_up(plan: Plan, crystals: DataSet, say: Say, downloads: Path | None = No
     why = _unfit(found.folder, lineage([found.folder]), config, crystals, named=asked != CHAMPION)
     if not why:
         say(f"starts from {told}{f' (run {found.run})' if found.run else ''}; --start-from scratch pre-trains anew")
-        return Start(stage=stage, told=told, found=found, info=info)
+        return Start(stage=stage, told=told, found=found, info=info, named=asked != CHAMPION)
     if asked == CHAMPION:
         say(f"the champion, {told}, is left aside: {why}; a generator is pre-trained")
         return None
@@ -82,18 +84,22 @@ def _unfit(
     *,
     named: bool,
 ) -> str:
-    """Return why a checkpoint cannot stand in for pre-training; whoever names one may train it on other crystals."""
+    """Return why a checkpoint cannot stand in for pre-training; one that is named may be of other size and crystals."""
     info = read_info(checkpoint)
     if not (checkpoint / WEIGHTS).exists():
         return f"it is of stage {info.stage} and has no generator"
     network = backbone_config(info.config["backbone"])
+    if named:
+        return (
+            "" if network.name == config.backbone.name else f"its network is {network.name}, not {config.backbone.name}"
+        )
     if run_as(network, config.backbone) != config.backbone:
         return (
             f"its network is not this sweep's ({network.name} of width {network.width} and {network.layers} layers, "
             f"here {config.backbone.name} of width {config.backbone.width} and {config.backbone.layers})"
         )
     ours = {"data_sha256": crystals.data_sha256, "split_sha256": crystals.split_sha256}
-    if not named and any(ours.items() - each.items() for each in trainings):
+    if any(ours.items() - each.items() for each in trainings):
         return "it was trained on other crystals, among which may be those that this sweep is judged by"
     return ""
 

@@ -16,6 +16,7 @@ from typing import Any
 from crystalsweep.config import suggestion
 from crystalsweep.networks.architectures import size
 from crystalsweep.training.config import StageConfig
+from crystalsweep.training.records import Scored
 
 ENTRY_POINTS = "crystalsweep.stages"
 """Group of entry points that name packages whose import declares stages."""
@@ -55,6 +56,8 @@ class StageSpec:
     """What its checkpoint is to a later stage: `generator`, `discriminator`; empty where none starts from it."""
     labels: Callable[[Any], tuple[str, ...]] = _none
     """From its config, labels of which a crystal must have one to teach it anything; none where all teach."""
+    scores: Scored = "restorations"
+    """What its validation scores, and a sweep over it reports."""
     published: bool = False
     """Whether it can start from a published backbone, which is then its input `backbone`."""
     named: Mapping[str, str] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,12 +17,28 @@ BETAS = (0.9, 0.999)
 
 
 def optimizer_of(
-    model: nn.Module, config: StageConfig, learning_rate: float, betas: tuple[float, float] = BETAS
+    model: nn.Module,
+    config: StageConfig,
+    learning_rate: float,
+    betas: tuple[float, float] = BETAS,
+    factors: Mapping[str, float] | None = None,
 ) -> Optimizer:
     """Make the optimizer of what in `model` requires a gradient; its groups remember their first learning rate, which
-    a schedule scales."""
-    groups = _groups(model, config.weight_decay)
-    told = [{**group, "initial_lr": learning_rate} for group in groups]
+    a schedule scales.
+
+    Args:
+        model: The network.
+        config: Names the optimizer and the decay of weights.
+        learning_rate: Before the schedule.
+        betas: Of Adam.
+        factors: What the learning rate of each weight is multiplied with, by its name; 1 where left out.
+    """
+    known = factors or {}
+    told = [
+        {**group, "lr": learning_rate * factor, "initial_lr": learning_rate * factor}
+        for factor, weights in _by_factor(model, known).items()
+        for group in _groups(model, weights, config.weight_decay)
+    ]
     if config.optimizer == "adamw":
         return AdamW(told, lr=learning_rate, betas=betas, weight_decay=config.weight_decay, fused=True)
     return Adam(told, lr=learning_rate, betas=betas, fused=True)  # fused: one pass over the weights
@@ -48,9 +64,17 @@ def descend(optimizer: Optimizer, loss: Tensor, clip_norm: float | None) -> Tens
     return norm
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _by_factor(model: nn.Module, factors: Mapping[str, float]) -> dict[float, list[Tensor]]:
+    """Return what is trained by the factor of its learning rate, in the order of the network."""
+    found: dict[float, list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            found.setdefault(factors.get(name, 1.0), []).append(parameter)
+    return found
+
+
+def _groups(model: nn.Module, trained: list[Tensor], weight_decay: float) -> list[dict[str, Any]]:
     """Return one group, or where weights decay two: matrices, and apart biases, norms and embeddings, which do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not weight_decay:
         return [{"params": trained}]
     embeddings = {id(weight) for weight in _embeddings(model)}

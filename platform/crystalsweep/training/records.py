@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from crystalsweep.artifacts.atomic import write_whole
 from crystalsweep.artifacts.safe_json import MEND_LINE, read_lines
@@ -12,6 +13,12 @@ METRICS_FILE, TIMING_FILE = "metrics.jsonl", "timing.jsonl"
 
 SCORE = "val/score"
 """`metrics.ranking_score`: what a sweep maximises."""
+
+Scored = Literal["restorations", "predictions"]
+"""What a stage is judged by: crystals that it restores, or properties that it predicts."""
+
+SCORED_FILE: dict[Scored, str] = {"restorations": "evaluation.parquet", "predictions": "validation.parquet"}
+"""Of a checkpoint: a row per restored crystal, or per validation crystal and target, of its last validation."""
 
 _FILES = ((TIMING_FILE, True), (METRICS_FILE, False))
 

@@ -26,10 +26,10 @@ from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.graph import Graph
 from crystalsweep.training.catalogue import config_from
 from crystalsweep.training.config import RestorationConfig
-from crystalsweep.training.records import SCORE
+from crystalsweep.training.records import SCORE, SCORED_FILE
 from crystalsweep.training.stage import Metrics, Stage, select, step_stream
 
-TABLE = "evaluation.parquet"
+TABLE = SCORED_FILE["restorations"]
 """A row per restored crystal, in every checkpoint."""
 
 NOVELTY = next(metric for metric in EXTENDED if metric.name == "novel_vs_input")

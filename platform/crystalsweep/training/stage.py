@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class Stage(ABC):
         *,
         betas: tuple[float, float] = BETAS,
         averaged: bool = True,
+        factors: Mapping[str, float] | None = None,
     ) -> nn.Module:
         """Take a network that this stage trains, and return it as it is to be called in a step.
 
@@ -72,10 +73,11 @@ class Stage(ABC):
             learning_rate: Before the schedule.
             betas: Of Adam.
             averaged: Whether `ema_decay` is about this network too.
+            factors: What the learning rate of each weight is multiplied with, by its name; 1 where left out.
         """
         wrapped = self.session.wrap(model)
         self.models[name] = model
-        self.optimizers[name] = optimizer_of(model, self.config, learning_rate, betas)
+        self.optimizers[name] = optimizer_of(model, self.config, learning_rate, betas, factors)
         if averaged and self.config.ema_decay is not None:
             self.averages[name] = WeightAverage(model, self.config.ema_decay)
         return wrapped

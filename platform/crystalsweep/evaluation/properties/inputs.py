@@ -7,10 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crystalsweep.data import DataError, DataSet, atom_counts, fingerprint, load_data, pick, told_of, used_of
-from crystalsweep.data.selection import sampled_rows
+from crystalsweep.data import (
+    DataError,
+    DataSet,
+    atom_counts,
+    fingerprint,
+    label_values,
+    load_data,
+    pick,
+    told_of,
+    used_of,
+)
+from crystalsweep.data.selection import sampled_rows, shared_rows
 from crystalsweep.evaluation.inputs import normalised
-from crystalsweep.evaluation.properties.asked import PropertyTarget, values_of
+from crystalsweep.evaluation.properties.asked import PropertyTarget
 from crystalsweep.networks.checkpoint import CheckpointInfo
 from crystalsweep.structures.crystal import Crystal
 
@@ -93,7 +103,7 @@ def read_property_inputs(
         f"beyond a sample of max_crystals={max_crystals}": len(fitting) - len(asked),
     }
     told = [used_of(f"{named} ({chosen}): {len(asked):,} of {len(crystals):,} crystals predicted", left_out)]
-    train = training_crystals(known.train, info, targets)
+    train = training_crystals(known.train, info, [target.label for target in targets])
     ids = {crystal.id for crystal in train}
     seen = sum(crystal.id in ids for crystal in asked)
     return PropertyInputs(
@@ -107,17 +117,14 @@ def read_property_inputs(
     )
 
 
-def training_crystals(
-    train: Sequence[Crystal], info: CheckpointInfo, targets: Sequence[PropertyTarget]
-) -> Sequence[Crystal]:
-    """Return the crystals of a train part that a run used: labelled, small enough, and of its seeded sample."""
-    labelled = np.zeros(len(train), dtype=bool)
-    for target in targets:
-        values = values_of(train, target)
-        labelled |= ~np.isnan(values if values.ndim == 1 else values[:, 0])
+def training_crystals(train: Sequence[Crystal], info: CheckpointInfo, labels: Sequence[str]) -> Sequence[Crystal]:
+    """Return the crystals of a train part that a run used: labelled, small enough, and of its seeded samples."""
+    labelled = np.any([~np.isnan(label_values(train, label)) for label in labels], axis=0)
     largest = info.config.get("max_atoms") or np.inf
     fitting = pick(train, np.flatnonzero(labelled & (atom_counts(train) <= largest)))
-    return pick(fitting, sampled_rows(len(fitting), info.config.get("max_crystals"), info.config.get("seed", 0)))
+    seed = info.config.get("seed", 0)
+    chosen = pick(fitting, sampled_rows(len(fitting), info.config.get("max_crystals"), seed))
+    return pick(chosen, shared_rows(len(chosen), info.config.get("train_share", 1.0), seed))
 
 
 def is_data_of(data: DataSet, info: CheckpointInfo) -> bool:

@@ -89,12 +89,26 @@ def predicted_by_baselines(
     if kind == "regression":
         constant[MEDIAN] = np.median(values, axis=0)
     found = {name: np.repeat(np.asarray(value)[None], n, axis=0) for name, value in constant.items()}
-    found[COMPOSITION] = _by_composition(kind, train.composition, labels, asked.composition, classes, seed)
+    found[COMPOSITION] = predicted_by_composition(
+        kind, train.composition, labels, asked.composition, classes=classes, seed=seed
+    )
     found[NEAREST] = _by_neighbours(train.fingerprint, values, asked.fingerprint)
     return {name: found[name] for name in BASELINES[kind]}
 
 
-def _by_composition(kind: Kind, train: Array, labels: Array, asked: Array, classes: int, seed: int) -> Array:
+def predicted_by_composition(
+    kind: Kind, train: Array, labels: Array, asked: Array, *, classes: int = 2, seed: int = 0
+) -> Array:
+    """Return what the composition alone tells: (M,) values, (M, K) odds or (M, P) spectra.
+
+    Args:
+        kind: Of the property.
+        train: (T, F) features of the training crystals (`composition_features`).
+        labels: (T,) class indices or values, or (T, P) spectra, of those.
+        asked: (M, F) features of what is predicted.
+        classes: K, of classes.
+        seed: Of the trees.
+    """
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
     if kind == "classification":

@@ -51,6 +51,15 @@ class Answers:
         return Answers(truth=self.truth[rows], predicted=self.predicted[rows], grid=self.grid)
 
 
+def errors_of(kind: Kind, answers: Answers) -> Array:
+    """Return (M,) how far off each prediction is: |error| of a number, its mean over the grid of a spectrum, and of a
+    class 1 where the likeliest is not the true one, else 0."""
+    if kind == "classification":
+        return np.asarray(answers.predicted.argmax(axis=1) != answers.truth, dtype=np.float64)
+    apart = np.abs(answers.predicted - answers.truth)
+    return np.asarray(apart if kind == "regression" else apart.mean(axis=1))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Statistic:
     """One figure."""

@@ -88,10 +88,10 @@ def gain_over_baselines(
         check = Check(title=metric.title, passed=False, says="no baseline has this metric; choose another --metric")
         return Gate(name="gain", title="Gain over the baselines", checks=[check]), pd.DataFrame()
     sign = 1 if metric.direction == "higher" else -1
-    means = {name: metric.over(table, n_resamples=2).mean for name, table in usable.items()}
-    best = max(means, key=lambda name: sign * means[name])
+    figures = {name: metric.over(table, n_resamples=2) for name, table in usable.items()}
+    best = max(figures, key=lambda name: sign * figures[name].mean)
     gate, frame = gain(candidate, usable[best], metric, [], holder=f'the baseline "{best}"')
-    told = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+    told = ", ".join(f"{name} {figure.mean:.3f} n {figure.n:,}" for name, figure in figures.items())
     return gate.model_copy(update={"notes": [f"There is no champion yet. Baselines: {told}.", *gate.notes]}), frame
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean
 from typing import Any
 
 from crystalsweep.config import Leaf, as_parameters, leaves
 from crystalsweep.data import DataSet
+from crystalsweep.networks.architectures import BackboneConfig, run_as
 from crystalsweep.sweeping.plan.budget import readable
 from crystalsweep.sweeping.plan.forecast import Forecast, cost
 from crystalsweep.sweeping.plan.points import known_points, num_samples
@@ -19,7 +20,7 @@ from crystalsweep.sweeping.plan.room import Node, this_machine, trainings_that_f
 from crystalsweep.sweeping.space.objectives import OBJECTIVES, Objective, objectives
 from crystalsweep.sweeping.space.settings import configured
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
-from crystalsweep.training.config import RestorationConfig, StageConfig
+from crystalsweep.training.config import StageConfig
 from crystalsweep.training.job import Resources
 from crystalsweep.wording.stranger import tabulated
 
@@ -43,9 +44,10 @@ class Plan:
 
     @property
     def scalar(self) -> Objective:
-        """What schedulers and checkpoints go by: the objective, or the score where there are several."""
+        """What schedulers and checkpoints go by: the objective, or where there are several the score, of property
+        models the first."""
         asked = objectives(self.request.objectives)
-        return asked[0] if len(asked) == 1 else OBJECTIVES["score"]
+        return OBJECTIVES["score"] if len(asked) > 1 and asked[0].of == "restorations" else asked[0]
 
     @property
     def gpus_per_worker(self) -> float:
@@ -104,11 +106,9 @@ class Plan:
         return {stage: config for stage, config in self.space.stages.items() if stage != self.stage}
 
     @property
-    def swept(self) -> RestorationConfig:
+    def swept(self) -> StageConfig:
         """Config of the stage that is swept, before a trial's settings."""
-        config = self.space.stages[self.stage]
-        assert isinstance(config, RestorationConfig)
-        return config
+        return self.space.stages[self.stage]
 
     @property
     def chosen(self) -> dict[str, StageConfig]:
@@ -119,6 +119,14 @@ class Plan:
             for key, names in self.space.choices.items()
             for name in names
         } or {self.stage: self.swept}
+
+    def on(self, network: BackboneConfig) -> Plan:
+        """Return the same plan with this network in every stage, run as each runs its own."""
+        stages = {
+            name: config.model_copy(update={"backbone": run_as(network, config.backbone)})
+            for name, config in self.space.stages.items()
+        }
+        return replace(self, space=replace(self.space, stages=stages))
 
     def parameters(self) -> dict[str, str]:
         """Return what all trials share, before their settings, and the names that they choose from."""

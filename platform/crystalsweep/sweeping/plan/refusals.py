@@ -9,14 +9,15 @@ from crystalsweep.artifacts.places import require_writable, state_folder
 from crystalsweep.inference.locate import require_understood
 from crystalsweep.sweeping.plan.points import known_points
 from crystalsweep.sweeping.plan.request import CHAMPION, SCRATCH, SweepRequest
-from crystalsweep.sweeping.space.objectives import objectives
+from crystalsweep.sweeping.space.objectives import OBJECTIVES, objectives
 from crystalsweep.sweeping.space.spec import SearchSpace
 from crystalsweep.tracking.opening import require_reachable
+from crystalsweep.training.catalogue import stage_spec
 
 
 def require_sound(request: SweepRequest, space: SearchSpace) -> None:
     """Raise `ValueError` naming the option and the remedy."""
-    objectives(request.objectives)
+    _require_objectives(request, space)
     _require_trials(request, space)
     _require_schedulable(request, space)
     _require_resources(request)
@@ -46,6 +47,15 @@ def require_caps(request: SweepRequest, gpus_per_worker: float) -> None:
     """Raise `ValueError` for a cap that could not stop anything."""
     if request.max_gpu_hours is not None and not gpus_per_worker:
         raise ValueError("--max-gpu-hours: no trial takes a GPU here, so it caps nothing; give --max-cpu-hours")
+
+
+def _require_objectives(request: SweepRequest, space: SearchSpace) -> None:
+    stage = list(space.stages)[-1]
+    scores = stage_spec(stage).scores
+    for objective in objectives(request.objectives):
+        if objective.of != scores:
+            others = ", ".join(name for name, each in OBJECTIVES.items() if each.of == scores)
+            raise ValueError(f"--objective {objective.name}: {stage} has none, it is judged by {scores}; give {others}")
 
 
 def _require_trials(request: SweepRequest, space: SearchSpace) -> None:

@@ -20,17 +20,17 @@ from crystalsweep.training.records import SCORE
 
 BEST = "★"
 
-_MEANS = {
+MEANS = {
     "compositional_validity": "valid",
     "compositional_similarity": "similar",
     "structural_similarity": "in place",
     "masked_accuracy": "accuracy",
 }
-"""Short column heads of the metrics that one screen has room for."""
+"""Short column heads of the metrics that one screen has room for, on the terminal and in MLflow's table."""
 
 _NOTE = (
     "★ best. valid, similar: compositional validity and similarity; in place: structural similarity; accuracy: of\n"
-    "masked sites. Means; their 95 % intervals are on the page."
+    "masked sites. n: restored crystals, beside a mean where it rests on others. 95 % intervals are on the page."
 )
 
 _ENDED = {"pruned": "cut early", "failed": "failed", "stopped": "stopped"}
@@ -64,7 +64,7 @@ def overview(finished: FinishedSweep, best: TrainingOutcome | None, beside: Besi
     several = " (seeds)" if len(finished.seeds) > 1 else ""
     titles = [f"{objective.title}{several}" for objective in finished.objectives]
     seeds = "\n(seeds): mean over seeds, and the least and the greatest of them." if several else ""
-    heads = ["", *settings, *titles, *_MEANS.values(), beside.head if beside else ""]
+    heads = ["", *settings, *titles, "n", *MEANS.values(), beside.head if beside else ""]
     return Table(heads=heads, rows=rows, note=f"{_NOTE}{seeds}")
 
 
@@ -79,7 +79,13 @@ def _value(group: Sequence[TrainingOutcome], objective: Objective) -> str:
 
 
 def _means(table: pd.DataFrame | None) -> list[str]:
+    """Return how many crystals were restored, and the means over them; one over others has its own n beside it."""
     if table is None:
-        return [""] * len(_MEANS)
-    intervals = headline(table, metrics=[metric for metric in SHOWN if metric.name in _MEANS])
-    return [f"{intervals[name].mean:.3f}" if intervals[name].n else "n = 0" for name in _MEANS]
+        return [""] * (len(MEANS) + 1)
+    intervals = headline(table, metrics=[metric for metric in SHOWN if metric.name in MEANS])
+    found = [(intervals[name].mean, intervals[name].n) for name in MEANS]
+    beside = [f" n {n:,}" if n != len(table) else "" for _, n in found]
+    return [
+        f"{len(table):,}",
+        *(f"{mean:.3f}{own}" if n else "n = 0" for (mean, n), own in zip(found, beside, strict=True)),
+    ]

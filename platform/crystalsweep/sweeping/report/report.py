@@ -23,7 +23,7 @@ def epochs_of(trial: ReportedTraining, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def draw_trial(
-    trial: ReportedTraining, columns: Sequence[str], references: Mapping[str, pd.DataFrame], folder: Path
+    trial: ReportedTraining, folder: Path, *, columns: Sequence[str], references: Mapping[str, pd.DataFrame]
 ) -> list[Path]:
     """Draw one training's plots: metrics over test noise and mask type beside the references' tables, and its
     epochs."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from textwrap import fill
 from typing import Any
 
-from crystalsweep.metrics import summarise
+import pandas as pd
+
+from crystalsweep.metrics import SHOWN, by_condition, flat, headline, ranking_score, summarise
 from crystalsweep.pages.content import Table
 from crystalsweep.sweeping.report.beside import Beside, against_others, differences
 from crystalsweep.sweeping.report.conclusion import best_conclusion
@@ -19,7 +22,7 @@ from crystalsweep.sweeping.report.frames import (
 )
 from crystalsweep.sweeping.report.overview import overview
 from crystalsweep.sweeping.report.page import REPORT_FILE, sweep_page
-from crystalsweep.sweeping.report.report import tidy
+from crystalsweep.sweeping.report.report import draw_trial, tidy
 from crystalsweep.sweeping.report.results import TABLE_WIDTH, as_sentences, as_text, ordered
 from crystalsweep.sweeping.report.words import (
     best_sentence,
@@ -112,4 +115,12 @@ def tell(
         page=page,
         numbers=tidy(trials, summaries),
         history=history,
+        draw=partial(draw_trial, columns=history, references=finished.references),
+        conditions=lambda outcome: by_condition(outcome.summary),
+        references={name: _reference(name, table) for name, table in finished.references.items()},
     )
+
+
+def _reference(name: str, table: pd.DataFrame) -> dict[str, float]:
+    figures = headline(table, metrics=SHOWN) | {"score": ranking_score(table)}
+    return flat(figures, prefix=name.replace(" ", "_"))

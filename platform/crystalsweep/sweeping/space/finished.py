@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,16 @@ import pandas as pd
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedTable:
+    """Errors of something that predicts properties."""
+
+    trained_on: int
+    """Labelled training crystals it was fitted on."""
+    errors: pd.DataFrame
+    """Columns target, id, error, as trainings of property models keep them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +35,6 @@ class FinishedSweep:
     """All trainings, however they ended, by number and seed."""
     parameters: Sequence[Parameter]
     objectives: Sequence[Objective]
-    references: Mapping[str, pd.DataFrame]
-    """Per-structure tables of ceiling, identity and most common species, on the trials' inputs."""
     structures: int
     """Training crystals of an epoch."""
     costs: Mapping[str, tuple[float, float]]
@@ -37,8 +45,15 @@ class FinishedSweep:
     """By parameter key, for the first objective; empty where it cannot be told."""
     folder: Path
     """For plots and page."""
+    references: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Of generators: per-structure tables of ceiling, identity and most common species, on the trials' inputs."""
     crystals: Mapping[str, Path] = field(default_factory=dict)
     """By key of a complete training, its gallery's folder, below `folder`."""
+    decoded: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
+    """By key of a complete training and name of a decoder, the table of the validation crystals as it restores them."""
+    composition: Mapping[str, PredictedTable] = field(default_factory=dict)
+    """Of property models: by key of a complete training, what the composition alone tells of the validation crystals,
+    fitted on that training's own crystals."""
 
     @property
     def done(self) -> list[TrainingOutcome]:
@@ -90,5 +105,11 @@ class Report:
     """A row per complete training or reference, mask type, test sigma and metric."""
     history: Sequence[str]
     """Metrics that `draw_trial` draws over a training's epochs."""
+    draw: Callable[[ReportedTraining, Path], list[Path]]
+    """Draws a training's own plots into a folder."""
+    conditions: Callable[[TrainingOutcome], dict[str, float]]
+    """Figures of a training's last validation by condition, as its run in MLflow has them."""
+    references: Mapping[str, dict[str, float]] = field(default_factory=dict)
+    """Figures of what trials stand beside, by name; the run of the sweep has them."""
     verdicts: Mapping[int, str] = field(default_factory=dict)
     """By number of the trial, a phrase on it beside its control arm, where it has one."""

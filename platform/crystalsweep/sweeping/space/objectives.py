@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crystalsweep.config import suggestion
-from crystalsweep.training.records import SCORE
+from crystalsweep.training.records import SCORE, Scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,8 @@ class Objective:
     """As epochs report it; its interval, where there is one, is under `/low` and `/high`."""
     title: str
     direction: Literal["maximize", "minimize"] = "maximize"
+    of: Scored = "restorations"
+    """What stages must score to report it."""
     undefined: float | None = 0.0
     """What counts in the search where no crystal defines it: 0, the worst of a share. None: such a trial has failed."""
 
@@ -44,6 +46,14 @@ OBJECTIVES = {
         ),
         Objective(name="structural_similarity", metric="val/structural_similarity", title="Structural similarity"),
         Objective(name="masked_accuracy", metric="val/masked_accuracy", title="Masked accuracy"),
+        Objective(
+            name="error",
+            metric="val/error",
+            title="Validation error",
+            of="predictions",
+            direction="minimize",
+            undefined=None,
+        ),
         Objective(name="novelty", metric="val/novel_vs_input", title="Novel against input"),
         Objective(name="loss_species", metric="loss/species", title="L_species", direction="minimize", undefined=None),
         Objective(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.sweeping.space.parameters import Parameter
 from crystalsweep.sweeping.space.settings import Choices
 from crystalsweep.training.config import StageConfig
@@ -43,6 +44,10 @@ class SweepSpec:
     report: str | Callable[[FinishedSweep], Report]
     """What a finished sweep says beside what all of them say: a function, or the place of one, as
     `crystalsweep.sweeping.report.gan:gan_report`. What draws imports torch, for which bad options need not wait."""
+
+    decoders: Mapping[str, DecodeConfig] = field(default_factory=dict)
+    """By name, how complete trainings' validation crystals are restored again for the report; each training's own
+    table is one pass, each site by itself."""
 
     def reporter(self) -> Callable[[FinishedSweep], Report]:
         """Return the function that makes the report, imported. Raises `ImportError` or `AttributeError` for a wrong

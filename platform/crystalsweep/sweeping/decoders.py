@@ -1,0 +1,50 @@
+"""The validation crystals of each complete training restored again, by the decoders that a sweep asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from crystalsweep.artifacts.checkpoint_store import INFO, CheckpointStore, child
+from crystalsweep.artifacts.sums import SUMS
+from crystalsweep.evaluation.decoded import decoded_table
+from crystalsweep.evaluation.protocol import Chunk
+from crystalsweep.networks.checkpoint import load_critic, load_generator
+from crystalsweep.sweeping.session import SweepSession
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
+
+_FILES = (INFO, "generator.safetensors", "critic.safetensors", SUMS)
+
+
+def decode_again(
+    session: SweepSession, outcome: TrainingOutcome, chunks: Sequence[Chunk], name: str, *, keep_known: bool
+) -> dict[str, pd.DataFrame]:
+    """Return the table that each decoder of the sweep gives, by its name; none where the checkpoint is gone, which is
+    said.
+
+    A decoder that asks a critic is left out of trainings that have none.
+
+    Args:
+        session: The sweep.
+        outcome: A complete training.
+        chunks: Its validation inputs.
+        name: Of its run.
+        keep_known: Whether visible species are kept as given.
+    """
+    decoders = session.spec.decoders
+    if not decoders:
+        return {}
+    store = CheckpointStore(child(session.checkpoints, outcome.key))
+    latest = store.latest()
+    if latest is None:
+        session.display.say(f"{name} is not decoded again: its checkpoint is gone", error=True)
+        return {}
+    session.display.say(f"restoring the validation crystals again by {', '.join(decoders)}: {name}")
+    folder = store.fetch(latest, only=_FILES)
+    generator, critic = load_generator(folder), load_critic(folder)
+    return {
+        decoder: decoded_table(generator, chunks, config, critic, keep_known=keep_known)
+        for decoder, config in decoders.items()
+        if critic is not None or not config.critic_weight
+    }

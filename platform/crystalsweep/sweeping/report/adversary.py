@@ -1,0 +1,187 @@
+"""What a sweep over the critic's lessons says: what it is worth as a judge, and what as a teacher.
+
+The control arms are lessons that need no critic. All arms are decoded alike: in one pass, by a beam, and by the beam
+ranked by their own critic; what is claimed rests on the same crystals and, with several seeds, on their spread too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from crystalsweep.metrics import HEADERS, SHOWN, cells
+from crystalsweep.metrics.seed_verdicts import seed_verdicts
+from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, verdicts
+from crystalsweep.pages.content import Table, TableRow
+from crystalsweep.plots.decoders import plot_decoders
+from crystalsweep.sweeping.report.adversary_words import conclusion, judge_sentences, teacher_sentences
+from crystalsweep.sweeping.report.beside import Beside, tally
+from crystalsweep.sweeping.report.comparison import Comparison, Pair
+from crystalsweep.sweeping.report.figures import Gallery
+from crystalsweep.sweeping.report.frames import short_names
+from crystalsweep.sweeping.report.results import results_table
+from crystalsweep.sweeping.report.sweep import reported_trainings, tell
+from crystalsweep.sweeping.space.finished import FinishedSweep, Report
+from crystalsweep.sweeping.space.outcome import TrainingOutcome
+from crystalsweep.training.records import SCORE
+
+ONE_PASS, BEAM, JUDGED = "one pass", "beam", "beam + critic"
+"""Decoders: each site by itself; the likeliest joint choice; the first by log p + λ · critic."""
+
+_HISTORY = (
+    *("epoch", "loss/species", "loss/position", "loss/lesson", "audit/ratio", "audit/cosine", "lesson/moved"),
+    *("critic/pair_accuracy", SCORE),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arms:
+    """Trials by decoder: the table of each seed that all of them have."""
+
+    names: dict[str, str]
+    """What a table calls each, by key: `3/beam`."""
+    lessons: dict[str, str]
+    """The trial alone, by the same keys."""
+    tables: dict[str, list[pd.DataFrame]]
+    """By key, in the order of the seeds."""
+    seeds: list[int]
+    controls: list[int]
+    """Numbers of the trials that are control arms."""
+    taught: list[int]
+    """Of the others."""
+
+
+def adversary_report(finished: FinishedSweep) -> Report:
+    """Return the report: judge and teacher, arms by decoder, and how the trainings went."""
+    trials, arms = reported_trainings(finished), arms_of(finished)
+    judge, teacher = judge_pairs(arms), teacher_pairs(arms)
+    comparison = compared(arms, [*judge, *teacher])
+    judged, taught = (comparison.of(pairs) for pairs in (judge, teacher))
+    tables = [
+        results_table(finished, trials, {"lesson/rec gradient": _taught}),
+        _decoded_table(arms),
+        _differences(comparison, arms, "The critic as a judge: ranked by it, minus by likelihood alone", judge),
+        _differences(comparison, arms, "The critic as a teacher: one pass, minus that of a control arm", teacher),
+    ]
+    return tell(
+        finished,
+        trials,
+        tables=[table for table in tables if table.rows],
+        history=_HISTORY,
+        conclusion=conclusion(judged, taught),
+        words=[
+            *judge_sentences(judged, arms.lessons),
+            *teacher_sentences(taught, arms.lessons),
+            _rests_on(finished, arms),
+        ],
+        beside=_beside(comparison, arms, teacher),
+        draw=lambda gallery: _draw(gallery, arms),
+    )
+
+
+def arms_of(finished: FinishedSweep) -> Arms:
+    """Return the complete trainings by trial and decoder, of the seeds with which all complete trials have one."""
+    called, names, lessons = short_names(finished), {}, {}
+    found: dict[str, dict[int, pd.DataFrame]] = {}
+    for outcome in sorted(finished.done, key=lambda outcome: (outcome.number, outcome.seed)):
+        for decoder, table in {ONE_PASS: outcome.table, **finished.decoded.get(outcome.key, {})}.items():
+            key = f"{outcome.number}/{decoder}"
+            found.setdefault(key, {})[outcome.seed] = table
+            lessons[key] = called[str(outcome.number)].removeprefix("lesson=")
+            names[key] = f"{lessons[key]}, {decoder}"
+    seeds = sorted(set.intersection(*(set(tables) for tables in found.values()))) if found else []
+    return Arms(
+        names=names,
+        lessons=lessons,
+        tables={key: [tables[seed] for seed in seeds] for key, tables in found.items()} if seeds else {},
+        seeds=seeds,
+        controls=sorted({outcome.number for outcome in finished.done if outcome.control}),
+        taught=sorted({outcome.number for outcome in finished.done if not outcome.control}),
+    )
+
+
+def judge_pairs(arms: Arms) -> list[Pair]:
+    """Return each trial ranked by its critic beside the same ranked by likelihood alone, controls first."""
+    pairs = [(f"{number}/{JUDGED}", f"{number}/{BEAM}") for number in (*arms.controls, *arms.taught)]
+    return [pair for pair in pairs if set(pair) <= arms.tables.keys()]
+
+
+def teacher_pairs(arms: Arms) -> list[Pair]:
+    """Return one pass of each taught generator beside that of each control arm."""
+    pairs = [(f"{number}/{ONE_PASS}", f"{arm}/{ONE_PASS}") for number in arms.taught for arm in arms.controls]
+    return [pair for pair in pairs if set(pair) <= arms.tables.keys()]
+
+
+def compared(arms: Arms, pairs: Sequence[Pair]) -> Comparison:
+    """Return verdicts on all pairs, corrected together: over crystals, and over seeds where there are several."""
+    parents = min((table["parent"].nunique() for tables in arms.tables.values() for table in tables), default=0)
+    if not pairs or parents < 2:
+        return Comparison(frame=pd.DataFrame(columns=list(VERDICT_COLUMNS)), alone=list(pairs))
+    if len(arms.seeds) > 1:
+        return Comparison(frame=seed_verdicts(arms.tables, SHOWN, pairs=pairs), alone=[])
+    tables = {key: tables[0] for key, tables in arms.tables.items()}
+    return Comparison(frame=verdicts(tables, SHOWN, pairs=pairs), alone=[])
+
+
+def _differences(comparison: Comparison, arms: Arms, title: str, pairs: Sequence[Pair]) -> Table:
+    shown = Comparison(frame=comparison.of(pairs), alone=[])
+    told = {pair: [arms.names[pair[0]], arms.names[pair[1]]] for pair in pairs}
+    table = shown.table(title, told, ["arm", "minus", "metric", "difference"])
+    return Table(title=title, heads=table.heads, rows=table.rows, note=_corrected(comparison, arms))
+
+
+def _corrected(comparison: Comparison, arms: Arms) -> str:
+    over = f"{len(arms.seeds)} training seeds and crystals" if len(arms.seeds) > 1 else "crystals of one training each"
+    return (
+        f"Verdicts: p, after Holm's correction for {comparison.n} comparisons of both tables, below 0.05. "
+        f"Intervals: 95 % each, uncorrected, over {over}."
+    )
+
+
+def _decoded_table(arms: Arms) -> Table:
+    rows = [
+        TableRow(cells=[*arms.names[key].rsplit(", ", 1), *cells(pd.concat(tables, ignore_index=True))])
+        for key, tables in arms.tables.items()
+    ]
+    note = (
+        f"Seeds together: {', '.join(map(str, arms.seeds))}; intervals over crystals alone. {ONE_PASS}: each site by "
+        f"itself, the paper's. {BEAM}: the likeliest joint choice. {JUDGED}: the first by log p + λ · critic."
+    )
+    heads = ["arm", "decoded", *HEADERS]
+    return Table(title="All arms decoded alike", heads=heads, rows=rows, note=note)
+
+
+def _taught(outcome: TrainingOutcome) -> str:
+    return f"{outcome.metrics.get('audit/ratio', float('nan')):.3f}"
+
+
+def _rests_on(finished: FinishedSweep, arms: Arms) -> str:
+    left_out = sorted(set(finished.seeds) - set(arms.seeds))
+    parents = next(iter(arms.tables.values()))[0]["parent"].nunique() if arms.tables else 0
+    said = (
+        f"These comparisons rest on {parents} validation crystals and {len(arms.seeds)} of {len(finished.seeds)} seeds"
+    )
+    why = f"; not every trial completed with seed {', '.join(map(str, left_out))}" if left_out else ""
+    return f"{said}{why}."
+
+
+def _beside(comparison: Comparison, arms: Arms, pairs: Sequence[Pair]) -> Beside:
+    said = dict.fromkeys(arms.controls, "is a control")
+    for number in arms.taught:
+        own = [pair for pair in pairs if pair[0] == f"{number}/{ONE_PASS}"]
+        said[number] = tally(comparison, own) if own else "no control to hold it against"
+    return Beside(head="one pass, beside the controls", cells=said, frame=comparison.frame)
+
+
+def _draw(gallery: Gallery, arms: Arms) -> None:
+    gallery.add(
+        "decoders",
+        lambda path: plot_decoders(
+            {arms.names[key]: pd.concat(tables, ignore_index=True) for key, tables in arms.tables.items()}, path
+        ),
+        "Validity against similarity",
+        "Each arm in one colour, each way of decoding in one mark, seeds together; bars are 95 % intervals over "
+        "crystals. Up and to the right is better in both; the line joins what nothing else beats in both means.",
+    )

@@ -1,0 +1,40 @@
+"""What the report of a finished sweep of generators needs: references, galleries of crystals, and other decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from crystalsweep.evaluation.protocol import evaluate_references, evaluation_chunks
+from crystalsweep.sweeping.crystals import draw_crystals
+from crystalsweep.sweeping.decoders import decode_again
+from crystalsweep.sweeping.session import SweepSession
+from crystalsweep.sweeping.space.finished import FinishedSweep
+from crystalsweep.training.config import RestorationConfig
+from crystalsweep.training.stage import select
+
+
+def gather_restorations(session: SweepSession, ended: FinishedSweep, named: Mapping[str, str]) -> FinishedSweep:
+    """Return the sweep with what its validation crystals score untouched, and what complete trainings make of them.
+
+    Args:
+        session: The sweep.
+        ended: It, as its trainings ended.
+        named: Names of their runs, by key.
+    """
+    config = session.plan.swept
+    assert isinstance(config, RestorationConfig)
+    val, train = (
+        select(session.crystals.part(part), config, stable_only=config.stable_only, split=part)
+        for part in ("val", "train")
+    )
+    chunks, known = list(evaluation_chunks(val, config.evaluation)), config.evaluation.keep_known
+    drawn = {each.key: draw_crystals(session, each, chunks, named[each.key], keep_known=known) for each in ended.done}
+    decoded = {each.key: decode_again(session, each, chunks, named[each.key], keep_known=known) for each in ended.done}
+    return replace(
+        ended,
+        structures=len(train),
+        references=evaluate_references(val, train, config.evaluation),
+        crystals={key: folder for key, folder in drawn.items() if folder},
+        decoded={key: tables for key, tables in decoded.items() if tables},
+    )

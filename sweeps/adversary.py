@@ -1,0 +1,155 @@
+"""Does the adversary pay: as a judge of candidates, or as a teacher?
+
+A discriminator of species, the critic, learns to tell a generator's choices from the true ones. It can judge, ranking
+joint candidates by log p + λ · critic, and it can teach: by its choices among candidates (judged), by preferring the
+first of them to the last (preference), or by gradient, as the GAN of Liu et al., iScience 27, 110672 (2024) does
+(gradient). The control arms make as many updates from the same generator without one: on the data alone (none), on
+their own likeliest candidates (likeliest), and by preferring the truth to their own likeliest mistake (self_play). In
+every arm a critic learns in turns with the generator, and all are decoded alike.
+
+Written down before the runs: arms are compared on the same corrupted crystals, over crystals and training seeds, all
+comparisons corrected together (Holm). The judge pays where ranking by it restores more compositions, resolved, and
+nothing is resolved worse. A teacher pays where a single pass of its generator is resolved better than every control in
+compositional similarity and in compositional validity, and nothing is resolved worse; else no gain is shown. Screen
+with one seed, confirm what is left with three or more. The validation crystals choose; the test crystals are asked
+once, at the end, by `crystalsweep evaluate` and `crystalsweep compare control=A,B,C taught=D,E,F`.
+
+    python sweeps/adversary.py --preset demo                 ten minutes on two cores, bundled crystals
+    python sweeps/adversary.py --preset small --lessons judged,preference --seeds 3 --data train.parquet,val.parquet
+    python sweeps/adversary.py --preset small --vary judged --search optuna --num-samples 16 --scheduler asha
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import click
+
+import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
+from crystalsweep.config import override, suggestion
+from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.sweeping.command import sweep_command
+from crystalsweep.sweeping.options import BACKBONE
+from crystalsweep.sweeping.space.parameters import Parameter, grid_points
+from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
+from crystalsweep.training.catalogue import preset
+from sweeps.axes import require_unvaried
+from trainables.teach.config import ASKS_CRITIC, CONTROLS, TeachConfig
+
+LESSON = "lesson"
+
+WARMUP = {"smoke": 4, "demo": 200}
+"""Steps in which the critic learns before it teaches; elsewhere a thousand."""
+
+CANDIDATES, LAMBDA = 16, 2.0
+"""Of decoding: joint candidates, and the critic's weight."""
+
+DECODERS = {
+    "beam": DecodeConfig(method="beam", candidates=CANDIDATES, passes=4),
+    "beam + critic": DecodeConfig(method="beam", candidates=CANDIDATES, passes=4, critic_weight=LAMBDA),
+}
+
+
+def _lessons(told: Sequence[str]) -> tuple[Parameter, ...]:
+    return (Parameter(key=LESSON, title="lesson", values=tuple(told), paper="gradient", brief="{}"),)
+
+
+def _judged(told: Sequence[str]) -> tuple[Parameter, ...]:
+    del told
+    return (
+        Parameter(key="candidates", title="candidates", values=(4, 8, 16), low=2, high=32, log=True, brief="n={}"),
+        Parameter(key="critic_weight", title="λ", values=(0.5, 1.0, 2.0), low=0.1, high=10.0, log=True, brief="λ={}"),
+    )
+
+
+def _turns(told: Sequence[str]) -> tuple[Parameter, ...]:
+    del told
+    return (
+        Parameter(key="turn_steps", title="steps of a turn", values=(20, 100, 400), brief="turn={}"),
+        Parameter(key="critic_share", title="critic's share", values=(0.1, 0.2, 0.5), low=0.1, high=0.8),
+    )
+
+
+def _gradient(told: Sequence[str]) -> tuple[Parameter, ...]:
+    del told
+    ratios = (0.05, 0.1, 0.3, 1.0)
+    return (Parameter(key="gradient_ratio", title="r", values=ratios, low=0.01, high=3.0, log=True, brief="r={}"),)
+
+
+VARY: dict[str, tuple[Callable[[Sequence[str]], tuple[Parameter, ...]], str]] = {
+    "lesson": (_lessons, ""),
+    "judged": (_judged, "judged"),
+    "turns": (_turns, "judged"),
+    "gradient": (_gradient, "gradient"),
+}
+"""By what `--vary` says: the axes, and the lesson that all trials have but the control arms."""
+
+
+def search_space(name: str, settings: Sequence[str], *, backbone: str, lessons: str, vary: str) -> SearchSpace:
+    """Return pre-training and teaching on one backbone.
+
+    Args:
+        name: Of the preset.
+        settings: `KEY=VALUE` that change the teaching.
+        backbone: The network.
+        lessons: What the critic teaches by, an arm each, with commas between them.
+        vary: A key of `VARY`.
+    """
+    told = [each.strip() for each in lessons.split(",") if each.strip()]
+    for each in told:
+        if each not in ASKS_CRITIC:
+            known = dict.fromkeys(ASKS_CRITIC)
+            raise ValueError(f"--lessons {each}: no lesson of the critic is called that; {suggestion(each, known)}")
+    axes, lesson = VARY[vary]
+    pretrain, teach = preset("pretrain", name, backbone), preset("teach", name, backbone)
+    first = [f"critic_warmup={WARMUP.get(name, 1000)}", *([f"lesson={lesson}"] if lesson else [])]
+    config = cast(TeachConfig, override(teach, [*first, *settings]))
+    if config.backbone != pretrain.backbone:
+        raise ValueError("the backbone is the pre-trained generator's; --set changes the teaching only")
+    parameters = axes(told)
+    require_unvaried(config, settings, (*parameters, *_lessons(told)))
+    controls: list[dict[str, Any]] = [_of_control(config, parameters, control) for control in CONTROLS]
+    return SearchSpace(
+        stages={"pretrain": pretrain, "teach": config},
+        parameters=parameters,
+        controls=tuple(controls),
+        grid=tuple(grid_points(parameters)),
+    )
+
+
+def _of_control(config: TeachConfig, parameters: Sequence[Parameter], control: str) -> dict[str, Any]:
+    """Return a control arm: what is varied stays as the preset has it, since most of it reaches no control."""
+    return {**{each.key: getattr(config, each.key) for each in parameters}, LESSON: control}
+
+
+SWEEP = SweepSpec(
+    name="adversary",
+    question=__doc__,
+    search_space=search_space,
+    report="crystalsweep.sweeping.report.adversary:adversary_report",
+    decoders=DECODERS,
+)
+
+main = sweep_command(
+    SWEEP,
+    BACKBONE,
+    click.option(
+        "--lessons",
+        default=",".join(ASKS_CRITIC),
+        show_default=True,
+        metavar="A,B",
+        help="What the critic teaches by, an arm each, beside the control arms.",
+    ),
+    click.option(
+        "--vary",
+        type=click.Choice(list(VARY)),
+        default="lesson",
+        show_default=True,
+        help="The lesson; or of judged its candidates and λ, or its turns; or the ratio r of gradient.",
+    ),
+    objectives=("compositional_similarity",),
+)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""How much data an arm saves: the curve's interval, where it reaches another's end, and samples within samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crystalsweep.data.selection import shared_rows
+from crystalsweep.plots.data_size import plot_data_size
+from crystalsweep.sweeping.report.data_size import compared, curve_of, needed_for, sampled_errors, saving_of
+
+SIZES = (50, 100, 200, 400)
+
+
+def errors(scale: float, power: float = 0.5, seeds: int = 1, crystals: int = 200) -> dict[int, np.ndarray]:
+    """Errors that fall with the number of crystals as a power law, the same noise for every size."""
+    noise = np.random.default_rng(0).gamma(4.0, 0.25, (seeds, crystals))
+    return {n: scale * n**-power * noise for n in SIZES}
+
+
+def arms(**scales: float) -> dict[tuple[str, int], np.ndarray]:
+    return {(name, n): array for name, scale in scales.items() for n, array in errors(scale).items()}
+
+
+def test_a_power_law_is_read_off_exactly() -> None:
+    """Twice the error at every size, falling with the root of n, is what a quarter of the crystals would give."""
+    drawn = sampled_errors(arms(pretrained=1.0, scratch=2.0))
+    saving = saving_of(drawn, "pretrained", "scratch")
+    assert saving is not None
+    assert saving.needed == pytest.approx(100)
+    assert (saving.factor, saving.low, saving.high, saving.most) == pytest.approx((4, 4, 4, 8))
+
+
+def test_what_lies_beyond_the_sizes_tried_is_told_as_their_end() -> None:
+    far = saving_of(sampled_errors(arms(pretrained=1.0, scratch=9.0)), "pretrained", "scratch")
+    none = saving_of(sampled_errors(arms(pretrained=2.0, scratch=1.0)), "pretrained", "scratch")
+    assert far is not None
+    assert none is not None
+    assert (far.needed, far.factor) == (50, far.most)
+    assert np.isnan(none.needed)
+    assert none.factor == none.high == 0
+
+
+def test_between_two_sizes_the_error_falls_along_a_line_of_logarithms() -> None:
+    assert needed_for([10, 1000], np.array([1.0, 0.01]), 0.1) == pytest.approx(100)
+    assert needed_for([10, 1000], np.array([1.0, 0.01]), 2.0) == 10
+    assert np.isnan(needed_for([10, 1000], np.array([1.0, 0.01]), 0.001))
+
+
+def test_differences_are_paired_by_crystal_and_equal_arms_are_not_resolved() -> None:
+    own = arms(pretrained=1.0, scratch=1.1, same=1.1)
+    found = compared(own, sampled_errors(own), ["pretrained", "same", "scratch"], "scratch")
+    assert [(each.n, each.arm) for each in found] == [(n, arm) for n in SIZES for arm in ("pretrained", "same")]
+    assert {each.verdict for each in found if each.arm == "pretrained"} == {"better"}
+    assert {each.verdict for each in found if each.arm == "same"} == {"not resolved"}
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    alike = errors(1.0, seeds=3)[50]
+    apart = alike * np.array([[0.5], [1.0], [1.5]])
+    widths = []
+    for array in (np.repeat(alike.mean(axis=0, keepdims=True), 3, axis=0), apart):
+        row = curve_of(sampled_errors({("arm", 50): array}), "arm", 200).iloc[0]
+        widths.append(row["high"] - row["low"])
+    assert widths[1] > 2 * widths[0]
+
+
+def test_a_smaller_share_lies_within_a_greater_one() -> None:
+    found = [set(shared_rows(101, share, 3).tolist()) for share in (0.001, 0.25, 0.5, 1.0)]
+    assert [len(each) for each in found] == [1, 25, 50, 101]
+    assert found[0] < found[1] < found[2] < found[3]
+    assert set(shared_rows(101, 0.25, 4).tolist()) != found[1]
+
+
+def test_the_figure_needs_two_sizes(tmp_path: Path) -> None:
+    drawn = sampled_errors(arms(pretrained=1.0, scratch=2.0))
+    curves = {arm: curve_of(drawn, arm, 200) for arm in ("pretrained", "scratch")}
+    assert plot_data_size(curves, {"composition only": curves["scratch"]}, tmp_path / "a.png", error="MAE").exists()
+    with pytest.raises(ValueError, match="two numbers of crystals"):
+        plot_data_size({"a": curves["scratch"].head(1)}, {}, tmp_path / "b.png", error="MAE")
