@@ -42,7 +42,7 @@ class Block:
         if self.language == "console":
             text = "\n".join(line[2:] for line in text.splitlines() if line.startswith("$ "))
         joined = re.sub(r"\\\n\s*|(?<=\|)\n\s*", " ", text)
-        lines = (re.sub(r"(^|\s{2,})#.*$", "", line).strip() for line in joined.splitlines())
+        lines = (re.sub(r"(^|\s+)#\s.*$", "", line).strip() for line in joined.splitlines())
         return [line for line in lines if line]
 
     def reason(self, command: str) -> str | None:

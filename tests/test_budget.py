@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crystalsweep.sweeping.plan.budget import Caps, Usage, exceeded, readable, told
+from crystalsweep.sweeping.plan.forecast import corrected
 from crystalsweep.training.job import Resources
 
 
@@ -35,3 +36,21 @@ def test_what_is_told_has_caps_and_leaves_out_gpus_that_nobody_uses() -> None:
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (2.5e12, "2.5 TB")])
 def test_readable_bytes(size: float, text: str) -> None:
     assert readable(size) == text
+
+
+def test_a_forecast_is_corrected_by_what_came_before() -> None:
+    stages = {"pretrain": 1.0, "finetune": 0.5, "gan": 3.0}
+    assert corrected(stages, "gan", 3.0) == (
+        "what came before gan took 3.0 minutes, 2 times its forecast of 1.5: expect 6.0 minutes for gan, not 3.0"
+    )
+    assert "expect 1.5 minutes" in corrected(stages, "gan", 0.75)
+
+
+@pytest.mark.parametrize(
+    ("stages", "took"),
+    [({"pretrain": 1.0, "gan": 3.0}, 1.1), ({"pretrain": 0.0, "gan": 3.0}, 0.2), ({"gan": 3.0}, 0.0)],
+)
+def test_a_forecast_that_held_or_had_nothing_to_be_held_against_is_left_alone(
+    stages: dict[str, float], took: float
+) -> None:
+    assert corrected(stages, "gan", took) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +18,7 @@ from crystalsweep.sweeping.folder import locked, read_history, write_sweep
 from crystalsweep.sweeping.meter import Meter
 from crystalsweep.sweeping.notes import TrainingNote, begun_trainings, noted_trainings
 from crystalsweep.sweeping.plan.budget import Usage
-from crystalsweep.sweeping.plan.forecast import Forecast
+from crystalsweep.sweeping.plan.forecast import Forecast, corrected
 from crystalsweep.sweeping.plan.refusals import require_patience
 from crystalsweep.sweeping.prerequisites import (
     PREREQUISITE_KEY,
@@ -63,12 +64,17 @@ def run_stages(session: SweepSession) -> None:
     record.parent = session.outbox.run_id(record.name, timeout=PATIENCE)
     _forget_lost(session)
     keys = _keys(session)
-    if not record.forecast:
+    begins = not record.forecast
+    if begins:
         record.forecast = _forecast(session, _need_no_training(session, keys)).as_json()
     write_sweep(session.folder, record)
     require_patience(record.forecast.get("epoch_minutes"), session.request.timeout)
+    began = time.monotonic()
     for stage, config in plan.prerequisites.items():
         _have(session, stage, config, keys)
+    minutes = (time.monotonic() - began) / 60
+    if begins and (told := corrected(record.forecast["stages"], plan.stage, minutes)):
+        session.display.say(told)
     session.outbox.tag(
         record.name, {f"crystalsweep.{name}": found["run"] for name, found in record.prerequisites.items()}
     )

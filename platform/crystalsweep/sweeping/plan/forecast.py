@@ -21,6 +21,10 @@ NESTED_SECONDS = 20.0
 """Of a training with several workers, each in a new process: a Ray Train run of its own."""
 
 
+_HELD = (0.8, 1.25)
+"""Of what stages took over their forecast: between these it held, and nothing is said."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
     """The expected cost of a sweep."""
@@ -43,6 +47,24 @@ class Forecast:
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)
+
+
+def corrected(stages: Mapping[str, float], swept: str, took: float) -> str:
+    """Return what the swept stage should take by what the machine turned out to do; empty where the forecast held.
+
+    Args:
+        stages: Minutes forecast for each stage, 0 for one that was there.
+        swept: The stage that is swept.
+        took: Minutes that the stages before it took.
+    """
+    expected = sum(minutes for stage, minutes in stages.items() if stage != swept)
+    if not expected or _HELD[0] <= took / expected <= _HELD[1]:
+        return ""
+    ratio = took / expected
+    return (
+        f"what came before {swept} took {took:.1f} minutes, {ratio:.2g} times its forecast of {expected:.1f}: "
+        f"expect {ratio * stages[swept]:.1f} minutes for {swept}, not {stages[swept]:.1f}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
