@@ -1,4 +1,4 @@
-"""Run the examples of `crystalsweep complete` in README.md and docs/complete.md again, and write what they print.
+"""Run the examples of `crystalsweep complete` of the pages again, and write what they print.
 
     python infra/rerun_examples.py                  with the champion in use
     python infra/rerun_examples.py --model runs/gan
@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from crystalsweep.cli.complete import complete
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/complete.md")
+PAGES = ("README.md", "docs/complete.md", "docs/tutorial_complete.md")
 _EXAMPLE = re.compile(r"```console\n\$ crystalsweep complete (?P<arguments>[^\n]*)\n.*?```", re.DOTALL)
 
 
