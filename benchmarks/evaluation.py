@@ -126,15 +126,21 @@ def _watched(running: subprocess.Popen[bytes]) -> dict[str, Any]:
     peaks: dict[int, float] = {}
     spent: dict[int, float] = {}
     while running.poll() is None:
-        with suppress(psutil.Error):
-            for each in psutil.Process(running.pid).children(recursive=True):
-                with suppress(psutil.Error):
-                    if not each.cmdline()[0].startswith("ray::Worker"):
-                        continue
+        for each in _below(running.pid):
+            with suppress(psutil.Error):
+                if " ".join(each.cmdline()).startswith("ray::Worker"):
                     peaks[each.pid] = max(peaks.get(each.pid, 0), each.memory_info().rss / 2**20)
                     spent[each.pid] = sum(each.cpu_times()[:2])
         time.sleep(PERIOD_OF_WORKERS_S)
     return {"workers_peak_mb": sorted(peaks.values()), "workers_cpu_s": sorted(spent.values())}
+
+
+def _below(pid: int) -> list[psutil.Process]:
+    """Return the processes that a process started; none where it has ended."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def trained(folder: Path) -> Path:

@@ -164,7 +164,8 @@ def measure(against: str | None, sizes: list[int]) -> dict[str, Any]:
     whole = WHOLE["crystals"] * WHOLE["rows_per_crystal"]
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "against": against,
+        "commit": _commit("HEAD"),
+        "against": _commit(against) if against else None,
         "machine": _machine(),
         "mean_atoms": float(np.mean([len(s) for part in parts for s in part[MODEL]["species_after"]])),
         "runs": runs,
@@ -172,6 +173,11 @@ def measure(against: str | None, sizes: list[int]) -> dict[str, Any]:
         "mb_for_mp2018_val": {side: kb * whole / 1024 for side, kb in per_row.items()},
         "same_tables": equal if against else None,
     }
+
+
+def _commit(ref: str) -> str:
+    command = ["git", "-C", str(ROOT), "rev-parse", ref]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _machine() -> dict[str, Any]:
