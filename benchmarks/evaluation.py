@@ -7,10 +7,8 @@ hashes of the code that measured) and every column of both tables, exactly.
 python benchmarks/evaluation.py --against cc57e53
 python benchmarks/evaluation.py --against cc57e53 --checkpoint runs/pretrain --max-crystals 200 --repeats 1
 
-With `--sizes`, how peak memory grows with the number of crystals, of the process and of each worker; with `--workers`,
-how much of several workers' time is used, beside one.
+With `--workers`, how much of several workers' time is used, beside one process.
 
-python benchmarks/evaluation.py --against 1888ed8 --checkpoint shipped --sizes 100 400
 python benchmarks/evaluation.py --checkpoint shipped --workers 2
 """
 
@@ -128,15 +126,21 @@ def _watched(running: subprocess.Popen[bytes]) -> dict[str, Any]:
     peaks: dict[int, float] = {}
     spent: dict[int, float] = {}
     while running.poll() is None:
-        with suppress(psutil.Error):
-            for each in psutil.Process(running.pid).children(recursive=True):
-                with suppress(psutil.Error):
-                    if not each.cmdline()[0].startswith("ray::Worker"):
-                        continue
+        for each in _below(running.pid):
+            with suppress(psutil.Error):
+                if " ".join(each.cmdline()).startswith("ray::Worker"):
                     peaks[each.pid] = max(peaks.get(each.pid, 0), each.memory_info().rss / 2**20)
                     spent[each.pid] = sum(each.cpu_times()[:2])
         time.sleep(PERIOD_OF_WORKERS_S)
     return {"workers_peak_mb": sorted(peaks.values()), "workers_cpu_s": sorted(spent.values())}
+
+
+def _below(pid: int) -> list[psutil.Process]:
+    """Return the processes that a process started; none where it has ended."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def trained(folder: Path) -> Path:
@@ -186,39 +190,6 @@ def _public(options: Sequence[str]) -> list[str]:
     return [Path(option).name if Path(option).is_absolute() else option for option in options]
 
 
-def memory(
-    against: str, checkpoint: str | None, options: Sequence[str], sizes: Sequence[int], workers: int
-) -> dict[str, Any]:
-    """Return peak memory of both sides at each number of crystals, and what differs between their figures."""
-    found: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        generator = _generator(checkpoint, folder)
-        with worktree(against, folder / "tree") as before:
-            for n in sizes:
-                asked = [*options, "--max-crystals", str(n)]
-                for side, tree in (("before", before), ("now", ROOT)):
-                    target = folder / f"{side}{n}"
-                    ran = evaluated(tree, generator, target, asked, workers=workers)
-                    rows = len(pd.read_parquet(target / "structures.parquet", columns=["parent"]))
-                    wanted = ("cpu_s", "wall_s", "peak_mb", "workers_peak_mb", "workers_cpu_s")
-                    found.append({"side": side, "crystals": n, "rows": rows} | {key: ran[key] for key in wanted})
-                    print(json.dumps(found[-1]), flush=True)
-                differing = differences(folder / f"before{n}", folder / f"now{n}")
-                found[-1]["differences"] = differing
-    return _about(against, checkpoint, options) | {
-        "workers": workers,
-        "runs": found,
-        "kb_per_row": {side: _growth(found, side) for side in ("before", "now")},
-    }
-
-
-def _growth(runs: Sequence[Mapping[str, Any]], side: str) -> float:
-    """Return kB by which the driver's peak grows with each row of the model."""
-    first, *_, last = (run for run in runs if run["side"] == side)
-    return 1024 * (last["peak_mb"] - first["peak_mb"]) / (last["rows"] - first["rows"])
-
-
 def efficiency(checkpoint: str | None, options: Sequence[str], workers: int) -> dict[str, Any]:
     """Return what one process and what several workers took for the same evaluation.
 
@@ -234,7 +205,13 @@ def efficiency(checkpoint: str | None, options: Sequence[str], workers: int) -> 
         rows = len(pd.read_parquet(folder / "alone" / "structures.parquet", columns=["parent"]))
     wanted = ("cpu_s", "wall_s", "workers_cpu_s", "workers_peak_mb")
     told = {side: {key: ran[key] for key in wanted} for side, ran in (("alone", alone), ("spread", spread))}
-    return _about("HEAD", checkpoint, options) | {
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit("HEAD"),
+        "uncommitted_changes": _changed(),
+        "checkpoint": _called(checkpoint),
+        "options": _public(options),
+        "machine": _machine(),
         "workers": workers,
         "rows": rows,
         **told,
@@ -242,18 +219,6 @@ def efficiency(checkpoint: str | None, options: Sequence[str], workers: int) -> 
         "efficiency": alone["wall_s"] / spread["wall_s"] / workers,
         "cpu_efficiency": alone["cpu_s"] / (spread["cpu_s"] + sum(spread["workers_cpu_s"])),
         "differences": differing,
-    }
-
-
-def _about(against: str, checkpoint: str | None, options: Sequence[str]) -> dict[str, Any]:
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit("HEAD"),
-        "uncommitted_changes": _changed(),
-        "against": _commit(against),
-        "checkpoint": _called(checkpoint),
-        "options": _public(options),
-        "machine": _machine(),
     }
 
 
@@ -346,8 +311,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="a run folder or name; by default one is trained, in a minute or two")
     parser.add_argument("--data", help="crystals to evaluate [default: bundled]")
     parser.add_argument("--set", action="append", default=[], help="a setting of the evaluation")
-    parser.add_argument("--sizes", type=int, nargs="+", help="measure memory at these numbers of crystals")
-    parser.add_argument("--workers", type=int, default=1, help="beside one, or with --sizes")
+    parser.add_argument("--workers", type=int, default=1, help="beside one")
     parser.add_argument("--max-crystals", type=int, default=60)
     parser.add_argument("--calculator", default="none")
     parser.add_argument("--repeats", type=int, default=3)
@@ -356,11 +320,7 @@ def main() -> None:
     options = ["--calculator", args.calculator, *(word for each in args.set for word in ("--set", each))]
     options += ["--data", str(Path(args.data).resolve())] if args.data else []
     counted = ["--max-crystals", str(args.max_crystals), *options]
-    if args.sizes:
-        record = memory(args.against, args.checkpoint, options, args.sizes, args.workers)
-        print("kB a row:", json.dumps(record["kb_per_row"]))
-        target = RECORDS / "evaluation_memory.json"
-    elif args.workers > 1:
+    if args.workers > 1:
         record = efficiency(args.checkpoint, counted, args.workers)
         print(json.dumps({key: record[key] for key in ("speedup", "efficiency", "cpu_efficiency", "differences")}))
         target = RECORDS / "evaluation_workers.json"

@@ -132,7 +132,7 @@ main = sweep_command(
         default="formation_energy_per_atom",
         show_default=True,
         metavar="LABEL",
-        help="What is learnt: a label, log10(LABEL), or LABEL<=NUMBER.",
+        help="What is learnt: a label, log10(LABEL), LABEL<=NUMBER, or class(LABEL).",
     ),
     click.option(
         "--shares",

@@ -26,7 +26,7 @@ def random_property_model(folder: Path, seed: int, *records: TargetRecord) -> Pa
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
     config = size("painn", "smoke")
-    network = PropertyModel(config, sum(record.target.outputs for record in records), "mean")
+    network = PropertyModel(config, sum(record.outputs for record in records), "mean")
     save_checkpoint(folder, _info("finetune", config), {"classifier": network})
     write_targets(folder, records)
     return folder

@@ -278,7 +278,7 @@ def test_other_files_and_classifiers_are_refused(checkpoint: Path, tmp_path: Pat
             load(file)
     with pytest.raises(ValueError, match="holds no checkpoint"):
         load(tmp_path)
-    with pytest.raises(ValueError, match="of stage finetune, a classifier"):
+    with pytest.raises(ValueError, match="of stage finetune, a property model"):
         load(random_checkpoint(tmp_path / "classifier", seed=6, stage="finetune"))
 
 

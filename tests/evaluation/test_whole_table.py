@@ -11,7 +11,15 @@ import pytest
 
 from crystalsweep.data import load_bundled
 from crystalsweep.evaluation import whole_table
-from crystalsweep.evaluation.run import ROWS, STRUCTURES, open_folder, run_evaluation, write_parquet, write_structures
+from crystalsweep.evaluation.run import (
+    REFERENCES_FILE,
+    ROWS,
+    STRUCTURES,
+    open_folder,
+    run_evaluation,
+    write_results,
+    write_tables,
+)
 from crystalsweep.evaluation.spread import Tables, Workers
 from crystalsweep.evaluation.structures import SCORED
 from crystalsweep.evaluation.whole_table import unique_within_conditions
@@ -81,17 +89,22 @@ class Written:
                 "frac_before": pd.Series([np.arange(3.0 * row + 3) for row in range(3)], dtype=object),
             }
         )
-        return {"model": model}
+        scores = model[["parent", "matched", "n_atoms"]]
+        return {"ceiling": scores.assign(novel=0.5), "identity": scores.assign(noise=float(part)), "model": model}
 
 
-def test_a_table_written_part_by_part_is_the_table(tmp_path: Path) -> None:
+def test_tables_written_part_by_part_are_the_tables(tmp_path: Path) -> None:
     open_folder(tmp_path, {"what": "test"})
     read = run_evaluation(Written(), [0, 1, 2], [3, 3, 3], tmp_path, Workers())["model"]
     assert (tmp_path / ROWS).exists()
     assert set(Written().score(0)["model"]) - set(read) == {"frac_before"} & set(SCORED)
-    added = pd.DataFrame({"unique": np.arange(9) / 8, "unique_undecided": ["", "why", ""] * 3})
-    write_structures(tmp_path, "model", added)
-    whole = pd.concat([Written().score(part)["model"] for part in range(3)], ignore_index=True).join(added)
-    write_parquet(tmp_path / "whole.parquet", whole)
-    one, other = pd.read_parquet(tmp_path / STRUCTURES), pd.read_parquet(tmp_path / "whole.parquet")
-    pd.testing.assert_frame_equal(one, other, check_exact=True)
+    unique = pd.DataFrame({"unique": np.arange(9) / 8, "unique_undecided": ["", "why", ""] * 3})
+    added = {"ceiling": unique, "identity": unique[[]], "model": unique}
+    write_results(tmp_path, "model", added)
+    made = [Written().score(part) for part in range(3)]
+    whole = {name: pd.concat([part[name] for part in made], ignore_index=True).join(added[name]) for name in added}
+    (tmp_path / "whole").mkdir()
+    write_tables(tmp_path / "whole", whole.pop("model"), whole)
+    for name in (STRUCTURES, REFERENCES_FILE):
+        one, other = pd.read_parquet(tmp_path / name), pd.read_parquet(tmp_path / "whole" / name)
+        pd.testing.assert_frame_equal(one, other, check_exact=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from crystalsweep.data import DataSet, pick
+from crystalsweep.data.classes import MOST_CLASSES, classes_of
 from crystalsweep.data.packed import ids_of
 from crystalsweep.data.selection import shared_rows
 from crystalsweep.data.target_values import require_labels, target_values
@@ -20,7 +22,9 @@ from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
 from crystalsweep.networks.models import PropertyModel, load_matching, one_hot, pristine_graph_of
 from crystalsweep.structures.batch import CrystalBatch, collate, on_device
+from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.graph import Graph
+from crystalsweep.structures.targets import Target
 from crystalsweep.training.layer_rates import layer_factors
 from crystalsweep.training.records import SCORED_FILE
 from crystalsweep.training.session import Session
@@ -64,13 +68,13 @@ class Finetune(Stage):
         require_labels(learnt, config.asked, f"of {len(learnt):,} train crystals (train_share={config.train_share:g})")
         self.train = pick(learnt, np.resize(np.arange(len(learnt)), len(labelled)))  # as many steps for every share
         self.val, _ = used(data.val, config, split="val", labels=labels)
-        values = {target.name: target_values(self.val, target) for target in config.asked}
-        self.records = [_record(config, target.name, target_values(learnt, target)) for target in config.asked]
-        self._means = [_mean_of(record, target_values(learnt, record.target)) for record in self.records]
+        self.records = [_record(config, target, learnt, self.val) for target in config.asked]
+        values = {each.name: target_values(self.val, each.target, each.classes) for each in self.records}
+        self._means = [_mean_of(each, target_values(learnt, each.target, each.classes)) for each in self.records]
         self._errors: pd.DataFrame | None = None
         self._val_wanted = [record.scaled(values[record.name]) for record in self.records]
         torch.manual_seed(config.seed)
-        classifier = PropertyModel(config.backbone, sum(target.outputs for target in config.asked), config.pooling)
+        classifier = PropertyModel(config.backbone, sum(record.outputs for record in self.records), config.pooling)
         classifier.backbone.average_degree.fill_(average_degree(learnt, config))
         if pretrained:
             self.dropped = load_matching(classifier, read_weights(pretrained, "generator"))
@@ -84,7 +88,9 @@ class Finetune(Stage):
         """Return the batch with what is wanted of it and its graph."""
         del epoch, step
         graph = pristine_graph_of(batch, self.config.backbone)
-        wanted = [record.scaled(target_values(batch.crystals, record.target)) for record in self.records]
+        wanted = [
+            record.scaled(target_values(batch.crystals, record.target, record.classes)) for record in self.records
+        ]
         return Labelled(wanted=torch.from_numpy(np.stack(wanted, axis=1)).float(), species=batch.species, graph=graph)
 
     def step(self, batch: Labelled, epoch: int, step: int) -> Losses:
@@ -118,8 +124,8 @@ class Finetune(Stage):
             return {"val/loss": float("nan")}  # told as a training that diverged
         records, errors, first = [], {}, 0
         for i, record in enumerate(self.records):
-            own = outputs[:, first : first + record.target.outputs].double()
-            first += record.target.outputs
+            own = outputs[:, first : first + record.outputs].double()
+            first += record.outputs
             found = property_metrics(record, own.numpy(), self._val_wanted[i], self._means[i])
             prefix = "val" if len(self.records) == 1 else f"val/{record.name}"
             metrics |= {f"{prefix}/{name}": value for name, value in found.items()}
@@ -138,20 +144,36 @@ class Finetune(Stage):
     def _losses(self, answers: Tensor, wanted: Tensor) -> list[Tensor]:
         losses, first = [], 0
         for i, record in enumerate(self.records):
-            target = record.target
-            own = answers[:, first : first + target.outputs]
-            losses.append(property_loss(own, wanted[:, i], target.kind, self.config.loss))
-            first += target.outputs
+            own = answers[:, first : first + record.outputs]
+            losses.append(property_loss(own, wanted[:, i], record.target.kind, self.config.loss))
+            first += record.outputs
         return losses
 
 
-def _record(config: FinetuneConfig, name: str, values: np.ndarray) -> TargetRecord:
-    """Return a target with the scale of its training labels; answers keep theirs, and so does what does not vary.
+def _record(config: FinetuneConfig, target: Target, learnt: Sequence[Crystal], val: Sequence[Crystal]) -> TargetRecord:
+    """Return a target with the scale of its training labels; answers keep theirs, and so does what does not vary. Its
+    classes are those that any training or validation crystal is of.
 
     Of a sum over atoms no mean is taken off: a twice as large cell would no longer have twice the label.
     """
+    classes = classes_of([learnt, val], target.label) if target.classed else ()
+    if target.classed and not 2 <= len(classes) <= MOST_CLASSES:
+        there = ", ".join(classes[:MOST_CLASSES])
+        raise ValueError(
+            f"{target.name}: 2 to {MOST_CLASSES} classes can be learnt, here are {len(classes):,}: {there}"
+        )
+    values = target_values(learnt, target, classes)
     known = values[~np.isnan(values)]
-    record = TargetRecord(name=name, mean=0.0, std=1.0, trained_on=len(known), coverage=config.coverage)
+    counts = tuple(int((known == i).sum()) for i in range(len(classes)))
+    record = TargetRecord(
+        name=target.name,
+        mean=0.0,
+        std=1.0,
+        trained_on=len(known),
+        coverage=config.coverage,
+        classes=classes,
+        counts=counts,
+    )
     if record.target.kind == "classification" or not len(known):
         return record
     spread, middle = float(known.std()), 0.0 if config.pooling == "sum" else float(known.mean())

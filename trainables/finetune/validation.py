@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import softmax
 
 from crystalsweep.inference.target_records import TargetRecord
 from crystalsweep.metrics.bootstrap import clustered_mean
 from crystalsweep.metrics.conformal import answer_scores, conformal_quantile, halves
-from crystalsweep.metrics.properties.statistic import Answers, errors_of
+from crystalsweep.metrics.properties.classification import CLASSIFICATION
+from crystalsweep.metrics.properties.statistic import Answers, errors_of, sampled
 from crystalsweep.metrics.property_scores import classification_scores, regression_scores
 
 Values = NDArray[np.float64]
@@ -25,14 +26,16 @@ def property_metrics(record: TargetRecord, outputs: Values, wanted: Values, midd
 
     Args:
         record: The target and its scale.
-        outputs: (M, 1) scaled numbers, or (M, 2) logits.
-        wanted: (M,) scaled labels, or 1 and 0; NaN where unlabelled.
+        outputs: (M, 1) scaled numbers, or (M, K) logits.
+        wanted: (M,) scaled labels, or the index of the answer; NaN where unlabelled.
         middle: Mean of the scaled labels of training crystals.
     """
     known = ~np.isnan(wanted)
     n = {"n": float(known.sum())}
+    if record.target.classed:
+        return _class_metrics(outputs[known], wanted[known]) | n
     if record.target.kind == "classification":
-        probability, yes = probability_of(outputs[known]), wanted[known]
+        probability, yes = softmax(outputs[known], axis=1)[:, 1], wanted[known]
         found = classification_scores(yes, probability)
         majority = max(found["prevalence"], 1 - found["prevalence"])
         return {name: found[name] for name in _ANSWERS} | {"majority_accuracy": majority} | n
@@ -48,8 +51,8 @@ def learnt_errors(record: TargetRecord, outputs: Values, wanted: Values) -> Valu
 
     Args:
         record: The target and its scale.
-        outputs: (M, 1) scaled numbers, or (M, 2) logits.
-        wanted: (M,) scaled labels, or 1 and 0; NaN where unlabelled.
+        outputs: (M, 1) scaled numbers, or (M, K) logits.
+        wanted: (M,) scaled labels, or the index of the answer; NaN where unlabelled.
     """
     if record.target.kind == "classification":
         return np.where(np.isnan(wanted), np.nan, errors_of("classification", Answers(truth=wanted, predicted=outputs)))
@@ -73,7 +76,7 @@ def calibrated(record: TargetRecord, outputs: Values, wanted: Values, seed: int)
     """Return the record with its margin from one half of the labelled crystals, and its coverage on the other half."""
     known = ~np.isnan(wanted)
     if record.target.kind == "classification":
-        scores = answer_scores(wanted[known], probability_of(outputs[known]))
+        scores = answer_scores(wanted[known], softmax(outputs[known], axis=1))
     else:
         scores = np.abs(outputs[known, 0] - wanted[known])
     first, second = halves(len(scores), seed)
@@ -90,6 +93,10 @@ def calibrated(record: TargetRecord, outputs: Values, wanted: Values, seed: int)
     )
 
 
-def probability_of(logits: Values) -> Values:
-    """Return (M,) probabilities of yes of (M, 2) logits."""
-    return np.asarray(expit(logits[:, 1] - logits[:, 0]))
+def _class_metrics(logits: Values, wanted: Values) -> dict[str, float]:
+    """Return figures of (M, K) logits of classes, beside the share of the commonest class."""
+    answers = Answers(truth=wanted, predicted=softmax(logits, axis=1))
+    shown = [each for each in CLASSIFICATION if each.name in ("accuracy", "balanced_accuracy", "f1", "roc_auc")]
+    found = {name: float(values[0]) for name, values in sampled(shown, answers, n_resamples=0).items()}
+    commonest = np.bincount(wanted.astype(np.int64)).max() if len(wanted) else np.nan
+    return {**found, "majority_accuracy": float(commonest / max(len(wanted), 1))}

@@ -109,11 +109,19 @@ def _told(found: Mapping[str, Prediction], crystals: Sequence[Crystal]) -> list[
     for name, each in found.items():
         record = each.record
         lines.append(record.promise)
-        wanted = target_values(crystals, record.target)
+        try:
+            wanted = target_values(crystals, record.target, record.classes)
+        except ValueError as error:
+            lines.append(f"not held against the labels here: {error}")
+            continue
         known = ~np.isnan(wanted)
         if not known.any():
             continue
-        if record.target.kind == "classification":
+        if record.target.classed:
+            right = float((each.odds[known].argmax(axis=1) == wanted[known]).mean())
+            commonest = np.bincount(wanted[known].astype(int)).max() / known.sum()
+            told = f"accuracy {right:.3f}, {commonest:.0%} are of the commonest class"
+        elif record.target.kind == "classification":
             scores = classification_scores(wanted[known], each.value[known])
             told = f"accuracy {scores['accuracy']:.3f}, AUC {scores['auc']:.3f}, {scores['prevalence']:.0%} are yes"
         else:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.data.packed import Crystals, ids_of, label_values
+from crystalsweep.data.classes import class_values, classes_of, has_label, label_names
+from crystalsweep.data.packed import ids_of, label_values
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.targets import Target
 
@@ -15,12 +16,21 @@ _NAMED = 3
 """Crystals that a message names."""
 
 
-def target_values(crystals: Sequence[Crystal], target: Target) -> NDArray[np.float64]:
-    """Return (M,) what is learnt of each: the label, its log10, or 1 for yes and 0 for no; NaN where unlabelled.
+def target_values(crystals: Sequence[Crystal], target: Target, classes: Sequence[str] = ()) -> NDArray[np.float64]:
+    """Return (M,) what is learnt of each: the label, its log10, 1 for yes and 0 for no, or the index of its class; NaN
+    where unlabelled.
+
+    Args:
+        crystals: M of them.
+        target: What is learnt.
+        classes: Of a target that is a class.
 
     Raises:
-        ValueError: A logarithm is asked of a label that is not greater than 0; names the crystals.
+        ValueError: A logarithm is asked of a label that is not greater than 0, or a crystal is of no class among
+            `classes`, or of two; names the crystals.
     """
+    if target.classed:
+        return class_values(crystals, target.label, classes)
     values = label_values(crystals, target.label)
     if target.threshold is not None:
         return np.where(np.isnan(values), np.nan, values <= target.threshold)
@@ -40,13 +50,11 @@ def target_values(crystals: Sequence[Crystal], target: Target) -> NDArray[np.flo
 def require_labels(crystals: Sequence[Crystal], targets: Sequence[Target], part: str) -> None:
     """Require that some crystals have each target's label. Raises `ValueError` naming the labels that there are."""
     for target in targets:
-        if not np.isfinite(label_values(crystals, target.label)).any():
-            there = ", ".join(label_names(crystals)) or "none at all"
-            raise ValueError(f"no {part} crystal has a label {target.label!r}; the labels there are: {there}")
-
-
-def label_names(crystals: Sequence[Crystal]) -> list[str]:
-    """Return the labels that any of the crystals has, sorted."""
-    if isinstance(crystals, Crystals):
-        return crystals.label_names()
-    return sorted({name for crystal in crystals for name in crystal.labels})
+        known = has_label(crystals, target.label) if target.classed else ~np.isnan(label_values(crystals, target.label))
+        if known.any():
+            continue
+        if classes := classes_of([crystals], target.label):
+            raise ValueError(f"{target.label} is a class ({', '.join(classes)}): ask for class({target.label})")
+        there = ", ".join(label_names(crystals)) or "none at all"
+        column = f" or class {target.label!r}, a column named class({target.label})" if target.classed else ""
+        raise ValueError(f"no {part} crystal has a label {target.label!r}{column}; the labels there are: {there}")

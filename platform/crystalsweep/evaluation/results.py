@@ -26,11 +26,11 @@ from crystalsweep.evaluation.outcome import (
 )
 from crystalsweep.evaluation.pictures import draw_pictures
 from crystalsweep.evaluation.report import write_report
-from crystalsweep.evaluation.run import write_references, write_structures
+from crystalsweep.evaluation.run import write_results
 from crystalsweep.evaluation.scoring import MODEL
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock, versions
 from crystalsweep.evaluation.spread import Tables
-from crystalsweep.evaluation.whole_table import WHOLE_TABLE_COLUMNS
+from crystalsweep.evaluation.whole_table import added_columns
 from crystalsweep.metrics.calibration import calibration_error
 from crystalsweep.metrics.distributions import distances, generated_frame, reference_frame
 from crystalsweep.metrics.flags import flags
@@ -76,9 +76,7 @@ def finish_evaluation(
         true_crystals: What the generated ones are compared with as a set.
         energies: Of calculator and hull, for the record.
     """
-    added = [column for column in WHOLE_TABLE_COLUMNS if column in tables[MODEL]]
-    write_structures(folder, MODEL, tables[MODEL][added])
-    write_references(folder, {row: table for row, table in tables.items() if row != MODEL})
+    write_results(folder, MODEL, {row: added_columns(table) for row, table in tables.items()})
     measured_with, metrics = versions(), metrics_of(settings.metrics)
     shown = named_tables(tables, name)
     own = shown[name]

@@ -136,41 +136,49 @@ def _unscored(file: Path) -> pd.DataFrame:
     return pd.read_parquet(file, columns=[name for name in names if name not in SCORED])
 
 
-def write_structures(folder: Path, name: str, added: pd.DataFrame) -> None:
-    """Write the model's rows from the finished parts, one part in memory at a time, with columns that were added since.
+def write_results(folder: Path, model: str, added: Mapping[str, pd.DataFrame]) -> None:
+    """Write the two result tables from the finished parts, one part in memory at a time.
 
     Args:
         folder: Of the evaluation.
-        name: Of the model's tables.
-        added: A row per row of all parts.
+        model: Name of the model's tables; those of the references are written under their own.
+        added: By name of the tables, columns that were added since: a row per row of all parts.
     """
-    files = dict(_kept(folder / ROWS))[name]
-    schema = pa.unify_schemas([pq.read_schema(file) for file in files], promote_options="permissive")
-    more = pa.Table.from_pandas(added, preserve_index=False)
-    for field in more.schema:
-        schema = schema.append(field)
+    kept = dict(_kept(folder / ROWS))
+    _write_parts(folder / STRUCTURES, [(kept[model], pa.Table.from_pandas(added[model], preserve_index=False))])
+    references = [name for name in added if name != model]
+    if references:
+        more = [added[name].assign(row=name) for name in references]
+        whole = [pa.Table.from_pandas(table, preserve_index=False) for table in more]
+        _write_parts(folder / REFERENCES_FILE, list(zip((kept[name] for name in references), whole, strict=True)))
+
+
+def _write_parts(target: Path, tables: Sequence[tuple[Sequence[Path], pa.Table]]) -> None:
+    """Write tables one below the other, each read from files, with more columns; what one of them lacks is null."""
+    schemas = [[*map(pq.read_schema, files), more.schema] for files, more in tables]
+    schema = pa.unify_schemas([each for some in schemas for each in some], promote_options="permissive")
     schema = schema.with_metadata(None)
-    first = 0
     with (
-        whole_file(folder / STRUCTURES) as partial,
+        whole_file(target) as partial,
         pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
-        for file in files:
-            part = pq.read_table(file)
-            for field, column in zip(more.schema, more.slice(first, len(part)).columns, strict=True):
-                part = part.append_column(field, column)
-            first += len(part)
-            writer.write_table(part.cast(schema))
+        for files, more in tables:
+            first = 0
+            for part in map(pq.read_table, files):
+                beside = more.slice(first, len(part))
+                known = dict(zip(part.column_names, part.columns, strict=True))
+                known |= dict(zip(beside.column_names, beside.columns, strict=True))
+                columns = [
+                    known[field.name].cast(field.type) if field.name in known else pa.nulls(len(part), field.type)
+                    for field in schema
+                ]
+                writer.write_table(pa.table(columns, schema=schema))
+                first += len(part)
 
 
 def write_tables(folder: Path, model: pd.DataFrame, references: Mapping[str, pd.DataFrame]) -> None:
     """Write the two result tables, of rows that are all in memory."""
     write_parquet(folder / STRUCTURES, model)
-    write_references(folder, references)
-
-
-def write_references(folder: Path, references: Mapping[str, pd.DataFrame]) -> None:
-    """Write the rows of the references, which have no crystals of their own."""
     if references:
         named = [table.assign(row=name) for name, table in references.items()]
         write_parquet(folder / REFERENCES_FILE, pd.concat(named, ignore_index=True))

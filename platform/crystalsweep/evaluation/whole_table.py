@@ -25,8 +25,8 @@ from crystalsweep.metrics.summary import impossible
 from crystalsweep.metrics.uniqueness import kinds
 from crystalsweep.structures.crystal import Crystal
 
-WHOLE_TABLE_COLUMNS = ("unique", "unique_undecided", "sun", "sun_undecided")
-"""What is added to a table."""
+_ADDED = ("unique", "unique_undecided", "sun", "sun_undecided")
+"""What may be added to a table."""
 
 CRYSTALS_PER_PART = 256
 """Crystals compared in one go, or as many as there are of one condition and composition where these are more."""
@@ -97,6 +97,11 @@ def whole_table_columns(
         asked_for = with_sun and "e_above_hull" in table
         made[name] = table.assign(**_sun(table, list(species), crystals, settings)) if asked_for else table
     return tables | made
+
+
+def added_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Return those columns of a table that `whole_table_columns` added."""
+    return table[[column for column in _ADDED if column in table]]
 
 
 def unique_within_conditions(

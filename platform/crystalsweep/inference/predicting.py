@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import softmax
 
 from crystalsweep.inference.target_records import TargetRecord, read_targets
 from crystalsweep.networks.checkpoint import load_property_model
@@ -31,15 +31,28 @@ class Prediction:
 
     record: TargetRecord
     value: Values
-    """(M,) the label in its own unit, or the probability of yes."""
+    """(M,) the label in its own unit, the probability of yes, or that of the likeliest class."""
     low: Values
     """(M,) lower end of the interval, in the same unit; NaN for answers, and where there is no margin."""
     high: Values
     """(M,) upper end, likewise."""
-    yes: NDArray[np.bool_]
-    """(M,) whether yes is in the set of answers; all True for numbers."""
-    no: NDArray[np.bool_]
-    """(M,) whether no is."""
+    odds: Values
+    """(M, K) probability of each answer of the record, in its order; K is 0 for numbers."""
+    within: NDArray[np.bool_]
+    """(M, K) whether each is in the set of answers."""
+
+    @property
+    def called(self) -> list[str]:
+        """(M,) the likeliest answer of each."""
+        return [self.record.answers[i] for i in self.odds.argmax(axis=1)]
+
+    @property
+    def sets(self) -> list[tuple[str, ...]]:
+        """(M,) the answers in the set of each: of classes the likeliest first, of a question yes before no."""
+        names = self.record.answers
+        likeliest = self.odds if self.record.target.classed else np.broadcast_to([0, 1], self.odds.shape)
+        order = np.argsort(-likeliest, axis=1, kind="stable")
+        return [tuple(names[i] for i in row if held[i]) for row, held in zip(order, self.within, strict=True)]
 
 
 class PropertyValue(NamedTuple):
@@ -50,13 +63,13 @@ class PropertyValue(NamedTuple):
     unit: str
     """Of the label; empty where it has none, and of probabilities."""
     value: float
-    """The label, or the probability of yes."""
+    """The label, the probability of yes, or that of the likeliest class."""
     low: float
     """Lower end of the interval; NaN for answers, and where there is no margin."""
     high: float
     """Upper end, likewise."""
     answers: tuple[str, ...] = ()
-    """Of a question, those in the set: `yes`, `no`, or both."""
+    """Of a question or classes, those in the set: `yes`, `no`, or both."""
 
 
 def values_of(prediction: Prediction) -> list[PropertyValue]:
@@ -64,7 +77,8 @@ def values_of(prediction: Prediction) -> list[PropertyValue]:
     target = prediction.record.target
     asked = target.kind == "classification"
     unit = "" if asked else target.unit
-    rows = zip(prediction.value, prediction.low, prediction.high, prediction.yes, prediction.no, strict=True)
+    sets = prediction.sets if asked else [()] * len(prediction.value)
+    rows = zip(prediction.value, prediction.low, prediction.high, sets, strict=True)
     return [
         PropertyValue(
             prediction.record.name,
@@ -72,9 +86,9 @@ def values_of(prediction: Prediction) -> list[PropertyValue]:
             float(value),
             float(low),
             float(high),
-            tuple(name for name, there in (("yes", yes), ("no", no)) if asked and there),
+            answers,
         )
-        for value, low, high, yes, no in rows
+        for value, low, high, answers in rows
     ]
 
 
@@ -102,20 +116,20 @@ class Predictor:
             outputs.append(self._model(one_hot(together.species), graph).double().cpu().numpy())
             if done:
                 done(len(batch))
-        whole = np.concatenate(outputs) if outputs else np.zeros((0, sum(r.target.outputs for r in self.records)))
+        whole = np.concatenate(outputs) if outputs else np.zeros((0, sum(r.outputs for r in self.records)))
         found, first = {}, 0
         for record in self.records:
-            own = whole[:, first : first + record.target.outputs]
+            own = whole[:, first : first + record.outputs]
             found[record.name] = (
                 _answer(record, own) if record.target.kind == "classification" else _number(record, own)
             )
-            first += record.target.outputs
+            first += record.outputs
         return found
 
 
 def prediction_table(ids: Sequence[str], found: Mapping[str, Prediction]) -> pd.DataFrame:
-    """Return a row per crystal: its id, and of each target the value with its interval, or the probability of yes and
-    the answers that are in the set."""
+    """Return a row per crystal: its id, and of each target the value with its interval, the probability of yes and the
+    answers that are in the set, or the likeliest class, its probability, and the classes in the set."""
     columns: dict[str, object] = {"id": list(ids)}
     for each in found.values():
         columns |= dict(zip(columns_of_target(each.record), _columns(each), strict=True))
@@ -123,7 +137,11 @@ def prediction_table(ids: Sequence[str], found: Mapping[str, Prediction]) -> pd.
 
 
 def columns_of_target(record: TargetRecord) -> dict[str, str]:
-    """Return a target's columns in a table of predictions by name: `double` for numbers, `string` for sets."""
+    """Return a target's columns in a table of predictions by name: `double` for numbers, `string` for classes and
+    sets."""
+    if record.target.classed:
+        label = record.target.label
+        return {label: "string", f"{label} probability": "double", f"{label} set": "string"}
     if record.target.kind == "classification":
         return {f"{record.name} probability": "double", f"{record.name} set": "string"}
     label = record.target.label
@@ -134,37 +152,38 @@ def _columns(each: Prediction) -> tuple[object, ...]:
     """Return the columns of `columns_of_target`."""
     if each.record.target.kind == "regression":
         return each.value, each.low, each.high
-    return each.value, ["|".join(one.answers) for one in values_of(each)]
+    sets = ["|".join(answers) for answers in each.sets]
+    return (each.called, each.value, sets) if each.record.target.classed else (each.value, sets)
 
 
 def load_predictor(folder: Path, device: torch.device | str = "cpu") -> Predictor:
     """Return the property model of a checkpoint. Raises `ValueError` where it has none."""
     records = read_targets(folder)
-    return Predictor(load_property_model(folder, sum(record.target.outputs for record in records)), records, device)
+    return Predictor(load_property_model(folder, sum(record.outputs for record in records)), records, device)
 
 
 def _number(record: TargetRecord, outputs: Values) -> Prediction:
     middle, open_ended = outputs[:, 0], np.full(len(outputs), np.nan)
-    everything = np.ones(len(outputs), dtype=bool)
     ends = [open_ended, open_ended]
     if record.margin is not None:
         ends = [record.label(middle - record.margin), record.label(middle + record.margin)]
+    none = np.zeros((len(outputs), 0))
     return Prediction(
-        record=record, value=record.label(middle), low=ends[0], high=ends[1], yes=everything, no=everything
+        record=record, value=record.label(middle), low=ends[0], high=ends[1], odds=none, within=none.astype(bool)
     )
 
 
 def _answer(record: TargetRecord, outputs: Values) -> Prediction:
-    probability = np.asarray(expit(outputs[:, 1] - outputs[:, 0]))
+    odds = np.asarray(softmax(outputs, axis=1))
     open_ended = np.full(len(outputs), np.nan)
     margin = 1.0 if record.margin is None else record.margin
     return Prediction(
         record=record,
-        value=probability,
+        value=odds.max(axis=1) if record.target.classed else odds[:, 1],
         low=open_ended,
         high=open_ended,
-        yes=1 - probability <= margin,
-        no=probability <= margin,
+        odds=odds,
+        within=1 - odds <= margin,
     )
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.artifacts.sums import require_sum
 from crystalsweep.config import Config
+from crystalsweep.data.classes import LONGEST_CLASS, MOST_CLASSES
 from crystalsweep.structures.targets import Target, TargetName, target_of
 from crystalsweep.wording.mistakes import mistakes
 
@@ -23,6 +24,7 @@ Values = NDArray[np.float64]
 
 Finite = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
+ClassName = Annotated[str, Field(min_length=1, max_length=LONGEST_CLASS)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -48,10 +50,33 @@ class TargetRecord(Config):
     checked_on: Count = 0
     """How many those are."""
 
+    classes: Annotated[tuple[ClassName, ...], Field(max_length=MOST_CLASSES)] = ()
+    """Names of the classes, in the order of the network's outputs; none of a number or a question."""
+    counts: Annotated[tuple[Count, ...], Field(max_length=MOST_CLASSES)] = ()
+    """Labelled training crystals of each."""
+
+    @model_validator(mode="after")
+    def _has_classes(self) -> Self:
+        """Require two classes or more of a target that is a class, and none of another."""
+        n = len(set(self.classes))
+        if n != len(self.classes) or (n < 2 if self.target.classed else n):
+            raise ValueError(f"{self.name} with the classes {', '.join(self.classes) or 'none'}")
+        return self
+
     @property
     def target(self) -> Target:
         """What is predicted."""
         return target_of(self.name)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What can be answered, in the order of the network's outputs; nothing where a number is predicted."""
+        return self.classes or (("no", "yes") if self.target.kind == "classification" else ())
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the network: a number, or a logit for each answer."""
+        return len(self.answers) or 1
 
     @property
     def promise(self) -> str:

@@ -24,8 +24,8 @@ def property_loss(answers: Tensor, wanted: Tensor, kind: Kind, error: ErrorLoss)
     """Compute the loss of one target, a mean over the labelled crystals; 0 where none is.
 
     Args:
-        answers: (B, 1) scaled numbers, or (B, 2) logits of no and yes.
-        wanted: (B,) scaled labels, or 0 and 1; NaN where unlabelled.
+        answers: (B, 1) scaled numbers, or (B, K) logits of answers or classes.
+        wanted: (B,) scaled labels, or the index of the answer; NaN where unlabelled.
         kind: Which of the two.
         error: Of numbers; Huber's turns from square to absolute at one standard deviation.
     """

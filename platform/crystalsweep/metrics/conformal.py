@@ -27,6 +27,6 @@ def halves(n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.sort(order[: n - n // 2]), np.sort(order[n - n // 2 :])
 
 
-def answer_scores(wanted: Values, probability: Values) -> Values:
-    """Return (M,) 1 − the probability that the right answer was given; of labels that are 1 for yes and 0 for no."""
-    return np.where(wanted > 0.5, 1 - probability, probability)
+def answer_scores(wanted: Values, probabilities: Values) -> Values:
+    """Return (M,) 1 − the probability (M, K) that the right answer was given, of which `wanted` (M,) is the index."""
+    return np.asarray(1 - probabilities[np.arange(len(wanted)), wanted.astype(np.int64)])

@@ -20,6 +20,7 @@ from crystalsweep.artifacts.archive import manifest, plain_files
 from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.artifacts.safe_load import described_tensors
 from crystalsweep.inference.serving import CHECKPOINT, LOADER
+from crystalsweep.inference.target_records import TARGETS_FILE
 
 KEPT = (
     *("checkpoint/checkpoint.json", "checkpoint/generator.safetensors", "checkpoint/discriminator.safetensors"),
@@ -34,12 +35,16 @@ KEPT = (
 WRITTEN_ANEW = (
     *("MLmodel", "requirements.txt", "python_env.yaml", "input_example.json", "serving_input_example.json"),
     *("MODEL_CARD.md", "FILES.json", "dossier/dossier.html", "dossier/evaluation/report.html"),
-    *("dossier/evaluation/plots/*.png", "dossier/evaluation/plots/*/*.png"),
+    "dossier/evaluation/plots/*.png",
 )
 """What follows from the data, and from this library."""
 
-NOT_TAKEN = ("registry.json", "registered_model_meta", "dossier/evaluation/predictions.csv")
-"""What registries say of a version, and a table that spreadsheets might compute, which no figure here is read from."""
+NOT_TAKEN = ("registry.json", "registered_model_meta")
+"""What registries say of a version."""
+
+OF_PROPERTY = ("dossier/evaluation/predictions.csv", "dossier/evaluation/plots/*/*.png")
+"""What a property model has beside that, which is not taken either: spreadsheets might compute the table, and no figure
+here is read from it."""
 
 MAX_ROWS = 2_000_000
 """Of a table."""
@@ -58,8 +63,9 @@ def require_harmless(folder: Path) -> None:
     """Raise `ValueError`, naming the file, where a version holds what no promotion writes, or a file that is not what
     its name says."""
     files = plain_files(folder)
+    known = (*_KNOWN, *OF_PROPERTY) if f"{CHECKPOINT}/{TARGETS_FILE}" in files else _KNOWN
     for name in files:
-        if not any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in _KNOWN):
+        if not any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in known):
             raise ValueError(f"{name!r} is no file of a promoted version; {_REFUSED}")
     _require_flavour(folder / "MLmodel")
     for name, pattern in (("requirements.txt", _REQUIREMENT), ("python_env.yaml", _ENVIRONMENT)):

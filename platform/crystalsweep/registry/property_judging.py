@@ -79,7 +79,7 @@ def judge_property(
     else:
         say("reproducibility: the dossier's command, in a process of its own")
         gates.append(_again(folder, outcome, command))
-    network = load_property_model(checkpoint, sum(each.target.outputs for each in read_targets(checkpoint)))
+    network = load_property_model(checkpoint, sum(each.outputs for each in read_targets(checkpoint)))
     parameters = sum(each.numel() for each in network.parameters())
     dossier = PropertyDossier(
         model=asked.model,

@@ -18,6 +18,7 @@ from crystalsweep.evaluation.report import REPORT_FILE
 from crystalsweep.evaluation.suite import Suite
 from crystalsweep.inference.predicting import load_predictor
 from crystalsweep.inference.serving import CHECKPOINT, write_pyfunc
+from crystalsweep.inference.target_records import is_property_model
 from crystalsweep.networks.checkpoint import load_generator
 from crystalsweep.registry.dossier import (
     DOSSIER_FOLDER,
@@ -76,6 +77,10 @@ def require_about(dossier: Dossier, folder: Path) -> None:
     """Raise `ValueError` where a dossier speaks of another model or suite than are beside it, or the model cannot be
     loaded."""
     checkpoint = folder / CHECKPOINT
+    if is_property_model(checkpoint) != isinstance(dossier, PropertyDossier):
+        raise ValueError(
+            "dossier.json is of another kind of model than the checkpoint; nothing of this archive is registered"
+        )
     if isinstance(dossier, PropertyDossier):
         names = [each.name for each in load_predictor(checkpoint).records]
         if names != list(dossier.targets):

@@ -1,7 +1,7 @@
-"""What a property model learns: a label of the crystals, as a number or as a yes or no. Imports without torch.
+"""What a property model learns: a label of the crystals, as a number, a yes or no, or a class. Imports without torch.
 
 A target is written as people say it: `k_vrh` (a number), `log10(k_vrh)` (its logarithm), `e_above_hull<=0` (whether it
-is so, which is stability). Labels are columns of the data.
+is so, which is stability), `class(ordering)` (which of two or more classes). Labels are columns of the data.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pydantic import AfterValidator
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,2})?"
 _QUESTION = re.compile(rf"\s*(?P<label>[^<>=()\s]+)\s*<=\s*(?P<threshold>{_NUMBER})\s*")
 _LOGARITHM = re.compile(r"\s*log10\(\s*(?P<label>[^<>=()\s]+)\s*\)\s*")
+_CLASS = re.compile(r"\s*class\(\s*(?P<label>[^<>=()\s]+)\s*\)\s*")
 _PLAIN = re.compile(r"\s*(?P<label>[^<>=()\s]+)\s*")
 
 UNITS = {
@@ -42,20 +43,19 @@ class Target:
     """In the label's unit: asks whether it is at most this. None asks for the number itself."""
     log10: bool = False
     """Whether the logarithm is learnt; labels are then greater than 0."""
+    classed: bool = False
+    """Whether the label is a class and no number."""
 
     @property
     def kind(self) -> Kind:
-        """Whether a number is predicted, or the probability of a yes."""
-        return "regression" if self.threshold is None else "classification"
-
-    @property
-    def outputs(self) -> int:
-        """Outputs of the network: a number, or a logit each for no (0) and yes (1)."""
-        return 1 if self.threshold is None else 2
+        """Whether a number is predicted, or the probability of each answer or class."""
+        return "classification" if self.classed or self.threshold is not None else "regression"
 
     @property
     def name(self) -> str:
-        """As it is written: `k_vrh`, `log10(k_vrh)`, `e_above_hull<=0`."""
+        """As it is written: `k_vrh`, `log10(k_vrh)`, `e_above_hull<=0`, `class(ordering)`."""
+        if self.classed:
+            return f"class({self.label})"
         if self.threshold is not None:
             return f"{self.label}<={self.threshold:g}"
         return f"log10({self.label})" if self.log10 else self.label
@@ -81,11 +81,13 @@ def target_of(text: str) -> Target:
         return Target(label=asked["label"], threshold=float(asked["threshold"]))
     if asked := _LOGARITHM.fullmatch(text):
         return Target(label=asked["label"], log10=True)
+    if asked := _CLASS.fullmatch(text):
+        return Target(label=asked["label"], classed=True)
     if asked := _PLAIN.fullmatch(text):
         return Target(label=asked["label"])
     raise ValueError(
-        f"target {text!r} is none of: a label's name (k_vrh), its logarithm (log10(k_vrh)), or a question "
-        "(e_above_hull<=0)"
+        f"target {text!r} is none of: a label's name (k_vrh), its logarithm (log10(k_vrh)), a question "
+        "(e_above_hull<=0), or a class (class(ordering))"
     )
 
 

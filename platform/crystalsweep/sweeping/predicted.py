@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crystalsweep.data import pick
+from crystalsweep.data.classes import classes_of
 from crystalsweep.data.packed import ids_of
 from crystalsweep.data.target_values import target_values
 from crystalsweep.evaluation.properties.inputs import training_crystals
@@ -75,9 +76,12 @@ def _composition(
 def _errors(
     target: Target, train: Sequence[Crystal], seen: Array, val: Sequence[Crystal], asked: Array, seed: int
 ) -> pd.DataFrame:
-    labels, truth = target_values(train, target), target_values(val, target)
+    classes = classes_of([train, val], target.label) if target.classed else ()
+    labels, truth = (target_values(part, target, classes) for part in (train, val))
     known, there = ~np.isnan(labels), ~np.isnan(truth)
-    predicted = predicted_by_composition(target.kind, seen[known], labels[known], asked[there], seed=seed)
+    predicted = predicted_by_composition(
+        target.kind, seen[known], labels[known], asked[there], classes=max(len(classes), 2), seed=seed
+    )
     found = errors_of(target.kind, Answers(truth=truth[there], predicted=predicted))
     ids = np.array(ids_of(val))[there]
     return pd.DataFrame({"target": target.name, "id": ids, "error": found})

@@ -12,11 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
-from crystalsweep.data import DataSet, absolute_source, label_values, load_data, told_of
+from crystalsweep.data import DataSet, absolute_source, load_data, told_of
+from crystalsweep.data.classes import has_label, label_names
 from crystalsweep.data.splitting import PARTS
-from crystalsweep.data.target_values import label_names
 from crystalsweep.networks.architectures import backbone_config
 from crystalsweep.provenance import code_sha256
 from crystalsweep.structures.crystal import Crystal
@@ -153,7 +151,7 @@ def _require_usable(stages: Mapping[str, StageConfig], crystals: DataSet) -> lis
 
 def _require_labels(stage: StageSpec, labels: Sequence[str], crystals: Sequence[Crystal], part: str) -> None:
     for label in labels:
-        if not np.isfinite(label_values(crystals, label)).any():
+        if not has_label(crystals, label).any():
             there = ", ".join(label_names(crystals)) or "none at all"
             raise ValueError(
                 f"no {part} crystal has a label {label}, which the {stage.leaves} learns from; the labels there are: "

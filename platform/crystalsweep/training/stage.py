@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from crystalsweep.data import DataSet, atom_counts, label_values, pick, used_of
+from crystalsweep.data.classes import has_label, label_names
 from crystalsweep.data.selection import sampled_rows
-from crystalsweep.data.target_values import label_names
 from crystalsweep.networks.models import pristine_graph_of
 from crystalsweep.seeding import stream
 from crystalsweep.structures.batch import CrystalBatch, collate
@@ -174,7 +174,7 @@ def used(
     Raises:
         ValueError: None is left; says which filter.
     """
-    given = [~np.isnan(label_values(crystals, label)) for label in labels]
+    given = [has_label(crystals, label) for label in labels]
     labelled = pick(crystals, np.flatnonzero(np.any(given, axis=0))) if labels else crystals
     if labels and not len(labelled):
         there = ", ".join(label_names(crystals)) or "none at all"

@@ -2,6 +2,7 @@
 
 Every other column of numbers becomes a label: one of which at least half of the filled cells are numbers, whatever
 single cells look like; a cell that is none there is a missing label. An unnamed column (pandas' index) is no label.
+A column named `class(ordering)` holds classes as texts (`data.classes`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crystalsweep.data.checks import Problem
+from crystalsweep.data.classes import Classes
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import (
     ID_COLUMNS,
@@ -60,7 +62,9 @@ class CsvCifReader(Reader):
         """Yield one row per record; `DataError` if there is no column `cif`."""
         columns, records = _records(path)
         id_column = next((name for name in ID_COLUMNS if name in columns), None)
-        asked = [name for name in columns if name.lower() not in NO_LABELS and not _INDEX.fullmatch(name)]
+        classes = Classes(path, columns)
+        no_label = {*NO_LABELS, *(name.lower() for name in classes.columns)}
+        asked = [name for name in columns if name.lower() not in no_label and not _INDEX.fullmatch(name)]
         labels = {name: None for name in asked if _is_label(name, records)}
         no_labels = no_label_note([name for name in asked if name not in labels])
         numbered = Numbered(path)
@@ -70,6 +74,7 @@ class CsvCifReader(Reader):
             notes = missing_label_notes(name for name, value in values.items() if value is None)
             notes += [*no_labels, *([Numbered.NOTE] if id_column is None else [])]
             given = {name: value for name, value in values.items() if value is not None}
+            given |= classes.labels({name: _text(record.get(name)) for name in classes.columns})
             outcome, how, sites = _outcome(record, row_id, given, partial)
             yield SourceRow(f"{path.name} row {number}", row_id[:MAX_ID], outcome, (*notes, *how), sites)
 
@@ -123,6 +128,13 @@ def _number(cell: str | None) -> float | None:
     if cell is None or cell.strip().lower() in MISSING:
         return float("nan")
     return to_number(cell.strip()) if is_number(cell.strip()) else None
+
+
+def _text(cell: str | None) -> str | None:
+    """Return the class that a cell names, booleans in lower case; None where it is empty."""
+    if cell is None or cell.strip().lower() in MISSING:
+        return None
+    return cell.lower() if cell.strip().lower() in ("true", "false") else cell
 
 
 def _is_label(name: str, records: list[_Record]) -> bool:

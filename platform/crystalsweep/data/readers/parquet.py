@@ -2,7 +2,8 @@
 
 Columns `atomic_numbers` (N integers), `lattice` (9 numbers, row-major, Å) and `frac_coords` (3N numbers) are needed,
 `material_id` is used where there is one, and every other column of numbers becomes a label; NaN and null are missing.
-A pandas index is no label; one of texts names the rows where nothing else does.
+A pandas index is no label; one of texts names the rows where nothing else does. A column of texts or booleans named
+`class(ordering)` holds classes (`data.classes`).
 
 What a file would take is known before it is decoded, from its footer (`_parquet_limits`); lists that are too long for a
 crystal are not made into arrays, and long texts that stand for many rows are kept once.
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem
+from crystalsweep.data.classes import Classes
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import (
     ID_COLUMNS,
@@ -81,9 +83,11 @@ class ParquetReader(Reader):
             index = _index_of(schema)
             id_column = next((name for name in (*ID_COLUMNS, *index) if _can_name(schema, name)), None)
             labels = [field.name for field in schema if _is_label(field) and field.name not in index]
-            other = [name for name in schema.names if name not in (*labels, *index) and name.lower() not in NO_LABELS]
+            classes = Classes(path, (field.name for field in schema if _is_class(field) and field.name not in index))
+            known = (*labels, *index, *classes.columns)
+            other = [name for name in schema.names if name not in known and name.lower() not in NO_LABELS]
             no_labels = no_label_note(other)
-            wanted = [*STRUCTURE_COLUMNS, *labels, *([id_column] if id_column else [])]
+            wanted = [*STRUCTURE_COLUMNS, *labels, *classes.columns, *([id_column] if id_column else [])]
             require_sizes(path, file.metadata, wanted)
             numbered = Numbered(path)
             notes = no_labels if id_column else (*no_labels, Numbered.NOTE)
@@ -93,13 +97,21 @@ class ParquetReader(Reader):
                 first, batch = part
                 given = _cells(batch.column(id_column), whole=True) if id_column else range(first, first + len(batch))
                 ids = [_row_id(each) if id_column else numbered[each] for each in given]  # type: ignore[index]
-                outcomes = _outcomes(batch, ids, labels, id_column, partial)
+                cells = {name: _repeated(batch.column(name)) for name in classes.columns}
+                outcomes = _outcomes(batch.drop_columns(classes.columns), ids, labels, id_column, partial)
+                for i, outcome in enumerate(outcomes if cells else ()):
+                    if isinstance(outcome, Crystal):
+                        outcome.labels.update(classes.labels({name: column[i] for name, column in cells.items()}))
                 return [
                     SourceRow(f"{path.name} row {first + i}", row_id[:MAX_ID], outcome, notes)
                     for i, (row_id, outcome) in enumerate(zip(ids, outcomes, strict=True))
                 ]
 
-            for rows in in_order(checked, _numbered(_batches(path, wanted, id_column)), workers=workers):
+            for rows in in_order(
+                checked,
+                _numbered(_batches(path, wanted, [*([id_column] if id_column else []), *classes.columns])),
+                workers=workers,
+            ):
                 yield from rows
 
 
@@ -154,9 +166,9 @@ def _floats(column: pa.Array) -> NDArray[np.float64]:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _batches(path: Path, wanted: list[str], id_column: str | None) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of some columns; ids as indices of a list of their texts, which no repetition makes longer."""
-    repeated = [id_column] if id_column else []
+def _batches(path: Path, wanted: list[str], repeated: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of some columns; the `repeated`, ids and classes, as indices of a list of their texts, which no
+    repetition makes longer."""
     try:
         with pq.ParquetFile(path, read_dictionary=repeated, page_checksum_verification=True) as file:
             yield from file.iter_batches(BATCH, columns=wanted)
@@ -188,6 +200,11 @@ def _require_columns(path: Path, schema: pa.Schema) -> None:
 def _is_label(field: pa.Field) -> bool:
     number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
     return number and field.name.lower() not in NO_LABELS
+
+
+def _is_class(field: pa.Field) -> bool:
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    return pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _index_of(schema: pa.Schema) -> list[str]:
@@ -232,8 +249,10 @@ def _cells(column: pa.Array, *, whole: bool) -> Iterable[object]:
     return [problems.get(i) or column.slice(i, 1).to_numpy(zero_copy_only=False)[0] for i in range(len(column))]
 
 
-def _repeated(column: pa.DictionaryArray) -> list[object]:
-    """Return ids, each text made once, and not longer than tells that it is too long."""
+def _repeated(column: pa.Array) -> list[object]:
+    """Return ids or classes, each text made once, and not longer than tells that it is too long."""
+    if not pa.types.is_dictionary(column.type):
+        return cast("list[object]", column.to_pylist())  # booleans
     texts, kind = column.dictionary, column.dictionary.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         first = pc.binary_slice(texts.cast(pa.large_binary()), 0, 4 * MAX_ID + 4).to_pylist()

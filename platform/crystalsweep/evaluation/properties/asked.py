@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from crystalsweep.config import Config
 from crystalsweep.data import label_values
+from crystalsweep.data.classes import class_values
 from crystalsweep.inference.predicting import Prediction, Predictor
 from crystalsweep.inference.target_records import TargetRecord
 from crystalsweep.metrics.properties.statistic import Kind
@@ -52,6 +53,8 @@ def targets_of(predictor: Predictor) -> tuple[PropertyTarget, ...]:
 
 def values_of(crystals: Sequence[Crystal], target: PropertyTarget) -> Array:
     """Return (M,) labels in their own unit, or class indices as floats; NaN where a crystal has none."""
+    if target.kind == "classification" and target.threshold is None:
+        return class_values(crystals, target.label, target.classes)
     values = label_values(crystals, target.label)
     if target.threshold is None:
         return values
@@ -66,19 +69,17 @@ def predicted_by(predictor: Predictor, crystals: Sequence[Crystal]) -> dict[str,
 def _target(record: TargetRecord) -> PropertyTarget:
     target = record.target
     on_the_hull = target.label == "e_above_hull" and target.threshold == 0
-    named = STABLE if on_the_hull else ("no", "yes")
+    named = STABLE if on_the_hull else record.answers
     return PropertyTarget(
         name=record.name,
         label=target.label,
         kind=target.kind,
         threshold=target.threshold,
-        classes=named if target.kind == "classification" else (),
+        classes=named,
         log10=target.log10,
         unit=target.unit,
     )
 
 
 def _values(prediction: Prediction) -> Array:
-    if prediction.record.target.kind == "classification":
-        return np.stack([1 - prediction.value, prediction.value], axis=1)
-    return prediction.value
+    return prediction.odds if prediction.record.target.kind == "classification" else prediction.value

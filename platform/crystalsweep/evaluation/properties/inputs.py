@@ -12,12 +12,12 @@ from crystalsweep.data import (
     DataSet,
     atom_counts,
     fingerprint,
-    label_values,
     load_data,
     pick,
     told_of,
     used_of,
 )
+from crystalsweep.data.classes import has_label
 from crystalsweep.data.selection import sampled_rows, shared_rows
 from crystalsweep.evaluation.inputs import normalised
 from crystalsweep.evaluation.properties.asked import PropertyTarget
@@ -119,7 +119,7 @@ def read_property_inputs(
 
 def training_crystals(train: Sequence[Crystal], info: CheckpointInfo, labels: Sequence[str]) -> Sequence[Crystal]:
     """Return the crystals of a train part that a run used: labelled, small enough, and of its seeded samples."""
-    labelled = np.any([~np.isnan(label_values(train, label)) for label in labels], axis=0)
+    labelled = np.any([has_label(train, label) for label in labels], axis=0)
     largest = info.config.get("max_atoms") or np.inf
     fitting = pick(train, np.flatnonzero(labelled & (atom_counts(train) <= largest)))
     seed = info.config.get("seed", 0)

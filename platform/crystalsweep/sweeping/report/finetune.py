@@ -5,6 +5,7 @@ doi:10.1016/j.isci.2024.110672
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def finetune_report(finished: FinishedSweep) -> Report:
     drawn = sampled_errors(found.errors)
     against = found.arms[-1]
     pairs = compared(found.errors, drawn, found.arms, against)
+    structure = compared(found.errors, drawn, found.arms[:1], COMPOSITION)
     saving = saving_of(drawn, found.arms[0], against) if len(found.arms) > 1 else None
     curves = {arm: curve_of(drawn, arm, found.crystals) for arm in (*found.arms, COMPOSITION)}
     trainings = training_frame(finished)
@@ -54,7 +56,9 @@ def finetune_report(finished: FinishedSweep) -> Report:
     )
     draw_sweep(gallery, finished, trainings, frame)
     table = arms_table(found, curves, pairs, error_title(found))
-    words = _words(found, saving, pairs, finished, trainings, complete=int((frame["state"] == "complete").sum()))
+    words = _words(
+        found, saving, [pairs, structure], finished, trainings, complete=int((frame["state"] == "complete").sum())
+    )
     page = finished.folder / REPORT_FILE
     page.write_text(sweep_page(finished, best, words, table, [], gallery.pictures, trainings), encoding="utf-8")
     opening = [as_text(table), as_sentences("What it means", words)]
@@ -64,7 +68,7 @@ def finetune_report(finished: FinishedSweep) -> Report:
         words=words,
         text="\n\n".join(opening),
         story="\n\n".join(opening),
-        differences=_differences(pairs),
+        differences=_differences([*pairs, *structure]),
         plots=gallery.plots,
         page=page,
         numbers=_numbers(trials, finished),
@@ -86,15 +90,15 @@ def error_title(found: ArmErrors) -> str:
 def _words(
     found: ArmErrors,
     saving: Saving | None,
-    pairs: list[Paired],
+    asked: Sequence[list[Paired]],
     finished: FinishedSweep,
     trainings: pd.DataFrame,
     *,
     complete: int,
 ) -> list[str]:
     said = [
-        saving_sentence(found, saving, pairs),
-        *verdict_sentences(pairs),
+        saving_sentence(found, saving, asked[0]),
+        *(sentence for pairs in asked for sentence in verdict_sentences(pairs)),
         rates_sentence(found),
         best_sentence(best_of(finished, trainings), finished, trainings),
         importance_sentence(finished, complete),
