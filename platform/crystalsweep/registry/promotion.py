@@ -55,6 +55,7 @@ def promote(tracker: Tracker, request: PromotionRequest, say: Say, *, dry: bool 
     found = locate(request.reference, tracker, request.storage / "downloads")
     if not (found.folder / "generator.safetensors").exists():
         raise ValueError(f"{request.reference} is of stage {read_info(found.folder).stage} and has no generator")
+    _require_finished(tracker, found.run)
     champion = _champion(tracker, request, found)
     suite = request.suite.sha256()
     earlier = attempts.earlier(tracker, request.model, suite, request.metric)
@@ -82,6 +83,7 @@ def promote_property(tracker: Tracker, asked: Asked, say: Say, *, dry: bool = Fa
         MlflowException: As there.
     """
     found = locate(asked.reference, tracker, asked.storage / "downloads")
+    _require_finished(tracker, found.run)
     names = [each.name for each in read_targets(found.folder)]
     champion = _champion(tracker, asked, found)
     _require_same_targets(asked, names, champion)
@@ -122,7 +124,6 @@ class _Case:
 
 def _decide(tracker: Tracker, asked: Asked, case: _Case, say: Say, *, dry: bool) -> Decision:
     """Judge; unless it is dry, keep a record of the attempt, register what passes, and move the alias."""
-    _require_finished(tracker, case.found.run)
     if dry:
         dossier, folder = case.judge()
         return Decision(dossier=dossier, folder=folder, version=None, run=None)
