@@ -420,7 +420,7 @@ def test_runs_in_mlflow_are_compared_as_their_folders_are(
     assert len(client.search_runs([logged.info.experiment_id])) == 2
     ran = compared(*runs, "--tracking-uri", uri, "--storage", tmp_path, "--out", tmp_path / "verdicts.csv")
     assert ran.exit_code == 0, ran.output
-    frame = pd.read_csv(tmp_path / "verdicts.csv").astype({"a": str, "b": str})
+    frame = pd.read_csv(tmp_path / "verdicts.csv", dtype={"a": str, "b": str})
     assert (set(frame["a"]), set(frame["b"])) == ({runs[1][:8]}, {runs[0][:8]})
     assert frame["verdict"].eq("better").any()
     assert logged.info.status == "FINISHED"
