@@ -34,7 +34,7 @@ from crystalsweep.sweeping.options import BACKBONE
 from crystalsweep.sweeping.space.parameters import Parameter, grid_points
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
-from sweeps.axes import require_unvaried
+from sweeps.axes import require_backbone_of, require_unvaried
 from trainables.teach.config import ASKS_CRITIC, CONTROLS, TeachConfig
 
 LESSON = "lesson"
@@ -105,8 +105,7 @@ def search_space(name: str, settings: Sequence[str], *, backbone: str, lessons: 
     pretrain, teach = preset("pretrain", name, backbone), preset("teach", name, backbone)
     first = [f"critic_warmup={WARMUP.get(name, 1000)}", *([f"lesson={lesson}"] if lesson else [])]
     config = cast(TeachConfig, override(teach, [*first, *settings]))
-    if config.backbone != pretrain.backbone:
-        raise ValueError("the backbone is the pre-trained generator's; --set changes the teaching only")
+    require_backbone_of(pretrain, config, "the teaching")
     parameters = axes(told)
     require_unvaried(config, settings, (*parameters, *_lessons(told)))
     controls: list[dict[str, Any]] = [_of_control(config, parameters, control) for control in CONTROLS]

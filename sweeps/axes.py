@@ -102,9 +102,14 @@ def gan_stages(name: str, backbone: str, settings: Sequence[str], first: Sequenc
     """Return the paper's three stages on one backbone; `first` and after it `settings` change the GAN's."""
     stages = {stage: preset(stage, name, backbone) for stage in ("pretrain", "finetune", "gan")}
     stages["gan"] = override(stages["gan"], [*first, *settings])
-    if stages["gan"].backbone != stages["pretrain"].backbone:
-        raise ValueError("the backbone is the pre-trained generator's; --set changes the GAN stage only")
+    require_backbone_of(stages["pretrain"], stages["gan"], "the GAN stage")
     return stages
+
+
+def require_backbone_of(pretrain: StageConfig, later: StageConfig, changed: str) -> None:
+    """Raise `ValueError` where `--set` gives a later stage another backbone; `changed` is what it may change."""
+    if later.backbone != pretrain.backbone:
+        raise ValueError(f"the backbone is the pre-trained generator's; --set changes {changed} only")
 
 
 def gan_of(stages: dict[str, StageConfig]) -> GanConfig:

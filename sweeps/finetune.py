@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import product
 from typing import cast
 
 import click
@@ -29,7 +28,7 @@ import sweeps  # noqa: F401  brings the library that lies beside it, before anot
 from crystalsweep.config import override
 from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.options import BACKBONE
-from crystalsweep.sweeping.space.parameters import Parameter
+from crystalsweep.sweeping.space.parameters import Parameter, grid_points
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
 from sweeps.axes import require_unvaried
@@ -84,8 +83,7 @@ def search_space(
     )
     fixed = [Parameter(key=key, title=key, values=()) for key in ("targets", *ARMS[SCRATCH])]
     require_unvaried(config, settings, [*parameters, *fixed])
-    keys = [parameter.key for parameter in parameters]
-    points = [dict(zip(keys, values, strict=True)) for values in product(*(each.values for each in parameters))]
+    points = grid_points(parameters)
     return SearchSpace(
         stages={"pretrain": preset("pretrain", name, backbone), "finetune": config},
         parameters=parameters,

@@ -49,7 +49,7 @@ class CriticStage(Stage):
         """Make one update of the critic."""
         pairs = self._pairs(batch.to(self.session.device), step_stream(self, "choice", epoch, step))
         told = judged(self.critic, pairs)
-        total = told.loss.pair + told.loss.crystal + self.config.site_weight * told.loss.site
+        total = told.loss.total(self.config.site_weight)
         norm = self.update("critic", total)
         parts = told.losses(pairs)
         accuracy = parts.pop("pair_accuracy")

@@ -17,8 +17,7 @@ from crystalsweep.losses import (
     species_for_discriminator,
 )
 from crystalsweep.losses.adversarial import FAKE, REAL, gradient_penalty, realness, squared_gradient
-from crystalsweep.losses.audit import audit_gradients
-from crystalsweep.losses.gradient_ratio import RatioController
+from crystalsweep.losses.gradient_ratio import RatioController, weighed
 from crystalsweep.losses.trust_region import divergence_from_start
 from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
@@ -27,7 +26,7 @@ from crystalsweep.seeding import stream
 from crystalsweep.structures.batch import CrystalBatch, collate, without_jumps, wrap_into_cell
 from crystalsweep.structures.corruption import Corrupted, draw_noise, draw_sigma_noise
 from crystalsweep.structures.graph import Graph
-from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task, corrupted_task
+from crystalsweep.training.restoration import RestorationStage, Task, corrupted_task
 from crystalsweep.training.session import Session
 from crystalsweep.training.stage import Losses, Metrics, average_degree, select, step_stream
 from trainables.gan.config import GanConfig
@@ -51,8 +50,6 @@ class Gan(RestorationStage):
         self, config: GanConfig, data: DataSet, session: Session, generator: Generator, discriminator: PropertyModel
     ) -> None:
         super().__init__(config, data, session)
-        self.train = select(data.train, config, stable_only=config.stable_only, split="train")
-        self.val = select(data.val, config, stable_only=config.stable_only, split="val")
         if config.adversarial.trust_region:  # kept in checkpoints, since a resumed run may not find it again
             self.models["start"] = deepcopy(generator).requires_grad_(False).eval().to(session.device)
         if config.adversarial.gradient_ratio is not None:
@@ -60,9 +57,6 @@ class Gan(RestorationStage):
         self.generator = self.learn("generator", generator, config.learning_rate)
         self.discriminator = self.learn(
             "discriminator", discriminator, config.discriminator_learning_rate, betas=(0.5, 0.999), averaged=False
-        )
-        self.validation = RestorationValidation(
-            self.evaluated("generator"), self.val, config.evaluation, session.device
         )
 
     def step(self, batch: Task, epoch: int, step: int) -> Losses:
@@ -130,13 +124,18 @@ class Gan(RestorationStage):
     def _weight_and_audit(self, adversarial: Tensor, own: Tensor, step: int) -> tuple[float, Losses]:
         """Return w_W of this step and, where it is audited, the gradients of the two on the generator's weights."""
         controller = cast(RatioController | None, self.models.get("controller"))
-        given = self.config.adversarial.w_wasserstein
-        if step % self.config.audit_every and (controller is None or controller.audits > 0):
-            return (given if controller is None else float(controller.weight)), {}
-        found = audit_gradients(adversarial, own, list(self.models["generator"].parameters()))
-        weight = given if controller is None else controller.follow(found)
+        weight, found = weighed(
+            adversarial,
+            own,
+            list(self.models["generator"].parameters()),
+            given=self.config.adversarial.w_wasserstein,
+            controller=controller,
+            asked=step % self.config.audit_every == 0,
+        )
+        if found is None:
+            return weight, {}
         told = {} if controller is None else {"audit/w_wasserstein": weight}
-        return weight, {**found.weighted(weight).as_metrics(), **told}
+        return weight, {**found.as_metrics(), **told}
 
     def _discriminator_step(self, corrupted: Corrupted, graph: Graph, epoch: int, step: int) -> Losses:
         config, batch = self.config.adversarial, corrupted.pristine

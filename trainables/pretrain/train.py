@@ -12,9 +12,9 @@ from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import PUBLISHED, lineage, read_backbone, read_weights
 from crystalsweep.networks.models import Generator, load_matching, one_hot
 from crystalsweep.networks.pretrained import load_pretrained
-from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task
+from crystalsweep.training.restoration import RestorationStage, Task
 from crystalsweep.training.session import Session
-from crystalsweep.training.stage import Losses, average_degree, select
+from crystalsweep.training.stage import Losses, average_degree
 from trainables.pretrain.config import PretrainConfig
 
 
@@ -33,8 +33,6 @@ class Pretrain(RestorationStage):
         earlier: Path | None = None,
     ) -> None:
         super().__init__(config, data, session)
-        self.train = select(data.train, config, stable_only=config.stable_only, split="train")
-        self.val = select(data.val, config, stable_only=config.stable_only, split="val")
         torch.manual_seed(config.seed)
         generator = Generator(config.backbone)
         generator.backbone.average_degree.fill_(average_degree(self.train, config))
@@ -45,9 +43,6 @@ class Pretrain(RestorationStage):
             self.dropped = load_matching(generator, read_weights(earlier, "generator"))
             self.ancestry = lineage([earlier])
         self.generator = self.learn("generator", generator, config.learning_rate)
-        self.validation = RestorationValidation(
-            self.evaluated("generator"), self.val, config.evaluation, session.device
-        )
 
     def step(self, batch: Task, epoch: int, step: int) -> Losses:
         """Make one update on freshly corrupted crystals."""

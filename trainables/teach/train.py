@@ -13,13 +13,12 @@ from torch.nn.functional import softplus
 
 from crystalsweep.data import DataSet
 from crystalsweep.losses import reconstruction_loss, species_for_discriminator, species_loss
-from crystalsweep.losses.audit import audit_gradients
-from crystalsweep.losses.gradient_ratio import RatioController
+from crystalsweep.losses.gradient_ratio import RatioController, weighed
 from crystalsweep.losses.preference import preference_loss
 from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, load_critic, load_generator, read_backbone
 from crystalsweep.networks.models import Critic, Generator, Restoration, graph_of, load_matching, one_hot
-from crystalsweep.training.restoration import RestorationStage, RestorationValidation, Task
+from crystalsweep.training.restoration import RestorationStage, Task
 from crystalsweep.training.session import Session
 from crystalsweep.training.stage import Losses, average_degree, select, step_stream
 from trainables.critic.pairs import chosen_pairs, judged
@@ -37,17 +36,12 @@ class Teach(RestorationStage):
         self, config: TeachConfig, data: DataSet, session: Session, generator: Generator, critic: Critic
     ) -> None:
         super().__init__(config, data, session)
-        self.train = select(data.train, config, stable_only=config.stable_only, split="train")
-        self.val = select(data.val, config, stable_only=config.stable_only, split="val")
         if config.lesson in PREFERS:  # kept in checkpoints, since a resumed run may not find it again
             self.models["start"] = deepcopy(generator).requires_grad_(False).eval().to(session.device)
         if config.lesson == "gradient":
             self.models["controller"] = RatioController(config.gradient_ratio)
         self.generator = self.learn("generator", generator, config.learning_rate)
         self.critic = self.learn("critic", critic, config.critic_learning_rate, averaged=False)
-        self.validation = RestorationValidation(
-            self.evaluated("generator"), self.val, config.evaluation, session.device
-        )
 
     def step(self, batch: Task, epoch: int, step: int) -> Losses:
         """Make an update of the generator, or in the last steps of a turn one of the critic."""
@@ -125,13 +119,15 @@ class Teach(RestorationStage):
 
     def _weight_and_audit(self, lesson: Tensor, own: Tensor, step: int) -> tuple[float, Losses]:
         """Return the lesson's weight in this step and, where it is audited, the gradients of both on the generator."""
-        controller = cast(RatioController | None, self.models.get("controller"))
-        given = self.config.lesson_weight
-        if not self.config.audited_at(step) and (controller is None or controller.audits > 0):
-            return (given if controller is None else float(controller.weight)), {}
-        found = audit_gradients(lesson, own, list(self.models["generator"].parameters()))
-        weight = given if controller is None else controller.follow(found)
-        return weight, {**found.weighted(weight).as_metrics(), "audit/weight": weight}
+        weight, found = weighed(
+            lesson,
+            own,
+            list(self.models["generator"].parameters()),
+            given=self.config.lesson_weight,
+            controller=cast(RatioController | None, self.models.get("controller")),
+            asked=self.config.audited_at(step),
+        )
+        return weight, {} if found is None else {**found.as_metrics(), "audit/weight": weight}
 
     def _critic_step(self, task: Task, epoch: int, step: int) -> Losses:
         config, generator = self.config, cast(Generator, self.models["generator"].eval())
@@ -147,7 +143,7 @@ class Teach(RestorationStage):
         generator.train()
         self.models["critic"].requires_grad_(True).train()
         told = judged(self.critic, pairs)
-        total = told.loss.pair + told.loss.crystal + config.site_weight * told.loss.site
+        total = told.loss.total(config.site_weight)
         norm = self.update("critic", total)
         parts = {f"critic/{name}": part for name, part in told.losses(pairs).items()}
         return {"critic/loss": total.detach(), **parts, **norm}

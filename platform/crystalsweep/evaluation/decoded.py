@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from crystalsweep.inference.calibration import Calibration
 from crystalsweep.inference.completion import place_fillings, probabilities
 from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.constraints import Constraints
-from crystalsweep.inference.decoding.filling import Filling
+from crystalsweep.inference.decoding.filling import Filling, fill
 from crystalsweep.inference.decoding.network import Answer, ask
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.decoding.symmetry import same_by_symmetry, symmetry_of
@@ -50,6 +50,7 @@ def decoded(
     device: str = "cpu",
     calibration: Calibration | None = None,
     critic: Critic | None = None,
+    filled: list[list[Filling]] | None = None,
 ) -> Made:
     """Return what a generator makes of a chunk, in both readings.
 
@@ -61,6 +62,7 @@ def decoded(
         device: Where the network runs.
         calibration: Of the generator; without one its odds are as the network gives them.
         critic: Of the generator; needed where the decoder gives it weight.
+        filled: Candidates that the decoder has found already, to be ranked.
     """
     sharpness = calibration.site_sharpness if calibration else 1.0
     if settings.decode.per_site:
@@ -68,7 +70,7 @@ def decoded(
     decode, rules = settings.decode, Constraints(rules=settings.metrics.composition)
     alone = ask(generator, corrupted, [crystal.species for crystal in corrupted], sharpness)
     chained = calibration.sharpness(decode) if calibration else 1.0
-    fillings = choose(generator, corrupted, decode, rules, sharpness=chained, critic=critic)
+    fillings = choose(generator, corrupted, decode, rules, sharpness=chained, critic=critic, filled=filled)
     first = [found[:1] for found in fillings]
     placed = iter(place_fillings(generator, corrupted, alone, first, decode.position_passes, decode))
     generated = [
@@ -83,31 +85,37 @@ def decoded(
     return Made(generated, predicted, odds)
 
 
-def decoded_table(
+def decoded_tables(
     generator: Generator,
     chunks: Iterable[Chunk],
-    decode: DecodeConfig,
+    decoders: Mapping[str, DecodeConfig],
     critic: Critic | None = None,
     *,
     keep_known: bool = True,
-) -> pd.DataFrame:
-    """Return a row of metrics per crystal, as `protocol.evaluate_chunks` gives them, of what any decoder makes.
+) -> dict[str, pd.DataFrame]:
+    """Return by name of a decoder a row of metrics per crystal, as `protocol.evaluate_chunks` gives them.
+
+    Decoders that differ in the critic's weight alone rank the same candidates, which are found once.
 
     Args:
         generator: In evaluation mode, on the CPU.
         chunks: The protocol's inputs.
-        decode: How masked species are chosen.
-        critic: Of the generator; needed where the decoder gives it weight.
+        decoders: How masked species are chosen.
+        critic: Of the generator; needed where a decoder gives it weight.
         keep_known: Whether visible species are kept as given.
     """
-    settings, tables = EvaluationSettings(decode=decode), []
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in decoders}
     for chunk in chunks:
         corrupted = chunk.corrupted_crystals()
-        made = decoded(generator, chunk, corrupted, settings, critic=critic)
-        tables.append(
-            score_table(chunk.originals, corrupted, made.generated if keep_known else made.predicted, chunk.keys)
-        )
-    return pd.concat(tables, ignore_index=True)
+        filled: dict[DecodeConfig, list[list[Filling]]] = {}
+        for name, decode in decoders.items():
+            settings, plain = EvaluationSettings(decode=decode), decode.model_copy(update={"critic_weight": 0.0})
+            if not decode.per_site and plain not in filled:
+                filled[plain] = fill(generator, corrupted, plain, Constraints(rules=settings.metrics.composition))
+            made = decoded(generator, chunk, corrupted, settings, critic=critic, filled=filled.get(plain))
+            generated = made.generated if keep_known else made.predicted
+            tables[name].append(score_table(chunk.originals, corrupted, generated, chunk.keys))
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 
 def _site_by_site(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import pandas as pd
@@ -13,8 +12,7 @@ from tabulate import SEPARATING_LINE
 from crystalsweep.evaluation.properties.report import unit_of
 from crystalsweep.evaluation.text import shown_figure
 from crystalsweep.leaderboard.property_board import PropertyBoard, PropertyRow
-from crystalsweep.leaderboard.text import WIDTH
-from crystalsweep.leaderboard.ties import letter
+from crystalsweep.leaderboard.text import ties, wrapped
 from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.pages.render import render
 from crystalsweep.wording.stranger import in_a_line, tabulated
@@ -22,16 +20,12 @@ from crystalsweep.wording.stranger import in_a_line, tabulated
 
 def property_board_text(board: PropertyBoard) -> str:
     """Return the table, what it rests on, and what was left out."""
-    rows: list[Any] = [
-        [str(row.rank), row.rank.range, _ties(board, i), *_cells(board, row), row.entry.run]
-        for i, row in enumerate(board.rows)
-    ]
-    below = [["", "", "", name, shown_figure(each, row_n=board.n), "", ""] for name, each in board.baselines.items()]
-    heads = ["rank", "95 %", "ties", "run", _head(board), "against the best baseline", "MLflow run"]
+    rows: list[Any] = [_cells(board, row, ties(board.groups, i)) for i, row in enumerate(board.rows)]
+    below = _below(board)
     shown = [*rows, SEPARATING_LINE, *below] if below else rows
-    table = tabulated(shown, headers=heads, disable_numparse=True, preserve_whitespace=True)
-    lines = [in_a_line(headline(board)), "", table, *map(_wrapped, reading(board))]
-    return "\n".join([*lines, *(_wrapped(f"Left out: {line}") for line in board.left_out), *map(_wrapped, board.notes)])
+    table = tabulated(shown, headers=_heads(board), disable_numparse=True, preserve_whitespace=True)
+    told = [*reading(board), *(f"Left out: {line}" for line in board.left_out), *board.notes]
+    return "\n".join([in_a_line(headline(board)), "", table, *(wrapped(in_a_line(line)) for line in told)])
 
 
 def headline(board: PropertyBoard) -> str:
@@ -108,21 +102,14 @@ def property_board_json(board: PropertyBoard) -> str:
 
 def write_property_board_page(board: PropertyBoard, target: Path) -> Path:
     """Write the page, which opens offline."""
-    rows = [
-        TableRow(cells=[str(row.rank), row.rank.range, row.letters, *_cells(board, row), row.entry.run])
-        for row in board.rows
-    ]
-    below = [
-        TableRow(cells=["", "", "", name, shown_figure(each, row_n=board.n), "", ""])
-        for name, each in board.baselines.items()
-    ]
-    heads = ["rank", "95 %", "ties", "run", _head(board), "against the best baseline", "MLflow run"]
+    cells = [*(_cells(board, row, row.letters) for row in board.rows), *_below(board)]
+    rows = [TableRow(cells=each) for each in cells]
     text = render(
         "leaderboard/property_board.html.j2",
         title=f"Leaderboard: {board.target.name}",
         headline=headline(board),
         definition=board.statistic.definition,
-        table=Table(heads=heads, rows=[*rows, *below], note="\n".join(reading(board))),
+        table=Table(heads=_heads(board), rows=rows, note="\n".join(reading(board))),
         left_out=board.left_out,
         notes=board.notes,
     )
@@ -131,22 +118,24 @@ def write_property_board_page(board: PropertyBoard, target: Path) -> Path:
     return target
 
 
-def _cells(board: PropertyBoard, row: PropertyRow) -> list[str]:
-    """Return name, figure, and what the model is to its best baseline."""
+def _cells(board: PropertyBoard, row: PropertyRow, marks_of_ties: str) -> list[str]:
+    """Return what a table says of a model, under `_heads`."""
     marks = ", ".join(f"★ {alias}" for alias in row.aliases)
     name = f"{row.entry.name} ({marks})" if marks else row.entry.name
     against = f"{row.verdict}: {row.best_baseline}" if row.verdict else ""
-    return [name, shown_figure(row.entry.figure, row_n=board.n), against]
+    figure = shown_figure(row.entry.figure, row_n=board.n)
+    return [str(row.rank), row.rank.range, marks_of_ties, name, figure, against, row.entry.run]
 
 
-def _head(board: PropertyBoard) -> str:
+def _below(board: PropertyBoard) -> list[list[str]]:
+    """Return what it says of each baseline."""
+    return [["", "", "", name, shown_figure(each, row_n=board.n), "", ""] for name, each in board.baselines.items()]
+
+
+def _heads(board: PropertyBoard) -> list[str]:
     unit = unit_of(board.statistic, board.target)
-    return f"{board.statistic.title} ({unit})" if unit else board.statistic.title
-
-
-def _ties(board: PropertyBoard, i: int) -> str:
-    """Return letters of row i, each in its own column."""
-    return "".join(letter(k) if i in group else " " * len(letter(k)) for k, group in enumerate(board.groups))
+    figure = f"{board.statistic.title} ({unit})" if unit else board.statistic.title
+    return ["rank", "95 %", "ties", "run", figure, "against the best baseline", "MLflow run"]
 
 
 def _numbers(figure: Any) -> dict[str, Any]:
@@ -155,7 +144,3 @@ def _numbers(figure: Any) -> dict[str, Any]:
 
 def _numbers_of(row: dict[Any, Any]) -> dict[str, Any]:
     return {name: None if pd.isna(row[name]) else row[name] for name in ("mean", "low", "high", "n")}
-
-
-def _wrapped(line: str) -> str:
-    return fill(in_a_line(line), WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

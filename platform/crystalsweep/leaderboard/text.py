@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection, Sequence
 from textwrap import fill
 from typing import Any
 
@@ -25,14 +26,15 @@ WIDEST = 10
 
 def board_text(board: Board) -> str:
     """Return the table, what it rests on, and what was left out."""
-    lines = [in_a_line(board_headline(board)), "", _table(board), *map(_wrapped, reading(board))]
+    lines = [in_a_line(board_headline(board)), "", _table(board), *map(wrapped, reading(board))]
     if len(board.strata):
         lines += ["", _strata(board), ""]
-    lines += [_wrapped(f"Left out: {line}") for line in board.left_out]
-    return "\n".join([*lines, *map(_wrapped, board.notes)])
+    lines += [wrapped(f"Left out: {line}") for line in board.left_out]
+    return "\n".join([*lines, *map(wrapped, board.notes)])
 
 
-def _wrapped(line: str) -> str:
+def wrapped(line: str) -> str:
+    """Return a sentence for a terminal, further lines of it indented."""
     return fill(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
@@ -69,7 +71,7 @@ def _table(board: Board) -> str:
         [
             str(row.rank),
             row.rank.range,
-            _ties(board, i),
+            ties(board.groups, i),
             row_name(row),
             cell(row.figure),
             *([seeds(row)] if several else []),
@@ -84,9 +86,9 @@ def _table(board: Board) -> str:
     return tabulated(shown, headers=heads, disable_numparse=True, preserve_whitespace=True)
 
 
-def _ties(board: Board, i: int) -> str:
+def ties(groups: Sequence[Collection[int]], i: int) -> str:
     """Return letters of row i, each in its own column."""
-    return "".join(letter(k) if i in group else " " * len(letter(k)) for k, group in enumerate(board.groups))
+    return "".join(letter(k) if i in group else " " * len(letter(k)) for k, group in enumerate(groups))
 
 
 def reading(board: Board) -> list[str]:

@@ -26,6 +26,10 @@ class CriticLoss(NamedTuple):
     site: Tensor
     """Over masked atoms of both: the binary cross entropy of "this species is the true one"."""
 
+    def total(self, site_weight: float) -> Tensor:
+        """Return the sum that a critic minimises, answers per site with this weight."""
+        return self.pair + self.crystal + site_weight * self.site
+
 
 def critic_loss(true: Judgement, chosen: Judgement, masked: Tensor, replaced: Tensor, differs: Tensor) -> CriticLoss:
     """Return the loss of pairs of crystals with the same atoms on the same positions.

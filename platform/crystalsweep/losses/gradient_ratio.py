@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from crystalsweep.losses.audit import GradientAudit
+from crystalsweep.losses.audit import GradientAudit, audit_gradients
 
 MEMORY = 0.9
 """Share of w_W that stays from one audit to the next; norms of single batches differ by as much as themselves."""
@@ -37,3 +39,29 @@ class RatioController(nn.Module):
             self.weight.mul_(stays).add_((1 - stays) * min(wanted, GREATEST_WEIGHT))
             self.audits += 1
         return float(self.weight)
+
+
+def weighed(
+    loss: Tensor,
+    reconstruction: Tensor,
+    parameters: Sequence[nn.Parameter],
+    *,
+    given: float,
+    controller: RatioController | None,
+    asked: bool,
+) -> tuple[float, GradientAudit | None]:
+    """Return the weight of an adversary's loss in a step, and where it is audited the gradients of both with it.
+
+    Args:
+        loss: The adversary's, without a weight.
+        reconstruction: What the generator minimises besides.
+        parameters: The generator's.
+        given: The weight where nothing controls it.
+        controller: Chooses the weight by the audits, of which it needs one before its first.
+        asked: Whether this step is to be audited.
+    """
+    if not asked and (controller is None or controller.audits > 0):
+        return (given if controller is None else float(controller.weight)), None
+    found = audit_gradients(loss, reconstruction, parameters)
+    weight = given if controller is None else controller.follow(found)
+    return weight, found.weighted(weight)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from crystalsweep.artifacts.checkpoint_store import INFO, CheckpointStore, child
 from crystalsweep.artifacts.sums import SUMS
-from crystalsweep.evaluation.decoded import decoded_table
+from crystalsweep.evaluation.decoded import decoded_tables
 from crystalsweep.evaluation.protocol import Chunk
 from crystalsweep.networks.checkpoint import load_critic, load_generator
 from crystalsweep.sweeping.session import SweepSession
@@ -43,8 +43,5 @@ def decode_again(
     session.display.say(f"restoring the validation crystals again by {', '.join(decoders)}: {name}")
     folder = store.fetch(latest, only=_FILES)
     generator, critic = load_generator(folder), load_critic(folder)
-    return {
-        decoder: decoded_table(generator, chunks, config, critic, keep_known=keep_known)
-        for decoder, config in decoders.items()
-        if critic is not None or not config.critic_weight
-    }
+    asked = {name: each for name, each in decoders.items() if critic is not None or not each.critic_weight}
+    return decoded_tables(generator, chunks, asked, critic, keep_known=keep_known)

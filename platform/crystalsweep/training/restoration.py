@@ -27,6 +27,7 @@ from crystalsweep.structures.graph import Graph
 from crystalsweep.training.catalogue import config_from
 from crystalsweep.training.config import RestorationConfig
 from crystalsweep.training.records import SCORE, SCORED_FILE
+from crystalsweep.training.session import Session
 from crystalsweep.training.stage import Metrics, Stage, select, step_stream
 
 TABLE = SCORED_FILE["restorations"]
@@ -115,10 +116,20 @@ def corrupted_task(
 
 
 class RestorationStage(Stage):
-    """A stage that corrupts its crystals, and whose generator is validated by the evaluation protocol."""
+    """A stage that corrupts its crystals, and whose network `generator` is validated by the evaluation protocol."""
 
     config: RestorationConfig
-    validation: RestorationValidation
+
+    def __init__(self, config: RestorationConfig, data: DataSet, session: Session) -> None:
+        super().__init__(config, data, session)
+        self.train, self.val = (
+            select(data.part(part), config, stable_only=config.stable_only, split=part) for part in ("train", "val")
+        )
+
+    @cached_property
+    def validation(self) -> RestorationValidation:
+        """Of the generator, once the stage has taken it."""
+        return RestorationValidation(self.evaluated("generator"), self.val, self.config.evaluation, self.session.device)
 
     def prepare(self, batch: CrystalBatch, epoch: int, step: int) -> Task:
         """Return the batch freshly corrupted, and its graph."""

@@ -20,6 +20,7 @@ def choose(
     *,
     sharpness: float = 1.0,
     critic: Critic | None = None,
+    filled: list[list[Filling]] | None = None,
 ) -> list[list[Filling]]:
     """Return joint choices for the masked sites of each crystal, the best first; see `fill`.
 
@@ -30,11 +31,13 @@ def choose(
         constraints: What candidates must fulfil.
         sharpness: As for `network.ask`.
         critic: Of the generator; needed where `config.critic_weight` is above 0.
+        filled: What `fill` gives, where that is known.
 
     Raises:
         ValueError: As `fill`; or a critic is to be asked, and there is none.
     """
-    filled = fill(generator, partials, config, constraints, sharpness)
+    if filled is None:
+        filled = fill(generator, partials, config, constraints, sharpness)
     if not config.critic_weight:
         return filled
     if critic is None:

@@ -11,20 +11,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from crystalsweep.metrics import HEADERS, SHOWN, cells
+from crystalsweep.metrics import HEADERS, KEYS, SHOWN, cells
 from crystalsweep.metrics.seed_verdicts import seed_verdicts
-from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, verdicts
 from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.plots.decoders import plot_decoders
 from crystalsweep.sweeping.report.adversary_words import conclusion, judge_sentences, teacher_sentences
 from crystalsweep.sweeping.report.beside import Beside, tally
-from crystalsweep.sweeping.report.comparison import Comparison, Pair
+from crystalsweep.sweeping.report.comparison import Comparison, Pair, compare_trials
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.frames import short_names
-from crystalsweep.sweeping.report.results import results_table
+from crystalsweep.sweeping.report.results import audited_ratio, results_table
 from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
-from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.training.records import SCORE
 
 ONE_PASS, BEAM, JUDGED = "one pass", "beam", "beam + critic"
@@ -40,10 +38,8 @@ _HISTORY = (
 class Arms:
     """Trials by decoder: the table of each seed that all of them have."""
 
-    names: dict[str, str]
-    """What a table calls each, by key: `3/beam`."""
     lessons: dict[str, str]
-    """The trial alone, by the same keys."""
+    """What the trial learnt from, by key: `3/beam`."""
     tables: dict[str, list[pd.DataFrame]]
     """By key, in the order of the seeds."""
     seeds: list[int]
@@ -51,6 +47,16 @@ class Arms:
     """Numbers of the trials that are control arms."""
     taught: list[int]
     """Of the others."""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What a table calls each, by its key."""
+        return {key: f"{lesson}, {decoder_of(key)}" for key, lesson in self.lessons.items()}
+
+
+def decoder_of(key: str) -> str:
+    """Return how an arm of this key is decoded."""
+    return key.partition("/")[2]
 
 
 def adversary_report(finished: FinishedSweep) -> Report:
@@ -60,7 +66,7 @@ def adversary_report(finished: FinishedSweep) -> Report:
     comparison = compared(arms, [*judge, *teacher])
     judged, taught = (comparison.of(pairs) for pairs in (judge, teacher))
     tables = [
-        results_table(finished, trials, {"lesson/rec gradient": _taught}),
+        results_table(finished, trials, {"lesson/rec gradient": audited_ratio}),
         _decoded_table(arms),
         _differences(comparison, arms, "The critic as a judge: ranked by it, minus by likelihood alone", judge),
         _differences(comparison, arms, "The critic as a teacher: one pass, minus that of a control arm", teacher),
@@ -83,17 +89,15 @@ def adversary_report(finished: FinishedSweep) -> Report:
 
 def arms_of(finished: FinishedSweep) -> Arms:
     """Return the complete trainings by trial and decoder, of the seeds with which all complete trials have one."""
-    called, names, lessons = short_names(finished), {}, {}
+    called, lessons = short_names(finished), {}
     found: dict[str, dict[int, pd.DataFrame]] = {}
     for outcome in sorted(finished.done, key=lambda outcome: (outcome.number, outcome.seed)):
         for decoder, table in {ONE_PASS: outcome.table, **finished.decoded.get(outcome.key, {})}.items():
             key = f"{outcome.number}/{decoder}"
             found.setdefault(key, {})[outcome.seed] = table
             lessons[key] = called[str(outcome.number)].removeprefix("lesson=")
-            names[key] = f"{lessons[key]}, {decoder}"
     seeds = sorted(set.intersection(*(set(tables) for tables in found.values()))) if found else []
     return Arms(
-        names=names,
         lessons=lessons,
         tables={key: [tables[seed] for seed in seeds] for key, tables in found.items()} if seeds else {},
         seeds=seeds,
@@ -116,13 +120,9 @@ def teacher_pairs(arms: Arms) -> list[Pair]:
 
 def compared(arms: Arms, pairs: Sequence[Pair]) -> Comparison:
     """Return verdicts on all pairs, corrected together: over crystals, and over seeds where there are several."""
-    parents = min((table["parent"].nunique() for tables in arms.tables.values() for table in tables), default=0)
-    if not pairs or parents < 2:
-        return Comparison(frame=pd.DataFrame(columns=list(VERDICT_COLUMNS)), alone=list(pairs))
-    if len(arms.seeds) > 1:
+    if pairs and len(arms.seeds) > 1:
         return Comparison(frame=seed_verdicts(arms.tables, SHOWN, pairs=pairs), alone=[])
-    tables = {key: tables[0] for key, tables in arms.tables.items()}
-    return Comparison(frame=verdicts(tables, SHOWN, pairs=pairs), alone=[])
+    return compare_trials({key: tables[0] for key, tables in arms.tables.items()}, pairs, KEYS)
 
 
 def _differences(comparison: Comparison, arms: Arms, title: str, pairs: Sequence[Pair]) -> Table:
@@ -142,7 +142,7 @@ def _corrected(comparison: Comparison, arms: Arms) -> str:
 
 def _decoded_table(arms: Arms) -> Table:
     rows = [
-        TableRow(cells=[*arms.names[key].rsplit(", ", 1), *cells(pd.concat(tables, ignore_index=True))])
+        TableRow(cells=[arms.lessons[key], decoder_of(key), *cells(pd.concat(tables, ignore_index=True))])
         for key, tables in arms.tables.items()
     ]
     note = (
@@ -151,10 +151,6 @@ def _decoded_table(arms: Arms) -> Table:
     )
     heads = ["arm", "decoded", *HEADERS]
     return Table(title="All arms decoded alike", heads=heads, rows=rows, note=note)
-
-
-def _taught(outcome: TrainingOutcome) -> str:
-    return f"{outcome.metrics.get('audit/ratio', float('nan')):.3f}"
 
 
 def _rests_on(finished: FinishedSweep, arms: Arms) -> str:

@@ -13,7 +13,7 @@ from crystalsweep.sweeping.report.conclusion import adversary_conclusion, visibl
 from crystalsweep.sweeping.report.control import Counterpart, counterparts, without_repetition
 from crystalsweep.sweeping.report.frames import pooled, short_names
 from crystalsweep.sweeping.report.gan_figures import arm_colours, draw_gan
-from crystalsweep.sweeping.report.results import Column, results_table, setting_columns
+from crystalsweep.sweeping.report.results import Column, audited_ratio, results_table, setting_columns
 from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.report.words import adversary_sentences
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
@@ -42,7 +42,7 @@ def gan_report(finished: FinishedSweep) -> Report:
     exact = compared.comparison.of([_pair(each) for each in compared.pairs if not each.differs])
     if visible := visible_sentence(exact, compared.comparison.n):
         words.append(visible)
-    results = results_table(finished, trials, {"adv/rec gradient": _taught})
+    results = results_table(finished, trials, {"adv/rec gradient": audited_ratio})
     told = tell(
         finished,
         trials,
@@ -164,10 +164,6 @@ def _pooling(finished: FinishedSweep) -> str:
     seeds = len(finished.seeds)
     pooling = "One training seed per arm" if seeds == 1 else f"Pooled over {seeds} training seeds per arm"
     return f"{pooling}: the intervals hold for these trained models, without the spread between seeds."
-
-
-def _taught(outcome: TrainingOutcome) -> str:
-    return f"{outcome.metrics.get('audit/ratio', float('nan')):.3f}"
 
 
 def _pair(each: Counterpart) -> Pair:

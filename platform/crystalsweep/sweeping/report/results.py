@@ -79,6 +79,11 @@ def results_table(
     return Table(heads=heads, rows=rows, note="\n".join(text for text in (known, note) if text))
 
 
+def audited_ratio(outcome: TrainingOutcome) -> str:
+    """Return how great the adversary's gradient on the generator was beside its own, in the last epoch."""
+    return f"{outcome.metrics.get('audit/ratio', float('nan')):.3f}"
+
+
 def as_text(table: Table) -> str:
     """Return a table for a terminal."""
     rows = [row.cells for row in table.rows]
