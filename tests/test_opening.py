@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -241,6 +243,28 @@ def test_a_database_that_another_process_writes_to_is_waited_for(
         writer.execute("BEGIN EXCLUSIVE")
         require_reachable(sqlite_uri(tmp_path))
         writer.rollback()
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size=1")  # pages go to the file before the end
+database.execute("BEGIN IMMEDIATE")
+database.execute("CREATE TABLE half (words TEXT)")
+database.executemany("INSERT INTO half VALUES (?)", [("x" * 1000,)] * 1000)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_database_that_a_kill_left_half_written_is_played_back(tmp_path: Path) -> None:
+    Tracker(sqlite_uri(tmp_path)).require_usable()
+    file = tmp_path / "mlflow.db"
+    subprocess.run([sys.executable, "-c", KILLED, file], check=False)
+    assert (tmp_path / "mlflow.db-journal").stat().st_size
+    require_reachable(sqlite_uri(tmp_path))
+    with sqlite3.connect(file) as database:
+        assert not database.execute("SELECT name FROM sqlite_master WHERE name = 'half'").fetchall()
 
 
 def test_a_storage_below_a_file_cannot_be_written(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def query(storage: Path, sql: str) -> list[tuple[object, ...]]:
     database = storage / "mlflow.db"
     if not database.exists():
         return []
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30) as connection:
+    with sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=30) as connection:
         try:
             return connection.execute(sql).fetchall()
         except sqlite3.OperationalError:  # tables are being made

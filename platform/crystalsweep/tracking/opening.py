@@ -82,8 +82,8 @@ def _require_sqlite(file: Path, uri: str) -> None:
         remedy = "correct --tracking-uri, --storage or MLFLOW_TRACKING_URI"
         require_writable(file.parent, f"it is to hold the MLflow store {uri}; {remedy}")
         return
-    try:
-        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=_BUSY_S)) as database:
+    try:  # mode=ro would refuse what a killed sweep left half written: reading it plays that back
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=_BUSY_S)) as database:
             database.execute("SELECT name FROM sqlite_master LIMIT 1")
     except sqlite3.Error as error:
         if "locked" not in str(error):  # by a sweep that writes to it
