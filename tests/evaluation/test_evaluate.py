@@ -105,9 +105,17 @@ def test_the_result_says_what_it_was_measured_with(outcome: Evaluation) -> None:
 def test_the_same_evaluation_twice_gives_the_same_file(
     evaluation: Path, checkpoint: Path, run_evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    ran = run_evaluate("--checkpoint", checkpoint, "--out", tmp_path / "again")
+    again = tmp_path / "again"
+    ran = run_evaluate("--checkpoint", checkpoint, "--no-report", "--out", again)
     assert ran.exit_code == 0, ran.output
-    assert (tmp_path / "again" / "metrics.json").read_bytes() == (evaluation / "metrics.json").read_bytes()
+    assert (again / "metrics.json").read_bytes() == (evaluation / "metrics.json").read_bytes()
+    assert "report:" not in ran.output
+    assert not (again / "report.html").exists()
+    shown = run_evaluate("--checkpoint", checkpoint, "--out", again)
+    assert f"report:  {again / 'report.html'}" in shown.output
+    assert {file.name for file in (again / "plots").iterdir()} == {
+        file.name for file in (evaluation / "plots").iterdir()
+    }
 
 
 def test_a_finished_folder_is_shown_and_not_made_again(

@@ -81,6 +81,7 @@ Examples:
 @click.option("--settings", "list_settings", is_flag=True, help="List all settings and exit.")
 @click.option("--out", type=click.Path(path_type=Path), help="Result folder.  [default: evaluations/NAME-HASH]")
 @click.option("--name", help="What tables and plots call it.  [default: its stage, or the file's name]")
+@click.option("--report/--no-report", default=True, help="Draw plots and report.html.  [default: report]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes, on Ray if more than one.  [default: all CPUs]")
 @click.option("--device", help="cpu, cuda, …; the GPU if there is one.")
 @store_options
@@ -100,6 +101,7 @@ def evaluate(
     list_settings: bool,
     out: Path | None,
     name: str | None,
+    report: bool,
     workers: int | None,
     device: str | None,
     tracking_uri: str | None,
@@ -131,7 +133,7 @@ def evaluate(
         machine = Machine(workers=workers, device=device)
         if suite and checkpoint:
             frozen = find_suite(suite, calculator)
-            request = EvaluationRequest.of_suite(frozen, checkpoint, out=out, name=name, machine=machine)
+            request = EvaluationRequest.of_suite(frozen, checkpoint, out=out, name=name, report=report, machine=machine)
         else:
             frozen = None
             request = EvaluationRequest(
@@ -144,6 +146,7 @@ def evaluate(
                 settings=config,
                 out=out,
                 name=name,
+                report=report,
                 machine=machine,
             )
         request.require_sound()
@@ -195,11 +198,11 @@ def _evaluate_property(
         name=asked.name,
         run=found.run,
         out=asked.out,
+        report=asked.report,
     )
     folder, outcome = evaluate_property(request)
     echo(f"\n{property_text(outcome)}\n")
-    echo(f"report:  {folder / 'report.html'}")
-    echo(f"numbers: {folder / 'metrics.json'}, a row per crystal in {folder / 'predictions.csv'}")
+    _say_where(folder, "predictions.csv")
     tracker = checked_tracker(tracking_uri) if tracking_uri else open_tracker(None, storage)
     if tracker and (tracking_uri or found.run):
         echo(f"MLflow run: {log_evaluation(tracker, outcome, folder, found.run)} in {tracker.uri}")
@@ -237,8 +240,13 @@ def _show(outcome: Evaluation, folder: Path) -> None:
     from crystalsweep.evaluation.text import headline_text
 
     echo(f"\n{headline_text(outcome)}\n")
-    echo(f"report:  {folder / 'report.html'}")
-    echo(f"numbers: {folder / 'metrics.json'}, a row per crystal in {folder / 'structures.parquet'}")
+    _say_where(folder, "structures.parquet")
+
+
+def _say_where(folder: Path, table: str) -> None:
+    if (report := folder / "report.html").exists():
+        echo(f"report:  {report}")
+    echo(f"numbers: {folder / 'metrics.json'}, a row per crystal in {folder / table}")
 
 
 @click.command(epilog=COMPARE_EXAMPLES)

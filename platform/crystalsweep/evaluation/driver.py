@@ -20,6 +20,8 @@ from crystalsweep.evaluation.models import EvaluatedModel, allowed_name, find_mo
 from crystalsweep.evaluation.outcome import METRICS_FILE as METRICS
 from crystalsweep.evaluation.outcome import Evaluation, read_outcome
 from crystalsweep.evaluation.protocol import blocks
+from crystalsweep.evaluation.redrawing import redraw
+from crystalsweep.evaluation.report import REPORT_FILE
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.results import finish_evaluation
 from crystalsweep.evaluation.run import ROWS, open_folder, run_evaluation
@@ -78,7 +80,8 @@ def evaluate_checkpoint(
         )
 
     sizes = [len(each.cases) for each in parts]
-    return folder, _carry_out(folder, request, settings, task, parts, sizes, evaluated, energies, machine), model
+    outcome = _carry_out(folder, request, asked, task, parts, sizes, evaluated, energies)
+    return folder, outcome, model
 
 
 def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Evaluation]:
@@ -137,24 +140,26 @@ def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Evaluation]:
 
     parts = parts_of(submissions)
     sizes = [len(each) for each in parts]
-    return folder, _carry_out(folder, request, settings, task, parts, sizes, distinct, energies, machine)
+    return folder, _carry_out(folder, request, asked, task, parts, sizes, distinct, energies)
 
 
 def _carry_out(
     folder: Path,
     request: dict[str, Any],
-    settings: EvaluationSettings,
+    asked: EvaluationRequest,
     make_task: Callable[[], Task[P]],
     parts: Sequence[P],
     sizes: Sequence[int],
     true_crystals: Sequence[Crystal],
     energies: Energies | None,
-    machine: Machine,
 ) -> Evaluation:
     """Return the figures of a request: those in its folder if it is finished there, else computed, from where it was
     left."""
     open_folder(folder, request)
+    settings, machine = asked.settings, asked.machine
     if (folder / METRICS).exists() and not (folder / ROWS).exists():
+        if asked.report and not (folder / REPORT_FILE).exists():  # of a start that left it out
+            redraw(folder)
         return read_outcome(folder)
     n = machine.for_crystals(sum(sizes))
     with Workers(n, gpu=n > 1 and machine.torch_device.startswith("cuda")) as workers:
@@ -172,6 +177,7 @@ def _carry_out(
         settings=settings,
         true_crystals=true_crystals,
         energies=energies.record() | {"doubts": doubts} if energies else {},
+        report=asked.report,
     )
     shutil.rmtree(folder / ROWS)
     return outcome

@@ -59,11 +59,20 @@ class EvaluationRequest:
     """Result folder; by default `evaluations/NAME-HASH`."""
     name: str | None = None
     """What tables and plots call it; by default its stage, or the file's name."""
+    report: bool = True
+    """Whether plots and page are drawn, which change no figure."""
     machine: Machine = Machine()
 
     @classmethod
     def of_suite(
-        cls, suite: Suite, checkpoint: str, *, out: Path | None = None, name: str | None = None, machine: Machine
+        cls,
+        suite: Suite,
+        checkpoint: str,
+        *,
+        out: Path | None = None,
+        name: str | None = None,
+        report: bool = True,
+        machine: Machine,
     ) -> EvaluationRequest:
         """Ask for a suite's figures of a checkpoint.
 
@@ -72,6 +81,7 @@ class EvaluationRequest:
             checkpoint: What is to restore them.
             out: Result folder.
             name: What tables and plots call it.
+            report: Whether plots and page are drawn.
             machine: Where it runs.
         """
         return cls(
@@ -81,6 +91,7 @@ class EvaluationRequest:
             settings=suite.settings,
             out=out,
             name=name,
+            report=report,
             machine=machine,
         )
 

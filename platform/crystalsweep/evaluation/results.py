@@ -62,6 +62,7 @@ def finish_evaluation(
     settings: EvaluationSettings,
     true_crystals: Sequence[Crystal],
     energies: Mapping[str, Any],
+    report: bool,
 ) -> Evaluation:
     """Write everything that an evaluation leaves in its folder, and return the figures.
 
@@ -75,6 +76,7 @@ def finish_evaluation(
         settings: All settings.
         true_crystals: What the generated ones are compared with as a set.
         energies: Of calculator and hull, for the record.
+        report: Whether plots and page are drawn.
     """
     write_results(folder, MODEL, {row: added_columns(table) for row, table in tables.items()})
     measured_with, metrics = versions(), metrics_of(settings.metrics)
@@ -100,7 +102,8 @@ def finish_evaluation(
     )
     write_whole(folder / METRICS_FILE, outcome.model_dump_json(indent=1) + "\n")
     shutil.rmtree(folder / PLOTS, ignore_errors=True)  # of an earlier start
-    present(folder, outcome, shown, true_crystals)
+    if report:
+        present(folder, outcome, shown, true_crystals)
     return outcome
 
 

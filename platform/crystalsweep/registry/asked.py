@@ -97,7 +97,8 @@ def run_command(command: str, folder: Path, out: Path, more: Sequence[str] = ())
         ValueError: It failed, or left no figures.
     """
     environ = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    asked = [sys.executable, "-m", "crystalsweep", *shlex.split(command)[1:], "--out", str(out), *more]
+    ours = ["--out", str(out), "--no-report", *more]
+    asked = [sys.executable, "-m", "crystalsweep", *shlex.split(command)[1:], *ours]
     ran = subprocess.run(asked, cwd=folder, env=environ, capture_output=True, text=True)
     if ran.returncode or not (out / "metrics.json").exists():
         raise ValueError(f"{command} failed in {folder}: {' '.join(ran.stderr.split())[-500:]}")

@@ -72,7 +72,12 @@ def _figures(dossier: PropertyDossier, found: Location, source: str) -> Gate:
     first = read_property_outcome(found.root / DOSSIER_FOLDER / EVALUATION)
     with TemporaryDirectory() as scratch:
         again = PropertyRequest(
-            checkpoint=found.folder, source=source, part=dossier.part, name=CANDIDATE, out=Path(scratch) / "again"
+            checkpoint=found.folder,
+            source=source,
+            part=dossier.part,
+            name=CANDIDATE,
+            out=Path(scratch) / "again",
+            report=False,
         )
         _, second = evaluate_property(again)
     return reproducibility(first, second, dossier.command, tolerance=TOLERANCE)

@@ -198,7 +198,7 @@ def _figures(dossier: GeneratorDossier, found: Location, workers: int | None) ->
     with TemporaryDirectory() as scratch:
         again, machine = Path(scratch) / "again", Machine(workers=workers, device="cpu")
         request = EvaluationRequest.of_suite(
-            dossier.suite, str(found.folder), out=again, name=CANDIDATE, machine=machine
+            dossier.suite, str(found.folder), out=again, name=CANDIDATE, report=False, machine=machine
         )
         _, second, _ = evaluate_checkpoint(request, None, Path(scratch))
     return reproducibility(first, second, dossier.command, tolerance=TOLERANCE)

@@ -22,6 +22,7 @@ from crystalsweep.evaluation.properties.pictures import draw_pictures
 from crystalsweep.evaluation.properties.report import write_property_report
 from crystalsweep.evaluation.properties.scoring import Predicted, score
 from crystalsweep.evaluation.properties.tables import bins_of, predictions_table
+from crystalsweep.evaluation.report import REPORT_FILE
 from crystalsweep.evaluation.run import open_folder
 from crystalsweep.evaluation.settings import EvaluationSettings, versions
 from crystalsweep.inference.predicting import Predictor, load_predictor
@@ -61,6 +62,8 @@ class PropertyRequest:
     """MLflow run of the checkpoint, where known."""
     out: Path | None = None
     """Result folder; by default `evaluations/NAME-HASH`."""
+    report: bool = True
+    """Whether plots and page are drawn, which change no figure."""
 
 
 def evaluate_property(asked: PropertyRequest) -> tuple[Path, PropertyEvaluation]:
@@ -83,7 +86,7 @@ def evaluate_property(asked: PropertyRequest) -> tuple[Path, PropertyEvaluation]
     request = _request(asked, name, info, inputs, targets_of(predictor))
     folder = asked.out or Path("evaluations") / f"{folder_name(name)}-{_hash(request)[:8]}"
     open_folder(folder, request)
-    if (folder / METRICS_FILE).exists():
+    if (folder / METRICS_FILE).exists() and ((folder / REPORT_FILE).exists() or not asked.report):
         return folder, read_property_outcome(folder)
     scratch = load_predictor(asked.scratch) if asked.scratch else None
     predicted = predictions(predictor, scratch, inputs, name, asked.seed)
@@ -99,8 +102,8 @@ def evaluate_property(asked: PropertyRequest) -> tuple[Path, PropertyEvaluation]
         targets={each.target.name: score(each, bins, asked.seed) for each in predicted},
     )
     write_whole(folder / PREDICTIONS_FILE, predictions_table(inputs.asked, bins, predicted).to_csv(index=False))
-    pictures = draw_pictures(outcome, predicted, folder / "plots")
-    write_property_report(outcome, pictures, folder)
+    if asked.report:
+        write_property_report(outcome, draw_pictures(outcome, predicted, folder / "plots"), folder)
     write_whole(folder / METRICS_FILE, outcome.model_dump_json(indent=2) + "\n")  # last: it says that all is there
     return folder, outcome
 
