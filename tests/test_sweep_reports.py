@@ -353,24 +353,27 @@ def test_one_parameter_leaves_out_what_takes_two(tmp_path: Path) -> None:
 
 def test_backbones_are_paired_by_seed(tmp_path: Path) -> None:
     skills = {("painn", 0): 0.2, ("painn", 1): 0.6, ("escn_md", 0): 0.2, ("escn_md", 1): 0.6}
-    table, _ = backbone_report.versus_table(backbones(tmp_path, skills))
-    assert table
+    versus = backbone_report.versus_others(backbones(tmp_path, skills))
+    assert versus
+    table = versus.table
     assert as_text(table).count("+0.000 [+0.000, +0.000]") == 5
     assert "2 training seeds per backbone" in table.note
 
 
 def test_backbones_that_share_no_finished_seed_are_told_and_the_others_compared(tmp_path: Path) -> None:
     done = {("painn", 0): 0.5, ("equiformer_v2", 1): 0.5, ("escn_md", 0): 0.5}
-    table, _ = backbone_report.versus_table(backbones(tmp_path, done))
-    assert table
+    versus = backbone_report.versus_others(backbones(tmp_path, done))
+    assert versus
+    table = versus.table
     assert as_text(table).count("too few crystals in common") == 2
     assert "for 5 comparisons" in table.note
 
 
 def test_backbones_of_which_few_rows_pair_are_noted(tmp_path: Path) -> None:
     done = {("painn", 0): 0.5, ("painn", 1): 0.5, ("painn", 2): 0.5, ("escn_md", 2): 0.5}
-    table, _ = backbone_report.versus_table(backbones(tmp_path, done))
-    assert table
+    versus = backbone_report.versus_others(backbones(tmp_path, done))
+    assert versus
+    table = versus.table
     assert "escn_md and painn: only 320 of 960 rows have a partner." in table.note
 
 
@@ -394,6 +397,8 @@ def test_backbone_report(tmp_path: Path) -> None:
     assert told.trials[0].facts["minutes"] == pytest.approx(1)
     assert "escn_md against painn after the same minutes: better in" in "\n".join(told.words)
     assert {"budget", "seeds"} <= {path.stem for path in told.plots}
+    assert set(told.differences["asked"]) == {"beside painn"}
+    assert "beside painn" in told.story
 
 
 def test_a_trial_is_drawn_beside_the_references(tmp_path: Path) -> None:

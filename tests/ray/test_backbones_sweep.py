@@ -97,11 +97,12 @@ def test_every_backbone_leaves_a_run_and_a_row(tmp_path: Path) -> None:
         generator = load_generator(Path(mlflow.download_artifacts(trial.info.run_id, "checkpoint")))
         assert trial.data.metrics["parameters"] == sum(weight.numel() for weight in generator.parameters())
     for name in NAMES:
-        assert re.search(rf"^{name} +0 +{INTERVAL} +{INTERVAL}", output, flags=re.MULTILINE), output
-    verdict = r"^equiformer_v2 +painn +Masked accuracy .*(better|worse|not resolved)$"
-    assert re.search(verdict, output, flags=re.MULTILINE), output
+        assert re.search(rf"^[★ ] +{name} +{INTERVAL} +39 ", output, flags=re.MULTILINE), output
+    assert re.search(r"^- equiformer_v2 against painn after the same minutes: ", output, flags=re.MULTILINE), output
     for words in ("ceiling", "most common", "mlflow ui", "python sweeps/backbones.py"):
         assert words in output
     assert {"budget.png", "results.csv", "results.txt"} <= {a.path for a in mlflow.list_artifacts(parent.info.run_id)}
+    verdicts = pd.read_csv(next(tmp_path.glob("sweeps/*/verdicts.csv")))
+    assert set(zip(verdicts["asked"], verdicts["a"], verdicts["b"])) == {("beside painn", "equiformer_v2", "painn")}
     numbers = pd.read_csv(next(tmp_path.glob("sweeps/*/results.csv")))
     assert set(numbers["backbone"].dropna()) == set(NAMES)

@@ -31,7 +31,7 @@ from crystalsweep.inference.calibration import (
 )
 from crystalsweep.inference.completion import JOINTLY, probabilities
 from crystalsweep.inference.decoding.choosing import choose
-from crystalsweep.inference.decoding.filling import Filling, conditionals
+from crystalsweep.inference.decoding.filling import Filling, conditionals, fill
 from crystalsweep.inference.decoding.network import ask
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.metrics.calibration import fit_shares, fit_sharpness, least_probability, shares
@@ -169,12 +169,13 @@ def calibrate(
     own, linked = sites.of(half), chain.of(half)
     site, chained = fit_sharpness(own.logits, own.truth), fit_sharpness(linked.logits, linked.truth)
     joint, before, after, n_masked = [], [], [], cases.table["n_masked"].to_numpy()
+    candidates = _Candidates(generator, critic, cases)
     for decode in decoders:
         sharpness = site if decode.method == "argmax" else chained
-        learned = _decoded(generator, cases, half, decode, sharpness, critic, "to fit")
+        learned = candidates.of(FIT, decode, sharpness, "to fit")
         joint.append(known := _joint_odds(learned, n_masked[half]))
-        before.append(_decoded(generator, cases, cases.of(TOLD), decode, 1.0, critic, "before"))
-        told = _decoded(generator, cases, cases.of(TOLD), decode, sharpness, critic, "after")
+        before.append(candidates.of(TOLD, decode, 1.0, "before"))
+        told = candidates.of(TOLD, decode, sharpness, "after")
         after.append(replace(told, groups=[known.group(n) for n in n_masked[told.case].tolist()]))
     calibration = Calibration(
         weights_sha256=weights_sha256,
@@ -238,25 +239,37 @@ def _chain(generator: Generator, cases: Cases, decode: DecodeConfig) -> Choices:
     return Choices(logits=np.concatenate(logits), truth=np.concatenate(truth), case=np.concatenate(of))
 
 
-def _decoded(
-    generator: Generator,
-    cases: Cases,
-    chosen: NDArray[np.int64],
-    decode: DecodeConfig,
-    sharpness: float,
-    critic: Critic | None,
-    why: str,
-) -> Decoded:
-    fillings: list[list[Filling]] = []
-    for part in _portions(chosen, f"{decode.method}, {why}"):
-        partials = [cases.partials[k] for k in part]
-        fillings += choose(generator, partials, decode, sharpness=sharpness, critic=critic)
-    ranks = [
-        joint_rank(cases.originals[k], cases.partials[k], found) for k, found in zip(chosen, fillings, strict=True)
-    ]
-    return Decoded(
-        decode=decode, case=chosen, fillings=fillings, rank=np.array(ranks, dtype=np.int64), groups=[None] * len(chosen)
-    )
+@dataclass(frozen=True, eq=False)
+class _Candidates:
+    """Candidates of decoders; those that differ in the critic's weight alone rank the same ones, which are found
+    once."""
+
+    generator: Generator
+    critic: Critic | None
+    cases: Cases
+    found: dict[tuple[str, DecodeConfig, float], list[list[Filling]]] = field(default_factory=dict)
+    """By half, decoder without its critic, and sharpness."""
+
+    def of(self, half: str, decode: DecodeConfig, sharpness: float, why: str) -> Decoded:
+        """Return what a decoder makes of one half's cases."""
+        chosen, alone = self.cases.of(half), decode.model_copy(update={"critic_weight": 0.0})
+        known = self.found.get((half, alone, sharpness), [])
+        found: list[list[Filling]] = []
+        fillings: list[list[Filling]] = []
+        for part in _portions(chosen, f"{decode.method}, {why}{', judged' if decode.critic_weight else ''}"):
+            partials = [self.cases.partials[k] for k in part]
+            filled = known[len(found) : len(found) + len(part)] or fill(
+                self.generator, partials, alone, None, sharpness
+            )
+            found += filled
+            fillings += choose(self.generator, partials, decode, critic=self.critic, filled=filled)
+        self.found[half, alone, sharpness] = found
+        ranks = [
+            joint_rank(self.cases.originals[k], self.cases.partials[k], each)
+            for k, each in zip(chosen, fillings, strict=True)
+        ]
+        rank = np.array(ranks, dtype=np.int64)
+        return Decoded(decode=decode, case=chosen, fillings=fillings, rank=rank, groups=[None] * len(chosen))
 
 
 def _portions(chosen: NDArray[np.int64], title: str) -> Iterator[NDArray[np.int64]]:

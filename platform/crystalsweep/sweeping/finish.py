@@ -140,7 +140,9 @@ def _say(session: SweepSession, finished: FinishedSweep, told: Report, view: str
     places = {"report": told.page}
     if told.best and told.best.key in finished.crystals:
         places["crystals in 3D"] = finished.crystals[told.best.key] / GALLERY_PAGE
-    places |= {"every comparison": folder / "verdicts.csv", "every number": folder / "results.csv"}
+    if len(told.differences):
+        places["every comparison"] = folder / "verdicts.csv"
+    places["every number"] = folder / "results.csv"
     width = max(map(len, places))
     display.say("\n".join(["Where to look", *(f"  {name:<{width}}  {path}" for name, path in places.items())]) + "\n")
     if told.best and not told.best.run:

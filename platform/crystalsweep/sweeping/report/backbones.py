@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, groupby
 from pathlib import Path
@@ -18,6 +19,7 @@ from crystalsweep.networks.cost import parameters_by_part, weightless
 from crystalsweep.networks.models import Generator
 from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.plots import plot_budget
+from crystalsweep.sweeping.report.beside import Beside, tally
 from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare_trials
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.sweep import tell
@@ -37,7 +39,7 @@ def backbones_report(finished: FinishedSweep) -> Report:
     order = list(dict.fromkeys(backbone(outcome) for outcome in finished.outcomes))
     found = [_trial(outcome, finished.structures) for outcome in finished.done]
     trials = sorted(found, key=lambda trial: (order.index(backbone(trial.outcome)), trial.outcome.seed))
-    versus, words = versus_table(trials)
+    versus = versus_others(trials)
 
     def draw(gallery: Gallery) -> None:
         gallery.add(
@@ -50,9 +52,10 @@ def backbones_report(finished: FinishedSweep) -> Report:
     return tell(
         finished,
         trials,
-        tables=[backbones_table(trials, finished.references), *([versus] if versus else [])],
+        tables=[backbones_table(trials, finished.references), *([versus.table] if versus else [])],
         history=_HISTORY,
-        words=words,
+        words=versus.words if versus else [],
+        beside=versus.beside if versus else None,
         draw=draw,
         against_best=False,
     )
@@ -116,15 +119,23 @@ def _costs(trial: ReportedTraining) -> list[str]:
     return [f"{trial.outcome.metrics['epoch']:.0f}", speed, size, minutes, trial.outcome.run]
 
 
-def versus_table(trials: Sequence[ReportedTraining]) -> tuple[Table | None, list[str]]:
-    """Compare each backbone minus each one before it, paired by corrupted crystal and seed, and what of it is resolved.
+@dataclass(frozen=True, kw_only=True)
+class Versus:
+    """Each backbone minus each one before it."""
 
-    Nothing for one backbone.
-    """
+    table: Table
+    words: list[str]
+    """What of it is resolved, a sentence for each pair."""
+    beside: Beside
+    """Every later backbone beside the first."""
+
+
+def versus_others(trials: Sequence[ReportedTraining]) -> Versus | None:
+    """Compare each backbone with each one before it, paired by corrupted crystal and seed; None for one backbone."""
     tables = {name: _pooled(group) for name, group in _by_backbone(trials).items()}
     pairs: list[Pair] = [(later, earlier) for earlier, later in combinations(tables, 2)]
     if not pairs:
-        return None, []
+        return None
     comparison = compare_trials(tables, pairs)
     seeds = len({trial.outcome.seed for trial in trials})
     note = (
@@ -133,7 +144,14 @@ def versus_table(trials: Sequence[ReportedTraining]) -> tuple[Table | None, list
     )
     title = "What the backbone changed: one minus another after the same minutes, paired by restored crystal"
     table = comparison.table(title, {pair: pair for pair in pairs}, ("backbone", "minus", "metric", "difference"), note)
-    return table, _resolved(comparison, pairs)
+    first = next(iter(tables))
+    cells = {
+        trial.outcome.number: tally(comparison, [(name, first)])
+        for trial in trials
+        if (name := backbone(trial.outcome)) != first
+    }
+    beside = Beside(head=f"beside {first}", cells=cells, frame=comparison.frame)
+    return Versus(table=table, words=_resolved(comparison, pairs), beside=beside)
 
 
 def _resolved(comparison: Comparison, pairs: Sequence[Pair]) -> list[str]:
