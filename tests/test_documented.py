@@ -57,7 +57,8 @@ def lighter(command: str) -> str:
         command = re.sub(r"--set epochs=\d+", "--set epochs=1", command)
         command += "" if "--preset" in command else " --preset smoke"
     if words == ["crystalsweep", "evaluate"]:
-        command = re.sub(r"--max-crystals \d+", "", command) + " --max-crystals 8"
+        command = re.sub(r"--max-crystals \d+", "", command)
+        command += "" if "--structures" in command else " --max-crystals 8"
         command += "" if PROPERTY in command else " --calculator none"
     if words == ["crystalsweep", "model"] and "calibrate" in command:
         command = re.sub(r"--max-crystals \d+", "", command) + " --max-crystals 8"
