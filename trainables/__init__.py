@@ -20,11 +20,14 @@ if (_PLATFORM / "crystalsweep").is_dir():
             f"two copies of the code are mixed; import trainables first, or put {_PLATFORM} first on PYTHONPATH"
         )
 
-from trainables.critic.config import STAGE as CRITIC  # noqa: E402  the library is found now
+# They are declared, and so listed by `crystalsweep train --help`, in this order.
+# isort: off
+from trainables.pretrain.config import STAGE as PRETRAIN  # noqa: E402  the library is found now
 from trainables.finetune.config import STAGE as FINETUNE  # noqa: E402
 from trainables.gan.config import STAGE as GAN  # noqa: E402
-from trainables.pretrain.config import STAGE as PRETRAIN  # noqa: E402
+from trainables.critic.config import STAGE as CRITIC  # noqa: E402
 from trainables.teach.config import STAGE as TEACH  # noqa: E402
+# isort: on
 
 STAGES = (PRETRAIN, FINETUNE, GAN, CRITIC, TEACH)
 """The paper's, in order; the critic, and what it teaches."""

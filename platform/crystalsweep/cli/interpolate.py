@@ -22,7 +22,7 @@ EXAMPLES = """\b
 Examples:
   crystalsweep model interpolate runs/control runs/gan --out between
   crystalsweep model interpolate runs/control runs/gan --alpha 0:0.5:0.05 --data TRAIN,VAL --energies 40 --out between
-  crystalsweep evaluate between/alpha-0.30                  the whole evaluation of one of them
+  crystalsweep evaluate --checkpoint between/alpha-0.30     the whole evaluation of one of them
 """
 
 
@@ -139,8 +139,9 @@ def _interpolate(
     echo(
         f"\nUp to α = {harmless:g} compositional similarity is not resolved worse than the control's "
         f"({restored} parents).\n"
-        f"It was chosen on these crystals; on others: crystalsweep evaluate {out / f'alpha-{harmless:.2f}'}"
-        f"\ncurve: {out / 'curve.png'}"
+        "It was chosen on these crystals; on others: "
+        f"crystalsweep evaluate --checkpoint {out / f'alpha-{harmless:.2f}'}\n"
+        f"curve: {out / 'curve.png'}"
     )
 
 

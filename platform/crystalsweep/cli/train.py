@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from crystalsweep.artifacts.places import checkpoint_folder, default_storage, re
 from crystalsweep.cli.echo import echo, echo_settings
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.config import override, setting_path
+from crystalsweep.inference.champion import SHIPPED
 from crystalsweep.inference.locate import locate as find
 from crystalsweep.inference.locate import tracker_for
 from crystalsweep.networks.architectures import EXECUTION, SIZES, run_as
@@ -52,7 +54,7 @@ class Stages(click.Group):
 
 @click.group(cls=Stages)
 def train() -> None:
-    """Train one stage: pretrain, finetune or gan, or one of your own.
+    """Train one stage: pretrain, finetune, gan, critic, teach, or one of your own.
 
     \b
     crystalsweep train pretrain --preset demo --out runs/pretrain
@@ -62,6 +64,7 @@ def train() -> None:
     crystalsweep train finetune --target k_vrh --generator shipped --out runs/bulk_modulus
     crystalsweep train gan --preset demo --generator runs/pretrain --discriminator runs/stability \\
         --set w_wasserstein=1 --out runs/gan
+    crystalsweep train critic --preset demo --generator runs/pretrain --out runs/judged
     crystalsweep train finetune --generator models:/crystal-generator@champion --out runs/stability
 
     A stage of your own is a package with a config.py and a train.py; name it by its dotted path, as mylab.denoise.
@@ -114,12 +117,10 @@ def _command(stage: StageSpec) -> click.Command:
         )
     for name in stage.inputs:
         made_by = " or ".join(other.name for other in stages().values() if other.leaves == name)
+        where = "a run folder, an MLflow run id, models:/NAME@ALIAS"
+        where += f", or '{SHIPPED}'" if name == "generator" else ""
         options.append(
-            click.Option(
-                [f"--{name}"],
-                metavar="WHERE",
-                help=f"What {made_by} made, to start from: a run folder, an MLflow run id or models:/NAME@ALIAS.",
-            )
+            click.Option([f"--{name}"], metavar="WHERE", help=f"What {made_by} made, to start from: {where}.")
         )
     if stage.inputs:
         options.append(
@@ -128,7 +129,7 @@ def _command(stage: StageSpec) -> click.Command:
                 help="MLflow server or database of run ids and names.  [default: MLFLOW_TRACKING_URI, or local]",
             )
         )
-    return click.Command(stage.name, callback=run, params=list(options), help=stage.summary)
+    return click.Command(stage.name, callback=run, params=list(options), help=stage.summary, short_help=stage.summary)
 
 
 def _train(
@@ -183,7 +184,9 @@ def _train(
 
     info = read_info(checkpoint)
     if info.dropped:
-        echo(f"not taken over from the checkpoints it started from: {', '.join(info.dropped)}")
+        parts = Counter(name.partition(".")[0] for name in info.dropped)
+        told = ", ".join(f"{part} ({count} tensors)" for part, count in parts.items())
+        echo(f"not taken over from the checkpoints it started from: {told}")
     if config.keep_best:
         echo(f"kept: epoch {info.kept_epoch} of {info.epoch}, the best by {config.best_by}")
     echo(f"checkpoint: {checkpoint}")
