@@ -257,7 +257,9 @@ def test_all_masked_is_done_with_a_warning(generator: Generator, crystals: list[
 def test_atoms_that_end_close_together_are_warned_of(generator: Generator) -> None:
     close = Crystal.of("close", [MASK, 8, 11], np.eye(3) * 4, [[0, 0, 0], [0.1, 0, 0], [0.5, 0.5, 0.5]])
     done = complete(generator, [close], keep_positions=True)[0]
-    assert any("0.40 Å apart" in warning for warning in done.warnings)
+    assert [warning for warning in done.warnings if "0.40 Å apart" in warning] == [
+        "two atoms of the input lie 0.40 Å apart; are its cell, and the origin of its space group, right?"
+    ]
 
 
 def test_too_many_atoms_are_refused_with_the_limit(generator: Generator, crystals: list[Crystal]) -> None:

@@ -145,6 +145,12 @@ def test_copies_within_a_set_are_told() -> None:
     ]
 
 
+def test_atoms_too_close_are_told() -> None:
+    close = replace(SALT, id="close", lattice=0.15 * SALT.lattice)
+    told = told_of("x", [SALT, close, replace(close, id="other")], [], [])
+    assert any("2 crystals have atoms at most 0.5 Å apart, the first close (" in line for line in told), told
+
+
 def test_what_cannot_be_read_is_counted_by_reason() -> None:
     assert told_of("x", [SALT], [], []) == []
 

@@ -10,9 +10,13 @@ from crystalsweep.data.reading import Note, Reject
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.wording.stranger import in_a_line
 
+CLOSE = 0.5
+"""Å: no two atoms of a crystal lie so near; the metrics call it structurally invalid."""
+
 
 def told_of(source: str, crystals: Sequence[Crystal], rejects: Sequence[Reject], notes: Sequence[Note]) -> list[str]:
-    """Return a line for all rejects, one for each note, and one for crystals that stand twice; none where all is well.
+    """Return a line for all rejects, one for each note, one for crystals that stand twice, and one for those whose
+    atoms are too close; none where all is well.
 
     Args:
         source: What was read, as the user named it.
@@ -32,6 +36,12 @@ def told_of(source: str, crystals: Sequence[Crystal], rejects: Sequence[Reject],
     if copies := copied(crystals):
         some = "crystal is a copy" if len(copies) == 1 else "crystals are copies"
         lines.append(f"{source}: {len(copies):,} {some} of an earlier one, as {copies[0][1]} of {copies[0][0]}")
+    if close := [crystal for crystal in crystals if crystal.min_edge <= CLOSE]:
+        have = "crystal has" if len(close) == 1 else "crystals have"
+        lines.append(
+            f"{source}: {len(close):,} {have} atoms at most {CLOSE:g} Å apart, the first {close[0].id} "
+            f"({close[0].min_edge:.2f} Å); is its cell, and the origin of its space group, right?"
+        )
     return [in_a_line(line) for line in lines]
 
 

@@ -315,10 +315,13 @@ def _warnings(
         yield ALL_MASKED
     if not len(masked):
         yield NONE_MASKED
+    given, least = partial.min_edge, StructureRules().min_distance
+    if given <= least:
+        yield f"two atoms of the input lie {given:.2f} Å apart; are its cell, and the origin of its space group, right?"
     if not candidates:
         neutral = ["charge-neutral"] if decode.charge == "require" else []
         asked = "; ".join(constraints.told() + neutral)
         yield f"no candidate was found that fulfils what was asked ({asked}); ask for less"
-    elif candidates[0].crystal.min_edge <= StructureRules().min_distance:
+    elif candidates[0].crystal.min_edge <= least < given:
         shortest = candidates[0].crystal.min_edge
         yield f"two atoms lie {shortest:.2f} Å apart; keep_positions leaves them where they were"

@@ -29,9 +29,16 @@ MEANS = {
 """Short column heads of the metrics that one screen has room for, on the terminal and in MLflow's table."""
 
 _NOTE = (
-    "★ best. valid, similar: compositional validity and similarity; in place: structural similarity; accuracy: of\n"
-    "masked sites. n: restored crystals, beside a mean where it rests on others. 95 % intervals are on the page."
+    "★ best. valid, similar: compositional validity and similarity; in place: structural similarity; accuracy: of "
+    "masked sites. n: restored crystals, beside a mean where it rests on others. All means have their 95 % intervals "
+    "in the report."
 )
+
+_REFERENCES = {
+    "ceiling": "the true crystals",
+    "identity": "the corrupted ones as they are",
+    "most common": "the most common element on every masked site",
+}
 
 _ENDED = {"pruned": "cut early", "failed": "failed", "stopped": "stopped"}
 
@@ -65,7 +72,9 @@ def overview(finished: FinishedSweep, best: TrainingOutcome | None, beside: Besi
     titles = [f"{objective.title}{several}" for objective in finished.objectives]
     seeds = "\n(seeds): mean over seeds, and the least and the greatest of them." if several else ""
     heads = ["", *settings, *titles, "n", *MEANS.values(), beside.head if beside else ""]
-    return Table(heads=heads, rows=rows, note=f"{_NOTE}{seeds}")
+    named = [f"{name}: {what}" for name, what in _REFERENCES.items() if name in finished.references]
+    below = f"\nFor comparison, {'; '.join(named)}." if named else ""
+    return Table(heads=heads, rows=rows, note=f"{_NOTE}{below}{seeds}")
 
 
 def _value(group: Sequence[TrainingOutcome], objective: Objective) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Any
 
 import pandas as pd
@@ -88,7 +88,8 @@ def as_text(table: Table) -> str:
     """Return a table for a terminal."""
     rows = [row.cells for row in table.rows]
     body = tabulated(rows, headers=table.heads, disable_numparse=True) if rows else ""
-    return "\n".join(text for text in (table.title, body, table.note) if text)
+    note = "\n".join(fill(line, TABLE_WIDTH) for line in table.note.splitlines())
+    return "\n".join(text for text in (table.title, body, note) if text)
 
 
 def as_sentences(heading: str, words: Sequence[str]) -> str:
