@@ -10,7 +10,8 @@ every arm a critic learns in turns with the generator, and all are decoded alike
 Written down before the runs: arms are compared on the same corrupted crystals, over crystals and training seeds, all
 comparisons corrected together (Holm). The judge pays where ranking by it restores more compositions, resolved, and
 nothing is resolved worse. A teacher pays where a single pass of its generator is resolved better than every control in
-compositional similarity and in compositional validity, and nothing is resolved worse; else no gain is shown. Screen
+compositional similarity and in compositional validity, and nothing is resolved worse; else no gain is shown. Validity
+without elements and alloys, which the rule accepts as they are, is among what must not be worse. Screen
 with one seed, confirm what is left with three or more. The validation crystals choose; the test crystals are asked
 once, at the end, by `crystalsweep evaluate` and `crystalsweep compare control=A,B,C taught=D,E,F`.
 

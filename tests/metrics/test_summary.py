@@ -9,6 +9,7 @@ from crystalsweep.metrics.summary import (
     EXTENDED,
     METRICS,
     SECONDARY,
+    WITHOUT_EXEMPT,
     available,
     energetic,
     flat,
@@ -32,6 +33,7 @@ def table(n_parents: int = 12, similarity: float = 0.5, masked_correct: int = 1)
             "n_masked": 2,
             "structural_validity": True,
             "compositional_validity": parent % 2 == 0,
+            "exempt_composition": parent % 4 == 0,
             "compositional_similarity": parent % 3 == 0,
             "compositional_similarity_permuted": True,
             "masked_correct": masked_correct,
@@ -52,6 +54,15 @@ def table(n_parents: int = 12, similarity: float = 0.5, masked_correct: int = 1)
         for sigma in (0.1, 0.2)
     ]
     return pd.DataFrame(rows)
+
+
+def test_validity_without_elements_and_alloys_rests_on_the_others() -> None:
+    """Of 12 parents 6 are valid, 3 of these by exemption."""
+    every, earned = NAMED["compositional_validity"].over(table()), WITHOUT_EXEMPT.over(table())
+    assert every.mean == pytest.approx(6 / 12)
+    assert earned.mean == pytest.approx(3 / 9)
+    assert (every.n, earned.n) == (48, 36)
+    assert available([WITHOUT_EXEMPT], table().drop(columns="exempt_composition")) == ()
 
 
 def test_this_table_has_the_columns_of_a_real_one() -> None:
@@ -168,7 +179,8 @@ def test_extended_metrics_are_those_that_hold_any_value() -> None:
 
 def test_lower_is_better_for_distances_and_energies() -> None:
     lower = {metric.name for metric in EXTENDED if metric.direction == "lower"}
-    assert lower == {"rmsd", "delta_energy", "delta_energy_relaxed", "e_above_hull", "e_above_hull_relaxed"}
+    energies = {"delta_energy", "delta_energy_relaxed", "e_above_hull", "e_above_hull_relaxed"}
+    assert lower == {"rmsd", "bond_instability", *energies}
 
 
 def test_the_threshold_of_stability_can_be_another() -> None:

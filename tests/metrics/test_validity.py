@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from crystalsweep.metrics.settings import CompositionRules, StructureRules
-from crystalsweep.metrics.validity import all_structurally_valid, compositionally_valid, structurally_valid
+from crystalsweep.metrics.validity import (
+    all_structurally_valid,
+    compositionally_valid,
+    exempt_composition,
+    structurally_valid,
+)
 from crystalsweep.structures.crystal import MASK, Crystal
 from crystalsweep.structures.neighbours import shortest_distance
 
@@ -184,3 +189,11 @@ def test_many_elements_are_cheap() -> None:
     start = time.perf_counter()
     compositionally_valid(np.arange(1, 21))
     assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("species", "exempt"),
+    [([26], True), ([26, 28, 28], True), ([11, 17], False), ([], False), ([0, 26], False), ([104], False)],
+)
+def test_elements_and_alloys_are_exempt(species: list[int], exempt: bool) -> None:
+    assert exempt_composition(np.array(species, dtype=np.int64)) is exempt

@@ -11,7 +11,15 @@ import pandas as pd
 
 from crystalsweep.config import Config, as_parameters
 from crystalsweep.evaluation.arms import arms_of, run_of
-from crystalsweep.evaluation.outcome import METRICS_FILE, Evaluation, Figure, metrics_of, read_outcome, variant
+from crystalsweep.evaluation.outcome import (
+    DFT_SETTINGS,
+    METRICS_FILE,
+    Evaluation,
+    Figure,
+    metrics_of,
+    read_outcome,
+    variant,
+)
 from crystalsweep.evaluation.properties.comparing import compare_properties
 from crystalsweep.evaluation.properties.outcome import is_property_evaluation
 from crystalsweep.evaluation.publishing import fetch_evaluation
@@ -19,11 +27,15 @@ from crystalsweep.evaluation.run import read_tables
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.pairing import other_inputs
 from crystalsweep.metrics.seed_verdicts import seed_verdicts
-from crystalsweep.metrics.summary import METRICS, Metric, available, computable, energetic
+from crystalsweep.metrics.summary import DELTA_DFT, METRICS, Metric, available, computable, energetic
 from crystalsweep.metrics.verdicts import verdicts
 from crystalsweep.tracking.tracker import Tracker
 
-COMPARED = (*(metric.name for metric in METRICS), "masked_accuracy", "match_rate", "delta_energy")
+COMPARED = (
+    *(metric.name for metric in METRICS),
+    *("compositional_validity_not_exempt", "charges_balance", "masked_accuracy", "match_rate", "delta_energy"),
+    DELTA_DFT.name,
+)
 """What is compared unless more is asked for; fewer comparisons resolve smaller differences."""
 
 _OF_THE_SET = {"uniqueness"}
@@ -174,6 +186,8 @@ def _other_meaning(a: Evaluation, b: Evaluation) -> list[tuple[str, set[str]]]:
         found.append(("the crystals of the convex hull", _HULL))
     if a.data.get("reference_sha256") != b.data.get("reference_sha256"):
         found.append(("the training crystals to be new against", {"novel_vs_reference", "sun"}))
+    if a.energies.get(DFT_SETTINGS) != b.energies.get(DFT_SETTINGS):
+        found.append(("the settings of density functional theory", {DELTA_DFT.name}))
     nominal = [outcome.settings.nominal_sigma if outcome.kind == "structures" else None for outcome in (a, b)]
     if nominal[0] != nominal[1]:
         found.append(("nominal_sigma", _NOMINAL))

@@ -22,9 +22,12 @@ from crystalsweep.metrics.odds import ODDS
 from crystalsweep.metrics.scoring import KEYS
 from crystalsweep.metrics.settings import MetricConfig
 from crystalsweep.metrics.summary import (
+    BOND_VALENCE,
+    DELTA_DFT,
     MATCHING_METRICS,
     METRICS,
     SECONDARY,
+    WITHOUT_EXEMPT,
     Metric,
     available,
     energetic,
@@ -34,6 +37,9 @@ from crystalsweep.wording.mistakes import mistakes
 
 METRICS_FORMAT = 1
 METRICS_FILE = "metrics.json"
+
+DFT_SETTINGS = "DFT settings"
+"""Key of what energies by density functional theory were computed with, where there are any."""
 
 
 class Figure(Config):
@@ -127,7 +133,8 @@ class Rescored(Config):
 
 def metrics_of(settings: MetricConfig) -> tuple[Metric, ...]:
     """Return every metric that an evaluation can report, under these settings."""
-    return (*METRICS, *SECONDARY, *MATCHING_METRICS, *ODDS, *energetic(settings.stable_below))
+    more = (*MATCHING_METRICS, *BOND_VALENCE, *ODDS, *energetic(settings.stable_below), DELTA_DFT)
+    return (*METRICS, WITHOUT_EXEMPT, *SECONDARY, *more)
 
 
 def figures(table: pd.DataFrame, metrics: Iterable[Metric], *, seed: int = 0) -> dict[str, Figure]:

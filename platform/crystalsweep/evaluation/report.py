@@ -22,6 +22,7 @@ HEADLINE = (
     "score",
     "structural_validity",
     "compositional_validity",
+    "compositional_validity_not_exempt",
     "compositional_similarity",
     "structural_similarity",
     "masked_accuracy",
@@ -35,7 +36,8 @@ SCORE_TEXT = (
 )
 
 NOVELTY = (
-    *("uniqueness", "novel_vs_input", "novel_vs_reference", "delta_energy", "delta_energy_relaxed"),
+    *("uniqueness", "novel_vs_input", "novel_vs_reference", "delta_energy", "delta_energy_relaxed", "delta_energy_dft"),
+    *("charges_balance", "bond_instability"),
     *("e_above_hull", "e_above_hull_relaxed", "stable", "stable_relaxed", "sun"),
 )
 """Columns of the second table."""

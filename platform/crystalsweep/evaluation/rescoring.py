@@ -33,11 +33,13 @@ from crystalsweep.evaluation.whole_table import unique_within_conditions
 from crystalsweep.metrics.matching import match_columns
 from crystalsweep.metrics.scoring import KEYS, score_table
 from crystalsweep.metrics.settings import MetricConfig
+from crystalsweep.metrics.summary import WITHOUT_EXEMPT
 from crystalsweep.structures.crystal import Crystal
 
 PER_PART = 512
 
 VALIDITY = ["structural_validity", "compositional_validity", "novel_vs_input"]
+EXEMPT = "exempt_composition"
 MATCHING = ["matched", "rmsd", "match_undecided"]
 
 _CRYSTALS = [f"{part}_{state}" for state in ("before", "after") for part in ("species", "lattice", "frac")]
@@ -147,7 +149,9 @@ def _scores(table: pd.DataFrame, generated: Sequence[Crystal], asked: _Asked) ->
         part = slice(start, start + PER_PART)
         keys = table[list(KEYS)].iloc[part].reset_index(drop=True)
         scores = score_table(beside[part], beside[part], generated[part], keys, settings=asked.metrics)
-        columns = scores[VALIDITY[:2]].assign(novel_vs_input=novelty(scores, originals[part], generated[part]))
+        columns = scores[[*VALIDITY[:2], EXEMPT]].assign(
+            novel_vs_input=novelty(scores, originals[part], generated[part])
+        )
         if asked.matching:
             matched = match_columns(originals[part], generated[part], asked.metrics, None)
             columns = columns.join(matched[MATCHING])
@@ -188,7 +192,7 @@ def _originals(table: pd.DataFrame, generated: Sequence[Crystal]) -> list[Crysta
 def _rows(
     outcome: Evaluation, model: pd.DataFrame, references: dict[str, pd.DataFrame], name: str, asked: _Asked
 ) -> dict[str, dict[str, Figure]]:
-    wanted = {*VALIDITY}
+    wanted = {*VALIDITY, WITHOUT_EXEMPT.name}
     wanted |= {"match_rate", "rmsd"} if asked.matching else set()
     wanted |= {"uniqueness"} if asked.uniqueness else set()
     chosen = [metric for metric in metrics_of(asked.metrics) if metric.name in wanted]

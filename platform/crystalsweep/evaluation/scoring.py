@@ -19,6 +19,7 @@ from crystalsweep.evaluation.spread import Tables
 from crystalsweep.evaluation.structures import structure_columns
 from crystalsweep.inference.calibration import Calibration
 from crystalsweep.metrics.baselines import Baseline
+from crystalsweep.metrics.bond_valence import bond_valence_columns
 from crystalsweep.metrics.distributions import describe_crystals
 from crystalsweep.metrics.matching import match_columns
 from crystalsweep.metrics.novelty import Reference, novel_of
@@ -39,6 +40,7 @@ ALL_ATOMS = "all_atoms"
 _BOTH_READINGS = (
     "structural_validity",
     "compositional_validity",
+    "exempt_composition",
     "compositional_similarity",
     "compositional_similarity_permuted",
     "masked_correct",
@@ -49,6 +51,10 @@ _BOTH_READINGS = (
     "paper_eq5_term",
     "novel_vs_input",
 )
+
+
+_JUDGED = ("ceiling", "substitution")
+"""References whose bond valences are told: what real crystals have, and what a balanced formula alone is worth."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,7 +121,8 @@ class Protocol:
             scored = self._scores(known, predicted)
             scored = scored.assign(novel_vs_input=novelty(scored, known.originals, predicted))
             table.append(scored[list(_BOTH_READINGS)].add_suffix(f"@{ALL_ATOMS}"))
-        return pd.concat([*table, odds, self._energies(known, generated)], axis=1)
+        judged = judged_by_bonds(generated, self.settings)
+        return pd.concat([*table, odds, judged, self._energies(known, generated)], axis=1)
 
     def _of_references(self, known: _Known) -> Tables:
         tables = {}
@@ -124,7 +131,8 @@ class Protocol:
             rows = self._rows(known, made, given_composition=name == "identity")
             rows = rows.assign(species_after=pd.Series([crystal.species for crystal in made], dtype=object))
             extra = [described(made), self._energies(known, made)] if name == "ceiling" else []
-            tables[name] = pd.concat([rows, *extra], axis=1)
+            judged = [judged_by_bonds(made, self.settings)] if name in _JUDGED else []
+            tables[name] = pd.concat([rows, *judged, *extra], axis=1)
         return tables
 
     def _restored(self, chunk: Chunk, corrupted: list[Crystal]) -> Made:
@@ -191,6 +199,11 @@ def novelty(scores: pd.DataFrame, originals: Sequence[Crystal], generated: Seque
     parent's."""
     other = [a.reduced_formula != b.reduced_formula for a, b in zip(originals, generated, strict=True)]
     return novel_of(scores, np.array(other, dtype=bool))
+
+
+def judged_by_bonds(crystals: Sequence[Crystal], settings: EvaluationSettings) -> pd.DataFrame:
+    """Return the columns of bond valences where they are asked for; else none."""
+    return bond_valence_columns(crystals) if settings.bond_valence else pd.DataFrame(index=range(len(crystals)))
 
 
 def described(crystals: Sequence[Crystal]) -> pd.DataFrame:

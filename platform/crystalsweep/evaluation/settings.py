@@ -62,6 +62,9 @@ class EvaluationSettings(Config):
     """Thresholds and switches of the scores."""
     energies: EnergyConfig = EnergyConfig()
     """Energies of generated crystals."""
+    bond_valence: bool = False
+    """Also judge crystals by their bond-valence sums: do charges balance, and the global instability index. About
+    5 ms a crystal."""
     decode: DecodeConfig = ARGMAX
     """How a generator's elements are chosen; the default is the paper's, each site by itself."""
     max_atoms: Annotated[int, Field(gt=0)] | None = None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from crystalsweep.data import Reject
 from crystalsweep.evaluation.energy_rows import Energies
-from crystalsweep.evaluation.scoring import MODEL, described, novelty
+from crystalsweep.evaluation.scoring import MODEL, described, judged_by_bonds, novelty
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.evaluation.spread import Tables
 from crystalsweep.evaluation.structures import structure_columns
@@ -160,6 +160,7 @@ class SubmissionTask:
                 self._scores(part, originals, generated),
                 match_columns(originals, generated, self.settings.metrics, self.reference),
                 described(generated),
+                judged_by_bonds(generated, self.settings),
                 describe_crystals(originals)[["crystal_system"]],
                 pd.DataFrame({"id": [each.id for each in part]}),
                 structure_columns(originals, originals, generated),

@@ -37,6 +37,8 @@ _SHARE, _COUNT, _AT_MOST_ONE, _ANY = (0.0, 1.0), (0.0, np.inf), (-np.inf, 1.0), 
 
 _BOUNDS = {
     **dict.fromkeys(("structural_validity", "compositional_validity", "similarity_undefined"), _SHARE),
+    **dict.fromkeys(("exempt_composition", "charges_balance"), _SHARE),
+    "bond_instability": _COUNT,
     **dict.fromkeys(("compositional_similarity", "compositional_similarity_permuted"), _SHARE),
     **dict.fromkeys(("given_composition", "matched", "unique", "sun", "energy_sampled"), _SHARE),
     **dict.fromkeys(("novel_vs_input", "novel_vs_reference"), _SHARE),
@@ -47,6 +49,7 @@ _BOUNDS = {
     **dict.fromkeys(("joint_rank", "joint_candidates"), _COUNT),
     "joint_probability": _SHARE,
     **dict.fromkeys(("delta_energy", "delta_energy_relaxed", "e_above_hull", "e_above_hull_relaxed"), _ANY),
+    **dict.fromkeys(("energy_dft", "energy_before_dft", "delta_energy_dft"), _ANY),
 }
 """Columns of numbers with the least and the greatest; those of variants, as `matched@paper`, alike."""
 

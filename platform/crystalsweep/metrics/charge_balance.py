@@ -13,6 +13,7 @@ from functools import cache
 from typing import NamedTuple
 
 from crystalsweep.metrics.settings import CompositionRules
+from crystalsweep.structures.elements import atomic_number
 
 States = Sequence[int]
 
@@ -28,7 +29,6 @@ class _Element(NamedTuple):
     """Those <= 0, without their sign."""
     electronegativity: float | None
     """Pauling's; None where SMACT has no value."""
-    metal: bool
 
 
 def charge_balanced(numbers: Sequence[int], counts: Sequence[int], rules: CompositionRules) -> bool:
@@ -41,9 +41,9 @@ def charge_balanced(numbers: Sequence[int], counts: Sequence[int], rules: Compos
     """
     if len(numbers) == 1:
         return True
-    elements = [_element(z, rules.oxidation_states) for z in numbers]
-    if rules.alloys and all(element.metal for element in elements):
+    if rules.alloys and metals_alone(numbers):
         return True
+    elements = [_element(z, rules.oxidation_states) for z in numbers]
     states = [element.states for element in elements]
     if not all(states):
         return False
@@ -53,6 +53,19 @@ def charge_balanced(numbers: Sequence[int], counts: Sequence[int], rules: Compos
     if None not in scale:
         return _ordered(elements, counts)
     return rules.missing_electronegativity == "passes" and _passes_unknown(states, counts, scale)
+
+
+def metals_alone(numbers: Sequence[int]) -> bool:
+    """Return whether all of these atomic numbers are of metals, as SMACT has it."""
+    return _metals().issuperset(numbers)
+
+
+@cache
+def _metals() -> frozenset[int]:
+    """Return atomic numbers of what SMACT takes for metals. Imported here: SMACT takes more than a second."""
+    from smact import metals
+
+    return frozenset(atomic_number(symbol) for symbol in metals)
 
 
 def _ordered(elements: Sequence[_Element], counts: Sequence[int]) -> bool:
@@ -120,14 +133,14 @@ def _shifted(reached: int, states: States, count: int) -> int:
 @cache
 def _element(number: int, oxidation_states: str) -> _Element:
     """Return SMACT's data, imported here: it takes more than a second."""
-    from smact import Element, metals, ordered_elements
+    from smact import Element, ordered_elements
 
     symbol = ordered_elements(number, number)[0]
     element = Element(symbol)
     known = element.oxidation_states_smact14 if oxidation_states == "smact14" else _icsd24().get(symbol)
     states = tuple(known or ())
     positive, negative = tuple(q for q in states if q >= 0), tuple(-q for q in states if q <= 0)
-    return _Element(states, positive, negative, element.pauling_eneg, symbol in metals)
+    return _Element(states, positive, negative, element.pauling_eneg)
 
 
 @cache

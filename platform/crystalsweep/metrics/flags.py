@@ -8,15 +8,14 @@ Eq. 5 is 1 for a model that never restores a composition. doi:10.1016/j.isci.202
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 
 import numpy as np
 import pandas as pd
 
+from crystalsweep.metrics.charge_balance import metals_alone
 from crystalsweep.metrics.novelty import reduced_composition
 from crystalsweep.metrics.pairing import pairing_keys
 from crystalsweep.metrics.summary import METRICS, SECONDARY, available, metric_difference
-from crystalsweep.structures.elements import atomic_number
 
 FEW_DISTINCT = 0.1
 """Distinct crystals per parent below this: a restoration gives at least one for each parent."""
@@ -205,19 +204,8 @@ def _compositions(species: pd.Series) -> pd.Series:
 def _exempt(species: pd.Series) -> float:
     """Share of compositions that are one element or metals only."""
     compositions = _compositions(species)
-    return (
-        float(np.mean([len(c) == 1 or all(z in _metals() for z, _ in c) for c in compositions]))
-        if len(compositions)
-        else np.nan
-    )
-
-
-@cache
-def _metals() -> frozenset[int]:
-    """Return atomic numbers of what SMACT takes for metals. Imported here: SMACT takes more than a second."""
-    from smact import metals
-
-    return frozenset(atomic_number(symbol) for symbol in metals)
+    exempt = [len(c) == 1 or metals_alone([z for z, _ in c]) for c in compositions]
+    return float(np.mean(exempt)) if exempt else np.nan
 
 
 def _sizes(species: pd.Series) -> np.ndarray:

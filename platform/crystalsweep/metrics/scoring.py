@@ -5,7 +5,7 @@ Nothing is averaged here: `summary` takes the means. doi:10.1016/j.isci.2024.110
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crystalsweep.metrics.settings import CompositionRules, MetricConfig
 from crystalsweep.metrics.similarity import all_aligned, all_displacements, all_mean_distances, check_sites
-from crystalsweep.metrics.validity import all_structurally_valid, compositionally_valid
+from crystalsweep.metrics.validity import all_structurally_valid, compositionally_valid, exempt_composition
 from crystalsweep.structures.crystal import MASK, Crystal
 
 ScoreRow = dict[str, float | int | bool | str]
@@ -32,6 +32,7 @@ NO_NOISE = 1e-4
 _FAILED: ScoreRow = {
     "structural_validity": False,
     "compositional_validity": False,
+    "exempt_composition": False,
     "compositional_similarity": False,
     "compositional_similarity_permuted": False,
     "masked_correct": 0,
@@ -191,7 +192,10 @@ def _compositions(
     ordered = made[np.lexsort((made, crystal))]
     permuted = ordered == true[np.lexsort((true, crystal))]
     return {
-        "compositional_validity": _balanced(ordered, counts, rules),
+        "compositional_validity": _per_composition(
+            ordered, counts, lambda species: compositionally_valid(species, rules)
+        ),
+        "exempt_composition": _per_composition(ordered, counts, exempt_composition),
         "compositional_similarity": _sums(true == made, counts) == counts,
         "compositional_similarity_permuted": _sums(permuted, counts) == counts,
         "masked_correct": _sums((true == made) & masked, counts),
@@ -199,8 +203,10 @@ def _compositions(
     }
 
 
-def _balanced(ordered: NDArray[np.int64], counts: NDArray[np.int64], rules: CompositionRules) -> _Column:
-    """Return the compositional validity from species (M,) that ascend within each crystal; equal crystals are asked
+def _per_composition(
+    ordered: NDArray[np.int64], counts: NDArray[np.int64], verdict: Callable[[NDArray[np.int64]], bool]
+) -> _Column:
+    """Return a verdict on each composition from species (M,) that ascend within each crystal; equal crystals are asked
     once."""
     verdicts: dict[bytes, bool] = {}
     found = []
@@ -208,7 +214,7 @@ def _balanced(ordered: NDArray[np.int64], counts: NDArray[np.int64], rules: Comp
         species = ordered[last - count : last]
         key = species.tobytes()
         if key not in verdicts:
-            verdicts[key] = compositionally_valid(species, rules)
+            verdicts[key] = verdict(species)
         found.append(verdicts[key])
     return np.array(found, dtype=bool)
 

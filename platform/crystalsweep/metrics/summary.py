@@ -165,6 +165,36 @@ SECONDARY = (
 )
 """What explains the headline."""
 
+WITHOUT_EXEMPT = Metric(
+    name="compositional_validity_not_exempt",
+    title="Compositional validity, without elements and alloys",
+    definition="share of crystals that SMACT accepts, of those that are neither one element nor metals alone: these "
+    "it accepts whatever their composition",
+    values=lambda table: _column("compositional_validity")(table).mask(table["exempt_composition"].astype(float) == 1),
+)
+"""The subset on which compositional validity is earned, of the size that its n says. Earlier tables lack it."""
+
+BOND_VALENCE = (
+    Metric(
+        name="charges_balance",
+        title="Charges balance by bond valences",
+        definition="share of crystals whose bond lengths allow oxidation states that add up to zero; elements, metals "
+        "alone and elements without parameters are not asked",
+        values=_column("charges_balance"),
+        undecided="bond_valence_failure",
+    ),
+    Metric(
+        name="bond_instability",
+        title="Global instability index",
+        definition="root mean square of an atom's bond-valence sum less that of such ions in the ICSD, valence units; "
+        "crystals whose charges balance",
+        values=_column("bond_instability"),
+        direction="lower",
+        undecided="bond_valence_failure",
+    ),
+)
+"""Judges that take bond lengths and nothing of a training."""
+
 MATCHING_METRICS = (
     Metric(
         name="match_rate",
@@ -260,7 +290,17 @@ def impossible(table: pd.DataFrame) -> pd.Series:
     return refused & table["energy_sampled"].astype(bool)
 
 
-EXTENDED = (*MATCHING_METRICS, *energetic())
+DELTA_DFT = Metric(
+    name="delta_energy_dft",
+    title="ΔE, DFT",
+    definition="energy by density functional theory minus that of the parent, eV/atom; a sample of crystals of the "
+    "parent's composition",
+    values=_column("delta_energy_dft"),
+    direction="lower",
+)
+"""Where someone has computed it: `crystalsweep dft`."""
+
+EXTENDED = (*MATCHING_METRICS, *BOND_VALENCE, *energetic(), DELTA_DFT)
 """What an evaluation adds; take what a table has with `available`."""
 
 

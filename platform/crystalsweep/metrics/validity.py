@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.metrics.charge_balance import charge_balanced
+from crystalsweep.metrics.charge_balance import charge_balanced, metals_alone
 from crystalsweep.metrics.geometry import Array, Indices, cells_of, minimum_images, plane_spacings
 from crystalsweep.metrics.settings import DEFAULT_RULES, CompositionRules, StructureRules
 from crystalsweep.structures.crystal import MASK, Crystal
@@ -115,6 +115,17 @@ def compositionally_valid(species: NDArray[np.int64], rules: CompositionRules = 
         return False
     divisor = np.gcd.reduce(counts)
     return _balanced(tuple(numbers.tolist()), tuple((counts // divisor).tolist()), rules)
+
+
+def exempt_composition(species: NDArray[np.int64]) -> bool:
+    """Return whether species (N,) are one element or metals alone, which no charge balance is asked of by default.
+
+    False for empty crystals, mask tokens and Z > 103.
+    """
+    numbers = np.unique(species).tolist()
+    if not numbers or numbers[0] <= MASK or numbers[-1] > LAST_IN_SMACT:
+        return False
+    return len(numbers) == 1 or metals_alone(numbers)
 
 
 @lru_cache(maxsize=1 << 18)

@@ -22,7 +22,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from crystalsweep.metrics.bootstrap import resampled_sums
 from crystalsweep.metrics.pairing import paired_rows
-from crystalsweep.metrics.summary import EXTENDED, METRICS, SECONDARY, Metric, computable
+from crystalsweep.metrics.summary import EXTENDED, METRICS, SECONDARY, WITHOUT_EXEMPT, Metric, computable
 from crystalsweep.pages.text import with_interval
 from crystalsweep.wording.stranger import in_a_line, tabulated
 
@@ -116,7 +116,7 @@ def n_comparisons(frame: pd.DataFrame) -> int:
 
 def verdict_table(frame: pd.DataFrame) -> str:
     """Return the frame of `verdicts` for a terminal, with what was done below it."""
-    titles = {metric.name: metric.title for metric in (*METRICS, *SECONDARY, *EXTENDED)}
+    titles = {metric.name: metric.title for metric in (*METRICS, WITHOUT_EXEMPT, *SECONDARY, *EXTENDED)}
     rows = [
         [titles.get(row["metric"], row["metric"]), row["a"], row["b"], *_cells(row), row["verdict"]]
         for row in frame.to_dict("records")

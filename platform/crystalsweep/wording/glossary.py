@@ -14,6 +14,9 @@ GLOSSARY: Mapping[str, str] = {
         "whose gradient the generator follows."
     ),
     "alias": "A name that a registered version of a model has, as champion; it moves when another version is promoted.",
+    "bond valence": (
+        "What a bond carries by its length; an atom's bonds add up to about its charge in crystals that are stable."
+    ),
     "calibrated": "Of probabilities: of all answers given with 70 %, about 70 % are right.",
     "ceiling": (
         "What the true crystals score: no model can be better. It is below 1 where a rule rejects real crystals."
@@ -36,6 +39,9 @@ GLOSSARY: Mapping[str, str] = {
         "no help."
     ),
     "dossier": "The evidence that a version was promoted on, kept with it: gates, figures, data, settings.",
+    "global instability index": (
+        "Root mean square of what atoms' bond-valence sums are off by, valence units: the smaller, the less strained."
+    ),
     "Holm": "Holm's correction: with many comparisons some differ by chance, so each must be clearer to count.",
     "identity": "The baseline that changes nothing: the corrupted crystal is the answer.",
     "masked accuracy": "Share of masked atoms that get their true element.",

@@ -13,7 +13,9 @@ import pandas as pd
 
 from crystalsweep.metrics import HEADERS, KEYS, SHOWN, cells
 from crystalsweep.metrics.seed_verdicts import seed_verdicts
+from crystalsweep.metrics.summary import WITHOUT_EXEMPT, computable
 from crystalsweep.pages.content import Table, TableRow
+from crystalsweep.pages.text import with_interval
 from crystalsweep.plots.decoders import plot_decoders
 from crystalsweep.sweeping.report.adversary_words import conclusion, judge_sentences, teacher_sentences
 from crystalsweep.sweeping.report.beside import Beside, tally
@@ -27,6 +29,9 @@ from crystalsweep.training.records import SCORE
 
 ONE_PASS, BEAM, JUDGED = "one pass", "beam", "beam + critic"
 """Decoders: each site by itself; the likeliest joint choice; the first by log p + λ · critic."""
+
+COMPARED = (*SHOWN, WITHOUT_EXEMPT)
+"""Metrics that verdicts are given on: validity also without elements and alloys, which the rule exempts."""
 
 _HISTORY = (
     *("epoch", "loss/species", "loss/position", "loss/lesson", "audit/ratio", "audit/cosine", "lesson/moved"),
@@ -121,8 +126,8 @@ def teacher_pairs(arms: Arms) -> list[Pair]:
 def compared(arms: Arms, pairs: Sequence[Pair]) -> Comparison:
     """Return verdicts on all pairs, corrected together: over crystals, and over seeds where there are several."""
     if pairs and len(arms.seeds) > 1:
-        return Comparison(frame=seed_verdicts(arms.tables, SHOWN, pairs=pairs), alone=[])
-    return compare_trials({key: tables[0] for key, tables in arms.tables.items()}, pairs, KEYS)
+        return Comparison(frame=seed_verdicts(arms.tables, COMPARED, pairs=pairs), alone=[])
+    return compare_trials({key: tables[0] for key, tables in arms.tables.items()}, pairs, KEYS, COMPARED)
 
 
 def _differences(comparison: Comparison, arms: Arms, title: str, pairs: Sequence[Pair]) -> Table:
@@ -142,15 +147,24 @@ def _corrected(comparison: Comparison, arms: Arms) -> str:
 
 def _decoded_table(arms: Arms) -> Table:
     rows = [
-        TableRow(cells=[arms.lessons[key], decoder_of(key), *cells(pd.concat(tables, ignore_index=True))])
+        TableRow(cells=[arms.lessons[key], decoder_of(key), *cells(pooled), _not_exempt(pooled)])
         for key, tables in arms.tables.items()
+        for pooled in [pd.concat(tables, ignore_index=True)]
     ]
     note = (
         f"Seeds together: {', '.join(map(str, arms.seeds))}; intervals over crystals alone. {ONE_PASS}: each site by "
         f"itself, the paper's. {BEAM}: the likeliest joint choice. {JUDGED}: the first by log p + λ · critic."
     )
-    heads = ["arm", "decoded", *HEADERS]
+    heads = ["arm", "decoded", *HEADERS, "validity without elements and alloys"]
     return Table(title="All arms decoded alike", heads=heads, rows=rows, note=note)
+
+
+def _not_exempt(table: pd.DataFrame) -> str:
+    """Return validity without elements and alloys with its n; a dash in tables of before it was told."""
+    if not computable(WITHOUT_EXEMPT, table):
+        return "–"
+    found = WITHOUT_EXEMPT.over(table)
+    return with_interval(found.mean, found.low, found.high, n=found.n)
 
 
 def _rests_on(finished: FinishedSweep, arms: Arms) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from crystalsweep.metrics import KEYS, SHOWN
+from crystalsweep.metrics.summary import WITHOUT_EXEMPT, Metric
 from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, n_comparisons, verdicts
 from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.pages.text import with_interval
@@ -18,7 +19,7 @@ SEEDED = (*KEYS, "seed")
 
 RESOLVED = ("better", "worse")
 
-_TITLES = {metric.name: metric.title for metric in SHOWN}
+_TITLES = {metric.name: metric.title for metric in (*SHOWN, WITHOUT_EXEMPT)}
 
 Pair = tuple[str, str]
 
@@ -66,7 +67,10 @@ class Comparison:
 
 
 def compare_trials(
-    tables: Mapping[str, pd.DataFrame], pairs: Sequence[Pair], keys: Sequence[str] = SEEDED
+    tables: Mapping[str, pd.DataFrame],
+    pairs: Sequence[Pair],
+    keys: Sequence[str] = SEEDED,
+    metrics: Sequence[Metric] = SHOWN,
 ) -> Comparison:
     """Return verdicts on a minus b of every pair in every metric of a row, corrected together.
 
@@ -74,10 +78,13 @@ def compare_trials(
         tables: Per-structure tables by name.
         pairs: (a, b) by name.
         keys: Columns that pair rows.
+        metrics: What is compared.
     """
     compared = [(a, b) for a, b in pairs if _shared(tables[a], tables[b], keys) > 1]
     frame = (
-        verdicts(tables, SHOWN, pairs=compared, keys=keys) if compared else pd.DataFrame(columns=list(VERDICT_COLUMNS))
+        verdicts(tables, metrics, pairs=compared, keys=keys)
+        if compared
+        else pd.DataFrame(columns=list(VERDICT_COLUMNS))
     )
     return Comparison(frame=frame, alone=[pair for pair in pairs if pair not in compared])
 
