@@ -17,25 +17,27 @@ once, at the end, by `crystalsweep evaluate` and `crystalsweep compare control=A
 
     python sweeps/adversary.py --preset demo                 ten minutes on two cores, bundled crystals
     python sweeps/adversary.py --preset small --lessons judged,preference --seeds 3 --data train.parquet,val.parquet
+    python sweeps/adversary.py --preset small --vary phase   r of the gradient × σ × G:D, as a diagram
     python sweeps/adversary.py --preset small --vary judged --search optuna --num-samples 16 --scheduler asha
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import click
 
 import sweeps  # noqa: F401  brings the library that lies beside it, before another is imported
-from crystalsweep.config import override, suggestion
+from crystalsweep.config import override, suggestion, value_at
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.options import BACKBONE
 from crystalsweep.sweeping.space.parameters import Parameter, grid_points
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
-from sweeps.axes import require_backbone_of, require_unvaried
+from sweeps.axes import require_backbone_of, require_unvaried, sigma_noise
 from trainables.teach.config import ASKS_CRITIC, CONTROLS, TeachConfig
 
 LESSON = "lesson"
@@ -50,6 +52,18 @@ DECODERS = {
     "beam": DecodeConfig(method="beam", candidates=CANDIDATES, passes=4),
     "beam + critic": DecodeConfig(method="beam", candidates=CANDIDATES, passes=4, critic_weight=LAMBDA),
 }
+
+
+PHASE_RATIOS, PHASE_NOISE = (0.05, 0.3, 1.0), (0.1, 0.2)
+"""Of the phase diagram: r, and the training noise, at both of the paper's values."""
+
+CRITIC_SHARE = "critic_share"
+
+CRITIC_SHARES = (1 / 11, 1 / 2)
+"""Ten updates of the generator for each of the critic, the paper's, and one."""
+
+PHASE_TURN = {"smoke": 22, "demo": 22}
+"""Steps of a turn of which these shares are whole; elsewhere 110."""
 
 
 def _lessons(told: Sequence[str]) -> tuple[Parameter, ...]:
@@ -78,11 +92,18 @@ def _gradient(told: Sequence[str]) -> tuple[Parameter, ...]:
     return (Parameter(key="gradient_ratio", title="r", values=ratios, low=0.01, high=3.0, log=True, brief="r={}"),)
 
 
+def _phase(told: Sequence[str]) -> tuple[Parameter, ...]:
+    ratio = replace(_gradient(told)[0], values=PHASE_RATIOS)
+    balance = Parameter(key=CRITIC_SHARE, title="critic's share", values=CRITIC_SHARES, paper=CRITIC_SHARES[0])
+    return (ratio, sigma_noise(PHASE_NOISE), balance)
+
+
 VARY: dict[str, tuple[Callable[[Sequence[str]], tuple[Parameter, ...]], str]] = {
     "lesson": (_lessons, ""),
     "judged": (_judged, "judged"),
     "turns": (_turns, "judged"),
     "gradient": (_gradient, "gradient"),
+    "phase": (_phase, "gradient"),
 }
 """By what `--vary` says: the axes, and the lesson that all trials have but the control arms."""
 
@@ -105,11 +126,14 @@ def search_space(name: str, settings: Sequence[str], *, backbone: str, lessons: 
     axes, lesson = VARY[vary]
     pretrain, teach = preset("pretrain", name, backbone), preset("teach", name, backbone)
     first = [f"critic_warmup={WARMUP.get(name, 1000)}", *([f"lesson={lesson}"] if lesson else [])]
+    first += [f"turn_steps={PHASE_TURN.get(name, 110)}"] if vary == "phase" else []
     config = cast(TeachConfig, override(teach, [*first, *settings]))
     require_backbone_of(pretrain, config, "the teaching")
     parameters = axes(told)
     require_unvaried(config, settings, (*parameters, *_lessons(told)))
     controls: list[dict[str, Any]] = [_of_control(config, parameters, control) for control in CONTROLS]
+    if vary == "phase":  # noise and balance reach a control arm too, so that each pair of them has its own
+        controls = [{**controls[0], **point} for point in grid_points(parameters[1:])]
     return SearchSpace(
         stages={"pretrain": pretrain, "teach": config},
         parameters=parameters,
@@ -120,7 +144,8 @@ def search_space(name: str, settings: Sequence[str], *, backbone: str, lessons: 
 
 def _of_control(config: TeachConfig, parameters: Sequence[Parameter], control: str) -> dict[str, Any]:
     """Return a control arm: what is varied stays as the preset has it, since most of it reaches no control."""
-    return {**{each.key: getattr(config, each.key) for each in parameters}, LESSON: control}
+    told = config.model_dump(mode="json")
+    return {**{each.key: value_at(told, each.key) for each in parameters}, LESSON: control}
 
 
 SWEEP = SweepSpec(
@@ -146,7 +171,8 @@ main = sweep_command(
         type=click.Choice(list(VARY)),
         default="lesson",
         show_default=True,
-        help="The lesson; or of judged its candidates and λ, or its turns; or the ratio r of gradient.",
+        help="The lesson; or of judged its candidates and λ, or its turns; or the ratio r of gradient; or a phase "
+        "diagram of gradient over r, σ and G:D, each σ and G:D with a control arm of its own.",
     ),
     objectives=("compositional_similarity",),
 )

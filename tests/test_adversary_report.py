@@ -9,6 +9,7 @@ import pytest
 
 from crystalsweep.sweeping.report.adversary import adversary_report, arms_of, judge_pairs, teacher_pairs
 from crystalsweep.sweeping.report.adversary_words import conclusion, judge_pays, teacher_pays
+from crystalsweep.sweeping.report.phase import phase_cells
 from crystalsweep.sweeping.space.finished import FinishedSweep
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter
@@ -141,3 +142,46 @@ def test_one_crystal_does_not_stop_a_report(tmp_path: Path) -> None:
     controls = [TrainingOutcome(**{**vars(each), "control": each.number == 0}) for each in made]
     told = adversary_report(finished(tmp_path, controls, LESSON))
     assert "cannot be told" in told.words[0]
+
+
+RATIO = Parameter(key="gradient_ratio", title="r", values=(0.1, 1.0), log=True)
+NOISE = Parameter(key="corruption.sigma_noise", title="σ_noise", values=(0.1, 0.2), paper=0.2)
+SHARE = Parameter(key="critic_share", title="critic's share", values=(1 / 11, 0.5), paper=1 / 11)
+
+
+def phase_sweep(folder: Path, *, skill: dict[float, float]) -> FinishedSweep:
+    """Control arms at two noise levels, and trials at those r that are named, by what they restore more."""
+    made = []
+    for sigma in (0.1, 0.2):
+        settings = {"lesson": "none", NOISE.key: sigma, SHARE.key: 1 / 11, RATIO.key: 0.1}
+        control = outcome(folder, len(made), settings, scores(0.5), config=TeachConfig())
+        made.append(TrainingOutcome(**{**vars(control), "control": True}))
+    for ratio, gain in skill.items():
+        settings = {"lesson": "gradient", NOISE.key: 0.2, SHARE.key: 1 / 11, RATIO.key: ratio}
+        made.append(outcome(folder, len(made), settings, scores(0.5 + gain), config=TeachConfig()))
+    return finished(folder, made, RATIO, NOISE, SHARE)
+
+
+def test_a_trial_is_held_against_the_control_arm_of_its_noise(tmp_path: Path) -> None:
+    arms = arms_of(phase_sweep(tmp_path, skill={0.1: 0.1, 1.0: -0.2}))
+    assert teacher_pairs(arms) == [("2/one pass", "1/one pass"), ("3/one pass", "1/one pass")]
+
+
+def test_a_phase_diagram_has_the_cells_that_were_tried(tmp_path: Path) -> None:
+    told = adversary_report(phase_sweep(tmp_path, skill={0.1: 0.1, 1.0: -0.2}))
+    assert (tmp_path / "phase.png") in told.plots
+    said = words_of(told.page.read_text())
+    assert "Phase diagram of the adversary" in said
+    assert "dashed since it sets no r: its w_W is 0.1" in said
+    places = {"x": {2: "0.2", 3: "0.2"}, "y": {2: "0.1", 3: "1"}, "across": {2: "", 3: ""}}
+    taught = told.differences[told.differences["a"].astype(str).str.endswith("one pass")]
+    cells = phase_cells(taught, places)
+    similar = cells[cells["title"] == "Compositional similarity"].set_index("y")
+    assert similar["difference"].to_numpy() == pytest.approx([0.1, -0.2], abs=0.05)
+    assert similar["resolved"].tolist() == [True, True]
+    assert similar["trials"].tolist() == [1, 1]
+
+
+def test_no_phase_diagram_of_one_direction(tmp_path: Path) -> None:
+    told = adversary_report(sweep(tmp_path, 0))
+    assert "Phase diagram" not in words_of(told.page.read_text())

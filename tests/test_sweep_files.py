@@ -381,3 +381,19 @@ def test_dry_run_prices_the_sweep_and_leaves_nothing(
         assert title in ran.output
     assert re.search(r"^expected [\d.]+ CPU-hours, [\d.]+ [kM]B of checkpoints$", ran.output, flags=re.MULTILINE)
     assert not (tmp_path / "none").exists()
+
+
+def test_each_noise_and_balance_of_the_phase_diagram_has_a_control_arm() -> None:
+    sweep = import_module("sweeps.adversary").search_space(
+        "smoke", (), backbone="painn", lessons="gradient", vary="phase"
+    )
+    base = sweep.stages["teach"].model_dump(mode="json")
+    reached = [("corruption.sigma_noise", "critic_share")] * 2
+    arms, cells = (
+        {tuple(point[key] for key in keys) for point in points}
+        for keys, points in zip(reached, (sweep.controls, sweep.grid), strict=True)
+    )
+    assert arms == cells
+    shares = {configured("teach", base, point, {}).critic_steps for point in (*sweep.controls, *sweep.grid)}
+    assert shares == {2, 11}, "of 22: ten and one updates of the generator for each of the critic"
+    assert {point["lesson"] for point in sweep.controls} == {"none"}

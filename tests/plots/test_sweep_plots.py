@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.image import imread
+from matplotlib.patches import Rectangle
 from pytest import MonkeyPatch
 
 from crystalsweep.plots.contour import plot_contour
@@ -16,6 +17,7 @@ from crystalsweep.plots.importance import plot_importance
 from crystalsweep.plots.objective_history import best_so_far, plot_objective_history
 from crystalsweep.plots.parallel import plot_parallel
 from crystalsweep.plots.pareto import non_dominated, plot_pareto
+from crystalsweep.plots.phase import PhaseAxis, plot_phase
 from crystalsweep.plots.position_weight import plateau, plot_position_weight
 from crystalsweep.plots.scales import Ruler, Scale
 from crystalsweep.plots.seeds import plot_seeds
@@ -230,3 +232,61 @@ def test_position_weight(tmp_path: Path) -> None:
     assert shows_something(plot_position_weight(rows, scale, tmp_path / "a.png", plateau_at=200.0))
     with pytest.raises(ValueError, match="Fewer than two"):
         plot_position_weight(rows.iloc[:2], scale, tmp_path / "b.png")
+
+
+# The phase diagram
+
+
+def phase_cells(tried: list[tuple[str, str, str]]) -> pd.DataFrame:
+    rows = [
+        {"x": x, "y": y, "across": across, "title": title, "difference": 0.1 * i - 0.2, "better": 1}
+        for i, (x, y, across) in enumerate(tried)
+        for title in ("Compositional similarity", "Compositional validity")
+    ]
+    return pd.DataFrame(rows).assign(resolved=lambda frame: frame["difference"] > 0, trials=1)
+
+
+def phase_axes(paper: tuple[str, ...] | None) -> tuple[PhaseAxis, PhaseAxis, PhaseAxis]:
+    return (
+        PhaseAxis(title="σ_noise", places=("0.1", "0.2"), paper=("0.1", "0.2")),
+        PhaseAxis(title="r", places=("0.05", "0.3", "1"), paper=paper),
+        PhaseAxis(title="G:D", places=("10:1", "1:1"), paper=("10:1",)),
+    )
+
+
+def test_a_phase_diagram_draws_no_cell_that_was_not_tried(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    drawn: list[str] = []
+    original = Axes.text
+
+    def text(self: Axes, x: float, y: float, s: str, **named: object) -> object:
+        drawn.append(s)
+        return original(self, x, y, s, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Axes, "text", text)
+    tried = [("0.1", "0.05", "10:1"), ("0.2", "0.3", "10:1"), ("0.2", "1", "1:1")]
+    plot_phase(phase_cells(tried), *phase_axes(None), tmp_path / "phase.png")
+    assert sorted(drawn) == sorted(2 * ["-0.200", "-0.100", "+0.000"])
+    assert shows_something(tmp_path / "phase.png")
+
+
+@pytest.mark.parametrize(("paper", "frames"), [(None, 2), (("0.3",), 2), (("0.05", "0.3"), 4)])
+def test_the_papers_cells_are_framed(
+    tmp_path: Path, monkeypatch: MonkeyPatch, paper: tuple[str, ...] | None, frames: int
+) -> None:
+    styles: list[str] = []
+    original = Axes.add_patch
+
+    def add_patch(self: Axes, patch: Rectangle) -> object:
+        if not patch.get_fill():
+            styles.append(str(patch.get_linestyle()))
+        return original(self, patch)
+
+    monkeypatch.setattr(Axes, "add_patch", add_patch)
+    plot_phase(phase_cells([("0.1", "0.05", "10:1")]), *phase_axes(paper), tmp_path / "phase.png")
+    assert styles == 2 * frames * [("--" if paper is None else "-")]  # a row of panels for each metric
+
+
+def test_a_phase_diagram_without_a_cell_says_why(tmp_path: Path) -> None:
+    nothing = phase_cells([("0.1", "0.05", "10:1")]).iloc[:0]
+    with pytest.raises(ValueError, match="No trial and control arm"):
+        plot_phase(nothing, *phase_axes(None), tmp_path / "no.png")

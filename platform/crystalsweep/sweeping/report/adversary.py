@@ -6,8 +6,9 @@ ranked by their own critic; what is claimed rests on the same crystals and, with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +23,7 @@ from crystalsweep.sweeping.report.beside import Beside, tally
 from crystalsweep.sweeping.report.comparison import Comparison, Pair, compare_trials
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.frames import short_names
+from crystalsweep.sweeping.report.phase import draw_phase
 from crystalsweep.sweeping.report.results import audited_ratio, results_table
 from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
@@ -32,6 +34,9 @@ ONE_PASS, BEAM, JUDGED = "one pass", "beam", "beam + critic"
 
 COMPARED = (*SHOWN, WITHOUT_EXEMPT)
 """Metrics that verdicts are given on: validity also without elements and alloys, which the rule exempts."""
+
+LESSON = "lesson"
+"""Key of what an arm learnt from."""
 
 _HISTORY = (
     *("epoch", "loss/species", "loss/position", "loss/lesson", "audit/ratio", "audit/cosine", "lesson/moved"),
@@ -52,6 +57,8 @@ class Arms:
     """Numbers of the trials that are control arms."""
     taught: list[int]
     """Of the others."""
+    settings: dict[int, Mapping[str, Any]]
+    """By number of a trial, what it was given."""
 
     @property
     def names(self) -> dict[str, str]:
@@ -88,7 +95,7 @@ def adversary_report(finished: FinishedSweep) -> Report:
             _rests_on(finished, arms),
         ],
         beside=_beside(comparison, arms, teacher),
-        draw=lambda gallery: _draw(gallery, arms),
+        draw=lambda gallery: _draw(gallery, finished, arms, taught),
     )
 
 
@@ -108,6 +115,7 @@ def arms_of(finished: FinishedSweep) -> Arms:
         seeds=seeds,
         controls=sorted({outcome.number for outcome in finished.done if outcome.control}),
         taught=sorted({outcome.number for outcome in finished.done if not outcome.control}),
+        settings={outcome.number: outcome.settings for outcome in finished.done},
     )
 
 
@@ -118,9 +126,27 @@ def judge_pairs(arms: Arms) -> list[Pair]:
 
 
 def teacher_pairs(arms: Arms) -> list[Pair]:
-    """Return one pass of each taught generator beside that of each control arm."""
-    pairs = [(f"{number}/{ONE_PASS}", f"{arm}/{ONE_PASS}") for number in arms.taught for arm in arms.controls]
+    """Return one pass of each taught generator beside that of each control arm that is trained like it.
+
+    Where control arms differ in something besides their lesson, as in the noise, a trial is held against those that
+    have its value.
+    """
+    apart = {key for key in _settings(arms, arms.controls) if len(_values(arms, arms.controls, key)) > 1} - {LESSON}
+    pairs = [
+        (f"{number}/{ONE_PASS}", f"{arm}/{ONE_PASS}")
+        for number in arms.taught
+        for arm in arms.controls
+        if all(arms.settings[number].get(key) == arms.settings[arm].get(key) for key in apart)
+    ]
     return [pair for pair in pairs if set(pair) <= arms.tables.keys()]
+
+
+def _settings(arms: Arms, numbers: Sequence[int]) -> set[str]:
+    return {key for number in numbers for key in arms.settings[number]}
+
+
+def _values(arms: Arms, numbers: Sequence[int], key: str) -> set[Any]:
+    return {arms.settings[number].get(key) for number in numbers}
 
 
 def compared(arms: Arms, pairs: Sequence[Pair]) -> Comparison:
@@ -185,7 +211,8 @@ def _beside(comparison: Comparison, arms: Arms, pairs: Sequence[Pair]) -> Beside
     return Beside(head="one pass, beside the controls", cells=said, frame=comparison.frame)
 
 
-def _draw(gallery: Gallery, arms: Arms) -> None:
+def _draw(gallery: Gallery, finished: FinishedSweep, arms: Arms, taught: pd.DataFrame) -> None:
+    draw_phase(gallery, finished, taught)
     gallery.add(
         "decoders",
         lambda path: plot_decoders(

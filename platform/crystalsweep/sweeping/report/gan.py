@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import pandas as pd
+
 from crystalsweep.pages.content import Table
 from crystalsweep.sweeping.report.beside import Beside, tally
 from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare_trials
 from crystalsweep.sweeping.report.conclusion import adversary_conclusion, visible_sentence
 from crystalsweep.sweeping.report.control import Counterpart, counterparts, without_repetition
+from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.frames import pooled, short_names
 from crystalsweep.sweeping.report.gan_figures import arm_colours, draw_gan
+from crystalsweep.sweeping.report.phase import draw_phase
 from crystalsweep.sweeping.report.results import Column, audited_ratio, results_table, setting_columns
 from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.report.words import adversary_sentences
-from crystalsweep.sweeping.space.finished import FinishedSweep, Report
+from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.training.records import SCORE
 
@@ -51,10 +55,16 @@ def gan_report(finished: FinishedSweep) -> Report:
         conclusion=adversary_conclusion(exact),
         words=words,
         beside=_beside(finished, compared),
-        draw=partial(draw_gan, finished, trials),
+        draw=partial(_draw, finished, trials, exact),
         colours=arm_colours(finished),
     )
     return replace(told, verdicts=_verdicts(compared))
+
+
+def _draw(finished: FinishedSweep, trials: Sequence[ReportedTraining], exact: pd.DataFrame, gallery: Gallery) -> None:
+    """Draw the sweep's own figures; in the phase diagram, trials whose control arm is their exact counterpart."""
+    draw_phase(gallery, finished, exact)
+    draw_gan(finished, trials, gallery)
 
 
 @dataclass(frozen=True, kw_only=True)
