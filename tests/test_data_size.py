@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from crystalsweep.data.selection import shared_rows
+from crystalsweep.metrics.seed_verdicts import crossed_mean
 from crystalsweep.plots.data_size import plot_data_size
 from crystalsweep.sweeping.report.data_size import compared, curve_of, needed_for, sampled_errors, saving_of
 
@@ -65,6 +66,19 @@ def test_seeds_that_differ_widen_the_interval() -> None:
         row = curve_of(sampled_errors({("arm", 50): array}), "arm", 200).iloc[0]
         widths.append(row["high"] - row["low"])
     assert widths[1] > 2 * widths[0]
+
+
+def test_differences_over_seeds_are_students_as_in_compare() -> None:
+    base = errors(1.0, seeds=3)[50]
+    found = {("a", 50): base * np.array([[0.7], [0.8], [0.9]]), ("b", 50): base}
+    (pair,) = compared(found, sampled_errors(found), ("a",), "b")
+    gap = found["a", 50] - found["b", 50]
+    expected = crossed_mean(gap, np.ones_like(gap))
+    assert (pair.difference.low, pair.difference.high) == (expected.low, expected.high)
+    assert pair.difference.p == pair.p_adjusted == expected.p
+    assert pair.verdict == "not resolved"  # a bootstrap over three seeds would say better
+    drawn = sampled_errors(found)
+    assert np.quantile((drawn["a", 50] - drawn["b", 50])[1:], 0.975) < 0
 
 
 def test_a_smaller_share_lies_within_a_greater_one() -> None:

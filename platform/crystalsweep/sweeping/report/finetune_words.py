@@ -55,7 +55,8 @@ def verdict_sentences(pairs: Sequence[Paired]) -> list[str]:
 def rates_sentence(found: ArmErrors) -> str:
     """Return what the errors rest on: crystals, seeds, and how learning rates were chosen."""
     seeds = (
-        f"{len(found.seeds)} seeds, which intervals resample too"
+        f"{len(found.seeds)} seeds, whose spread is in the intervals: of differences Student's over seeds and "
+        "crystals, of errors and of the saving from draws of both"
         if len(found.seeds) > 1
         else "One seed, so that no interval has the spread between trainings in it"
     )
