@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import average_precision_score
 
+from crystalsweep.metrics.calibration import calibration_error
+
 Values = NDArray[np.float64]
 
 
@@ -30,7 +32,7 @@ def classification_scores(wanted: Values, probability: Values) -> dict[str, floa
     """Return how well (M,) probabilities of yes fit (M,) answers, 1 for yes; called yes from 0.5 on.
 
     accuracy, balanced_accuracy, precision, recall, f1; auc (of ROC), average_precision; daf, the discovery acceleration
-    factor, precision over prevalence (doi:10.1038/s42256-025-01055-1); brier and ece (ten bins of equal width);
+    factor, precision over prevalence (doi:10.1038/s42256-025-01055-1); brier and ece (`calibration.calibration_error`);
     prevalence of yes.
     """
     yes, called = wanted > 0.5, probability >= 0.5
@@ -50,7 +52,7 @@ def classification_scores(wanted: Values, probability: Values) -> dict[str, floa
         "average_precision": float(average_precision_score(yes, probability)) if both else float("nan"),
         "daf": precision / prevalence if prevalence else float("nan"),
         "brier": float(((probability - yes) ** 2).mean()),
-        "ece": calibration_error(yes, probability),
+        "ece": calibration_error(probability, yes),
         "prevalence": prevalence,
     }
 
@@ -59,21 +61,6 @@ def roc_auc(yes: NDArray[np.bool_], probability: Values) -> float:
     """Return the probability that a yes is ranked above a no, ties counted half."""
     ranks, positive = rankdata(probability), int(yes.sum())
     return float((ranks[yes].sum() - positive * (positive + 1) / 2) / (positive * (len(yes) - positive)))
-
-
-def calibration_error(yes: NDArray[np.bool_], probability: Values, bins: int = 10) -> float:
-    """Return the expected calibration error of the probability of yes, over bins of equal width."""
-    index = np.minimum((probability * bins).astype(int), bins - 1)
-    gaps = [abs(probability[index == i].sum() - yes[index == i].sum()) for i in range(bins)]
-    return float(sum(gaps) / len(yes))
-
-
-def confusion(wanted: Values, probability: Values) -> NDArray[np.int64]:
-    """Return (2, 2) counts: rows are no and yes as they are, columns as they are called."""
-    yes, called = (wanted > 0.5).astype(int), (probability >= 0.5).astype(int)
-    counts = np.zeros((2, 2), dtype=np.int64)
-    np.add.at(counts, (yes, called), 1)
-    return counts
 
 
 def _share(these: float, others: float) -> float:
