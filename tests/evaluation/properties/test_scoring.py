@@ -100,6 +100,9 @@ def test_confusion_by_crystal_system_adds_up() -> None:
     found = score(classes(), bins(), seed=0)
     parts = [np.array(each.confusion) for each in found.strata["crystal_system"]]
     assert (sum(parts) == np.array(found.confusion["model"])).all()
+    for row, whole in found.confusion.items():
+        beside = [np.array(each.beside[row]) for each in found.strata["crystal_system"] if row != "model"]
+        assert row == "model" or (sum(beside) == np.array(whole)).all()
     cubic = found.strata["crystal_system"][1].rows["model"]
     assert cubic["roc_auc"].mean is None  # all of them are stable
     assert cubic["accuracy"].mean is not None

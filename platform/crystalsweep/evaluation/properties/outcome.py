@@ -49,6 +49,8 @@ class Stratum(Config):
     """On the headline figure, corrected over all bins of this stratum."""
     confusion: list[list[int]] | None = None
     """The model's, by true and called class."""
+    beside: dict[str, list[list[int]]] = {}
+    """That of each other row, by its name; empty where nothing is classified, and of older evaluations."""
 
 
 class TargetOutcome(Config):

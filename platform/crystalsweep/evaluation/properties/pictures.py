@@ -47,13 +47,21 @@ def _classes(predicted: Predicted, found: TargetOutcome, model: str, folder: Pat
         for row, each in answers.items()
         if row not in _CONSTANT
     }
-    systems = {each.bin: np.array(each.confusion) for each in found.strata["crystal_system"]}
-    matrices = {model: np.array(found.confusion[model])} | systems
+    systems = found.strata["crystal_system"]
     return [
-        Picture.of(
-            plot_confusion(matrices, predicted.target.classes, folder / "confusion.png"),
-            "Confusion matrices",
-            f"Of {model}, over all crystals and by crystal system (Fig. 1C): shares of the true class, and crystals.",
+        *(
+            Picture.of(
+                plot_confusion(
+                    {row: np.array(found.confusion[row])}
+                    | {each.bin: np.array(each.confusion if row == model else each.beside[row]) for each in systems},
+                    predicted.target.classes,
+                    folder / f"confusion{'' if row == model else f'_{folder_name(row)}'}.png",
+                ),
+                "Confusion matrices" if row == model else f"Confusion matrices of {row}",
+                f"Of {row}, over all crystals and by crystal system (Fig. 1C): shares of the true class, and crystals.",
+            )
+            for row in answers
+            if row not in _CONSTANT
         ),
         Picture.of(
             plot_reliability(curves, folder / "reliability.png"),
@@ -95,6 +103,6 @@ def _spectra(predicted: Predicted, folder: Path) -> list[Picture]:
         np.abs(own - truth).mean(axis=1),
         np.asarray(target.grid, dtype=np.float64),
         folder / "spectra.png",
-        label="grid of the spectrum",
+        label=target.grid_unit,
     )
     return [Picture.of(path, "Example spectra", "At three quantiles of the model's error.")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -171,7 +172,13 @@ def _stratum(
             n=int(chosen.sum()),
             rows=_figures(drawn[name], int(chosen.sum())),
             verdicts=[next(together) for _ in tested[name]],
-            confusion=confusion_matrix(next(iter(answers[name].values()))).tolist() if classified else None,
+            **(_confusions(answers[name]) if classified else {}),
         )
         for name, chosen in parts.items()
     ]
+
+
+def _confusions(answers: Mapping[str, Answers]) -> dict[str, Any]:
+    """Return the confusion matrix of the model, and those of the other rows by name."""
+    own, *others = ((row, confusion_matrix(each).tolist()) for row, each in answers.items())
+    return {"confusion": own[1], "beside": dict(others)}
