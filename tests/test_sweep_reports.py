@@ -28,7 +28,7 @@ from crystalsweep.sweeping.report.gan import against_controls, compared_with_con
 from crystalsweep.sweeping.report.gan_figures import SIGMA
 from crystalsweep.sweeping.report.report import draw_trial
 from crystalsweep.sweeping.report.results import as_text, setting_columns
-from crystalsweep.sweeping.report.words import costs_sentence
+from crystalsweep.sweeping.report.words import classifier_sentence, costs_sentence
 from crystalsweep.sweeping.space.finished import FinishedSweep, ReportedTraining
 from crystalsweep.sweeping.space.objectives import OBJECTIVES
 from crystalsweep.sweeping.space.outcome import TrainingOutcome, TrainingState
@@ -183,6 +183,18 @@ def test_trials_of_many_settings_go_by_their_number(tmp_path: Path) -> None:
     assert list(training_names(many).values()) == ["trial 0", "trial 1"]
     two = [outcomes[0], replace(outcomes[0], key="0000-s1", seed=1)]
     assert [name[-6:] for name in training_names(finished(tmp_path, two, NOISE)).values()] == ["seed 0", "seed 1"]
+
+
+def test_how_good_the_classifier_was_that_the_discriminator_started_from_is_said() -> None:
+    metrics = {"accuracy": 0.8, "auc": 0.87654, "majority_accuracy": 0.57, "n": 1200.0}
+    metrics |= {"error": 0.2, "error/low": 0.18, "error/high": 0.22}
+    for prefix in ("val/", "val/e_above_hull<=0/"):
+        said = classifier_sentence({f"{prefix}{name}": value for name, value in metrics.items()})
+        assert "accuracy of 0.800 [0.780, 0.820] and a ROC-AUC of 0.877 on 1,200 validation crystals" in said
+        assert said.endswith("the commoner answer alone has 0.57.")
+    unsure = {f"val/{name}": value for name, value in (metrics | {"error/high": 0.45}).items()}
+    assert classifier_sentence(unsure).endswith("it is not shown to know what is stable.")
+    assert classifier_sentence({}) == classifier_sentence({"val/mae": 1.0}) == ""
 
 
 def test_words_do_not_claim_what_is_not_resolved(tmp_path: Path) -> None:

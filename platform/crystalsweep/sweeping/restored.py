@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from crystalsweep.artifacts.checkpoint_store import CheckpointStore, child
+from crystalsweep.artifacts.kept import kept_row
 from crystalsweep.evaluation.protocol import evaluate_references, evaluation_chunks
 from crystalsweep.sweeping.crystals import draw_crystals
 from crystalsweep.sweeping.decoders import decode_again
+from crystalsweep.sweeping.prerequisites import home
 from crystalsweep.sweeping.session import SweepSession
 from crystalsweep.sweeping.space.finished import FinishedSweep
 from crystalsweep.training.config import RestorationConfig
 from crystalsweep.training.stage import select
+
+DISCRIMINATOR = "discriminator"
+"""What a stage leaves for a discriminator to start from."""
 
 
 def gather_restorations(session: SweepSession, ended: FinishedSweep, named: Mapping[str, str]) -> FinishedSweep:
@@ -37,4 +43,14 @@ def gather_restorations(session: SweepSession, ended: FinishedSweep, named: Mapp
         references=evaluate_references(val, train, config.evaluation),
         crystals={key: folder for key, folder in drawn.items() if folder},
         decoded={key: tables for key, tables in decoded.items() if tables},
+        classifier=_classifier(session),
     )
+
+
+def _classifier(session: SweepSession) -> Mapping[str, float]:
+    """Return the metrics of what the discriminator started from, as its kept epoch was validated."""
+    known = session.record.prerequisites.get(DISCRIMINATOR)
+    if known is None:
+        return {}
+    made = CheckpointStore(child(home(session.request.storage, known["key"]), known["stage"])).history()
+    return kept_row(made) if made else {}

@@ -19,7 +19,7 @@ from crystalsweep.sweeping.report.gan_figures import arm_colours, draw_gan
 from crystalsweep.sweeping.report.phase import draw_phase
 from crystalsweep.sweeping.report.results import Column, audited_ratio, results_table, setting_columns
 from crystalsweep.sweeping.report.sweep import reported_trainings, tell
-from crystalsweep.sweeping.report.words import adversary_sentences
+from crystalsweep.sweeping.report.words import adversary_sentences, classifier_sentence
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.training.records import SCORE
@@ -46,6 +46,8 @@ def gan_report(finished: FinishedSweep) -> Report:
     exact = compared.comparison.of([_pair(each) for each in compared.pairs if not each.differs])
     if visible := visible_sentence(exact, compared.comparison.n):
         words.append(visible)
+    if started := classifier_sentence(finished.classifier):
+        words.append(started)
     results = results_table(finished, trials, {"adv/rec gradient": audited_ratio})
     told = tell(
         finished,

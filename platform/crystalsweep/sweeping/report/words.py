@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from crystalsweep.pages.text import with_interval
+from crystalsweep.pages.text import three_digits, with_interval
 from crystalsweep.plots.pareto import non_dominated
+from crystalsweep.structures.targets import STABILITY
 from crystalsweep.sweeping.report.comparison import Comparison, Pair, metric_title
 from crystalsweep.sweeping.space.finished import FinishedSweep
 from crystalsweep.sweeping.space.objectives import Objective
@@ -219,3 +220,23 @@ def _count(n: int, what: str) -> str:
 def _title(objective: Objective) -> str:
     title = objective.title
     return title if title.startswith("L_") else title[0].lower() + title[1:]
+
+
+def classifier_sentence(metrics: Mapping[str, float]) -> str:
+    """Return how good the stability classifier was that the discriminator started from; empty where none is known.
+
+    Args:
+        metrics: Of its validation, as fine-tuning logs them, of stability alone or beside other targets.
+    """
+    prefix = next((each for each in ("val", f"val/{STABILITY}") if f"{each}/majority_accuracy" in metrics), None)
+    if prefix is None:
+        return ""
+    accuracy, commonest = metrics[f"{prefix}/accuracy"], metrics[f"{prefix}/majority_accuracy"]
+    low, high = 1 - metrics[f"{prefix}/error/high"], 1 - metrics[f"{prefix}/error/low"]
+    better = "" if low > commonest else ": it is not shown to know what is stable"
+    auc, n = three_digits(metrics[f"{prefix}/auc"]), f"{metrics[f'{prefix}/n']:,.0f}"
+    right, alone = with_interval(accuracy, low, high), three_digits(commonest)
+    return (
+        f"The discriminator started from a stability classifier with an accuracy of {right} and a ROC-AUC of {auc} "
+        f"on {n} validation crystals; the commoner answer alone has {alone}{better}."
+    )

@@ -54,6 +54,8 @@ class FinishedSweep:
     composition: Mapping[str, PredictedTable] = field(default_factory=dict)
     """Of property models: by key of a complete training, what the composition alone tells of the validation crystals,
     fitted on that training's own crystals."""
+    classifier: Mapping[str, float] = field(default_factory=dict)
+    """Of adversaries: metrics of the stability classifier that the discriminator started from; empty without one."""
 
     @property
     def done(self) -> list[TrainingOutcome]:
