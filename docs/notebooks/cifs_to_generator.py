@@ -77,6 +77,7 @@ run(
 
 # %%
 restorer = crystalsweep.load("runs/mine")
-done = crystalsweep.complete(small[250], mask="O" if 8 in small[250].species else None, model="runs/mine", top=3)
+oxide = next(crystal for crystal in small[200:] if 8 in crystal.species)
+done = crystalsweep.complete(oxide, mask="O", model="runs/mine", top=3)
 for candidate in done.candidates:
     print(f"{candidate.structure.composition.reduced_formula:10} {candidate.probability:.3f}")

@@ -58,9 +58,8 @@ class AnswerFolder:
         cifs = self.folder / CIFS / _stem(number, answer["id"])
         cifs.mkdir(exist_ok=True)
         (cifs / "input.cif").write_text(answer["given_cif"], encoding="utf-8")
-        digits = len(str(len(answer["candidates"])))
-        for each in answer["candidates"]:
-            (cifs / _cif_name(each, digits)).write_text(each["cif"], encoding="utf-8")
+        for each, name in zip(answer["candidates"], _cif_names(answer), strict=True):
+            (cifs / name).write_text(each["cif"], encoding="utf-8")
         write_whole(self._file(number, answer["id"]), json.dumps({"number": number, **answer}, indent=1) + "\n")
         with (self.folder / TABLE).open("a", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(_rows(number, answer))
@@ -96,16 +95,19 @@ def _stem(number: int, name: str) -> str:
     return f"{number:06d}-{plain}"
 
 
-def _cif_name(candidate: Mapping[str, Any], digits: int) -> str:
-    """Return a name with the rank in so many digits, so that files sorted by name stand as the candidates do."""
-    formula = re.sub(r"[^A-Za-z0-9.-]+", "_", candidate["formula"])[:60]
-    return f"{candidate['rank']:0{digits}d}-{formula}.cif"
+def _cif_names(answer: Mapping[str, Any]) -> list[str]:
+    """Return a name for each candidate; sorted by name, files stand as the candidates do."""
+    digits = len(str(len(answer["candidates"])))
+    return [
+        f"{each['rank']:0{digits}d}-{re.sub(r'[^A-Za-z0-9.-]+', '_', each['formula'])[:60]}.cif"
+        for each in answer["candidates"]
+    ]
 
 
 def _rows(number: int, answer: Mapping[str, Any]) -> Iterator[list[Any]]:
-    for each in answer["candidates"]:
+    for each, name in zip(answer["candidates"], _cif_names(answer), strict=True):
         known = {f"known_{name}": value for name, value in (each["known"] or {}).items()}
-        cif = f"{CIFS}/{_stem(number, answer['id'])}/{_cif_name(each)}"
+        cif = f"{CIFS}/{_stem(number, answer['id'])}/{name}"
         values = {
             **each,
             **known,
