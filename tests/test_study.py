@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from crystalsweep.artifacts.kept import KEPT
+from crystalsweep.sweeping.space.limits import limits
 from crystalsweep.sweeping.space.objectives import objectives
 from crystalsweep.sweeping.space.outcome import TrainingState
 from crystalsweep.sweeping.space.parameters import Parameter
@@ -268,3 +269,125 @@ def test_names_of_gan_runs_say_noise_weight_and_balance_whether_varied_or_not(tm
         "gan σ=0.1 w_W=0.1 10:1 species_gradient=none seed 1",
     ]
     assert not stage_spec("pretrain").named
+
+
+# What must not be lost to the control arms
+
+
+SIMILARITY = "val/compositional_similarity"
+
+
+def limited(folder: Path, **changes: Any) -> Ledger:
+    """A control arm, and Optuna's proposals that may lose 0.01 of similarity to it."""
+    found = ledger(
+        folder,
+        **{"limits": limits(("compositional_similarity=0.01",)), "search": "optuna", "num_samples": 24, **changes},
+    )
+    found.enqueue([CONTROL], 1)
+    return found
+
+
+def end_with(of: Ledger, training: Training, score: float, similarity: float | None, seed_score: float = 0.0) -> None:
+    row = {"epoch": 1.0, SCORE: score + seed_score}
+    of.end(training.key, "complete", "", [row if similarity is None else {**row, SIMILARITY: similarity}], 1.0)
+
+
+def test_a_trial_is_told_once_it_is_known_what_it_lost(tmp_path: Path) -> None:
+    found = limited(tmp_path)
+    control, cheap, dear = (found.next() for _ in range(3))
+    assert control and cheap and dear
+    end_with(found, cheap, 0.6, 0.495)
+    end_with(found, dear, 0.9, 0.4)
+    assert [trial.state for trial in found.study.get_trials()] == 3 * [TrialState.RUNNING]
+    assert [end.state for end in found.ended()] == ["complete", "complete"]
+    end_with(found, control, 0.5, 0.5)
+    told = found.study.get_trials()
+    assert [trial.state for trial in told] == 3 * [TrialState.COMPLETE]
+    assert [trial.constraints for trial in told] == [
+        {},
+        {"compositional_similarity": pytest.approx(-0.005)},
+        {"compositional_similarity": pytest.approx(0.09)},
+    ]
+    assert found.study.best_trial.number == 1, "the best of those that keep to it"
+
+
+def test_another_process_tells_those_that_waited(tmp_path: Path) -> None:
+    first = limited(tmp_path)
+    control, trial = first.next(), first.next()
+    assert control and trial
+    end_with(first, trial, 0.6, 0.3)
+    second = limited(tmp_path)
+    assert second.study.get_trials()[1].state == TrialState.RUNNING
+    again = second.next()
+    assert again
+    assert again.key == control.key
+    end_with(second, again, 0.5, 0.5)
+    assert second.study.get_trials()[1].constraints == {"compositional_similarity": pytest.approx(0.19)}
+
+
+def test_what_nothing_defines_is_the_worst_and_a_cut_trial_is_judged_by_its_objective(tmp_path: Path) -> None:
+    found = limited(tmp_path)
+    control, undefined, cut = (found.next() for _ in range(3))
+    assert control and undefined and cut
+    end_with(found, control, 0.5, 0.5)
+    end_with(found, undefined, 0.6, None)
+    end(found, cut, [0.1], "pruned")
+    assert found.study.get_trials()[1].constraints == {"compositional_similarity": pytest.approx(0.49)}
+    assert found.study.get_trials()[2].constraints == {}
+    assert found.study.get_trials()[2].state == TrialState.PRUNED
+
+
+def test_without_a_complete_control_arm_nothing_is_limited(tmp_path: Path) -> None:
+    found = limited(tmp_path)
+    control, trial = found.next(), found.next()
+    assert control and trial
+    end_with(found, trial, 0.6, 0.1)
+    found.end(control.key, "failed", "it diverged", [], 1.0)
+    assert found.study.get_trials()[1].state == TrialState.COMPLETE
+    assert found.study.get_trials()[1].constraints == {}
+
+
+def proposals(folder: Path, told: tuple[str, ...]) -> list[float]:
+    """The last ten of 24 w that Optuna proposes where a larger one has a better score and less similarity."""
+    folder.mkdir()
+    found = limited(folder, limits=limits(told))
+    control = found.next()
+    assert control
+    end_with(found, control, 0.5, 0.5)
+    made = []
+    for training in iter(found.next, None):
+        w = training.settings["w"]
+        end_with(found, training, 0.5 + 0.1 * math.log10(w / 0.01), 0.5 - 0.05 * math.log10(w / 0.01))
+        made.append(w)
+    return made[-10:]
+
+
+def test_optuna_proposes_what_keeps_to_the_limit(tmp_path: Path) -> None:
+    """Without the limit the greatest w is best."""
+    held, free = (
+        proposals(tmp_path / name, told) for name, told in (("held", ("compositional_similarity=0.1",)), ("free", ()))
+    )
+    assert sum(w <= 1.0 for w in held) > 7, "a loss of 0.1 is that of w = 1"
+    assert sum(w > 1.0 for w in free) > 7
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ("similarity=0.01", "there is no figure 'similarity'"),
+        ("compositional_similarity", "as compositional_similarity=0.01"),
+        ("compositional_similarity=-1", "as compositional_similarity=0.01"),
+        ("compositional_similarity=nan", "as compositional_similarity=0.01"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(told: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        limits((told,))
+
+
+def test_of_an_error_a_loss_is_a_rise() -> None:
+    (limit,) = limits(("loss_position=0.5",))
+    assert limit.best([2.0, 3.0, math.nan]) == 2.0
+    assert limit.exceeded(2.4, 2.0) < 0 < limit.exceeded(2.6, 2.0)
+    assert limit.exceeded(math.nan, 2.0) > 1e6
+    assert limit.best([math.nan]) is None

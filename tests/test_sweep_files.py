@@ -221,7 +221,7 @@ def test_all_sweeps_share_their_options() -> None:
         *("--preset", "--data", "--set", "--num-samples", "--search", "--scheduler", "--objective", "--seeds"),
         *("--workers-per-trial", "--cpus-per-worker", "--gpus-per-worker", "--max-concurrent", "--keep-best"),
         *("--max-cpu-hours", "--max-gpu-hours", "--max-bytes", "--timeout", "--storage", "--tracking-uri"),
-        *("--start-from", "--resume", "--dry-run", "--json"),
+        *("--subject-to", "--start-from", "--resume", "--dry-run", "--json"),
     } == shared
     for name in FILES:
         extra = {option for parameter in command(name).params for option in parameter.opts} - shared
@@ -233,12 +233,14 @@ def test_all_sweeps_share_their_options() -> None:
 
 def test_what_is_given_is_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     options = "--max-bytes 2GiB --gpus-per-worker 0.25 --objective novelty --objective score --set epochs=3"
+    options += " --subject-to masked_accuracy=0.01"
     with socket.create_server(("127.0.0.1", 0)) as server:
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
         places = ("--storage", "s3://b/p", "--tracking-uri", uri)
         told = asked("joint", *options.split(), *places, monkeypatch=monkeypatch)
     given: SweepRequest = told["request"]
     assert (given.max_bytes, given.gpus_per_worker, given.settings) == (2 * 2**30, 0.25, ("epochs=3",))
+    assert given.subject_to == ("masked_accuracy=0.01",)
     assert (given.objectives, given.search, given.scheduler) == (("novelty", "score"), "optuna", "asha")
     assert (given.storage, given.tracking_uri, given.own) == ("s3://b/p", Address(uri), {"backbone": "painn"})
     assert SweepRequest.from_json(given.as_json()) == given
@@ -273,6 +275,10 @@ def test_options_of_a_file_of_its_own_make_its_sweep_again(monkeypatch: pytest.M
         ("gan_noise", "--scheduler pbt", "add --search random"),
         ("w_pos", "--scheduler pbt --search random", "take asha"),
         ("backbones", "--scheduler asha", "as many minutes"),
+        ("joint", "--subject-to similarity=0.01", "there is no figure 'similarity'"),
+        ("joint", "--subject-to error=0.01", "gan has no such figure"),
+        ("w_pos", "--subject-to compositional_similarity=0.01", "no control arm that a trial could lose to"),
+        ("joint", "--scheduler pbt --subject-to masked_accuracy=0.01", "pbt changes settings by the objective alone"),
         ("gan_noise", "--gpus-per-worker 1.5", "neither a share of one nor a whole number"),
         ("gan_noise", "--gpus-per-worker 0.5 --workers-per-trial 2", "cannot share a GPU"),
         ("gan_noise", "--storage s3://bucket/sweeps", "give --tracking-uri"),

@@ -30,6 +30,7 @@ from crystalsweep.sweeping.report.report import draw_trial
 from crystalsweep.sweeping.report.results import as_text, setting_columns
 from crystalsweep.sweeping.report.words import classifier_sentence, costs_sentence
 from crystalsweep.sweeping.space.finished import FinishedSweep, ReportedTraining
+from crystalsweep.sweeping.space.limits import limits
 from crystalsweep.sweeping.space.objectives import OBJECTIVES
 from crystalsweep.sweeping.space.outcome import TrainingOutcome, TrainingState
 from crystalsweep.sweeping.space.parameters import Parameter
@@ -516,3 +517,44 @@ def test_a_trial_is_concluded_by_each_kind_of_control_and_told_of_a_control_that
         "against its control w_W = 0, which has other σ_noise: worse in 2 of 5 metrics; "
         "against its control species_gradient = none, which has other σ_noise: worse in 2 of 5 metrics"
     )
+
+
+# What must not be lost to the control arms
+
+
+def limited(folder: Path, *similarities: float) -> FinishedSweep:
+    """A control arm and trials of these similarities; each later one has a better score."""
+    made = []
+    for number, similarity in enumerate(similarities):
+        training = outcome(folder, number, {SIGMA: 0.1, W: float(number)}, scores(0.5))
+        history = [{**row, "val/compositional_similarity": similarity} for row in training.history]
+        made.append(replace(training, history=history))
+    return finished(folder, made, NOISE, WEIGHT, limits=limits(("compositional_similarity=0.01",)))
+
+
+def test_the_best_trial_keeps_to_the_limit_and_what_that_cost_is_told(tmp_path: Path) -> None:
+    sweep = limited(tmp_path, 0.5, 0.495, 0.6, 0.4)
+    told = gan_report.gan_report(sweep)
+    assert told.best is not None
+    assert told.best.number == 2
+    said = " ".join(told.words)
+    assert (
+        "Asked for was the best Score of trials that lose at most 0.01 of Compositional similarity to the best control "
+        "arm, which has 0.500. 2 of 3 complete trials beside the control arms do"
+    ) in said
+    assert "Without that, trial 3 would be best (0.300); it loses 0.100 of Compositional similarity." in said
+
+
+def test_a_limit_cannot_be_told_without_a_control_arm(tmp_path: Path) -> None:
+    whole = limited(tmp_path, 0.5, 0.4)
+    told = gan_report.gan_report(replace(whole, outcomes=[each for each in whole.outcomes if not each.control]))
+    assert told.best is not None
+    assert told.best.number == 1
+    assert "Whether trials keep to the limit on Compositional similarity cannot be told" in " ".join(told.words)
+
+
+def test_without_a_limit_nothing_is_said_of_one(tmp_path: Path) -> None:
+    told = gan_report.gan_report(replace(limited(tmp_path, 0.5, 0.4), limits=()))
+    assert told.best is not None
+    assert told.best.number == 1
+    assert "Asked for" not in " ".join(told.words)

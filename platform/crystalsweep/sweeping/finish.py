@@ -67,6 +67,7 @@ def finish_sweep(session: SweepSession, ledger: Ledger, used: Usage, *, whole: b
         outcomes=outcomes,
         parameters=plan.space.parameters,
         objectives=session.objectives,
+        limits=session.limits,
         structures=0,
         costs=_costs(session, used),
         whole=whole,

@@ -90,6 +90,13 @@ def search_options(search: str, scheduler: str, objectives: Sequence[str]) -> li
             help=f"Repeatable; several give a Pareto front. One of {', '.join(OBJECTIVES)}.",
         ),
         click.option(
+            "--subject-to",
+            multiple=True,
+            metavar="NAME=LOSS",
+            help="Repeatable: best is the trial that loses at most LOSS of NAME to the best control arm, as "
+            "compositional_similarity=0.01. Optuna proposes accordingly; a scheduler goes by the objective alone.",
+        ),
+        click.option(
             "--seeds", type=_COUNT, default=1, show_default=True, help="Trainings of each trial, seeded 0, 1, …"
         ),
     ]

@@ -12,6 +12,7 @@ from crystalsweep.sweeping.folder import SweepRecord
 from crystalsweep.sweeping.plan.budget import Caps, Usage
 from crystalsweep.sweeping.plan.plan import Plan
 from crystalsweep.sweeping.plan.request import SweepRequest
+from crystalsweep.sweeping.space.limits import Limit, limits
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.spec import SweepSpec
 from crystalsweep.tracking.outbox import Outbox
@@ -40,6 +41,11 @@ class SweepSession:
     def request(self) -> SweepRequest:
         """What was asked."""
         return self.record.request
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """What trials must not lose to the control arms."""
+        return limits(self.request.subject_to)
 
     @property
     def caps(self) -> Caps:

@@ -93,6 +93,7 @@ def _sweep(session: SweepSession) -> None:
         record.name,
         parameters=plan.space.parameters,
         objectives=session.objectives,
+        limits=session.limits,
         search=request.search,
         num_samples=plan.num_samples,
         seeds=request.seeds,

@@ -26,6 +26,7 @@ from crystalsweep.config import value_at
 from crystalsweep.sweeping.notes import TrainingNote
 from crystalsweep.sweeping.plan.request import Search
 from crystalsweep.sweeping.private import live_trial
+from crystalsweep.sweeping.space.limits import Limit
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingState
 from crystalsweep.sweeping.space.parameters import Parameter, always_named, run_name
@@ -37,6 +38,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SETTINGS_ATTRIBUTE, CONTROL_ATTRIBUTE = "settings", "control"
+LIMITED = "limited"
+"""Of what a trial knows of a seed: the figures that the search limits, by name."""
 
 _PATIENCE = 60
 """Seconds that a write waits for whoever holds the database, as optuna-dashboard may."""
@@ -100,13 +103,14 @@ class Ledger:
         seeds: int,
         stage: str,
         seed: int = 0,
+        limits: Sequence[Limit] = (),
         named: Mapping[str, str] | None = None,
         config: StageConfig | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._folder, self.file = folder, folder / STUDY_FILE
         self.address = sqlite_address(self.file)
-        self.parameters, self.objectives = parameters, objectives
+        self.parameters, self.objectives, self.limits = parameters, objectives, limits
         self._named = always_named(named or {})
         self._shared = {key: value_at(config.model_dump(mode="json"), key) for key in named} if config and named else {}
         self._num_samples, self._seeds, self._stage, self._search = num_samples, seeds, stage, search
@@ -121,7 +125,7 @@ class Ledger:
             )
             self.study.sampler = _sampler(search, seed + len(self.study.get_trials(deepcopy=False)), num_samples)
             for trial in self._trials(TrialState.RUNNING):  # an earlier process was killed before it could say so
-                self._tell_if_over(trial)
+                self._tell_those_over(trial)
 
     @_told
     def enqueue(self, points: Sequence[Mapping[str, Any]], controls: int) -> None:
@@ -242,8 +246,10 @@ class Ledger:
             return
         curve = {str(int(row["epoch"])): self._values(row) for row in history}
         kept = {"kept": str(int(kept_row(history)["epoch"]))} if history and KEPT in history[-1] else {}
-        self._update(key, {"state": state, "reason": reason, "seconds": seconds, "curve": curve, **kept})
-        self._tell_if_over(self._trial(parse_training_key(key)[0]))
+        limited = {limit.objective.name: kept_row(history).get(limit.objective.metric) for limit in self.limits}
+        known = {"state": state, "reason": reason, "seconds": seconds, "curve": curve, LIMITED: limited, **kept}
+        self._update(key, known)
+        self._tell_those_over(self._trial(parse_training_key(key)[0]))
         keep_copy(self._folder)
 
     @_told
@@ -280,10 +286,42 @@ class Ledger:
                 )
             )
 
-    def _tell_if_over(self, trial: FrozenTrial) -> None:
-        seeds = [trial.user_attrs.get(f"s{seed}", {}) for seed in range(self._seeds)]
-        if all(known.get("state") for known in seeds):
-            self._tell(trial, seeds)
+    def _tell_those_over(self, trial: FrozenTrial) -> None:
+        """Close a trial that is over, and with the last control arm those that waited for what they may lose to it."""
+        if not self._is_over(trial) or trial.state.is_finished():
+            return
+        control = bool(trial.user_attrs.get(CONTROL_ATTRIBUTE))
+        if not self.limits or control:
+            self._tell(trial, self._seeds_of(trial))
+        if self.limits and not self._open_controls():
+            for each in self._trials(TrialState.RUNNING):
+                if self._is_over(each):
+                    self._tell(each, self._seeds_of(each))
+
+    def _seeds_of(self, trial: FrozenTrial) -> list[Mapping[str, Any]]:
+        return [trial.user_attrs.get(f"s{seed}", {}) for seed in range(self._seeds)]
+
+    def _is_over(self, trial: FrozenTrial) -> bool:
+        return all(known.get("state") for known in self._seeds_of(trial))
+
+    def _open_controls(self) -> bool:
+        """Return whether a control arm is still to be trained."""
+        left = self._trials(TrialState.WAITING, TrialState.RUNNING)
+        return any(trial.user_attrs.get(CONTROL_ATTRIBUTE) for trial in left)
+
+    def _limit(self, trial: FrozenTrial, seeds: Sequence[Mapping[str, Any]]) -> None:
+        """Tell Optuna by how much a trial goes beyond each limit; nothing of a control arm or where none is complete.
+
+        A trial that was cut is judged by its objective alone: it had not learnt as long as a control arm.
+        """
+        if trial.user_attrs.get(CONTROL_ATTRIBUTE) or any(known["state"] != "complete" for known in seeds):
+            return
+        arms = [each for each in self._trials(TrialState.COMPLETE) if each.user_attrs.get(CONTROL_ATTRIBUTE)]
+        for limit in self.limits:
+            name = limit.objective.name
+            control = limit.best(_limited(self._seeds_of(arm), name) for arm in arms)
+            if control is not None:
+                self._live(trial).set_constraint(name, limit.exceeded(_limited(seeds, name), control))
 
     def _tell(self, trial: FrozenTrial, seeds: Sequence[Mapping[str, Any]]) -> None:
         """Close a trial: as pruned if a seed was, else with the mean over seeds that completed, else as failed."""
@@ -296,6 +334,7 @@ class Ledger:
         if any(known["state"] == "pruned" for known in seeds):
             self.study.tell(trial.number, state=TrialState.PRUNED)
         elif values and all(math.isfinite(value) for value in values):
+            self._limit(trial, seeds)
             self.study.tell(trial.number, values)
         else:
             self.study.tell(trial.number, state=TrialState.FAIL)
@@ -360,6 +399,13 @@ def _sampler(search: Search, seed: int, num_samples: int) -> BaseSampler:
             startup = min(_STARTUP, max(2, num_samples // 3))
             return TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True)
     return RandomSampler(seed=seed)
+
+
+def _limited(seeds: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Return the mean of a limited figure over a trial's complete seeds; NaN where one has none."""
+    found = [known.get(LIMITED, {}).get(name) for known in seeds if known["state"] == "complete"]
+    values = [math.nan if value is None else float(value) for value in found]
+    return sum(values) / len(values) if values else math.nan
 
 
 def _judged(known: Mapping[str, Any]) -> list[float]:

@@ -178,11 +178,12 @@ class Plan:
         more = f"\n…and {self.proposed} {_HOW[request.search]}" if self.proposed else ""
         configs = "\n\n".join(f"[{title}]\n{settings}" for title, settings in self._configs())
         gpu = f" + {self.gpus_per_worker:g} GPU" if self.gpus_per_worker else ""
+        subject = f"subject to {', '.join(request.subject_to)} lost to the control\n" if request.subject_to else ""
         each = f"{request.workers_per_trial} worker(s) × ({request.cpus_per_worker:g} CPU{gpu})"
         return (
             f"{self.question}\n\n{self._trials()}{more}{seeds}\n\n{configs}\n\n"
             f"objective  {', '.join(request.objectives)}\n"
-            f"search     {request.search}, scheduler {request.scheduler}\n"
+            f"{subject}search     {request.search}, scheduler {request.scheduler}\n"
             f"data       {request.data}\nresources  {each} per trial, {self.at_once} at once\n"
             f"storage    {request.storage}\ntracking   {request.tracking_uri}\n\n{self._priced(forecast)}"
         )

@@ -9,6 +9,7 @@ from crystalsweep.artifacts.places import require_writable, state_folder
 from crystalsweep.inference.locate import require_understood
 from crystalsweep.sweeping.plan.points import known_points
 from crystalsweep.sweeping.plan.request import CHAMPION, SCRATCH, SweepRequest
+from crystalsweep.sweeping.space.limits import limits
 from crystalsweep.sweeping.space.objectives import OBJECTIVES, objectives
 from crystalsweep.sweeping.space.spec import SearchSpace
 from crystalsweep.tracking.opening import require_reachable
@@ -18,6 +19,7 @@ from crystalsweep.training.catalogue import stage_spec
 def require_sound(request: SweepRequest, space: SearchSpace) -> None:
     """Raise `ValueError` naming the option and the remedy."""
     _require_objectives(request, space)
+    _require_limits(request, space)
     _require_trials(request, space)
     _require_schedulable(request, space)
     _require_resources(request)
@@ -56,6 +58,18 @@ def _require_objectives(request: SweepRequest, space: SearchSpace) -> None:
         if objective.of != scores:
             others = ", ".join(name for name, each in OBJECTIVES.items() if each.of == scores)
             raise ValueError(f"--objective {objective.name}: {stage} has none, it is judged by {scores}; give {others}")
+
+
+def _require_limits(request: SweepRequest, space: SearchSpace) -> None:
+    stage = list(space.stages)[-1]
+    for limit in limits(request.subject_to):
+        told = f"--subject-to {limit.objective.name}={limit.most:g}"
+        if limit.objective.of != stage_spec(stage).scores:
+            raise ValueError(f"{told}: {stage} has no such figure; give one of those that --objective takes here")
+        if not space.controls:
+            raise ValueError(f"{told}: this sweep has no control arm that a trial could lose to; leave it out")
+        if request.scheduler == "pbt":
+            raise ValueError(f"{told}: pbt changes settings by the objective alone; take --search optuna without it")
 
 
 def _require_trials(request: SweepRequest, space: SearchSpace) -> None:

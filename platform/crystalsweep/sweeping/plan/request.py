@@ -59,6 +59,8 @@ class SweepRequest:
     """Folder, or `s3://…` without keys."""
     start_from: str = SCRATCH
     """Generator that the GAN starts from; sweeps that were begun before this was asked pre-train."""
+    subject_to: tuple[str, ...] = ()
+    """What trials must not lose to the control arms, as `compositional_similarity=0.01`."""
     own: dict[str, Any]
     """Options of this sweep file alone."""
 
@@ -73,5 +75,6 @@ class SweepRequest:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> SweepRequest:
         """Read a request from what `as_json` gave."""
-        tuples = {name: tuple(content[name]) for name in ("settings", "objectives")}
+        lists = ("settings", "objectives", "subject_to")
+        tuples: dict[str, Any] = {name: tuple(content[name]) for name in lists if name in content}
         return cls(**{**content, **tuples, "tracking_uri": Address(content["tracking_uri"])})

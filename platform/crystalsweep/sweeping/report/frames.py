@@ -12,6 +12,7 @@ from crystalsweep.config import value_at
 from crystalsweep.metrics import ranking_score
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.plots.scales import Scale
+from crystalsweep.sweeping.report.limits import kept_trials
 from crystalsweep.sweeping.space.finished import FinishedSweep
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
@@ -171,7 +172,7 @@ def pooled(outcomes: Sequence[TrainingOutcome]) -> dict[int, pd.DataFrame]:
 
 def best_of(finished: FinishedSweep, trainings: pd.DataFrame) -> TrainingOutcome | None:
     """Return the best seed of the trial whose mean of the first objective is best, among complete trials where there
-    are any.
+    are any, and among those that keep to the limits where any does.
 
     None where no training is complete.
     """
@@ -180,6 +181,8 @@ def best_of(finished: FinishedSweep, trainings: pd.DataFrame) -> TrainingOutcome
     rows = trainings[trainings["key"].isin(done)]
     if rows.empty:
         return None
+    kept = rows["number"].isin(kept_trials(finished).numbers) if finished.limits else pd.Series(False, rows.index)
+    rows = rows[kept] if kept.any() else rows
     whole = ~rows["number"].isin(trainings.loc[trainings["state"] != "complete", "number"])
     rows = rows[whole] if whole.any() else rows
     sign = 1.0 if objective.direction == "maximize" else -1.0

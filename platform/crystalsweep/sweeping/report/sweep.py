@@ -20,6 +20,7 @@ from crystalsweep.sweeping.report.frames import (
     training_names,
     trial_frame,
 )
+from crystalsweep.sweeping.report.limits import limits_sentences
 from crystalsweep.sweeping.report.overview import overview
 from crystalsweep.sweeping.report.page import REPORT_FILE, sweep_page
 from crystalsweep.sweeping.report.report import draw_trial, tidy
@@ -83,6 +84,7 @@ def tell(
     means = [
         *([conclusion] if conclusion else []),
         best_sentence(best, finished, trainings),
+        *limits_sentences(finished, frame),
         *words,
         front_sentence(finished, frame),
         seeds_sentence(finished, trainings),

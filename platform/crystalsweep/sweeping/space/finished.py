@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from crystalsweep.sweeping.space.limits import Limit
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter
@@ -51,6 +52,8 @@ class FinishedSweep:
     """By key of a complete training, its gallery's folder, below `folder`."""
     decoded: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
     """By key of a complete training and name of a decoder, the table of the validation crystals as it restores them."""
+    limits: Sequence[Limit] = ()
+    """What trials must not lose to the control arms; the best trial is among those that do not, if any."""
     composition: Mapping[str, PredictedTable] = field(default_factory=dict)
     """Of property models: by key of a complete training, what the composition alone tells of the validation crystals,
     fitted on that training's own crystals."""
