@@ -363,12 +363,11 @@ def proposals(folder: Path, told: tuple[str, ...]) -> list[float]:
 
 
 def test_optuna_proposes_what_keeps_to_the_limit(tmp_path: Path) -> None:
-    """Without the limit the greatest w is best."""
-    held, free = (
-        proposals(tmp_path / name, told) for name, told in (("held", ("compositional_similarity=0.1",)), ("free", ()))
-    )
-    assert sum(w <= 1.0 for w in held) > 7, "a loss of 0.1 is that of w = 1"
-    assert sum(w > 1.0 for w in free) > 7
+    """A loss of 0.1 is that of w = 1, and without the limit the greatest w is best."""
+    held = proposals(tmp_path / "held", ("compositional_similarity=0.1",))
+    free = proposals(tmp_path / "free", ())
+    assert sum(w <= 1.0 for w in held) > 5
+    assert sum(w <= 1.0 for w in free) < 3
 
 
 @pytest.mark.parametrize(
