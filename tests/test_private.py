@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import io
 import re
 import zipfile
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import optuna
 import pytest
+from ray._private.node import Node
 from ray.tune.schedulers import ASHAScheduler
 
 from crystalsweep.artifacts.private import index_bytes
-from crystalsweep.cluster.private import kept_on_loopback
+from crystalsweep.cluster.private import TOO_LATE, kept_on_loopback, started_in_time
 from crystalsweep.sweeping import private
 from crystalsweep.tracking.private import get, is_serving
 
@@ -35,6 +37,14 @@ def test_private_names_of_libraries_stand_in_modules_named_private() -> None:
             if private_attribute and isinstance(node.value, ast.Name) and node.value.id in LIBRARIES:
                 found.add(path.name)
     assert found == {"private.py"}
+
+
+def test_ray_says_that_it_did_not_start_in_time() -> None:
+    assert TOO_LATE in inspect.getsource(Node)
+    with pytest.raises(RuntimeError, match="--workers 1"), started_in_time():
+        raise Exception(f"The current node {TOO_LATE}.")
+    with pytest.raises(Exception, match="another"), started_in_time():
+        raise Exception("another")
 
 
 def test_zipfile_end_rec_data_tells_the_bytes_of_the_index() -> None:

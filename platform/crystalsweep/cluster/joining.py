@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crystalsweep.artifacts.addresses import ray_address
-from crystalsweep.cluster.private import CLOSED, kept_on_loopback
+from crystalsweep.cluster.private import CLOSED, kept_on_loopback, started_in_time
 
 LOOPBACK = "127.0.0.1"
 
@@ -29,6 +29,9 @@ def join_cluster(
         cpus: CPUs of a cluster that is started; by default the machine's.
         dashboard: Whether one that is started has a dashboard, and with it the State API.
         runtime_env: What workers run with (Ray's words).
+
+    Raises:
+        RuntimeError: Ray did not start within the half minute that it gives itself.
     """
     import ray
 
@@ -36,7 +39,11 @@ def join_cluster(
     starts = address == "local"
     own: dict[str, Any] = {"_node_ip_address": LOOPBACK, "num_cpus": cpus, "include_dashboard": dashboard}
     own |= {"dashboard_host": LOOPBACK}
-    with _environment(CLOSED) if starts else nullcontext(), kept_on_loopback() if starts else nullcontext():
+    with (
+        _environment(CLOSED) if starts else nullcontext(),
+        kept_on_loopback() if starts else nullcontext(),
+        started_in_time(),
+    ):
         ray.init(
             address,
             log_to_driver=False,

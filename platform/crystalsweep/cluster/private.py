@@ -33,3 +33,25 @@ def kept_on_loopback() -> Iterator[None]:
         yield
     finally:
         services.resolve_ip_for_localhost = resolve
+
+
+TOO_LATE = "timed out during startup"
+"""In the message of the error, which is of no kind of its own, with which Ray gives up its own start."""
+
+
+@contextmanager
+def started_in_time() -> Iterator[None]:
+    """Say what to do where Ray did not start within the half minute that it gives itself.
+
+    Raises:
+        RuntimeError: Instead of Ray's error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if TOO_LATE not in str(error):
+            raise
+        raise RuntimeError(
+            "Ray did not start on this machine within half a minute: it is too busy, or short of memory. Try again "
+            "when it has less to do; evaluate, promote, verify and train do without Ray with --workers 1"
+        ) from error
