@@ -15,7 +15,8 @@ from crystalsweep.cli.predict import predict
 from crystalsweep.cli.train import train
 from crystalsweep.data import DataError, read, write
 from crystalsweep.data.bundled import load_bundled
-from crystalsweep.data.classes import class_values, classes_of, has_label
+from crystalsweep.data.classes import class_values, classes_of
+from crystalsweep.data.labels import has_label
 from crystalsweep.inference.predicting import load_predictor
 from crystalsweep.inference.target_records import TargetRecord
 from crystalsweep.structures.crystal import Crystal

@@ -25,6 +25,7 @@ from crystalsweep.data.target_values import require_labels, target_values
 from crystalsweep.inference.predicting import load_predictor
 from crystalsweep.inference.target_records import TargetRecord, read_targets
 from crystalsweep.losses.properties import property_loss
+from crystalsweep.metrics.calibration import calibration_error
 from crystalsweep.metrics.conformal import conformal_quantile, halves
 from crystalsweep.metrics.properties.baselines import BASELINES
 from crystalsweep.metrics.property_scores import classification_scores, regression_scores
@@ -123,14 +124,14 @@ def test_a_label_that_is_not_there_names_those_that_are(data: DataSet) -> None:
 
 def test_the_loss_leaves_out_what_is_not_labelled() -> None:
     answers = torch.tensor([[1.0], [2.0], [5.0]], requires_grad=True)
-    wanted = torch.tensor([0.0, float("nan"), 1.0])
+    wanted = torch.tensor([[0.0], [float("nan")], [1.0]])
     loss = property_loss(answers, wanted, "regression", "mse")
     assert float(loss) == pytest.approx((1 + 16) / 2)
     loss.backward()
     assert answers.grad is not None and answers.grad[1] == 0
     assert float(property_loss(answers, wanted, "regression", "l1")) == pytest.approx((1 + 4) / 2)
     assert float(property_loss(answers, wanted, "regression", "huber")) == pytest.approx((0.5 + 3.5) / 2)
-    assert float(property_loss(answers, torch.full((3,), torch.nan), "regression", "mse")) == 0
+    assert float(property_loss(answers, torch.full((3, 1), torch.nan), "regression", "mse")) == 0
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
@@ -143,7 +144,7 @@ def test_scores_are_those_of_scikit_learn() -> None:
     assert found["f1"] == pytest.approx(f1_score(yes, called))
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(yes, called))
     assert found["daf"] == pytest.approx(found["precision"] / yes.mean())
-    assert found["ece"] < 0.15
+    assert found["ece"] == calibration_error(probability, yes)
 
 
 def test_what_is_undefined_is_nan_and_not_zero() -> None:

@@ -15,15 +15,16 @@ class FinetuneConfig(StageConfig):
     """Learning labels of crystals: stability first (Fig. 1C), or any column of the data, several at once."""
 
     targets: Annotated[tuple[TargetName, ...], Field(min_length=1, max_length=64)] = (STABILITY,)
-    """What is learnt: a label (k_vrh), its logarithm (log10(k_vrh)), a question (e_above_hull<=0); several share the
-    network. Where a crystal lacks one label, the others teach."""
+    """What is learnt: a label (k_vrh), its logarithm (log10(k_vrh)), a question (e_above_hull<=0), a class
+    (class(ordering)), a spectrum (spectrum(phonon_dos)); several share the network. Where a crystal lacks one label,
+    the others teach."""
     loss: Literal["mse", "l1", "huber"] = "mse"
-    """Of numbers, after they are scaled by mean and deviation of the training labels; mse is the paper's. Answers to
-    questions are learnt by cross-entropy."""
+    """Of numbers, also those of a spectrum, after they are scaled by mean and deviation of the training labels; mse is
+    the paper's. Answers to questions are learnt by cross-entropy."""
     pooling: Literal["mean", "sum"] = "mean"
     """Over a crystal's atoms: mean for what does not grow with the cell, sum for what does."""
     coverage: Annotated[float, Field(ge=0.5, le=0.99)] = 0.9
-    """Share of new crystals whose label is to be in the predicted interval, or set (conformal)."""
+    """Share of new crystals whose label is to be in the predicted interval, band or set (conformal)."""
     stable_only: Literal[False] = False
     """Unstable crystals are learnt from too."""
     best_by: str = "val/loss"

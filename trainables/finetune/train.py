@@ -15,8 +15,9 @@ from crystalsweep.data import DataSet, pick
 from crystalsweep.data.classes import MOST_CLASSES, classes_of
 from crystalsweep.data.packed import ids_of
 from crystalsweep.data.selection import shared_rows
+from crystalsweep.data.spectra import column_of
 from crystalsweep.data.target_values import require_labels, target_values
-from crystalsweep.inference.target_records import TargetRecord, write_targets
+from crystalsweep.inference.target_records import SpectrumRecord, TargetRecord, Values, write_targets
 from crystalsweep.losses.properties import property_loss
 from crystalsweep.networks.architectures import run_as
 from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
@@ -42,7 +43,8 @@ class Labelled:
     """Crystals with what is to be learnt of them, and their graph."""
 
     wanted: Tensor
-    """(B, T) scaled labels, or 1 for yes and 0 for no; NaN where unlabelled."""
+    """(B, W) scaled labels, 1 for yes and 0 for no, or the index of a class, a column for each target and each point
+    of a spectrum; NaN where unlabelled."""
     species: Tensor
     """(n,)."""
     graph: Graph
@@ -69,10 +71,9 @@ class Finetune(Stage):
         self.train = pick(learnt, np.resize(np.arange(len(learnt)), len(labelled)))  # as many steps for every share
         self.val, _ = used(data.val, config, split="val", labels=labels)
         self.records = [_record(config, target, learnt, self.val) for target in config.asked]
-        values = {each.name: target_values(self.val, each.target, each.classes) for each in self.records}
-        self._means = [_mean_of(each, target_values(learnt, each.target, each.classes)) for each in self.records]
+        self._means = [_mean_of(each, _values(learnt, each)) for each in self.records]
         self._errors: pd.DataFrame | None = None
-        self._val_wanted = [record.scaled(values[record.name]) for record in self.records]
+        self._val_wanted = [record.scaled(_values(self.val, record)) for record in self.records]
         torch.manual_seed(config.seed)
         classifier = PropertyModel(config.backbone, sum(record.outputs for record in self.records), config.pooling)
         classifier.backbone.average_degree.fill_(average_degree(learnt, config))
@@ -88,10 +89,8 @@ class Finetune(Stage):
         """Return the batch with what is wanted of it and its graph."""
         del epoch, step
         graph = pristine_graph_of(batch, self.config.backbone)
-        wanted = [
-            record.scaled(target_values(batch.crystals, record.target, record.classes)) for record in self.records
-        ]
-        return Labelled(wanted=torch.from_numpy(np.stack(wanted, axis=1)).float(), species=batch.species, graph=graph)
+        wanted = _side_by_side([record.scaled(_values(batch.crystals, record)) for record in self.records])
+        return Labelled(wanted=wanted, species=batch.species, graph=graph)
 
     def step(self, batch: Labelled, epoch: int, step: int) -> Losses:
         """Make one update on labelled crystals."""
@@ -117,21 +116,20 @@ class Finetune(Stage):
             answers.append(model(one_hot(given.species), given.graph))
         model.train()
         outputs = torch.cat(answers).cpu()
-        wanted = torch.from_numpy(np.stack(self._val_wanted, axis=1)).float()
-        losses = self._losses(outputs, wanted)
+        losses = self._losses(outputs, _side_by_side(self._val_wanted))
         metrics = {"val/loss": float(torch.stack(losses).mean())}
         if not torch.isfinite(outputs).all():
             return {"val/loss": float("nan")}  # told as a training that diverged
-        records, errors, first = [], {}, 0
-        for i, record in enumerate(self.records):
-            own = outputs[:, first : first + record.outputs].double()
-            first += record.outputs
-            found = property_metrics(record, own.numpy(), self._val_wanted[i], self._means[i])
+        records, errors = [], {}
+        parts = outputs.double().split([record.outputs for record in self.records], dim=1)
+        for i, (record, part) in enumerate(zip(self.records, parts, strict=True)):
+            own = part.numpy()
+            found = property_metrics(record, own, self._val_wanted[i], self._means[i])
             prefix = "val" if len(self.records) == 1 else f"val/{record.name}"
             metrics |= {f"{prefix}/{name}": value for name, value in found.items()}
-            errors[record.name] = learnt_errors(record, own.numpy(), self._val_wanted[i])
+            errors[record.name] = learnt_errors(record, own, self._val_wanted[i])
             metrics |= {f"{prefix}/{name}": value for name, value in mean_error(errors[record.name]).items()}
-            records.append(calibrated(record, own.numpy(), self._val_wanted[i], self.config.seed))
+            records.append(calibrated(record, own, self._val_wanted[i], self.config.seed))
         self.records, self._errors = records, errors_table(ids_of(self.val), errors)
         return metrics
 
@@ -142,20 +140,22 @@ class Finetune(Stage):
             self._errors.to_parquet(folder / ERRORS_FILE, index=False, write_page_checksum=True)
 
     def _losses(self, answers: Tensor, wanted: Tensor) -> list[Tensor]:
-        losses, first = [], 0
-        for i, record in enumerate(self.records):
-            own = answers[:, first : first + record.outputs]
-            losses.append(property_loss(own, wanted[:, i], record.target.kind, self.config.loss))
-            first += record.outputs
-        return losses
+        own = answers.split([record.outputs for record in self.records], dim=1)
+        labels = wanted.split([record.columns for record in self.records], dim=1)
+        return [
+            property_loss(each, label, record.target.kind, self.config.loss)
+            for record, each, label in zip(self.records, own, labels, strict=True)
+        ]
 
 
 def _record(config: FinetuneConfig, target: Target, learnt: Sequence[Crystal], val: Sequence[Crystal]) -> TargetRecord:
     """Return a target with the scale of its training labels; answers keep theirs, and so does what does not vary. Its
-    classes are those that any training or validation crystal is of.
+    classes are those that any training or validation crystal is of, its grid the one on which they have the spectrum.
 
     Of a sum over atoms no mean is taken off: a twice as large cell would no longer have twice the label.
     """
+    if target.spectrum:
+        return _spectrum_record(config, target, learnt, val)
     classes = classes_of([learnt, val], target.label) if target.classed else ()
     if target.classed and not 2 <= len(classes) <= MOST_CLASSES:
         there = ", ".join(classes[:MOST_CLASSES])
@@ -180,10 +180,42 @@ def _record(config: FinetuneConfig, target: Target, learnt: Sequence[Crystal], v
     return record.model_copy(update={"mean": middle, "std": spread if spread > 0 else 1.0})
 
 
-def _mean_of(record: TargetRecord, values: np.ndarray) -> float:
-    """Return the mean of the training labels in scaled units, which a model that knows no crystal predicts."""
-    known = values[~np.isnan(values)]
-    return float(record.scaled(known).mean()) if len(known) else 0.0
+def _spectrum_record(
+    config: FinetuneConfig, target: Target, learnt: Sequence[Crystal], val: Sequence[Crystal]
+) -> TargetRecord:
+    column = column_of([learnt, val], target.label)
+    assert column is not None, "crystals without a label were refused before"
+    values = target_values(learnt, target, column=column)
+    known = values[~np.isnan(values).any(axis=1)]
+    mean = known.mean(axis=0)
+    spread = float(np.sqrt(((known - mean) ** 2).mean()))
+    middle = np.zeros_like(mean) if config.pooling == "sum" else mean
+    return TargetRecord(
+        name=target.name,
+        mean=0.0,
+        std=spread if spread > 0 else 1.0,
+        trained_on=len(known),
+        coverage=config.coverage,
+        spectrum=SpectrumRecord(grid=column.grid, mean=tuple(middle.tolist())),
+    )
+
+
+def _values(crystals: Sequence[Crystal], record: TargetRecord) -> Values:
+    """Return (M,), or (M, P), what is learnt of crystals, unscaled."""
+    return target_values(crystals, record.target, record.classes, record.column)
+
+
+def _side_by_side(wanted: Sequence[Values]) -> Tensor:
+    """Return (M, W) of arrays (M,) and (M, P)."""
+    return torch.from_numpy(np.concatenate([each.reshape(len(each), -1) for each in wanted], axis=1)).float()
+
+
+def _mean_of(record: TargetRecord, values: Values) -> Values:
+    """Return the mean of the training labels in scaled units, (1,) or (P,), which a model that knows no crystal
+    predicts; 0 where there is none."""
+    scaled = record.scaled(values).reshape(len(values), -1)
+    known = scaled[~np.isnan(scaled).any(axis=1)]
+    return np.asarray(known.mean(axis=0)) if len(known) else np.zeros(scaled.shape[1])
 
 
 def build(config: FinetuneConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Finetune:

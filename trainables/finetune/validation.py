@@ -13,6 +13,7 @@ from crystalsweep.inference.target_records import TargetRecord
 from crystalsweep.metrics.bootstrap import clustered_mean
 from crystalsweep.metrics.conformal import answer_scores, conformal_quantile, halves
 from crystalsweep.metrics.properties.classification import CLASSIFICATION
+from crystalsweep.metrics.properties.spectra import SPECTRUM
 from crystalsweep.metrics.properties.statistic import Answers, errors_of, sampled
 from crystalsweep.metrics.property_scores import classification_scores, regression_scores
 
@@ -21,17 +22,19 @@ Values = NDArray[np.float64]
 _ANSWERS = ("accuracy", "balanced_accuracy", "f1", "auc")
 
 
-def property_metrics(record: TargetRecord, outputs: Values, wanted: Values, middle: float) -> dict[str, float]:
+def property_metrics(record: TargetRecord, outputs: Values, wanted: Values, middle: Values) -> dict[str, float]:
     """Return metrics of one target over the labelled crystals, beside what knows nothing of a crystal.
 
     Args:
         record: The target and its scale.
-        outputs: (M, 1) scaled numbers, or (M, K) logits.
-        wanted: (M,) scaled labels, or the index of the answer; NaN where unlabelled.
-        middle: Mean of the scaled labels of training crystals.
+        outputs: (M, 1) scaled numbers, (M, P) scaled spectra, or (M, K) logits.
+        wanted: (M,) scaled labels, (M, P) of spectra, or the index of the answer; NaN where unlabelled.
+        middle: (1,) or (P,) mean of the scaled labels of training crystals.
     """
-    known = ~np.isnan(wanted)
+    known = _known(wanted)
     n = {"n": float(known.sum())}
+    if record.spectrum is not None:
+        return _spectrum_metrics(record, outputs[known], wanted[known], middle) | n
     if record.target.classed:
         return _class_metrics(outputs[known], wanted[known]) | n
     if record.target.kind == "classification":
@@ -40,20 +43,21 @@ def property_metrics(record: TargetRecord, outputs: Values, wanted: Values, midd
         majority = max(found["prevalence"], 1 - found["prevalence"])
         return {name: found[name] for name in _ANSWERS} | {"majority_accuracy": majority} | n
     labels, predicted = record.label(wanted[known]), record.label(outputs[known, 0])
-    mean = record.label(np.array([middle]))[0]
     found = regression_scores(labels, predicted)
-    return found | {"mae_of_mean": float(np.abs(labels - mean).mean())} | n
+    return found | {"mae_of_mean": float(np.abs(labels - record.label(middle)).mean())} | n
 
 
 def learnt_errors(record: TargetRecord, outputs: Values, wanted: Values) -> Values:
     """Return (M,) how far off each prediction is, NaN where unlabelled: |error| of what is learnt (of a logarithm in
-    log10), or 1 for a wrong answer and 0 for a right one.
+    log10), its mean over the grid of a spectrum, or 1 for a wrong answer and 0 for a right one.
 
     Args:
         record: The target and its scale.
-        outputs: (M, 1) scaled numbers, or (M, K) logits.
-        wanted: (M,) scaled labels, or the index of the answer; NaN where unlabelled.
+        outputs: (M, 1) scaled numbers, (M, P) scaled spectra, or (M, K) logits.
+        wanted: (M,) scaled labels, (M, P) of spectra, or the index of the answer; NaN where unlabelled.
     """
+    if record.spectrum is not None:
+        return errors_of("spectrum", Answers(truth=wanted, predicted=outputs)) * record.std
     if record.target.kind == "classification":
         return np.where(np.isnan(wanted), np.nan, errors_of("classification", Answers(truth=wanted, predicted=outputs)))
     return errors_of("regression", Answers(truth=wanted, predicted=outputs[:, 0])) * record.std
@@ -73,12 +77,17 @@ def errors_table(ids: Sequence[str], errors: Mapping[str, Values]) -> pd.DataFra
 
 
 def calibrated(record: TargetRecord, outputs: Values, wanted: Values, seed: int) -> TargetRecord:
-    """Return the record with its margin from one half of the labelled crystals, and its coverage on the other half."""
-    known = ~np.isnan(wanted)
+    """Return the record with its margin from one half of the labelled crystals, and its coverage on the other half.
+
+    The band of a spectrum holds all of it: its score is the greatest error over the grid (conformal bands with a
+    constant width; Diquigiovanni et al., J. Multivar. Anal. 189, 104879 (2022), doi:10.1016/j.jmva.2021.104879).
+    """
+    known = _known(wanted)
     if record.target.kind == "classification":
         scores = answer_scores(wanted[known], softmax(outputs[known], axis=1))
     else:
-        scores = np.abs(outputs[known, 0] - wanted[known])
+        apart = np.abs(outputs[known] - wanted[known].reshape(int(known.sum()), -1))
+        scores = apart.max(axis=1)
     first, second = halves(len(scores), seed)
     margin = conformal_quantile(scores[first], record.coverage)
     finite = bool(np.isfinite(margin))
@@ -91,6 +100,20 @@ def calibrated(record: TargetRecord, outputs: Values, wanted: Values, seed: int)
             "checked_on": len(second) if finite else 0,
         }
     )
+
+
+def _known(wanted: Values) -> NDArray[np.bool_]:
+    """Return (M,) whether each of (M,) or (M, P) labels is there."""
+    return np.asarray(~np.isnan(wanted.reshape(len(wanted), -1)).any(axis=1))
+
+
+def _spectrum_metrics(record: TargetRecord, outputs: Values, wanted: Values, middle: Values) -> dict[str, float]:
+    """Return figures of (M, P) scaled spectra, in the label's unit, beside those of the mean spectrum."""
+    assert record.spectrum is not None
+    truth, grid = record.label(wanted), record.spectrum.grid.values
+    answers = Answers(truth=truth, predicted=record.label(outputs), grid=grid)
+    found = {name: float(values[0]) for name, values in sampled(SPECTRUM, answers, n_resamples=0).items()}
+    return found | {"mae_of_mean": float(np.abs(truth - record.label(middle)).mean())}
 
 
 def _class_metrics(logits: Values, wanted: Values) -> dict[str, float]:

@@ -207,5 +207,7 @@ def _write_rejects(rejects: list[Reject], path: Path | None) -> None:
 
 
 def _without_labels(crystals: Sequence[Crystal], target: Path) -> str:
-    lost = sorted({name for crystal in crystals for name in crystal.labels})
+    from crystalsweep.data.spectra import column_names
+
+    lost = column_names(name for crystal in crystals for name in crystal.labels)
     return f" (CIF files hold no labels; left out: {', '.join(lost)})" if lost and not target.suffix else ""

@@ -48,7 +48,8 @@ In Python:  crystalsweep.predict([structure], model="runs/bulk_modulus")
 def predict(
     source: str, model: str, out: Path | None, device: str, tracking_uri: str | None, storage: Path | None
 ) -> None:
-    """Tell properties of crystals: each number with an interval, each question with a probability.
+    """Tell properties of crystals: each number with an interval, each question with a probability, each spectrum with a
+    band.
 
     Reads CIFs, POSCAR, extended XYZ, CSV and Parquet. The interval, or the set of answers, holds the true value in the
     share of cases that the training was told (90 %), of crystals like those it was validated on. Beside the CSV, a
@@ -103,6 +104,7 @@ def _told(found: Mapping[str, Prediction], crystals: Sequence[Crystal]) -> list[
     import numpy as np
 
     from crystalsweep.data.target_values import target_values
+    from crystalsweep.metrics.properties.spectra import wasserstein
     from crystalsweep.metrics.property_scores import classification_scores, regression_scores
 
     lines = []
@@ -110,14 +112,19 @@ def _told(found: Mapping[str, Prediction], crystals: Sequence[Crystal]) -> list[
         record = each.record
         lines.append(record.promise)
         try:
-            wanted = target_values(crystals, record.target, record.classes)
+            wanted = target_values(crystals, record.target, record.classes, record.column)
         except ValueError as error:
             lines.append(f"not held against the labels here: {error}")
             continue
-        known = ~np.isnan(wanted)
+        known = ~np.isnan(wanted.reshape(len(wanted), -1)).any(axis=1)
         if not known.any():
             continue
-        if record.target.classed:
+        if record.spectrum is not None:
+            truth, said = wanted[known], each.value[known]
+            grid = record.spectrum.grid
+            distance = np.nanmean(wasserstein(truth, said, grid.values))
+            told = f"MAE {np.abs(said - truth).mean():.3g}, Wasserstein distance {distance:.3g} {grid.unit}"
+        elif record.target.classed:
             right = float((each.odds[known].argmax(axis=1) == wanted[known]).mean())
             commonest = np.bincount(wanted[known].astype(int)).max() / known.sum()
             told = f"accuracy {right:.3f}, {commonest:.0%} are of the commonest class"
@@ -138,4 +145,6 @@ def _heads(columns: list[str], found: Mapping[str, Prediction]) -> list[str]:
 
 
 def _shown(cell: Any) -> str:
+    if isinstance(cell, list):
+        return f"{len(cell)} numbers, the greatest {max(cell):.4g}"
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)

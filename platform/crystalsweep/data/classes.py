@@ -117,14 +117,6 @@ def class_values(crystals: Sequence[Crystal], label: str, classes: Sequence[str]
     return np.where(member.any(axis=0), member.argmax(axis=0).astype(np.float64), np.nan)
 
 
-def has_label(crystals: Sequence[Crystal], label: str) -> NDArray[np.bool_]:
-    """Return (M,) whether each crystal has a label: a number, or a class."""
-    columns = [f"{label}={name}" for name in classes_of([crystals], label)]
-    return np.any(
-        [~np.isnan(label_values(crystals, label)), *(label_values(crystals, name) > 0.5 for name in columns)], axis=0
-    )
-
-
 def _count(chosen: NDArray[np.bool_]) -> str:
     n = int(chosen.sum())
     return f"{n:,} crystal{' is' if n == 1 else 's are'}"

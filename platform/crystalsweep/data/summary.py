@@ -8,6 +8,7 @@ import numpy as np
 
 from crystalsweep.data.abundance import DROP_LAST, element_abundance, power_law_exponent
 from crystalsweep.data.reading import Reading, Reject
+from crystalsweep.data.spectra import folded
 from crystalsweep.data.told import told_of
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.wording.stranger import tabulated
@@ -64,10 +65,11 @@ def _elements(crystals: Sequence[Crystal]) -> str:
 
 
 def _labels(crystals: Sequence[Crystal]) -> str:
-    names = sorted({name for crystal in crystals for name in crystal.labels})
+    cells = [folded(crystal.labels) for crystal in crystals]
+    names = sorted({name for row in cells for name in row})
     if not names:
         return "labels: none"
-    values = {name: np.array([c.labels[name] for c in crystals if name in c.labels]) for name in names}
+    values = {name: np.array([row[name] for row in cells if name in row]) for name in names}
     rows = [(name, len(v), v.min(), float(np.median(v)), v.max()) for name, v in values.items()]
     table = tabulated(rows, ["label", "crystals", "min", "median", "max"], intfmt=",", floatfmt=".4g")
     return f"\n{table}\n{_stable(values.get('e_above_hull'))}"

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.data.classes import class_values, classes_of, has_label, label_names
+from crystalsweep.data.classes import class_values, classes_of
+from crystalsweep.data.labels import has_label, told_labels
 from crystalsweep.data.packed import ids_of, label_values
+from crystalsweep.data.spectra import FORM, Column, columns_of, has_spectrum, spectrum_values
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.targets import Target
 
@@ -16,19 +18,25 @@ _NAMED = 3
 """Crystals that a message names."""
 
 
-def target_values(crystals: Sequence[Crystal], target: Target, classes: Sequence[str] = ()) -> NDArray[np.float64]:
-    """Return (M,) what is learnt of each: the label, its log10, 1 for yes and 0 for no, or the index of its class; NaN
-    where unlabelled.
+def target_values(
+    crystals: Sequence[Crystal], target: Target, classes: Sequence[str] = (), column: Column | None = None
+) -> NDArray[np.float64]:
+    """Return (M,) what is learnt of each: the label, its log10, 1 for yes and 0 for no, or the index of its class; of a
+    spectrum (M, P); NaN where unlabelled.
 
     Args:
         crystals: M of them.
         target: What is learnt.
         classes: Of a target that is a class.
+        column: Of a target that is a spectrum.
 
     Raises:
-        ValueError: A logarithm is asked of a label that is not greater than 0, or a crystal is of no class among
-            `classes`, or of two; names the crystals.
+        ValueError: A logarithm is asked of a label that is not greater than 0, a crystal is of no class among
+            `classes`, or of two, or has its spectrum on another grid; names the crystals.
     """
+    if target.spectrum:
+        assert column is not None, "a spectrum has a grid"
+        return spectrum_values(crystals, column)
     if target.classed:
         return class_values(crystals, target.label, classes)
     values = label_values(crystals, target.label)
@@ -50,11 +58,21 @@ def target_values(crystals: Sequence[Crystal], target: Target, classes: Sequence
 def require_labels(crystals: Sequence[Crystal], targets: Sequence[Target], part: str) -> None:
     """Require that some crystals have each target's label. Raises `ValueError` naming the labels that there are."""
     for target in targets:
-        known = has_label(crystals, target.label) if target.classed else ~np.isnan(label_values(crystals, target.label))
-        if known.any():
+        if _has(crystals, target).any():
             continue
+        if columns_of(crystals, target.label) and not target.spectrum:
+            raise ValueError(f"{target.label} is a spectrum: ask for spectrum({target.label})")
         if classes := classes_of([crystals], target.label):
             raise ValueError(f"{target.label} is a class ({', '.join(classes)}): ask for class({target.label})")
-        there = ", ".join(label_names(crystals)) or "none at all"
         column = f" or class {target.label!r}, a column named class({target.label})" if target.classed else ""
-        raise ValueError(f"no {part} crystal has a label {target.label!r}{column}; the labels there are: {there}")
+        column = f" in a column named {FORM}" if target.spectrum else column
+        raise ValueError(
+            f"no {part} crystal has a label {target.label!r}{column}; the labels there are: {told_labels(crystals)}"
+        )
+
+
+def _has(crystals: Sequence[Crystal], target: Target) -> NDArray[np.bool_]:
+    """Return (M,) whether each has the label as the target asks for it."""
+    if target.spectrum:
+        return has_spectrum(crystals, target.label)
+    return has_label(crystals, target.label) if target.classed else ~np.isnan(label_values(crystals, target.label))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from crystalsweep.data.errors import DataError
 from crystalsweep.data.packing import SUFFIX, pack_of, write_pack
 from crystalsweep.data.readers import NO_LABELS
+from crystalsweep.data.spectra import column_names, folded, spectrum_column
 from crystalsweep.structures.crystal import MASK, Crystal
 from crystalsweep.structures.elements import element_symbol
 
@@ -70,16 +71,18 @@ def _require_names(crystals: Sequence[Crystal], path: Path) -> None:
 
 
 def parquet_table(crystals: Sequence[Crystal]) -> pa.Table:
-    """Return the columns that the Parquet reader reads; labels null where absent."""
-    labels = sorted({name for crystal in crystals for name in crystal.labels})
+    """Return the columns that the Parquet reader reads; labels null where absent, spectra as lists."""
+    cells = [folded(crystal.labels) for crystal in crystals]
+    labels = column_names(name for crystal in crystals for name in crystal.labels)
     float_list = pa.list_(pa.float64())
+    kinds = {name: float_list if spectrum_column(name) else pa.float64() for name in labels}
     return pa.table(
         {
             "material_id": pa.array([crystal.id for crystal in crystals], pa.string()),
             "atomic_numbers": pa.array([crystal.species for crystal in crystals], pa.list_(pa.int8())),
             "lattice": pa.array([crystal.lattice.reshape(-1) for crystal in crystals], float_list),
             "frac_coords": pa.array([crystal.frac.reshape(-1) for crystal in crystals], float_list),
-            **{name: pa.array([crystal.labels.get(name) for crystal in crystals], pa.float64()) for name in labels},
+            **{name: pa.array([row.get(name) for row in cells], kind) for name, kind in kinds.items()},
         }
     )
 
@@ -94,7 +97,7 @@ def _write_extxyz(crystals: Sequence[Crystal], path: Path) -> None:
 
 def _frame(crystal: Crystal) -> str:
     lattice = " ".join(f"{x:.10g}" for x in crystal.lattice.reshape(-1))
-    pairs = {"material_id": crystal.id} | {name: repr(value) for name, value in crystal.labels.items()}
+    pairs = {"material_id": crystal.id} | {name: _numbers(value) for name, value in folded(crystal.labels).items()}
     info = " ".join(f"{_quoted(key)}={_quoted(value)}" for key, value in pairs.items())
     atoms = [
         f"{_symbol(crystal, z)} {x:.10f} {y:.10f} {w:.10f}\n"
@@ -102,6 +105,11 @@ def _frame(crystal: Crystal) -> str:
     ]
     header = f'Lattice="{lattice}" Properties=species:S:1:pos:R:3 pbc="T T T" {info}'
     return f"{len(crystal)}\n{header}\n{''.join(atoms)}"
+
+
+def _numbers(value: float | list[float]) -> str:
+    """Return a number, or several with blanks between, with every digit."""
+    return " ".join(map(repr, value)) if isinstance(value, list) else repr(value)
 
 
 def _quoted(text: str) -> str:
@@ -113,12 +121,12 @@ def _quoted(text: str) -> str:
 
 
 def _write_csv(crystals: Sequence[Crystal], path: Path) -> None:
-    labels = sorted({name for crystal in crystals for name in crystal.labels})
+    labels = column_names(name for crystal in crystals for name in crystal.labels)
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, ["material_id", *labels, "cif"])
         table.writeheader()
         for crystal in crystals:
-            table.writerow({"material_id": crystal.id, "cif": cif_text(crystal), **crystal.labels})
+            table.writerow({"material_id": crystal.id, "cif": cif_text(crystal), **folded(crystal.labels)})
 
 
 def _write_cifs(crystals: Sequence[Crystal], path: Path) -> None:

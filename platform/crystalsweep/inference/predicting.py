@@ -18,6 +18,7 @@ from crystalsweep.networks.checkpoint import load_property_model
 from crystalsweep.networks.models import PropertyModel, graph_of, one_hot
 from crystalsweep.structures.batch import collate
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.targets import Kind
 
 BATCH_ATOMS = 2000
 """Atoms that are predicted at once; a larger crystal alone."""
@@ -31,11 +32,12 @@ class Prediction:
 
     record: TargetRecord
     value: Values
-    """(M,) the label in its own unit, the probability of yes, or that of the likeliest class."""
+    """(M,) the label in its own unit, the probability of yes, or that of the likeliest class; (M, P) of a spectrum."""
     low: Values
-    """(M,) lower end of the interval, in the same unit; NaN for answers, and where there is no margin."""
+    """Lower ends of the intervals, in the same unit and shape, or of the band that holds a whole spectrum; NaN for
+    answers, and where there is no margin."""
     high: Values
-    """(M,) upper end, likewise."""
+    """Upper ends, likewise."""
     odds: Values
     """(M, K) probability of each answer of the record, in its order; K is 0 for numbers."""
     within: NDArray[np.bool_]
@@ -73,7 +75,7 @@ class PropertyValue(NamedTuple):
 
 
 def values_of(prediction: Prediction) -> list[PropertyValue]:
-    """Return a prediction crystal by crystal."""
+    """Return a prediction of numbers or answers crystal by crystal."""
     target = prediction.record.target
     asked = target.kind == "classification"
     unit = "" if asked else target.unit
@@ -120,16 +122,15 @@ class Predictor:
         found, first = {}, 0
         for record in self.records:
             own = whole[:, first : first + record.outputs]
-            found[record.name] = (
-                _answer(record, own) if record.target.kind == "classification" else _number(record, own)
-            )
+            found[record.name] = _ANSWERS[record.target.kind](record, own)
             first += record.outputs
         return found
 
 
 def prediction_table(ids: Sequence[str], found: Mapping[str, Prediction]) -> pd.DataFrame:
     """Return a row per crystal: its id, and of each target the value with its interval, the probability of yes and the
-    answers that are in the set, or the likeliest class, its probability, and the classes in the set."""
+    answers that are in the set, the likeliest class, its probability, and the classes in the set, or the spectrum as a
+    list with the half-width of its band."""
     columns: dict[str, object] = {"id": list(ids)}
     for each in found.values():
         columns |= dict(zip(columns_of_target(each.record), _columns(each), strict=True))
@@ -137,8 +138,10 @@ def prediction_table(ids: Sequence[str], found: Mapping[str, Prediction]) -> pd.
 
 
 def columns_of_target(record: TargetRecord) -> dict[str, str]:
-    """Return a target's columns in a table of predictions by name: `double` for numbers, `string` for classes and
-    sets."""
+    """Return a target's columns in a table of predictions by name: `double` for numbers, `string` for classes, sets and
+    lists."""
+    if record.column is not None:
+        return {record.column.name: "string", f"{record.target.label} margin": "double"}
     if record.target.classed:
         label = record.target.label
         return {label: "string", f"{label} probability": "double", f"{label} set": "string"}
@@ -152,6 +155,8 @@ def _columns(each: Prediction) -> tuple[object, ...]:
     """Return the columns of `columns_of_target`."""
     if each.record.target.kind == "regression":
         return each.value, each.low, each.high
+    if each.record.column is not None:
+        return each.value.tolist(), (each.high - each.low)[:, 0] / 2
     sets = ["|".join(answers) for answers in each.sets]
     return (each.called, each.value, sets) if each.record.target.classed else (each.value, sets)
 
@@ -160,6 +165,19 @@ def load_predictor(folder: Path, device: torch.device | str = "cpu") -> Predicto
     """Return the property model of a checkpoint. Raises `ValueError` where it has none."""
     records = read_targets(folder)
     return Predictor(load_property_model(folder, sum(record.outputs for record in records)), records, device)
+
+
+def _spectrum(record: TargetRecord, outputs: Values) -> Prediction:
+    margin = np.nan if record.margin is None else record.margin
+    none = np.zeros((len(outputs), 0))
+    return Prediction(
+        record=record,
+        value=record.label(outputs),
+        low=record.label(outputs - margin),
+        high=record.label(outputs + margin),
+        odds=none,
+        within=none.astype(bool),
+    )
 
 
 def _number(record: TargetRecord, outputs: Values) -> Prediction:
@@ -185,6 +203,13 @@ def _answer(record: TargetRecord, outputs: Values) -> Prediction:
         odds=odds,
         within=1 - odds <= margin,
     )
+
+
+_ANSWERS: dict[Kind, Callable[[TargetRecord, Values], Prediction]] = {
+    "regression": _number,
+    "classification": _answer,
+    "spectrum": _spectrum,
+}
 
 
 def _batches(crystals: Sequence[Crystal]) -> list[list[Crystal]]:

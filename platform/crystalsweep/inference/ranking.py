@@ -89,7 +89,7 @@ def ranking_of(
     found = locate(model, tracker_for(model, tracking_uri, storage), (storage or default_storage()) / "downloads")
     predictor = load_predictor(found.folder, device)
     record = _chosen(predictor.records, model, name)
-    if record.target.classed:
+    if record.target.classed or record.target.spectrum:
         raise ValueError(f"{model} predicts {record.name}, which has no order: rank by a number or a question")
     first: Order = "ascending" if record.target.lower_first else "descending"
     return Ranking(predictor=predictor, record=record, order=order or first, model=model, folder=found.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -85,5 +86,7 @@ def _whole(row: SourceRow) -> Crystal | str:
 
 
 def _plain(value: object) -> object:
-    """Return a cell as JSON holds it: None where there is no number."""
+    """Return a cell as JSON holds it: None where there is no number, a list as its text."""
+    if isinstance(value, list):
+        return json.dumps(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,17 +15,31 @@ from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.artifacts.sums import require_sum
 from crystalsweep.config import Config
 from crystalsweep.data.classes import LONGEST_CLASS, MOST_CLASSES
-from crystalsweep.structures.targets import Target, TargetName, target_of
+from crystalsweep.data.spectra import MOST_POINTS, Column, Finite, Grid
+from crystalsweep.structures.targets import Kind, Target, TargetName, target_of
 from crystalsweep.wording.mistakes import mistakes
 
 TARGETS_FILE = "targets.json"
 
 Values = NDArray[np.float64]
 
-Finite = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 ClassName = Annotated[str, Field(min_length=1, max_length=LONGEST_CLASS)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class SpectrumRecord(Config):
+    """Where a target that is a spectrum is given, and what is taken off it."""
+
+    grid: Grid
+    mean: Annotated[tuple[Finite, ...], Field(max_length=MOST_POINTS)]
+    """(P,) mean spectrum of labelled training crystals; zeros of a sum over atoms."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.mean) != self.grid.points:
+            raise ValueError(f"a mean spectrum of {len(self.mean)} numbers on a grid of {self.grid.points} points")
+        return self
 
 
 class TargetRecord(Config):
@@ -34,15 +48,17 @@ class TargetRecord(Config):
     name: TargetName
     """As `targets` of the config has it."""
     mean: Finite
-    """Taken off what is learnt: its mean over labelled training crystals; 0 of a sum over atoms, and of answers."""
+    """Taken off what is learnt: its mean over labelled training crystals; 0 of a sum over atoms, of answers and of
+    spectra, which have a mean of their own."""
     std: Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
-    """Divides it: its standard deviation over them; 1 for answers."""
+    """Divides it: its standard deviation over them, of a spectrum over all points too; 1 for answers."""
     trained_on: Count
     """Labelled training crystals."""
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Share of new crystals of the same kind whose label is in the interval, or the set."""
     margin: Finite | None = None
-    """Half-width of the interval in scaled units, or greatest 1 − p of an answer in the set; None: too few crystals."""
+    """Half-width of the interval, or of the band that holds a whole spectrum, in scaled units, or greatest 1 − p of an
+    answer in the set; None: too few crystals."""
     calibrated_on: Count = 0
     """Validation crystals that the margin is from."""
     covered: Share | None = None
@@ -54,6 +70,8 @@ class TargetRecord(Config):
     """Names of the classes, in the order of the network's outputs; none of a number or a question."""
     counts: Annotated[tuple[Count, ...], Field(max_length=MOST_CLASSES)] = ()
     """Labelled training crystals of each."""
+    spectrum: SpectrumRecord | None = None
+    """Of a target that is a spectrum."""
 
     @model_validator(mode="after")
     def _has_classes(self) -> Self:
@@ -61,6 +79,8 @@ class TargetRecord(Config):
         n = len(set(self.classes))
         if n != len(self.classes) or (n < 2 if self.target.classed else n):
             raise ValueError(f"{self.name} with the classes {', '.join(self.classes) or 'none'}")
+        if self.target.spectrum != (self.spectrum is not None):
+            raise ValueError(f"{self.name} {'without' if self.target.spectrum else 'with'} a grid")
         return self
 
     @property
@@ -75,13 +95,23 @@ class TargetRecord(Config):
 
     @property
     def outputs(self) -> int:
-        """Outputs of the network: a number, or a logit for each answer."""
-        return len(self.answers) or 1
+        """Outputs of the network: a number, a logit for each answer, or a number for each point of the grid."""
+        return self.spectrum.grid.points if self.spectrum else len(self.answers) or 1
+
+    @property
+    def columns(self) -> int:
+        """How many numbers are learnt of a crystal: one, or one for each point of the grid."""
+        return self.spectrum.grid.points if self.spectrum else 1
+
+    @property
+    def column(self) -> Column | None:
+        """The column of a file that holds such spectra; None of a target that is none."""
+        return Column(self.target.label, self.spectrum.grid) if self.spectrum else None
 
     @property
     def promise(self) -> str:
         """What the interval or the set of answers holds, and how that was checked, in a sentence."""
-        what = "set" if self.target.kind == "classification" else "interval"
+        what = _PROMISED[self.target.kind]
         if self.margin is None:
             return f"{self.name}: no {what}: {self.calibrated_on} validation crystals are too few for one"
         told = f"{self.name}: the {what} is for {self.coverage:.0%} of cases"
@@ -91,13 +121,21 @@ class TargetRecord(Config):
         return f"{told}; it held {self.covered:.1%} of {checked}"
 
     def scaled(self, values: Values) -> Values:
-        """Return (M,) what is learnt in the units of the network's output."""
-        return (values - self.mean) / self.std
+        """Return (M,), or (M, P), what is learnt in the units of the network's output."""
+        return np.asarray((values - self._middle) / self.std)
 
     def label(self, output: Values) -> Values:
-        """Return (M,) labels, in their own unit, of scaled outputs."""
-        learnt = output * self.std + self.mean
-        return 10**learnt if self.target.log10 else learnt
+        """Return (M,), or (M, P), labels, in their own unit, of scaled outputs."""
+        learnt = np.asarray(output * self.std + self._middle)
+        return np.asarray(10**learnt) if self.target.log10 else learnt
+
+    @property
+    def _middle(self) -> Values | float:
+        return np.array(self.spectrum.mean) if self.spectrum else self.mean
+
+
+_PROMISED: dict[Kind, str] = {"regression": "interval", "classification": "set", "spectrum": "band"}
+"""What has the stated coverage, by the kind of target."""
 
 
 class TargetRecords(Config):

@@ -1,7 +1,9 @@
-"""What a property model learns: a label of the crystals, as a number, a yes or no, or a class. Imports without torch.
+"""What a property model learns: a label of the crystals, as a number, a yes or no, a class, or a spectrum. Imports
+without torch.
 
 A target is written as people say it: `k_vrh` (a number), `log10(k_vrh)` (its logarithm), `e_above_hull<=0` (whether it
-is so, which is stability), `class(ordering)` (which of two or more classes). Labels are columns of the data.
+is so, which is stability), `class(ordering)` (which of two or more classes), `spectrum(phonon_dos)` (numbers on a
+grid). Labels are columns of the data.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,2})?"
 _QUESTION = re.compile(rf"\s*(?P<label>[^<>=()\s]+)\s*<=\s*(?P<threshold>{_NUMBER})\s*")
 _LOGARITHM = re.compile(r"\s*log10\(\s*(?P<label>[^<>=()\s]+)\s*\)\s*")
 _CLASS = re.compile(r"\s*class\(\s*(?P<label>[^<>=()\s]+)\s*\)\s*")
+_SPECTRUM = re.compile(r"\s*spectrum\(\s*(?P<label>[^<>=(),\s]+)\s*\)\s*")
 _PLAIN = re.compile(r"\s*(?P<label>[^<>=()\s]+)\s*")
 
 UNITS = {
@@ -30,7 +33,7 @@ UNITS = {
 LOWER_FIRST = ("e_above_hull", "formation_energy_per_atom", "energy_per_atom")
 """Labels of which the lowest is looked for first: energies, which are of what is stable."""
 
-Kind = Literal["regression", "classification"]
+Kind = Literal["regression", "classification", "spectrum"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +48,21 @@ class Target:
     """Whether the logarithm is learnt; labels are then greater than 0."""
     classed: bool = False
     """Whether the label is a class and no number."""
+    spectrum: bool = False
+    """Whether the label is a list of numbers on a grid."""
 
     @property
     def kind(self) -> Kind:
-        """Whether a number is predicted, or the probability of each answer or class."""
+        """Whether a number is predicted, the probability of each answer or class, or a spectrum."""
+        if self.spectrum:
+            return "spectrum"
         return "classification" if self.classed or self.threshold is not None else "regression"
 
     @property
     def name(self) -> str:
-        """As it is written: `k_vrh`, `log10(k_vrh)`, `e_above_hull<=0`, `class(ordering)`."""
+        """As it is written: `k_vrh`, `log10(k_vrh)`, `e_above_hull<=0`, `class(ordering)`, `spectrum(phonon_dos)`."""
+        if self.spectrum:
+            return f"spectrum({self.label})"
         if self.classed:
             return f"class({self.label})"
         if self.threshold is not None:
@@ -83,11 +92,13 @@ def target_of(text: str) -> Target:
         return Target(label=asked["label"], log10=True)
     if asked := _CLASS.fullmatch(text):
         return Target(label=asked["label"], classed=True)
+    if asked := _SPECTRUM.fullmatch(text):
+        return Target(label=asked["label"], spectrum=True)
     if asked := _PLAIN.fullmatch(text):
         return Target(label=asked["label"])
     raise ValueError(
         f"target {text!r} is none of: a label's name (k_vrh), its logarithm (log10(k_vrh)), a question "
-        "(e_above_hull<=0), or a class (class(ordering))"
+        "(e_above_hull<=0), a class (class(ordering)), or a spectrum (spectrum(phonon_dos))"
     )
 
 

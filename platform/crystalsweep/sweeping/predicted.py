@@ -11,6 +11,7 @@ import pandas as pd
 from crystalsweep.data import pick
 from crystalsweep.data.classes import classes_of
 from crystalsweep.data.packed import ids_of
+from crystalsweep.data.spectra import column_of
 from crystalsweep.data.target_values import target_values
 from crystalsweep.evaluation.properties.inputs import training_crystals
 from crystalsweep.metrics.geometry import Array
@@ -77,8 +78,9 @@ def _errors(
     target: Target, train: Sequence[Crystal], seen: Array, val: Sequence[Crystal], asked: Array, seed: int
 ) -> pd.DataFrame:
     classes = classes_of([train, val], target.label) if target.classed else ()
-    labels, truth = (target_values(part, target, classes) for part in (train, val))
-    known, there = ~np.isnan(labels), ~np.isnan(truth)
+    column = column_of([train, val], target.label) if target.spectrum else None
+    labels, truth = (target_values(part, target, classes, column) for part in (train, val))
+    known, there = (~np.isnan(each.reshape(len(each), -1)).any(axis=1) for each in (labels, truth))
     predicted = predicted_by_composition(
         target.kind, seen[known], labels[known], asked[there], classes=max(len(classes), 2), seed=seed
     )

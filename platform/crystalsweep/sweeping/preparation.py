@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from crystalsweep.data import DataSet, absolute_source, load_data, told_of
-from crystalsweep.data.classes import has_label, label_names
+from crystalsweep.data.labels import has_label, told_labels
 from crystalsweep.data.splitting import PARTS
 from crystalsweep.networks.architectures import backbone_config
 from crystalsweep.provenance import code_sha256
@@ -152,10 +152,10 @@ def _require_usable(stages: Mapping[str, StageConfig], crystals: DataSet) -> lis
 def _require_labels(stage: StageSpec, labels: Sequence[str], crystals: Sequence[Crystal], part: str) -> None:
     for label in labels:
         if not has_label(crystals, label).any():
-            there = ", ".join(label_names(crystals)) or "none at all"
             raise ValueError(
                 f"no {part} crystal has a label {label}, which the {stage.leaves} learns from; the labels there are: "
-                f"{there}; add the column, or train `crystalsweep train pretrain --set stable_only=false` alone"
+                f"{told_labels(crystals)}; add the column, or train `crystalsweep train pretrain --set "
+                "stable_only=false` alone"
             )
 
 

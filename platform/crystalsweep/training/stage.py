@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from crystalsweep.data import DataSet, atom_counts, label_values, pick, used_of
-from crystalsweep.data.classes import has_label, label_names
+from crystalsweep.data.labels import has_label, told_labels
 from crystalsweep.data.selection import sampled_rows
 from crystalsweep.networks.models import pristine_graph_of
 from crystalsweep.seeding import stream
@@ -177,10 +177,9 @@ def used(
     given = [has_label(crystals, label) for label in labels]
     labelled = pick(crystals, np.flatnonzero(np.any(given, axis=0))) if labels else crystals
     if labels and not len(labelled):
-        there = ", ".join(label_names(crystals)) or "none at all"
         raise ValueError(
             f"none of the {len(crystals)} {split} crystals has a label {' or '.join(labels)}; the labels there are: "
-            f"{there}"
+            f"{told_labels(crystals)}"
         )
     fitting = pick(labelled, _fitting(labelled, config))
     chosen = select(labelled, config, stable_only=config.stable_only, split=split)

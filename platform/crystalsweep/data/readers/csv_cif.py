@@ -2,7 +2,8 @@
 
 Every other column of numbers becomes a label: one of which at least half of the filled cells are numbers, whatever
 single cells look like; a cell that is none there is a missing label. An unnamed column (pandas' index) is no label.
-A column named `class(ordering)` holds classes as texts (`data.classes`).
+A column named `class(ordering)` holds classes as texts (`data.classes`), one named `spectrum(phonon_dos,0:30:64:THz)`
+lists of numbers (`data.spectra`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from crystalsweep.data.readers._base import (
 )
 from crystalsweep.data.readers._cif import CifReading, read_cif
 from crystalsweep.data.readers._numbers import is_number, to_number
+from crystalsweep.data.spectra import Spectra, list_notes
 
 MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>"}
 """Cells (lower case) that mean: no value."""
@@ -63,10 +65,13 @@ class CsvCifReader(Reader):
         columns, records = _records(path)
         id_column = next((name for name in ID_COLUMNS if name in columns), None)
         classes = Classes(path, columns)
-        no_label = {*NO_LABELS, *(name.lower() for name in classes.columns)}
+        spectra = Spectra(path, columns)
+        no_label = {*NO_LABELS, *(name.lower() for name in (*classes.columns, *spectra.columns))}
         asked = [name for name in columns if name.lower() not in no_label and not _INDEX.fullmatch(name)]
         labels = {name: None for name in asked if _is_label(name, records)}
-        no_labels = no_label_note([name for name in asked if name not in labels])
+        others = [name for name in asked if name not in labels]
+        lists = [name for name in others if _is_of_lists(name, records)]
+        no_labels = (*no_label_note([name for name in others if name not in lists]), *list_notes(lists))
         numbered = Numbered(path)
         for number, record in enumerate(records, start=1):
             row_id = numbered[number] if id_column is None else record.get(id_column) or ""
@@ -75,7 +80,11 @@ class CsvCifReader(Reader):
             notes += [*no_labels, *([Numbered.NOTE] if id_column is None else [])]
             given = {name: value for name, value in values.items() if value is not None}
             given |= classes.labels({name: _text(record.get(name)) for name in classes.columns})
-            outcome, how, sites = _outcome(record, row_id, given, partial)
+            found = spectra.labels({name: _present(record.get(name)) for name in spectra.columns})
+            curves, wrong = ({}, found) if isinstance(found, Problem) else (found, None)
+            outcome, how, sites = _outcome(record, row_id, given | curves, partial)
+            if wrong is not None and not isinstance(outcome, Problem):
+                outcome = wrong
             yield SourceRow(f"{path.name} row {number}", row_id[:MAX_ID], outcome, (*notes, *how), sites)
 
 
@@ -132,9 +141,18 @@ def _number(cell: str | None) -> float | None:
 
 def _text(cell: str | None) -> str | None:
     """Return the class that a cell names, booleans in lower case; None where it is empty."""
-    if cell is None or cell.strip().lower() in MISSING:
-        return None
-    return cell.lower() if cell.strip().lower() in ("true", "false") else cell
+    found = _present(cell)
+    return found.lower() if found is not None and found.strip().lower() in ("true", "false") else found
+
+
+def _present(cell: str | None) -> str | None:
+    """Return a cell as it is; None where it is empty."""
+    return None if cell is None or cell.strip().lower() in MISSING else cell
+
+
+def _is_of_lists(name: str, records: list[_Record]) -> bool:
+    """Return whether the first filled cell begins as a list."""
+    return next((cell for record in records if (cell := _present(record.get(name)))), "").lstrip().startswith("[")
 
 
 def _is_label(name: str, records: list[_Record]) -> bool:

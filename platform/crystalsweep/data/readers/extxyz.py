@@ -2,7 +2,7 @@
 
 Read here rather than by a library, so that one broken frame does not stop the reading of the others. Keys of
 the comment line that hold numbers, in at least half of the frames that have them, are labels; the id is its
-`material_id` or `id`.
+`material_id` or `id`. A key `spectrum(phonon_dos,0:30:64:THz)` holds a list of numbers (`data.spectra`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from crystalsweep.data.readers._base import (
     no_label_note,
 )
 from crystalsweep.data.readers._numbers import is_number, to_number, to_whole, words_of
+from crystalsweep.data.spectra import Spectra
 from crystalsweep.structures.crystal import MASK, Crystal
 from crystalsweep.structures.elements import atomic_number, element_symbol
 
@@ -83,8 +84,10 @@ class ExtxyzReader(Reader):
             raise DataError(f"{path}: no frames in this file; export it again")
         numbered, frames = Numbered(path), [_understood(frame) for frame in _frames(lines)]
         infos = [frame[0] for frame in frames if not isinstance(frame, Problem)]
-        labels = _label_names(infos)
-        others = {key for info in infos for key in info if key.lower() not in NO_LABELS} - set(labels)
+        spectra = Spectra(path, dict.fromkeys(key for info in infos for key in info))
+        labels = [name for name in _label_names(infos) if name not in spectra.columns]
+        others = {key for info in infos for key in info if key.lower() not in NO_LABELS}
+        others -= {*labels, *spectra.columns}
         for number, frame in enumerate(frames, start=1):
             where = f"{path.name} frame {number}"
             if isinstance(frame, Problem):
@@ -98,7 +101,11 @@ class ExtxyzReader(Reader):
             notes += no_label_note(sorted(others & set(info)))
             notes += [Numbered.NOTE] if given is None else []
             found = {name: to_number(value) for name, value in values.items() if is_number(value)}
-            outcome, how = _outcome(row_id, info, atoms, found, partial) if row_id else (MISSING_ID, ())
+            read = spectra.labels({name: info[name] or None for name in spectra.columns if name in info})
+            curves, wrong = ({}, read) if isinstance(read, Problem) else (read, None)
+            outcome, how = _outcome(row_id, info, atoms, found | curves, partial) if row_id else (MISSING_ID, ())
+            if wrong is not None and not isinstance(outcome, Problem):
+                outcome = wrong
             yield SourceRow(where, row_id[:MAX_ID], outcome, (*notes, *how))
 
 

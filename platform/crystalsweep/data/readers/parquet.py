@@ -3,7 +3,8 @@
 Columns `atomic_numbers` (N integers), `lattice` (9 numbers, row-major, Å) and `frac_coords` (3N numbers) are needed,
 `material_id` is used where there is one, and every other column of numbers becomes a label; NaN and null are missing.
 A pandas index is no label; one of texts names the rows where nothing else does. A column of texts or booleans named
-`class(ordering)` holds classes (`data.classes`).
+`class(ordering)` holds classes (`data.classes`), one of lists named `spectrum(phonon_dos,0:30:64:THz)` spectra
+(`data.spectra`).
 
 What a file would take is known before it is decoded, from its footer (`_parquet_limits`); lists that are too long for a
 crystal are not made into arrays, and long texts that stand for many rows are kept once.
@@ -42,6 +43,7 @@ from crystalsweep.data.readers._in_order import in_order, threads_for
 from crystalsweep.data.readers._limits import MAX_ATOMS_READ, TOO_LARGE
 from crystalsweep.data.readers._parquet_limits import require_columns_few, require_sizes
 from crystalsweep.data.readers._plain import lists_of, plain_crystals
+from crystalsweep.data.spectra import Spectra, list_notes
 from crystalsweep.structures.crystal import Crystal
 
 STRUCTURE_COLUMNS = ("atomic_numbers", "lattice", "frac_coords")
@@ -84,10 +86,16 @@ class ParquetReader(Reader):
             id_column = next((name for name in (*ID_COLUMNS, *index) if _can_name(schema, name)), None)
             labels = [field.name for field in schema if _is_label(field) and field.name not in index]
             classes = Classes(path, (field.name for field in schema if _is_class(field) and field.name not in index))
-            known = (*labels, *index, *classes.columns)
-            other = [name for name in schema.names if name not in known and name.lower() not in NO_LABELS]
-            no_labels = no_label_note(other)
-            wanted = [*STRUCTURE_COLUMNS, *labels, *classes.columns, *([id_column] if id_column else [])]
+            spectra = Spectra(path, (name for name in schema.names if name not in (*labels, *index)))
+            gathered = (*classes.columns, *spectra.columns)
+            known = (*labels, *index, *gathered)
+            other = [field for field in schema if field.name not in known and field.name.lower() not in NO_LABELS]
+            lists = [field.name for field in other if _is_list(field.type)]
+            no_labels = (
+                *no_label_note([field.name for field in other if not _is_list(field.type)]),
+                *list_notes(lists),
+            )
+            wanted = [*STRUCTURE_COLUMNS, *labels, *gathered, *([id_column] if id_column else [])]
             require_sizes(path, file.metadata, wanted)
             numbered = Numbered(path)
             notes = no_labels if id_column else (*no_labels, Numbered.NOTE)
@@ -98,10 +106,13 @@ class ParquetReader(Reader):
                 given = _cells(batch.column(id_column), whole=True) if id_column else range(first, first + len(batch))
                 ids = [_row_id(each) if id_column else numbered[each] for each in given]  # type: ignore[index]
                 cells = {name: _repeated(batch.column(name)) for name in classes.columns}
-                outcomes = _outcomes(batch.drop_columns(classes.columns), ids, labels, id_column, partial)
-                for i, outcome in enumerate(outcomes if cells else ()):
-                    if isinstance(outcome, Crystal):
-                        outcome.labels.update(classes.labels({name: column[i] for name, column in cells.items()}))
+                cells |= {name: list(_cells(batch.column(name), whole=False)) for name in spectra.columns}
+                outcomes = _outcomes(batch.drop_columns(gathered), ids, labels, id_column, partial)
+                rows = ({name: column[i] for name, column in cells.items()} for i in range(len(ids)))
+                if cells:
+                    outcomes = [
+                        _labelled(each, row, classes, spectra) for each, row in zip(outcomes, rows, strict=True)
+                    ]
                 return [
                     SourceRow(f"{path.name} row {first + i}", row_id[:MAX_ID], outcome, notes)
                     for i, (row_id, outcome) in enumerate(zip(ids, outcomes, strict=True))
@@ -137,6 +148,17 @@ def _numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Recor
     for batch in batches:
         yield first, batch
         first += len(batch)
+
+
+def _labelled(outcome: Crystal | Problem, cells: _Record, classes: Classes, spectra: Spectra) -> Crystal | Problem:
+    """Return a row's crystal with its classes and spectra, or what is wrong with these."""
+    if isinstance(outcome, Problem):
+        return outcome
+    found = spectra.labels(cells)
+    if isinstance(found, Problem):
+        return found
+    outcome.labels.update(classes.labels(cells) | found)
+    return outcome
 
 
 def _outcomes(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from crystalsweep.config import Config
 from crystalsweep.data import label_values
 from crystalsweep.data.classes import class_values
+from crystalsweep.data.spectra import Column, Grid, spectrum_values
 from crystalsweep.inference.predicting import Prediction, Predictor
 from crystalsweep.inference.target_records import TargetRecord
 from crystalsweep.metrics.properties.statistic import Kind
@@ -35,6 +36,8 @@ class PropertyTarget(Config):
     unit: str = ""
     grid: tuple[float, ...] | None = None
     """Where a spectrum is given, ascending."""
+    grid_unit: str = ""
+    """Of it."""
 
     @property
     def told(self) -> str:
@@ -52,7 +55,14 @@ def targets_of(predictor: Predictor) -> tuple[PropertyTarget, ...]:
 
 
 def values_of(crystals: Sequence[Crystal], target: PropertyTarget) -> Array:
-    """Return (M,) labels in their own unit, or class indices as floats; NaN where a crystal has none."""
+    """Return (M,) labels in their own unit, class indices as floats, or (M, P) spectra; NaN where a crystal has none.
+
+    Raises:
+        ValueError: A crystal is of a class, or has its spectrum on a grid, that is not the target's.
+    """
+    if target.grid is not None:
+        grid = Grid(start=target.grid[0], stop=target.grid[-1], points=len(target.grid), unit=target.grid_unit)
+        return spectrum_values(crystals, Column(target.label, grid))
     if target.kind == "classification" and target.threshold is None:
         return class_values(crystals, target.label, target.classes)
     values = label_values(crystals, target.label)
@@ -62,7 +72,7 @@ def values_of(crystals: Sequence[Crystal], target: PropertyTarget) -> Array:
 
 
 def predicted_by(predictor: Predictor, crystals: Sequence[Crystal]) -> dict[str, Array]:
-    """Return (M,) in the label's own unit, or (M, K) probabilities, by the target's name."""
+    """Return (M,) in the label's own unit, (M, P) spectra, or (M, K) probabilities, by the target's name."""
     return {name: _values(each) for name, each in predictor.predict(crystals).items()}
 
 
@@ -78,6 +88,8 @@ def _target(record: TargetRecord) -> PropertyTarget:
         classes=named,
         log10=target.log10,
         unit=target.unit,
+        grid=None if record.spectrum is None else tuple(record.spectrum.grid.values.tolist()),
+        grid_unit="" if record.spectrum is None else record.spectrum.grid.unit,
     )
 
 

@@ -17,7 +17,7 @@ from crystalsweep.data import (
     told_of,
     used_of,
 )
-from crystalsweep.data.classes import has_label
+from crystalsweep.data.labels import has_label
 from crystalsweep.data.selection import sampled_rows, shared_rows
 from crystalsweep.evaluation.inputs import normalised
 from crystalsweep.evaluation.properties.asked import PropertyTarget

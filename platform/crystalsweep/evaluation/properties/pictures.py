@@ -103,6 +103,6 @@ def _spectra(predicted: Predicted, folder: Path) -> list[Picture]:
         np.abs(own - truth).mean(axis=1),
         np.asarray(target.grid, dtype=np.float64),
         folder / "spectra.png",
-        label="grid of the spectrum",
+        label=target.grid_unit,
     )
     return [Picture.of(path, "Example spectra", "At three quantiles of the model's error.")]

@@ -65,6 +65,9 @@ def lead_of(found: TargetOutcome) -> str:
     if target.kind == "classification":
         limit = f" by {target.label} ≤ {target.threshold:g}" if target.threshold is not None else ""
         what = f"{' or '.join(target.classes)}{limit}"
+    if target.grid is not None:
+        ends = f"{target.grid[0]:g} to {target.grid[-1]:g} {target.grid_unit}"
+        what = f"{target.told} at {len(target.grid)} points from {ends}"
     told = f"Predicted: {what}, of {found.n:,} labelled crystals."
     if found.unlabelled:
         told += f" {found.unlabelled:,} without a label are predicted, and in no figure."
@@ -109,7 +112,7 @@ def best_baseline(found: TargetOutcome) -> str | None:
 def unit_of(each: Statistic, target: PropertyTarget) -> str:
     """Return the unit of a property's figure in words; empty of one that has none."""
     label = target.unit
-    units = {"label": label, "label²": f"({label})²" if label else "", "grid": "unit of the grid"}
+    units = {"label": label, "label²": f"({label})²" if label else "", "grid": target.grid_unit}
     return units.get(each.unit, f"log10({label})" if each.unit and label else "")
 
 
