@@ -329,7 +329,8 @@ def test_gan_report_of_every_kind_of_ending(tmp_path: Path) -> None:
     assert told.best and told.best.number == 3
     drawn = {path.stem for path in told.plots}
     assert drawn == {
-        *("trials", "training", "parallel", "objective_history", "importance", "contour", "pareto", "learning_curves")
+        *("trials", "training", "parallel", "objective_history", "importance", "contour", "pareto", "learning_curves"),
+        "phase",
     }
     text = "\n".join(told.words)
     assert "Best by score: σ_noise=0.2 w_W=1 (trial 3)" in text

@@ -102,7 +102,7 @@ def _draw(axis: Axes, cells: pd.DataFrame, x: PhaseAxis, y: PhaseAxis, shade: Sc
 
 
 def _frame_paper(axis: Axes, x: PhaseAxis, y: PhaseAxis, across: PhaseAxis, place: str) -> None:
-    """Frame the paper's cells in the panel of a place; all cells of a direction in which the paper sets nothing."""
+    """Draw a frame around the paper's cells in the panel of a place; around all where it sets nothing."""
     if across.paper is not None and place not in across.paper:
         return
     open_ended = any(each.paper is None and len(each.places) > 1 for each in (x, y, across))
