@@ -179,7 +179,7 @@ def test_extended_metrics_are_those_that_hold_any_value() -> None:
 
 def test_lower_is_better_for_distances_and_energies() -> None:
     lower = {metric.name for metric in EXTENDED if metric.direction == "lower"}
-    energies = {"delta_energy", "delta_energy_relaxed", "e_above_hull", "e_above_hull_relaxed"}
+    energies = {"delta_energy", "delta_energy_relaxed", "delta_energy_dft", "e_above_hull", "e_above_hull_relaxed"}
     assert lower == {"rmsd", "bond_instability", *energies}
 
 
