@@ -262,7 +262,9 @@ def test_missing_species_defaults_are_named(evaluation: Path, tmp_path: Path) ->
         write_sample(evaluation, tmp_path / "dft", DftRequest(), empty)
 
 
-@pytest.mark.parametrize(("number", "open_shell"), [(12, False), (26, True), (30, False), (64, True), (56, False)])
+@pytest.mark.parametrize(
+    ("number", "open_shell"), [(0, True), (12, False), (26, True), (30, False), (64, True), (56, False), (112, True)]
+)
 def test_elements_with_partially_filled_shells(number: int, open_shell: bool) -> None:
     assert aims.has_open_shell(number) is open_shell
 

@@ -56,9 +56,9 @@ def write(
     """Write inputs of a sample of EVALUATION's restored crystals and of their parents into the new folder OUT.
 
     Drawn are crystals of their parent's composition, one of each parent before a second of any, so that ΔE is between
-    crystals of one composition in one cell. FHI-aims gets the paper's settings: PBE, atomic ZORA, intermediate basis,
-    and a k-grid of at least 30 Å along each vector. VASP gets the Materials Project's static settings; its
-    pseudopotentials are licensed, and POTCAR.spec names those to put together.
+    crystals of one composition; a generator restores them in their parent's cell. FHI-aims gets the paper's settings:
+    PBE, atomic ZORA, intermediate basis, and a k-grid of at least 30 Å along each vector. VASP gets the Materials
+    Project's static settings; its pseudopotentials are licensed, and POTCAR.spec names those to put together.
     """
     with told_in_a_line():
         from crystalsweep.evaluation.dft import DftRequest, write_sample

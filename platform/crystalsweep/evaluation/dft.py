@@ -1,7 +1,8 @@
 """A sample of an evaluation's crystals for density functional theory, and its energies in the evaluation's table.
 
 As in Liu et al., iScience 27, 110672 (2024), doi:10.1016/j.isci.2024.110672, Fig. S15: single points of restored
-crystals beside those of their parents. Differences are between crystals of one composition in one cell.
+crystals beside those of their parents. Differences are between crystals of one composition; what a generator restores
+is in the cell of its parent, and gets the same k-points.
 """
 
 from __future__ import annotations

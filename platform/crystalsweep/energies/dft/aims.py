@@ -115,8 +115,12 @@ def read_aims_output(file: Path) -> tuple[Atoms, float]:
 
 @cache
 def has_open_shell(number: int) -> bool:
-    """Return whether an atom of this element has a partially filled d or f shell."""
+    """Return whether an atom of this element has a partially filled d or f shell; also where that is not known, as of
+    a masked one."""
     from pymatgen.core import Element
 
-    shells = Element.from_Z(number).full_electronic_structure
+    try:
+        shells = Element.from_Z(number).full_electronic_structure
+    except (KeyError, ValueError):  # superheavy elements; no element
+        return True
     return any((kind == "d" and held < 10) or (kind == "f" and held < 14) for _, kind, held in shells)
