@@ -13,6 +13,7 @@ from crystalsweep.evaluation.outcome import Evaluation, Figure, metrics_of
 from crystalsweep.evaluation.pictures import ODDS_SECTION
 from crystalsweep.metrics.calibration import BINS
 from crystalsweep.metrics.odds import ODDS
+from crystalsweep.metrics.strata import STRATA
 from crystalsweep.pages.content import Picture, Section, Table, TableRow
 from crystalsweep.pages.render import render
 
@@ -264,7 +265,9 @@ def _strata(outcome: Evaluation) -> list[Table]:
         lines = [
             TableRow(cells=[str(each), *(found.get((each, metric), _UNDEFINED) for metric in metrics)]) for each in bins
         ]
-        tables.append(Table(folded=f"by {name}: the figures", heads=[name, *metrics], rows=lines))
+        by, titles = STRATA[name].label, metric_titles(outcome)
+        heads = [by, *(titles[metric] for metric in metrics)]
+        tables.append(Table(folded=f"By {by}: the figures", heads=heads, rows=lines))
     return tables
 
 
