@@ -126,7 +126,9 @@ def locate(reference: str, tracker: Tracker | None, downloads: Path) -> Location
         return _of_version(named, tracker, downloads) if named else _of_run(reference, tracker, downloads)
     except (MlflowException, OSError) as error:
         reason = without_password(f"no checkpoint in {tracker.uri} ({error})")
-        raise ValueError(f"{reference}: {reason}") from error
+        elsewhere = "--tracking-uri and --storage name another store"
+        remedy = f"promote one there first, or look elsewhere: {elsewhere}" if named else elsewhere
+        raise ValueError(f"{reference}: {reason}; {remedy}") from error
 
 
 def _of_file(file: Path, downloads: Path) -> Path:
