@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -103,8 +104,7 @@ def lay_out(desk: Path, page: Path) -> None:
     (desk / "solid_solution.cif").symlink_to(ROOT / "docs" / "examples" / "BaSrTiO3_solid_solution.cif")
     for place, generator in PLACES.items():
         if f"--out {place}" not in page.read_text(encoding="utf-8"):
-            (desk / place).parent.mkdir(exist_ok=True)
-            (desk / place).symlink_to(GENERATORS / generator)
+            copytree(GENERATORS / generator, desk / place)
 
 
 def script_of(block: Block) -> list[str]:
