@@ -214,3 +214,16 @@ def test_a_spectrum_that_is_asked_for_as_a_number_says_how_to_ask(file: Path, tm
     ran = CliRunner().invoke(train, [*options, "--target", "spectrum(k)"])
     assert ran.exit_code
     assert "the labels there are: spectrum(dos,0:20:16:THz)" in ran.output
+
+
+def test_the_shipped_phonons_are_densities_of_known_crystals() -> None:
+    reading = read(Path("phonon-dos-sevennet"))
+    assert not reading.rejects and not reading.notes
+    assert len(reading.crystals) >= 100
+    column = column_of([reading.crystals], "phonon_dos")
+    assert column is not None and column.grid.told == "64 points from 0 to 30 THz"
+    spectra = spectrum_values(reading.crystals, column)
+    assert (spectra >= 0).all()
+    assert np.allclose(np.trapezoid(spectra, column.grid.values), 1, atol=0.05)  # smearing leaves some below 0
+    bundled = {each.id: each for each in load_bundled()}
+    assert all(each.reduced_formula == bundled[each.id].reduced_formula for each in reading.crystals)

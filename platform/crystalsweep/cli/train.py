@@ -101,8 +101,8 @@ def _command(stage: StageSpec) -> click.Command:
                 ["--target"],
                 multiple=True,
                 metavar="LABEL",
-                help="What to learn: a column (k_vrh), log10(k_vrh), a question (e_above_hull<=0), or classes "
-                "(class(ordering)); repeatable.  "
+                help="What to learn: a column (k_vrh), log10(k_vrh), a question (e_above_hull<=0), classes "
+                "(class(ordering)), or a spectrum (spectrum(phonon_dos)); repeatable.  "
                 "[default: e_above_hull<=0]",
             ),
             click.Option(["--threshold"], type=float, help="Of the one --target: learn whether it is at most this."),

@@ -94,7 +94,7 @@ class Reading:
 
 def read(path: Path, *, progress: bool = False) -> Reading:
     """Return every row of a Parquet, CSV, extxyz, POSCAR, CIF or `.crystals` file, of a directory of CIFs, or of
-    crystals that come with the package (`bundled`, `mp2018-heldout`).
+    crystals that come with the package (`bundled`, `mp2018-heldout`, `phonon-dos-sevennet`).
 
     What was read before on this machine comes from the cache (`data.cache`), mapped instead of read.
     Raises `DataError` if the path does not exist, its form is unknown or the file as a whole cannot be read. With

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_FILES = {"bundled": _FOLDER / "bundled" / "crystals.parquet", "mp2018-heldout": _FOLDER / "heldout" / "mp2018.parquet"}
+_FILES = {
+    "bundled": _FOLDER / "bundled" / "crystals.parquet",
+    "mp2018-heldout": _FOLDER / "heldout" / "mp2018.parquet",
+    "phonon-dos-sevennet": _FOLDER / "phonons" / "sevennet.parquet",
+}
 
 
 def is_shipped(source: str) -> bool:

@@ -222,7 +222,7 @@ def unlike(model: CheckpointInfo, scratch: CheckpointInfo, trainings: int) -> li
         told.append("it was trained on other data or another split")
     if model.step != scratch.step:
         told.append(f"it made {scratch.step:,} steps, the model {model.step:,}: budgets are not equal")
-    names = sorted(model.config.keys() | scratch.config.keys())
+    names = sorted((model.config.keys() | scratch.config.keys()) - {"from_scratch"})
     if different := [key for key in names if model.config.get(key) != scratch.config.get(key)]:
         told.append(f"its settings are others: {', '.join(different)}")
     return told
