@@ -5,8 +5,8 @@
 
 Each crystal is relaxed, reduced to its primitive cell, and its force constants are found from finite displacements in
 a supercell (Togo et al., doi:10.1088/1361-648X/acd831). The density of states is over a mesh of wave vectors, smeared
-by a Gaussian, per mode: its integral is 1. What gives none is written down with the reason. Needs phonopy and sevenn,
-which `pip install -e ".[dev]"` brings.
+by a Gaussian, per mode: its integral is 1, less what that puts below 0. What gives none is written down with the
+reason. Needs phonopy and sevenn, which `pip install -e ".[dev]"` brings.
 
 CHGNet is not used: its force constants depend on how far atoms are displaced. The mean frequency of aluminium (mp-134)
 is 1.8, 2.7 and 3.4 THz with displacements of 0.01, 0.03 and 0.1 Å; of SevenNet-0 it is 5.08, 5.08 and 5.15.
