@@ -32,7 +32,7 @@ def test_a_sweep_tells_judge_from_teacher(sweep: Starter, tmp_path: Path) -> Non
     assert said.startswith("As a judge the critic") and "as a teacher it" in said
     verdicts = pd.read_csv(ran.folder / "verdicts.csv")
     asked = verdicts[verdicts["asked"].str.startswith("one pass")]
-    assert asked["b"].str.endswith("beam").sum() == 4 * 5  # each arm ranked by its critic, in five metrics
-    assert asked["b"].str.endswith("one pass").sum() == 3 * 5  # the taught one against three controls
+    assert asked["b"].str.endswith("beam").sum() == 4 * 6  # each arm ranked by its critic, in six metrics
+    assert asked["b"].str.endswith("one pass").sum() == 3 * 6  # the taught one against three controls
     assert asked["seeds"].dropna().eq(2).all()
     assert "All arms decoded alike" in (ran.folder / "report.html").read_text()
