@@ -298,7 +298,9 @@ def test_pretraining_starts_from_a_file(tmp_path: Path) -> None:
     args += ["--set", "learning_rate=1e-9", "--set", "epochs=1", "--set", "max_crystals=8"]
     result = CliRunner().invoke(train, ["pretrain", *map(str, args)])
     assert result.exit_code == 0, result.output
-    assert re.search(r"backbone\.routing_mlp\S* \(\d tensors\)", result.output), result.output
+    assert re.search(r"backbone\.routing_mlp \(\d tensors\), .*output_heads \(\d tensors\)", result.output), (
+        result.output
+    )
     checkpoint = tmp_path / "run" / "checkpoint"
     backbone = read_info(checkpoint).config["backbone"]
     assert (backbone["width"], backbone["radial_functions"], backbone["symmetry"]) == (8, 16, "SO3")

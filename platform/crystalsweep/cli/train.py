@@ -184,7 +184,7 @@ def _train(
 
     info = read_info(checkpoint)
     if info.dropped:
-        parts = Counter(name.partition(".")[0] for name in info.dropped)
+        parts = Counter(".".join(name.split(".")[: 2 if name.startswith("backbone.") else 1]) for name in info.dropped)
         told = ", ".join(f"{part} ({count} tensors)" for part, count in parts.items())
         echo(f"not taken over from the checkpoints it started from: {told}")
     if config.keep_best:
