@@ -9,12 +9,16 @@ from crystalsweep.evaluation.report import headline_metrics, metric_titles, most
 from crystalsweep.pages.text import with_interval
 from crystalsweep.wording.stranger import in_a_line, tabulated
 
+_HEAD = 24
+"""Letters of a line of a head, about as many as a mean with its interval has."""
+
 
 def headline_text(outcome: Evaluation) -> str:
     """Return the headline table with its warnings; the report has the rest."""
     titles, shown = metric_titles(outcome), headline_metrics(outcome)
     rows = [_row(name, [found.get(metric) for metric in shown]) for name, found in outcome.rows.items()]
-    lines = [tabulated(rows, headers=["", "n", *(titles[name].lower() for name in shown)], disable_numparse=True)]
+    heads = ["", "n", *(titles[name].lower() for name in shown)]
+    lines = [tabulated(rows, headers=heads, maxheadercolwidths=_HEAD, disable_numparse=True)]
     lines += _odds(outcome, titles)
     lines += [in_a_line(f"! {row}: {sentence}") for row, found in outcome.flags.items() for sentence in found]
     for column, found in outcome.failures.items():
