@@ -22,6 +22,7 @@ from crystalsweep.evaluation.outcome import Evaluation, Figure, read_outcome
 from crystalsweep.evaluation.run import read_tables
 from crystalsweep.metrics.bootstrap import clustered_mean, clustered_ratio
 from crystalsweep.metrics.families import FAMILIES, family
+from crystalsweep.pages.text import with_interval
 from crystalsweep.structures.crystal import MASK
 
 COLUMNS = {
@@ -125,12 +126,12 @@ def _line(name: str, found: dict[str, Figure]) -> str:
 def _shown(figure: Figure | None) -> str:
     if figure is None or figure.mean is None:
         return ""
-    bounds = "" if figure.low is None or figure.low == figure.high else f" [{figure.low:.3f}, {figure.high:.3f}]"
-    return f"{figure.mean:.3f}{bounds}"
+    low, high = (None, None) if figure.low == figure.high else (figure.low, figure.high)
+    return with_interval(figure.mean, low, high)
 
 
 def _figure(found: dict[str, float], name: str) -> str:
-    return f"{found[f'val/{name}']:.3f} [{found[f'val/{name}/low']:.3f}, {found[f'val/{name}/high']:.3f}]"
+    return with_interval(found[f"val/{name}"], found[f"val/{name}/low"], found[f"val/{name}/high"])
 
 
 def _heads(*names: str) -> str:

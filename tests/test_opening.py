@@ -238,7 +238,7 @@ def test_a_database_that_another_process_writes_to_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Tracker(sqlite_uri(tmp_path)).require_usable()
-    monkeypatch.setattr("crystalsweep.tracking.opening._BUSY_S", 0.1)
+    monkeypatch.setattr("crystalsweep.artifacts.sqlite_files._BUSY_S", 0.1)
     with sqlite3.connect(tmp_path / "mlflow.db") as writer:
         writer.execute("BEGIN EXCLUSIVE")
         require_reachable(sqlite_uri(tmp_path))

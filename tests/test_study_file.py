@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from crystalsweep.sweeping import study_file
 from crystalsweep.sweeping.notes import TrainingNote, begun_trainings, note_training, noted_trainings
 from crystalsweep.sweeping.study_file import COPY_FILE, STUDY_FILE, LedgerError, fault_of, keep_copy, mend_study
 from tests.test_study import GRID, begun, end, ledger
@@ -187,7 +186,7 @@ def held(file: Path) -> Iterator[None]:
 
 
 def test_a_ledger_that_another_program_holds_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_file, "_BUSY_S", 0.2)
+    monkeypatch.setattr("crystalsweep.artifacts.sqlite_files._BUSY_S", 0.2)
     trained(tmp_path)
     before = seen(tmp_path)
     with (

@@ -18,8 +18,9 @@ from pydantic import Field, model_validator
 
 from crystalsweep.config import Config
 from crystalsweep.data.checks import Problem
+from crystalsweep.data.classes import label_names
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.packed import Crystals, ids_of, label_values
+from crystalsweep.data.packed import ids_of, label_values
 from crystalsweep.structures.crystal import Crystal
 
 MOST_POINTS = 1024
@@ -179,9 +180,8 @@ def list_notes(names: Iterable[str]) -> tuple[str, ...]:
 
 def columns_of(crystals: Sequence[Crystal], label: str) -> list[Column]:
     """Return the columns of spectra of a label that any of the crystals has, one for each grid."""
-    names = crystals.label_names() if isinstance(crystals, Crystals) else {n for c in crystals for n in c.labels}
     begins = f"spectrum({label},"
-    texts = sorted({point["column"] for name in names if (point := _POINT.fullmatch(name))})
+    texts = sorted({point["column"] for name in label_names(crystals) if (point := _POINT.fullmatch(name))})
     found = [spectrum_column(text) for text in texts if text.startswith(begins)]
     return [column for column in found if column is not None]
 
@@ -213,10 +213,7 @@ def spectrum_values(crystals: Sequence[Crystal], column: Column) -> Values:
                 f"{column.label}: {len(has):,} crystals have it at {other.grid.told}, as "
                 f"{', '.join(ids[i] for i in has[:_NAMED])}, and not at {column.grid.told}; bring them to this grid"
             )
-    if isinstance(crystals, Crystals):
-        return np.stack([crystals.label(name) for name in column.points], axis=1)
-    values = [[crystal.labels.get(name, np.nan) for name in column.points] for crystal in crystals]
-    return np.array(values, dtype=np.float64).reshape(len(crystals), column.grid.points)
+    return np.stack([label_values(crystals, name) for name in column.points], axis=1)
 
 
 def has_spectrum(crystals: Sequence[Crystal], label: str) -> NDArray[np.bool_]:

@@ -252,7 +252,7 @@ class _Candidates:
 
     def of(self, half: str, decode: DecodeConfig, sharpness: float, why: str) -> Decoded:
         """Return what a decoder makes of one half's cases."""
-        chosen, alone = self.cases.of(half), decode.model_copy(update={"critic_weight": 0.0})
+        chosen, alone = self.cases.of(half), decode.unjudged
         known = self.found.get((half, alone, sharpness), [])
         found: list[list[Filling]] = []
         fillings: list[list[Filling]] = []

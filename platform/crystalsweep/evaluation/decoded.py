@@ -109,7 +109,7 @@ def decoded_tables(
         corrupted = chunk.corrupted_crystals()
         filled: dict[DecodeConfig, list[list[Filling]]] = {}
         for name, decode in decoders.items():
-            settings, plain = EvaluationSettings(decode=decode), decode.model_copy(update={"critic_weight": 0.0})
+            settings, plain = EvaluationSettings(decode=decode), decode.unjudged
             if not decode.per_site and plain not in filled:
                 filled[plain] = fill(generator, corrupted, plain, Constraints(rules=settings.metrics.composition))
             made = decoded(generator, chunk, corrupted, settings, critic=critic, filled=filled.get(plain))

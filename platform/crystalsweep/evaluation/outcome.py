@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import FiniteFloat, NonNegativeInt, ValidationError, model_validator
+from pydantic import FiniteFloat, NonNegativeInt, model_validator
 
-from crystalsweep.artifacts.safe_json import read_json
+from crystalsweep.artifacts.validated_json import read_validated
 from crystalsweep.config import Config
 from crystalsweep.evaluation.scoring import ALL_ATOMS
 from crystalsweep.evaluation.settings import EvaluationSettings
@@ -33,10 +33,12 @@ from crystalsweep.metrics.summary import (
     energetic,
     ranking_score,
 )
-from crystalsweep.wording.mistakes import mistakes
 
 METRICS_FORMAT = 1
 METRICS_FILE = "metrics.json"
+
+ABSENT = "give the folder of a finished `crystalsweep evaluate`"
+"""What to do where a folder has no such file."""
 
 DFT_SETTINGS = "DFT settings"
 """Key of what energies by density functional theory were computed with, where there are any."""
@@ -220,12 +222,10 @@ def plain(value: Any) -> Any:
 
 def read_outcome(folder: Path) -> Evaluation:
     """Read the outcome of a finished evaluation. Raises `ValueError` where there is none, or it is no such file."""
-    file = folder / METRICS_FILE
-    if not file.exists():
-        raise ValueError(f"{folder} holds no {METRICS_FILE}: give the folder of a finished `crystalsweep evaluate`")
-    content = read_json(file)
-    try:
-        return Evaluation.model_validate(content)
-    except ValidationError as error:
-        why = mistakes(error, Evaluation, content)
-        raise ValueError(f"{file}: not of format {METRICS_FORMAT} ({why}); evaluate again") from error
+    return read_validated(
+        folder / METRICS_FILE,
+        Evaluation,
+        absent=ABSENT,
+        unfit=f"not of format {METRICS_FORMAT}",
+        remedy="evaluate again",
+    )

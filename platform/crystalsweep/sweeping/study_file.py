@@ -17,19 +17,16 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import quote
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from crystalsweep.artifacts.atomic import whole_file
+from crystalsweep.artifacts.sqlite_files import opened
 
 _log = logging.getLogger(__name__)
 
 STUDY_FILE, COPY_FILE = "study.db", "study.copy.db"
-
-_BUSY_S = 10.0
-"""Seconds to wait for another program that holds the file, as optuna-dashboard may."""
 
 _BESIDE = ("-journal", "-wal", "-shm")
 """What SQLite keeps beside a file; with another file in its place it would be played into that."""
@@ -81,7 +78,7 @@ def keep_copy(folder: Path) -> None:
     which is said once."""
     try:
         with whole_file(folder / COPY_FILE) as partial:
-            with closing(_opened(folder / STUDY_FILE)) as source, closing(sqlite3.connect(partial)) as target:
+            with closing(opened(folder / STUDY_FILE)) as source, closing(sqlite3.connect(partial)) as target:
                 source.backup(target)
             if fault := fault_of(partial):
                 raise OSError(fault)
@@ -108,7 +105,7 @@ def fault_of(file: Path) -> str:
     if not all(os.access(path, os.W_OK) for path in (file, file.parent)):  # SQLite says so with the first write
         raise LedgerError(told(sqlite3.OperationalError("readonly"), file))
     try:
-        with closing(_opened(file)) as database:
+        with closing(opened(file)) as database:
             database.execute("BEGIN IMMEDIATE")  # also plays back what a kill or a full disk left half written
             database.execute("ROLLBACK")
             (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
@@ -175,9 +172,3 @@ def _takes_bytes(folder: Path) -> bool:
         return True
     except OSError as error:
         return error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def _opened(file: Path) -> sqlite3.Connection:
-    """Open a file that is there, never making one."""
-    address = f"file:{quote(str(file))}?mode=rw"
-    return sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)

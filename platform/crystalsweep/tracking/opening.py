@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from crystalsweep.artifacts.addresses import Address, require_listening, sqlite_file, without_password
 from crystalsweep.artifacts.places import require_writable
+from crystalsweep.artifacts.sqlite_files import opened
 from crystalsweep.tracking.tracker import Tracker, default_tracking_uri, is_refused, root_reason
 
 REMEDY = (
@@ -24,9 +25,6 @@ _ACCOUNT = (
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 """Where an address names none."""
-
-_BUSY_S = 10.0
-"""Seconds to wait for another process that writes to a SQLite file."""
 
 
 def open_tracker(tracking_uri: str | Address | None, storage: Path) -> Tracker | None:
@@ -82,8 +80,8 @@ def _require_sqlite(file: Path, uri: str) -> None:
         remedy = "correct --tracking-uri, --storage or MLFLOW_TRACKING_URI"
         require_writable(file.parent, f"it is to hold the MLflow store {uri}; {remedy}")
         return
-    try:  # mode=ro would refuse what a killed sweep left half written: reading it plays that back
-        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=_BUSY_S)) as database:
+    try:
+        with closing(opened(file)) as database:
             database.execute("SELECT name FROM sqlite_master LIMIT 1")
     except sqlite3.Error as error:
         if "locked" not in str(error):  # by a sweep that writes to it

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from crystalsweep.artifacts.atomic import write_whole
-from crystalsweep.artifacts.safe_json import read_json
+from crystalsweep.artifacts.validated_json import read_validated
 from crystalsweep.config import Config
 from crystalsweep.structures.crystal import Crystal
-from crystalsweep.wording.mistakes import mistakes
 
 MANIFEST_FILE = "manifest.json"
 
@@ -77,12 +76,10 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a folder of calculations. Raises `ValueError` where there is none, or it is none."""
-    file = folder / MANIFEST_FILE
-    if not file.exists():
-        raise ValueError(f"{folder} holds no {MANIFEST_FILE}: give the folder that `crystalsweep dft write` made")
-    content = read_json(file)
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        why = mistakes(error, Manifest, content)
-        raise ValueError(f"{file}: not as it was written ({why}); write the inputs again") from error
+    return read_validated(
+        folder / MANIFEST_FILE,
+        Manifest,
+        absent="give the folder that `crystalsweep dft write` made",
+        unfit="not as it was written",
+        remedy="write the inputs again",
+    )

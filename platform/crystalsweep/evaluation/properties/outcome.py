@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import FiniteFloat, NonNegativeInt, ValidationError, model_validator
+from pydantic import FiniteFloat, NonNegativeInt, model_validator
 
 from crystalsweep.artifacts.safe_json import read_json
+from crystalsweep.artifacts.validated_json import read_validated
 from crystalsweep.config import Config
-from crystalsweep.evaluation.outcome import METRICS_FILE, Figure
+from crystalsweep.evaluation.outcome import ABSENT, METRICS_FILE, Figure
 from crystalsweep.evaluation.properties.asked import PropertyTarget
-from crystalsweep.wording.mistakes import mistakes
 
 PREDICTIONS_FILE = "predictions.csv"
 """A row per property, crystal, and model or baseline."""
@@ -109,12 +109,10 @@ def is_property_evaluation(folder: Path) -> bool:
 
 def read_property_outcome(folder: Path) -> PropertyEvaluation:
     """Read a finished evaluation of a property model. Raises `ValueError` where there is none, or it does not fit."""
-    file = folder / METRICS_FILE
-    if not file.exists():
-        raise ValueError(f"{folder} holds no {METRICS_FILE}: give the folder of a finished `crystalsweep evaluate`")
-    content = read_json(file)
-    try:
-        return PropertyEvaluation.model_validate(content)
-    except ValidationError as error:
-        why = mistakes(error, PropertyEvaluation, content)
-        raise ValueError(f"{file}: no evaluation of a property model ({why}); evaluate again") from error
+    return read_validated(
+        folder / METRICS_FILE,
+        PropertyEvaluation,
+        absent=ABSENT,
+        unfit="no evaluation of a property model",
+        remedy="evaluate again",
+    )

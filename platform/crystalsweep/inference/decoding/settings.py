@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -51,6 +51,11 @@ class DecodeConfig(Config):
         """Whether each site is filled by itself and atoms are moved in the same pass, as in the paper."""
         plain = self.method == "argmax" and self.charge == "any" and self.tie == "none"
         return plain and self.position_passes > 0
+
+    @property
+    def unjudged(self) -> Self:
+        """The same without a critic, which finds the same candidates."""
+        return self.model_copy(update={"critic_weight": 0.0})
 
     def __str__(self) -> str:
         """Return the decoder in words."""
