@@ -31,9 +31,10 @@ print("READY", ray.get(node.remote()), flush=True)
 input()
 """
 
-OPEN = ("ray::execute._setup_torch_process_group", "ray::RayTrainWorker")
+OPEN = ("ray::execute.", "ray::RayTrainWorker")
 """What listens for others too: torch's TCPStore, where the workers of one training meet, takes no address to bind. It
-is a worker of Ray Train, by how its names begin: while it opens the port, and after, with what it does at the time."""
+is a worker of Ray Train, by how its names begin: `execute.` and what it does at the time (it opens the port in
+`_setup_torch_process_group`, and has it still in what comes after), or its class while it does nothing."""
 
 
 @contextmanager
