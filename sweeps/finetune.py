@@ -13,6 +13,7 @@ training crystals may be among these. Give `--seeds 3`, or the spread between tr
 
     python sweeps/finetune.py --preset demo                  some minutes on two cores, bundled crystals
     python sweeps/finetune.py --preset demo --target "log10(k_vrh)" --seeds 3
+    python sweeps/finetune.py --preset demo --data mine.csv --target hardness
     python sweeps/finetune.py --preset small --data train.parquet,val.parquet --target band_gap --learning-rates 0.3,1,3
 """
 
@@ -85,7 +86,7 @@ def search_space(
     require_unvaried(config, settings, [*parameters, *fixed])
     points = grid_points(parameters)
     return SearchSpace(
-        stages={"pretrain": preset("pretrain", name, backbone), "finetune": config},
+        stages={"pretrain": override(preset("pretrain", name, backbone), ["stable_only=false"]), "finetune": config},
         parameters=parameters,
         controls=tuple(point for point in points if point["arm"] == SCRATCH),
         grid=tuple(point for point in points if point["arm"] != SCRATCH),
@@ -130,7 +131,7 @@ main = sweep_command(
         default="formation_energy_per_atom",
         show_default=True,
         metavar="LABEL",
-        help="What is learnt: a label, log10(LABEL), LABEL<=NUMBER, or class(LABEL).",
+        help="What is learnt: a label, log10(LABEL), LABEL<=NUMBER, class(LABEL), or spectrum(LABEL).",
     ),
     click.option(
         "--shares",

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from crystalsweep.cli.main import main
 from crystalsweep.data import DataError, Split, load_bundled, load_data, write
-from crystalsweep.data.split_rules import by_crystal_system, divided, without_element
+from crystalsweep.data.split_rules import by_crystal_system, divided, matbench_fold, without_element
 from crystalsweep.data.splitting import grouped_split
 from crystalsweep.metrics.distributions import describe_crystals
 from crystalsweep.registry.split_guard import guarded
@@ -63,6 +63,35 @@ def test_an_element_is_never_seen(crystals: list[Crystal]) -> None:
     assert all(8 in system for system in elements(crystals, split.test))
     with pytest.raises(DataError, match="'Xx' is no element"):
         without_element(crystals, "Xx")
+
+
+def test_matbench_folds_hold_every_row_once_and_rest_on_the_order(crystals: list[Crystal]) -> None:
+    folds = [matbench_fold(crystals, k).split for k in range(5)]
+    held_out = [name for fold in folds for name in fold.test]
+    assert sorted(held_out) == sorted(crystal.id for crystal in crystals)
+    assert all(len(fold.test) == 60 and len(fold.train) + len(fold.val) == 240 for fold in folds)
+    rows = np.random.RandomState(18012019).permutation(300)[:60]  # as KFold shuffles, written out
+    assert set(folds[0].test) == {crystals[i].id for i in rows}
+    assert matbench_fold(crystals[::-1], 0).split.test != folds[0].test
+    with pytest.raises(DataError, match="no fold 5"):
+        matbench_fold(crystals, 5)
+
+
+def test_what_repeats_a_training_crystal_stays_in_a_fold_of_matbench_and_is_counted(tmp_path: Path) -> None:
+    frac = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    alike = [Crystal.of(f"copy{i}", [3, 17], 5 * np.eye(3), frac) for i in range(5)]
+    others = [Crystal.of(f"t{z}", [z, 17], 5 * np.eye(3), frac) for z in (11, 19, 37, 55, 47)]
+    file = tmp_path / "bench.parquet"
+    write([*alike, *others], file)
+    ran = CliRunner().invoke(main, ["data", "split", str(file), "--by", "matbench-fold", "--fold", "1"])
+    assert ran.exit_code == 0, ran.output
+    test = load_data(str(file)).test
+    assert len(test) == 2
+    again = sum(crystal.id.startswith("copy") for crystal in test)
+    assert again
+    assert f"note: {again} of test kept though among training crystals (structure)" in ran.output
+    wrong = CliRunner().invoke(main, ["data", "split", str(file), "--by", "matbench-fold"])
+    assert "--fold goes with --by matbench-fold" in wrong.output
 
 
 def test_a_copy_of_a_training_crystal_is_left_out_and_counted() -> None:

@@ -39,6 +39,7 @@ Examples:
   crystalsweep data split mine.parquet --by chemical-system
   crystalsweep data split mine.parquet --by crystal-system --train-on cubic
   crystalsweep data split mine.parquet --by element --element Fe --out no_iron.split.json
+  crystalsweep data split matbench_log_kvrh.parquet --by matbench-fold --fold 0
 """
 
 PLOT_HELP = "Draw how the atoms spread over the elements, to FILE (.png, .svg or .pdf)."
@@ -124,6 +125,7 @@ def import_(source: str, target: Path, strict: bool, primitive: bool, rejects: P
 )
 @click.option("--train-on", "trained", multiple=True, metavar="SYSTEM", help="Of crystal-system.  [default: cubic]")
 @click.option("--element", metavar="SYMBOL", help="Of element: which one is kept for test.")
+@click.option("--fold", type=click.IntRange(0, 4), help="Of matbench-fold: which one is kept for test.")
 @click.option("--fractions", type=float, nargs=3, default=(0.8, 0.1, 0.1), show_default=True, metavar="TRAIN VAL TEST")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="[default: FILE.split.json]")
@@ -132,6 +134,7 @@ def split(
     by: By,
     trained: tuple[str, ...],
     element: str | None,
+    fold: int | None,
     fractions: tuple[float, float, float],
     seed: int,
     out: Path | None,
@@ -139,30 +142,48 @@ def split(
     """Divide the data set FILE into train, val and test, and freeze that in FILE.split.json.
 
     Every command that reads FILE uses the split beside it. Held-out crystals that are the same structure as a training
-    crystal, or its supercell, are left out of all parts and counted.
+    crystal, or its supercell, are left out of all parts and counted; of matbench's folds they stay and are counted.
     """
+    from tqdm import tqdm
+
     from crystalsweep.artifacts.atomic import write_whole
-    from crystalsweep.data.split_rules import ASKS, by_crystal_system, divided, without_element
-    from crystalsweep.metrics.distributions import CRYSTAL_SYSTEMS, GENERATED_SYMPREC, describe_crystals
+    from crystalsweep.data.split_rules import ASKS, by_crystal_system, divided, matbench_fold, without_element
+    from crystalsweep.metrics.distributions import (
+        CRYSTAL_SYSTEMS,
+        GENERATED_SYMPREC,
+        crystal_system_of,
+        space_group_of,
+    )
     from crystalsweep.registry.split_guard import guarded
 
     if (by == "element") != bool(element) or (trained and by != "crystal-system"):
         raise ValueError("--element goes with --by element, which needs it; --train-on goes with --by crystal-system")
+    if (by == "matbench-fold") != (fold is not None):
+        raise ValueError("--fold goes with --by matbench-fold, which needs it")
     if unknown := sorted(set(trained) - set(CRYSTAL_SYSTEMS)):
         raise ValueError(f"{unknown[0]!r} is no crystal system; there are {', '.join(CRYSTAL_SYSTEMS)}")
     target = out or Path(f"{source}.split.json")
     if target.exists():
         raise ValueError(f"{target} is there already, and a split is frozen; remove it, or choose another --out")
-    crystals = list(_read(str(source)).crystals)
+    reading = _read(str(source))
+    if fold is not None and reading.rejects:
+        raise ValueError(
+            f"{len(reading.rejects):,} of {reading.n_rows:,} rows are rejected, and matbench's folds rest on all "
+            f"of them in order; repair them (`crystalsweep data info {source} --rejects rejects.txt` names them)"
+        )
+    crystals = list(reading.crystals)
     if by == "crystal-system":
         echo(f"crystal systems as spglib finds them within {GENERATED_SYMPREC} Å", err=True)
-        systems = list(describe_crystals(crystals)["crystal_system"])
+        shown = tqdm(crystals, desc="crystal systems", unit="")
+        systems = [crystal_system_of(space_group_of(crystal)) for crystal in shown]
         made = by_crystal_system(crystals, systems, trained or ("cubic",), fractions, seed)
     elif by == "element":
         made = without_element(crystals, str(element), fractions, seed)
+    elif fold is not None:
+        made = matbench_fold(crystals, fold, fractions, seed)
     else:
         made = divided(crystals, by, fractions, seed)
-    checked = guarded(made.split, crystals)
+    checked = guarded(made.split, crystals, leave_out=fold is None)
     write_whole(target, json.dumps(checked.split.to_json(), indent=2) + "\n")
     for line in (*made.told, *checked.told):
         echo(f"note: {line}")

@@ -10,6 +10,8 @@ _FILES = {
     "mp2018-heldout": _FOLDER / "heldout" / "mp2018.parquet",
     "phonon-dos-sevennet": _FOLDER / "phonons" / "sevennet.parquet",
 }
+SHIPPED = tuple(_FILES)
+"""Their names."""
 
 
 def is_shipped(source: str) -> bool:

@@ -19,7 +19,7 @@ from crystalsweep.data.splitting import Split, reduced_formulas, split_of_groups
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.elements import atomic_number
 
-By = Literal["random", "composition", "chemical-system", "crystal-system", "element"]
+By = Literal["random", "composition", "chemical-system", "crystal-system", "element", "matbench-fold"]
 RULES: tuple[By, ...] = get_args(By)
 
 ASKS: dict[By, str] = {
@@ -28,11 +28,16 @@ ASKS: dict[By, str] = {
     "chemical-system": "sets of elements that training has not seen together",
     "crystal-system": "crystal systems that training has not seen",
     "element": "an element that training has not seen",
+    "matbench-fold": "one of matbench's five folds, drawn at random; another polymorph may be in train",
 }
 """What the test part of each is made of."""
 
 Fractions = tuple[float, float, float]
 """Shares of train, val and test."""
+
+MATBENCH_FOLDS, MATBENCH_SEED = 5, 18012019
+"""Of matbench's regression tasks, such as log10 K and log10 G (Dunn et al., npj Comput. Mater. 6, 138 (2020),
+doi:10.1038/s41524-020-00406-3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +122,36 @@ def without_element(
     own = split_of_groups(*_of(crystals, ~inside), (share, 1 - share, 0.0), seed)
     test = tuple(sorted(crystal.id for crystal, within in zip(crystals, inside, strict=True) if within))
     return Divided(split=Split(train=own.train, val=own.val, test=test), told=(f"test: {len(test):,} with {symbol}",))
+
+
+def matbench_fold(
+    crystals: Sequence[Crystal], fold: int, fractions: Fractions = (0.8, 0.1, 0.1), seed: int = 0
+) -> Divided:
+    """Return a split whose test part is one of matbench's folds, as scikit-learn's KFold draws them from the rows.
+
+    Args:
+        crystals: Every row of the benchmark's data set in its order, on which the folds depend.
+        fold: 0 to 4.
+        fractions: Their first two say how train and val share the other folds; the third does not count.
+        seed: Of the order of compositions, by which val is taken from the other folds.
+
+    Raises:
+        DataError: There is no such fold, or there are fewer crystals than folds.
+    """
+    from sklearn.model_selection import KFold
+
+    if not 0 <= fold < MATBENCH_FOLDS:
+        raise DataError(f"there is no fold {fold}; matbench has 0 to {MATBENCH_FOLDS - 1}")
+    if len(crystals) < MATBENCH_FOLDS:
+        raise DataError(f"{len(crystals)} crystals make no {MATBENCH_FOLDS} folds")
+    folds = KFold(MATBENCH_FOLDS, shuffle=True, random_state=MATBENCH_SEED).split(np.zeros(len(crystals)))
+    held_out = np.zeros(len(crystals), dtype=bool)
+    held_out[list(folds)[fold][1]] = True
+    share = fractions[0] / (fractions[0] + fractions[1])
+    own = split_of_groups(*_of(crystals, ~held_out), (share, 1 - share, 0.0), seed)
+    test = tuple(sorted(crystal.id for crystal, out in zip(crystals, held_out, strict=True) if out))
+    told = f"test: fold {fold} of {MATBENCH_FOLDS}, which rest on the order of the {len(crystals):,} rows"
+    return Divided(split=Split(train=own.train, val=own.val, test=test), told=(told,))
 
 
 def _of(crystals: Sequence[Crystal], chosen: np.ndarray) -> tuple[list[str], list[str]]:

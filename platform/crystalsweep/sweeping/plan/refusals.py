@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crystalsweep.artifacts.addresses import ray_address
 from crystalsweep.artifacts.places import require_writable, state_folder
+from crystalsweep.data.shipped import SHIPPED, is_shipped
 from crystalsweep.inference.locate import require_understood
 from crystalsweep.sweeping.plan.points import known_points
 from crystalsweep.sweeping.plan.request import CHAMPION, SCRATCH, SweepRequest
@@ -109,12 +110,12 @@ def _require_schedulable(request: SweepRequest, space: SearchSpace) -> None:
 def _require_files(request: SweepRequest) -> None:
     """Require the files and folders that are named. What is in them, reading tells."""
     source = request.data
-    if source != "bundled" and not Path(source).exists():
+    if not is_shipped(source) and not Path(source).exists():
         for part in source.split(","):
             if not Path(part.strip()).exists():
                 raise ValueError(
-                    f"--data {source}: there is no file or folder {part.strip()}; check the path, or use 'bundled' for "
-                    "the bundled data"
+                    f"--data {source}: there is no file or folder {part.strip()}; check the path, or use one of those "
+                    f"that come with crystalsweep: {', '.join(SHIPPED)}"
                 )
     if request.start_from not in (CHAMPION, SCRATCH):
         try:
