@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from crystalsweep.metrics.seed_verdicts import SEED_COLUMNS, crossed_mean, seed_verdicts
+from crystalsweep.metrics.seed_verdicts import SEED_COLUMNS, crossed_mean, crossed_resamples, seed_verdicts
 from crystalsweep.metrics.summary import Metric
 from crystalsweep.metrics.verdicts import verdict_table
 
@@ -92,6 +92,25 @@ def test_the_same_crystal_throughout_gives_the_variance_over_seeds() -> None:
     found = crossed_mean(np.tile(of_seeds[:, None], (1, 40)), np.ones((3, 40)))
     assert found.high - found.mean == pytest.approx(4.3027 * of_seeds.std(ddof=1) / np.sqrt(3), rel=1e-3)
     assert found.deviation == pytest.approx(of_seeds.std(ddof=1))
+
+
+def test_resamples_of_a_mean_give_its_interval() -> None:
+    random = np.random.default_rng(5)
+    gaps = differences(random, 0.3, 0.1)
+    times = random.multinomial(60, np.full(60, 1 / 60), size=4000)
+    drawn = np.concatenate([gaps.mean(axis=1)[:, None], gaps @ times.T / 60], axis=1)
+    exact, found = crossed_mean(gaps, np.ones_like(gaps)), crossed_resamples(drawn, 60)
+    assert found.mean == pytest.approx(exact.mean)
+    assert found.deviation == pytest.approx(exact.deviation)
+    assert found.high - found.low == pytest.approx(exact.high - exact.low, rel=0.05)
+    assert found.p == pytest.approx(exact.p, rel=0.2)
+
+
+def test_resamples_without_a_value_or_a_second_seed_give_no_interval() -> None:
+    drawn = np.random.default_rng(6).normal(size=(3, 100))
+    assert np.isnan(crossed_resamples(drawn[:1], 60).p)
+    drawn[1, 7] = np.nan
+    assert np.isnan(crossed_resamples(drawn, 60).low)
 
 
 def test_one_training_without_seeds_is_held_against_all_of_an_arm() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +20,14 @@ from crystalsweep.wording.stranger import in_a_line, tabulated
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from crystalsweep.inference.predicting import Prediction
+    from crystalsweep.inference.predicting import Prediction, Predictor
     from crystalsweep.structures.crystal import Crystal
 
 SHOWN = 10
 """Crystals that are printed."""
+
+MANY = 5000
+"""Crystals that are worth the start of workers on a cluster."""
 
 EXAMPLES = """\b
 Examples:
@@ -54,7 +59,7 @@ def predict(
     Reads CIFs, POSCAR, extended XYZ, CSV and Parquet. The interval, or the set of answers, holds the true value in the
     share of cases that the training was told (90 %), of crystals like those it was validated on. Beside the CSV, a
     JSON file of the same name says what model it was and how its intervals were checked. Where the crystals have the
-    label, its errors are told too.
+    label, its errors are told too. Where RAY_ADDRESS names a cluster, its workers share what is many.
     """
     with told_in_a_line():
         from tqdm import tqdm
@@ -73,7 +78,7 @@ def predict(
         if not len(reading.crystals):
             raise ValueError(f"{source} has no crystal to predict")
         with tqdm(total=len(reading.crystals), desc="predicting", unit="crystal", disable=None) as bar:
-            found = predictor.predict(reading.crystals, bar.update)
+            found = _predictions(predictor, reading.crystals, device, bar.update)
         table = prediction_table([crystal.id for crystal in reading.crystals], found)
         rows = [[_shown(cell) for cell in row] for row in table.head(SHOWN).to_numpy().tolist()]
         echo(tabulated(rows, headers=_heads(list(table.columns), found), disable_numparse=True))
@@ -97,6 +102,20 @@ def predict(
             }
             write_whole(out.with_suffix(".json"), f"{json.dumps(about, indent=2, ensure_ascii=False)}\n")
             echo(f"{out}: {len(table):,} predictions; {out.with_suffix('.json')}: model and coverage")
+
+
+def _predictions(
+    predictor: Predictor, crystals: Sequence[Crystal], device: str, done: Callable[[int], object]
+) -> dict[str, Prediction]:
+    """Return predictions, made on the cluster of RAY_ADDRESS where there is one and crystals are many."""
+    if device != "cpu" or len(crystals) < MANY or not os.environ.get("RAY_ADDRESS"):
+        return predictor.predict(crystals, done)
+    from crystalsweep.evaluation.predicting import spread_predictions
+    from crystalsweep.evaluation.spread import available_workers
+
+    workers = available_workers()
+    echo(f"predicting on the Ray cluster of RAY_ADDRESS, with {workers} workers", err=True)
+    return spread_predictions(predictor, crystals, workers, done)
 
 
 def _told(found: Mapping[str, Prediction], crystals: Sequence[Crystal]) -> list[str]:

@@ -76,9 +76,8 @@ def compare_evaluations(
     kinds = {label: is_property_evaluation(folder) for label, folder in folders.items()}
     if any(kinds.values()):
         _require_one_kind(kinds, preset)
-        if seeds > 1:
-            raise ValueError("property models are compared one by one: give single evaluations, without commas")
-        return compare_properties(folders, all_metrics=all_metrics, all_pairs=all_pairs)
+        members = {arm.label: arm.evaluations for arm in arms}
+        return compare_properties(folders, members, all_metrics=all_metrics, all_pairs=all_pairs)
     outcomes = {label: read_outcome(folder) for label, folder in folders.items()}
     tables = {label: read_tables(folder)[0] for label, folder in folders.items()}
     known: Sequence[Metric]

@@ -102,7 +102,6 @@ class Predictor:
     ) -> None:
         self._model, self.records, self._device = model.to(device).eval(), tuple(records), device
 
-    @torch.no_grad()
     def predict(
         self, crystals: Sequence[Crystal], done: Callable[[int], object] | None = None
     ) -> dict[str, Prediction]:
@@ -110,6 +109,11 @@ class Predictor:
 
         The same crystal gets the same answer in any company, to rounding.
         """
+        return self.told(self.outputs(crystals, done))
+
+    @torch.no_grad()
+    def outputs(self, crystals: Sequence[Crystal], done: Callable[[int], object] | None = None) -> Values:
+        """Return (M, outputs of all records) what the network answers, scaled numbers and logits."""
         outputs = []
         for batch in _batches(crystals):
             together = collate(batch).to(self._device)
@@ -118,10 +122,13 @@ class Predictor:
             outputs.append(self._model(one_hot(together.species), graph).double().cpu().numpy())
             if done:
                 done(len(batch))
-        whole = np.concatenate(outputs) if outputs else np.zeros((0, sum(r.outputs for r in self.records)))
+        return np.concatenate(outputs) if outputs else np.zeros((0, sum(r.outputs for r in self.records)))
+
+    def told(self, outputs: Values) -> dict[str, Prediction]:
+        """Return `outputs` of crystals as labels and odds, by the target's name."""
         found, first = {}, 0
         for record in self.records:
-            own = whole[:, first : first + record.outputs]
+            own = outputs[:, first : first + record.outputs]
             found[record.name] = _ANSWERS[record.target.kind](record, own)
             first += record.outputs
         return found

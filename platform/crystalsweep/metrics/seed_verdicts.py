@@ -12,7 +12,7 @@ of cases with three seeds, and in 88 to 97 % with two. A bootstrap over three se
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,11 @@ from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, Pairs, holm, named_pa
 SEED_COLUMNS = (*VERDICT_COLUMNS, "seeds", "seed_deviation")
 """Of a frame of these verdicts; `seed_deviation` is the standard deviation of the difference between seeds."""
 
+OVER_SEEDS = "over {} and training seeds (Student's, Satterthwaite's degrees of freedom)"
+"""What intervals are, of crystals of a kind."""
+
 Array = NDArray[np.float64]
+T = TypeVar("T")
 
 
 class Crossed(NamedTuple):
@@ -59,6 +63,30 @@ def crossed_mean(tops: Array, bottoms: Array, alpha: float = 0.05) -> Crossed:
     deviation = float(np.std(each, ddof=1)) if len(each) > 1 else np.nan
     if parents is None or seeds is None:
         return Crossed(mean, np.nan, np.nan, np.nan, deviation)
+    return _crossed(mean, parents, seeds, deviation, alpha)
+
+
+def crossed_resamples(gaps: Array, n: int, alpha: float = 0.05) -> Crossed:
+    """Return the mean over seeds of a difference that is no mean over crystals, such as that of two ROC-AUCs.
+
+    Its variance over crystals is that of resamples of them, which all seeds share. NaN bounds for fewer than two seeds
+    or crystals, and where a resample has no value.
+
+    Args:
+        gaps: (seeds, 1 + R): of each seed the difference, then what it is on each resample.
+        n: Crystals.
+        alpha: One minus the interval's coverage.
+    """
+    means = gaps.mean(axis=0)
+    mean, of_seeds = float(means[0]), gaps[:, 0]
+    deviation = float(np.std(of_seeds, ddof=1)) if len(gaps) > 1 else np.nan
+    if len(gaps) < 2 or n < 2 or np.isnan(means).any():
+        return Crossed(mean, np.nan, np.nan, np.nan, deviation)
+    crystals, seeds = _Part(float(means[1:].var()), n - 1), _Part(deviation**2 / len(gaps), len(gaps) - 1)
+    return _crossed(mean, crystals, seeds, deviation, alpha)
+
+
+def _crossed(mean: float, parents: _Part, seeds: _Part, deviation: float, alpha: float) -> Crossed:
     variance = parents.variance + seeds.variance
     if variance == 0:
         return Crossed(mean, mean, mean, 1.0 if mean == 0 else 0.0, deviation)
@@ -105,7 +133,7 @@ def seed_verdicts(
     """
     chosen, rows = tuple(metrics), []
     for a, b in named_pairs(arms, pairs):
-        left, right = _matched(arms, a, b)
+        left, right = matched(arms, a, b)
         tables = [paired_rows(one, other, (a, b)) for one, other in zip(left, right, strict=True)]
         for metric in chosen:
             if all(computable(metric, table) for pair in tables for table in pair):
@@ -114,13 +142,16 @@ def seed_verdicts(
     frame["p_adjusted"] = holm(frame["p"])
     judged = zip(frame["difference"], frame["p_adjusted"], frame["better_is"], strict=True)
     frame["verdict"] = [verdict_of(*each, alpha) for each in judged]
-    frame.attrs["intervals"] = "over parent crystals and training seeds (Student's, Satterthwaite's degrees of freedom)"
+    frame.attrs["intervals"] = OVER_SEEDS.format("parent crystals")
     return frame
 
 
-def _matched(
-    arms: Mapping[str, Sequence[pd.DataFrame]], a: str, b: str
-) -> tuple[Sequence[pd.DataFrame], Sequence[pd.DataFrame]]:
+def matched(arms: Mapping[str, Sequence[T]], a: str, b: str) -> tuple[list[T], list[T]]:
+    """Return the trainings of two arms in pairs, the k-th with the k-th, or one with all of the other.
+
+    Raises:
+        ValueError: Both have one, or other numbers of them.
+    """
     left, right = arms[a], arms[b]
     longest = max(len(left), len(right))
     if longest < 2:
@@ -129,7 +160,8 @@ def _matched(
         raise ValueError(
             f"{a!r} has {len(left)} trainings and {b!r} {len(right)}: give both as many, or one where it has no seeds."
         )
-    return (list(each) * (longest if len(each) == 1 else 1) for each in (left, right))  # type: ignore[return-value]
+    first, second = (list(each) * (longest if len(each) == 1 else 1) for each in (left, right))
+    return first, second
 
 
 def _row(

@@ -128,6 +128,28 @@ def test_two_property_models_are_compared_crystal_by_crystal(
     assert set(itself["verdict"]) == {"not resolved"}
 
 
+def test_arms_of_several_seeds_are_compared_over_crystals_and_seeds(
+    data: str, trained: tuple[Path, Path], evaluated: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    ran = run("evaluate", "--checkpoint", trained[1], "--data", data, "--out", second)
+    assert ran.exit_code == 0, ran.output
+    again = [shutil.copytree(folder, tmp_path / f"again-{folder.name}") for folder in (second, evaluated)]
+    arms = [f"one={evaluated},{second}", f"other={again[0]},{again[1]}"]
+    frame, _ = compare(*arms, all_metrics=True)
+    assert set(frame["seeds"]) == {2}
+    assert set(frame["n"]) == {60}
+    accuracy = frame[frame["metric"] == "e_above_hull<=0: Accuracy"].iloc[0]
+    assert accuracy["difference"] == pytest.approx(0)  # the same two trainings, the other way round
+    seeds = [compare(evaluated, second, all_metrics=True)[0], compare(second, evaluated, all_metrics=True)[0]]
+    of_seeds = [each[each["metric"] == "e_above_hull<=0: Accuracy"]["difference"].iloc[0] for each in seeds]
+    assert accuracy["seed_deviation"] == pytest.approx(pd.Series(of_seeds).std())
+    shown = run("compare", *arms)
+    assert "over crystals and training seeds" in " ".join(shown.output.split())
+    uneven = run("compare", arms[0], f"other={','.join(map(str, [*again, shutil.copytree(second, tmp_path / 'c')]))}")
+    assert "give both as many" in uneven.output
+
+
 def test_a_generator_is_not_compared_with_a_property_model(evaluated: Path, tmp_path: Path) -> None:
     (tmp_path / "gan").mkdir()
     (tmp_path / "gan" / "metrics.json").write_text('{"kind": "checkpoint"}')
