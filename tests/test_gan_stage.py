@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,15 @@ from crystalsweep.config import override
 from crystalsweep.data import DataSet, load_data
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig
 from crystalsweep.networks.architectures import PaiNNConfig
+from crystalsweep.networks.checkpoint import read_backbone, read_info, read_weights
 from crystalsweep.networks.models import graph_of, one_hot
 from crystalsweep.structures.batch import collate, is_stable
 from crystalsweep.structures.corruption import corrupt
 from crystalsweep.training.local import LocalSession
 from crystalsweep.training.loop import fit
 from crystalsweep.training.restoration import Task
+from trainables.finetune.config import FinetuneConfig
+from trainables.finetune.train import build as build_classifier
 from trainables.gan.config import GanConfig
 from trainables.gan.train import Gan, build
 
@@ -286,16 +290,69 @@ def test_real_crystals_are_shown_with_almost_no_noise(stage: Callable[..., Gan])
     assert float(noise.std()) == pytest.approx(0.001, rel=0.05)
 
 
+def trained(config: GanConfig, data: DataSet, folder: Path, **changes: Any) -> Path:
+    session = LocalSession(folder, progress=False, device="cpu")
+    fit(build(config.model_copy(update={"epochs": 1, "batch_size": 32, **changes}), data, session, {}), session)
+    return folder / "checkpoint"
+
+
+def classifier(data: DataSet, folder: Path, **changes: Any) -> Path:
+    """A stability classifier whose backbone is CONFIG's but for the changes."""
+    config = FinetuneConfig(epochs=1, batch_size=32, backbone=CONFIG.backbone.model_copy(update=changes))
+    session = LocalSession(folder, progress=False, device="cpu")
+    labelled = [crystal for crystal in load_data("bundled").train if len(crystal) <= 6][:64]
+    fit(build_classifier(config, replace(data, train=labelled[:48], val=labelled[48:]), session, {}), session)
+    return folder / "checkpoint"
+
+
 def test_checkpoints_with_different_backbones_are_refused(data: DataSet, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"epochs": 1, "batch_size": 32}
-    inputs = {}
-    for name, width in (("generator", 8), ("discriminator", 16)):
-        session = LocalSession(tmp_path / name, progress=False, device="cpu")
-        backbone = CONFIG.backbone.model_copy(update={"width": width})
-        fit(build(CONFIG.model_copy(update={**settings, "backbone": backbone}), data, session, {}), session)
-        inputs[name] = tmp_path / name / "checkpoint"
+    backbone = CONFIG.backbone.model_copy(update={"width": 8})
+    generator = trained(CONFIG, data, tmp_path / "generator", backbone=backbone)
+    inputs = {"generator": generator, "discriminator": classifier(data, tmp_path / "d", cutoff=3.5)}
     session = LocalSession(tmp_path / "both", progress=False, device="cpu")
-    with pytest.raises(ValueError, match="different backbones"):
+    with pytest.raises(ValueError, match="differ in more than width and layers"):
         build(CONFIG, data, session, inputs)
-    started = build(CONFIG, data, session, {"generator": inputs["generator"]})
+    started = build(CONFIG, data, session, {"generator": generator})
     assert started.config.backbone.width == 8
+    assert started.discriminator.backbone.config.width == 8
+
+
+def test_a_discriminator_of_its_own_size_teaches_and_resumes_exactly(data: DataSet, tmp_path: Path) -> None:
+    own = {"discriminator_width": 8, "discriminator_layers": 2}
+    whole = trained(CONFIG, data, tmp_path / "whole", epochs=2, **own)
+    assert read_backbone(whole) == CONFIG.backbone
+    assert read_info(whole).config["discriminator_width"] == 8
+    half = tmp_path / "half"
+    for epochs in (1, 2):
+        session = LocalSession(half, progress=False, device="cpu", resume=epochs == 2)
+        config = CONFIG.model_copy(update={"epochs": epochs, "batch_size": 32, **own})
+        stage = build(config, data, session, {})
+        assert stage.discriminator.backbone.config.width == 8
+        assert stage.discriminator.backbone.config.layers == 2
+        fit(stage, session)
+    for name in ("generator", "discriminator"):
+        pairs = zip(*(read_weights(folder, name).values() for folder in (whole, half / "checkpoint")), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_discriminator_has_the_size_of_the_classifier_it_starts_from(data: DataSet, tmp_path: Path) -> None:
+    folder = classifier(data, tmp_path / "d", width=8)
+    session = LocalSession(tmp_path / "gan", progress=False, device="cpu")
+    stage = build(CONFIG, data, session, {"discriminator": folder, "generator": trained(CONFIG, data, tmp_path / "g")})
+    assert (stage.config.backbone.width, stage.discriminator.backbone.config.width) == (CONFIG.backbone.width, 8)
+    learnt = read_weights(folder, "classifier")
+    assert torch.equal(
+        stage.discriminator.state_dict()["backbone.embedding.weight"], learnt["backbone.embedding.weight"]
+    )
+    with pytest.raises(ValueError, match="discriminator_width=4, but"):
+        build(CONFIG.model_copy(update={"discriminator_width": 4}), data, session, {"discriminator": folder})
+
+
+def test_a_file_that_tells_another_size_of_the_discriminator_is_refused(data: DataSet, tmp_path: Path) -> None:
+    folder = trained(CONFIG, data, tmp_path / "run", discriminator_width=8)
+    (folder / "sums.json").unlink()  # as it is of somebody else's making
+    file = folder / "checkpoint.json"
+    for size, told in (("16", "discriminator.safetensors"), ('"wide"', "config.backbone"), ("60000", "too large")):
+        file.write_text(re.sub(r'"discriminator_width": [^,]+', f'"discriminator_width": {size}', file.read_text()))
+        with pytest.raises(ValueError, match=told):
+            read_backbone(folder)

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from crystalsweep.hyperparameters import AdversarialConfig, Positive
+from crystalsweep.networks.architectures import BackboneConfig, resized
 from crystalsweep.training.catalogue import StageSpec, StepKinds, declare
 from crystalsweep.training.config import RestorationConfig
 from trainables.pretrain.config import (
@@ -27,8 +28,17 @@ class GanConfig(RestorationConfig):
     """The adversarial term."""
     discriminator_learning_rate: Positive = 1e-5
     """lr_D, of Adam with betas (0.5, 0.999)."""
+    discriminator_width: Annotated[int, Field(gt=0, le=4096)] | None = None
+    """Width of D's backbone; none is the generator's, or that of the classifier it starts from."""
+    discriminator_layers: Annotated[int, Field(gt=0, le=256)] | None = None
+    """Its layers, likewise. A D of its own size that starts from no classifier starts from scratch."""
     audit_every: Annotated[int, Field(gt=0, le=1_000_000)] = 20
     """Generator steps between gradient audits."""
+
+    @property
+    def discriminator_backbone(self) -> BackboneConfig:
+        """D's backbone."""
+        return resized(self.backbone, self.discriminator_width, self.discriminator_layers)
 
     @property
     def twice_differentiated(self) -> bool:

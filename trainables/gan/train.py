@@ -19,7 +19,7 @@ from crystalsweep.losses import (
 from crystalsweep.losses.adversarial import FAKE, REAL, gradient_penalty, realness, squared_gradient
 from crystalsweep.losses.gradient_ratio import RatioController, weighed
 from crystalsweep.losses.trust_region import divergence_from_start
-from crystalsweep.networks.architectures import run_as
+from crystalsweep.networks.architectures import resized, run_as
 from crystalsweep.networks.checkpoint import lineage, read_backbone, read_weights
 from crystalsweep.networks.models import Generator, PropertyModel, Restoration, graph_of, load_matching, one_hot
 from crystalsweep.seeding import stream
@@ -255,16 +255,13 @@ def _wrapped(batch: CrystalBatch, cart: Tensor) -> Tensor:
 def build(config: GanConfig, data: DataSet, session: Session, inputs: dict[str, Path]) -> Gan:
     """Return the stage, started from the `generator` and `discriminator` checkpoints among `inputs`, where given.
 
-    Their backbone replaces the config's. Raises `ValueError` when the two have different ones.
+    The generator's backbone replaces the config's, and D has the size of what it starts from. Raises `ValueError` when
+    the two differ in more than that, or the config asks for another size.
     """
-    backbones = [run_as(read_backbone(path), config.backbone) for path in inputs.values()]
-    if any(backbone != backbones[0] for backbone in backbones):
-        raise ValueError(f"the checkpoints have different backbones: {', '.join(map(str, inputs.values()))}")
-    if backbones:
-        config = config.model_copy(update={"backbone": backbones[0]})
+    config = _sized_as(config, inputs)
     torch.manual_seed(config.seed)
     generator = Generator(config.backbone)
-    discriminator = PropertyModel(config.backbone, pooling=config.adversarial.pooling)
+    discriminator = PropertyModel(config.discriminator_backbone, pooling=config.adversarial.pooling)
     degree = average_degree(select(data.train, config, stable_only=config.stable_only, split="train"), config)
     dropped: list[str] = []
     for model, name, weights in (
@@ -277,3 +274,27 @@ def build(config: GanConfig, data: DataSet, session: Session, inputs: dict[str, 
     stage = Gan(config, data, session, generator, discriminator)
     stage.dropped, stage.ancestry = dropped, lineage(inputs.values())
     return stage
+
+
+def _sized_as(config: GanConfig, inputs: dict[str, Path]) -> GanConfig:
+    """Return the config with the backbones of the checkpoints."""
+    given = {name: run_as(read_backbone(path), config.backbone) for name, path in inputs.items()}
+    own = given.get("discriminator")
+    backbone = given.get("generator") or own or config.backbone
+    if own is None:
+        return config.model_copy(update={"backbone": backbone})
+    size = {"width": own.width, "layers": own.layers}
+    if resized(backbone, **size) != own:
+        raise ValueError(
+            f"the checkpoints have different backbones, which differ in more than width and layers: "
+            f"{', '.join(map(str, inputs.values()))}"
+        )
+    asked = {"width": config.discriminator_width, "layers": config.discriminator_layers}
+    for name, value in asked.items():
+        if value not in (None, size[name]):
+            raise ValueError(
+                f"discriminator_{name}={value}, but {inputs['discriminator']} has {size[name]}: leave it out, or start "
+                "from another classifier"
+            )
+    sizes = {f"discriminator_{name}": value for name, value in size.items() if value != getattr(backbone, name)}
+    return config.model_copy(update={"backbone": backbone, **sizes})

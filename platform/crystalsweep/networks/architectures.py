@@ -198,6 +198,15 @@ def run_as(network: BackboneConfig, run: BackboneConfig) -> BackboneConfig:
     return network.model_copy(update={key: getattr(run, key) for key in EXECUTION})
 
 
+def resized(network: BackboneConfig, width: int | None, layers: int | None) -> BackboneConfig:
+    """Return `network` with another width or number of layers, where they are given; it sees the same neighbours.
+
+    Raises `ValueError` where there is no such network.
+    """
+    changed = {"width": width or network.width, "layers": layers or network.layers}
+    return backbone_config({**network.model_dump(), **changed})
+
+
 def _named(table: dict[str, Any], name: str, what: str) -> Any:
     if name not in table:
         raise ValueError(f"there is no {what} {name!r}; {suggestion(name, table)}")

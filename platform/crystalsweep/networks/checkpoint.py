@@ -52,7 +52,8 @@ UNKNOWN, PUBLISHED = "unknown", "published"
 """Stages in a lineage: what nobody kept, and a published file whose name is told as `file`."""
 
 _NETWORKS = ("generator", "classifier", "discriminator", "critic")
-"""Those that a checkpoint may hold; all of one checkpoint have the same backbone."""
+"""Those that a checkpoint may hold; all of one checkpoint have the same backbone, but for a discriminator whose size
+the config tells."""
 
 _BACKBONE = "backbone."
 
@@ -188,19 +189,18 @@ def damage(folder: Path, epoch: int | None = None) -> str:
 
 
 def read_backbone(folder: Path) -> BackboneConfig:
-    """Return config of the backbone that a checkpoint's networks share, which is the one that its weights have.
+    """Return config of the backbone of a checkpoint's networks, which is the one that its weights have.
 
     Raises `ValueError` where it is not, before a network is built.
     """
-    config = _backbone(folder)
     for path in _networks(folder):
-        found = described_tensors(path)
+        config, found = _backbone(folder, path.stem), described_tensors(path)
         _require_size(folder, config, found)
         own = {name: each for name, each in found.items() if name.startswith(_BACKBONE)}
         with _without_storage(folder):
             state = build_backbone(config).state_dict(prefix=_BACKBONE)
         require_same_tensors(path, own, state)
-    return config
+    return _backbone(folder)
 
 
 def load_generator(folder: Path) -> Generator:
@@ -229,7 +229,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def _load(folder: Path, name: str, network: Callable[[BackboneConfig], M]) -> M:
-    config, path = _backbone(folder), folder / f"{name}.safetensors"
+    config, path = _backbone(folder, name), folder / f"{name}.safetensors"
     if path.exists():
         found = described_tensors(path)
         _require_size(folder, config, found)
@@ -242,11 +242,16 @@ def _load(folder: Path, name: str, network: Callable[[BackboneConfig], M]) -> M:
     return model.eval()
 
 
-def _backbone(folder: Path) -> BackboneConfig:
-    path = folder / "checkpoint.json"
-    content = read_info(folder).config.get("backbone")
+def _backbone(folder: Path, network: str = "generator") -> BackboneConfig:
+    """Return the backbone that the config of a checkpoint tells, of one of its networks."""
+    path, config = folder / "checkpoint.json", read_info(folder).config
+    content = config.get("backbone")
     if not isinstance(content, dict):
         raise ValueError(f"{path}: config has no backbone")
+    sizes = (
+        {key: config.get(f"discriminator_{key}") for key in ("width", "layers")} if network == "discriminator" else {}
+    )
+    content = content | {key: size for key, size in sizes.items() if size is not None}
     try:
         return backbone_config(content)
     except ValidationError as error:
