@@ -5,7 +5,8 @@ joint candidates by log p + λ · critic, and it can teach: by its choices among
 first of them to the last (preference), or by gradient, as the GAN of Liu et al., iScience 27, 110672 (2024) does
 (gradient). The control arms make as many updates from the same generator without one: on the data alone (none), on
 their own likeliest candidates (likeliest), and by preferring the truth to their own likeliest mistake (self_play). In
-every arm a critic learns in turns with the generator, and all are decoded alike.
+every arm a critic learns in turns with the generator, and all are decoded alike. The first control is decoded by other
+temperatures too, and with charge-neutral compositions first: what is that valid without an adversary?
 
 Written down before the runs: arms are compared on the same corrupted crystals, over crystals and training seeds, all
 comparisons corrected together (Holm). The judge pays where ranking by it restores more compositions, resolved, and
@@ -34,6 +35,7 @@ from crystalsweep.config import override, suggestion, value_at
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.options import BACKBONE
+from crystalsweep.sweeping.report.named_decoders import BEAM, JUDGED, NEUTRAL
 from crystalsweep.sweeping.space.parameters import Parameter, grid_points
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
@@ -49,9 +51,16 @@ CANDIDATES, LAMBDA = 16, 2.0
 """Of decoding: joint candidates, and the critic's weight."""
 
 DECODERS = {
-    "beam": DecodeConfig(method="beam", candidates=CANDIDATES, passes=4),
-    "beam + critic": DecodeConfig(method="beam", candidates=CANDIDATES, passes=4, critic_weight=LAMBDA),
+    BEAM: DecodeConfig(method="beam", candidates=CANDIDATES, passes=4),
+    JUDGED: DecodeConfig(method="beam", candidates=CANDIDATES, passes=4, critic_weight=LAMBDA),
 }
+
+TILTED = {
+    "drawn at T=1": DecodeConfig(method="sampled", candidates=1, passes=4, temperature=1.0),
+    "drawn at T=0.5": DecodeConfig(method="sampled", candidates=1, passes=4, temperature=0.5),
+    NEUTRAL: DecodeConfig(method="beam", candidates=CANDIDATES, passes=4, charge="prefer"),
+}
+"""Of the first control arm, which had no critic: what temperature and a rule of validity do without one."""
 
 
 PHASE_RATIOS, PHASE_NOISE = (0.05, 0.3, 1.0), (0.1, 0.2)
@@ -154,6 +163,7 @@ SWEEP = SweepSpec(
     search_space=search_space,
     report="crystalsweep.sweeping.report.adversary:adversary_report",
     decoders=DECODERS,
+    control_decoders=TILTED,
 )
 
 main = sweep_command(

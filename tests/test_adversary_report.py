@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 
 from crystalsweep.sweeping.report.adversary import adversary_report, arms_of, judge_pairs, teacher_pairs
 from crystalsweep.sweeping.report.adversary_words import conclusion, judge_pays, teacher_pays
+from crystalsweep.sweeping.report.named_decoders import NEUTRAL
 from crystalsweep.sweeping.report.phase import phase_cells
 from crystalsweep.sweeping.space.finished import FinishedSweep
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
@@ -185,3 +187,16 @@ def test_a_phase_diagram_has_the_cells_that_were_tried(tmp_path: Path) -> None:
 def test_no_phase_diagram_of_one_direction(tmp_path: Path) -> None:
     told = adversary_report(sweep(tmp_path, 0))
     assert "Phase diagram" not in words_of(told.page.read_text())
+
+
+def test_the_first_control_is_told_by_every_way_of_decoding(tmp_path: Path) -> None:
+    made = sweep(tmp_path, 0)
+    assert not any(word.startswith("Without an adversary") for word in adversary_report(made).words)
+    control = next(training for training in made.done if training.number == 0)
+    made.decoded[control.key] |= {"drawn at T=1": scores(0.2), NEUTRAL: scores(0.4)}  # type: ignore[attr-defined]
+    told = adversary_report(made)
+    (said,) = [word for word in told.words if word.startswith("Without an adversary")]
+    assert "drawn at T=1 0." in said and f"{NEUTRAL} 0." in said and "no evidence" in said
+    words = words_of(told.page.read_text())
+    for decoder in ("drawn at T=1", NEUTRAL):
+        assert re.search(rf"none\s*{re.escape(decoder)}", words)

@@ -32,7 +32,9 @@ def decode_again(
         name: Of its run.
         keep_known: Whether visible species are kept as given.
     """
-    decoders = session.spec.decoders
+    decoders = {**session.spec.decoders}
+    if outcome.control and outcome.number == 0:
+        decoders |= session.spec.control_decoders
     if not decoders:
         return {}
     store = CheckpointStore(child(session.checkpoints, outcome.key))

@@ -14,23 +14,27 @@ import pandas as pd
 
 from crystalsweep.metrics import HEADERS, KEYS, SHOWN, cells
 from crystalsweep.metrics.seed_verdicts import seed_verdicts
-from crystalsweep.metrics.summary import WITHOUT_EXEMPT, computable
+from crystalsweep.metrics.summary import WITHOUT_EXEMPT, computable, headline
 from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.pages.text import with_interval
 from crystalsweep.plots.decoders import plot_decoders
-from crystalsweep.sweeping.report.adversary_words import conclusion, judge_sentences, teacher_sentences
+from crystalsweep.sweeping.report.adversary_words import (
+    SIMILARITY,
+    VALIDITY,
+    conclusion,
+    judge_sentences,
+    teacher_sentences,
+)
 from crystalsweep.sweeping.report.beside import Beside, tally
 from crystalsweep.sweeping.report.comparison import Comparison, Pair, compare_trials
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.frames import short_names
+from crystalsweep.sweeping.report.named_decoders import BEAM, JUDGED, NEUTRAL, ONE_PASS
 from crystalsweep.sweeping.report.phase import draw_phase
 from crystalsweep.sweeping.report.results import audited_ratio, results_table
 from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.training.records import SCORE
-
-ONE_PASS, BEAM, JUDGED = "one pass", "beam", "beam + critic"
-"""Decoders: each site by itself; the likeliest joint choice; the first by log p + λ · critic."""
 
 COMPARED = (*SHOWN, WITHOUT_EXEMPT)
 """Metrics that verdicts are given on: validity also without elements and alloys, which the rule exempts."""
@@ -92,6 +96,7 @@ def adversary_report(finished: FinishedSweep) -> Report:
         words=[
             *judge_sentences(judged, arms.lessons),
             *teacher_sentences(taught, arms.lessons),
+            *_tilted(arms),
             _rests_on(finished, arms),
         ],
         beside=_beside(comparison, arms, teacher),
@@ -179,10 +184,28 @@ def _decoded_table(arms: Arms) -> Table:
     ]
     note = (
         f"Seeds together: {', '.join(map(str, arms.seeds))}; intervals over crystals alone. {ONE_PASS}: each site by "
-        f"itself, the paper's. {BEAM}: the likeliest joint choice. {JUDGED}: the first by log p + λ · critic."
+        f"itself, the paper's. {BEAM}: the likeliest joint choice. {JUDGED}: the first by log p + λ · critic. "
+        f"{NEUTRAL}: the rule was used in decoding, so that validity by it is no evidence."
     )
     heads = ["arm", "decoded", *HEADERS, "validity without elements and alloys"]
     return Table(title="All arms decoded alike", heads=heads, rows=rows, note=note)
+
+
+def _tilted(arms: Arms) -> list[str]:
+    """Return what other ways of decoding do with an arm that had no critic; none where none was asked for."""
+    first = [key for key in arms.tables if key.startswith("0/")]
+    if {decoder_of(key) for key in first} <= {ONE_PASS, BEAM, JUDGED}:
+        return []
+    told = []
+    for key in first:
+        found = headline(pd.concat(arms.tables[key], ignore_index=True))
+        told.append(f"{decoder_of(key)} {found[SIMILARITY].mean:.3f} and {found[VALIDITY].mean:.3f}")
+    said = (
+        f"Without an adversary, compositional similarity and validity of {arms.lessons[first[0]]} by how it is "
+        f"decoded: {'; '.join(told)} ({NEUTRAL}: its validity is no evidence, for the rule was used). An adversary "
+        "that is more valid at less similarity must be held against these."
+    )
+    return [said]
 
 
 def _not_exempt(table: pd.DataFrame) -> str:

@@ -49,6 +49,9 @@ class SweepSpec:
     """By name, how complete trainings' validation crystals are restored again for the report; each training's own
     table is one pass, each site by itself."""
 
+    control_decoders: Mapping[str, DecodeConfig] = field(default_factory=dict)
+    """Likewise, of the first control arm alone: what decoding gives without what the sweep asks about."""
+
     def reporter(self) -> Callable[[FinishedSweep], Report]:
         """Return the function that makes the report, imported. Raises `ImportError` or `AttributeError` for a wrong
         place."""
