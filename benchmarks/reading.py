@@ -69,13 +69,15 @@ SIDES = {"one by one": one_by_one, "packed": opened, "packed, 50,000 made": look
 
 
 def memory() -> dict[str, float]:
-    """Return megabytes of this process: its own (USS), its share (PSS), and the most it ever held (RSS)."""
-    found = {"peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "uss": 0.0, "pss": 0.0, "file": 0.0}
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]:
-        name, kilobytes = line.split(":")[0], float(line.split()[1]) / 1e3
-        found["uss"] += kilobytes if name == "Private_Dirty" else 0.0  # clean pages of files are the machine's
-        found["pss"] += kilobytes if name == "Pss" else 0.0
-    return found
+    """Return megabytes of this process: its own (USS), its share (PSS), and the most it ever held (RSS).
+
+    Its own are pages of no file. Private pages would not do: they count those of a mapped file, too, as long as no
+    other process has mapped it and the machine has not yet written it to the disk.
+    """
+    found = {"peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+    rolled = (line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
+    kilobytes = {name: float(size) for name, size, *_ in rolled}
+    return found | {"uss": kilobytes["Anonymous:"] / 1e3, "pss": kilobytes["Pss:"] / 1e3}
 
 
 def side(name: str, path: Path) -> dict[str, float]:
