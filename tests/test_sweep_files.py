@@ -389,6 +389,14 @@ def test_dry_run_prices_the_sweep_and_leaves_nothing(
     assert not (tmp_path / "none").exists()
 
 
+def test_fine_tuning_is_swept_over_a_set_without_hull_energies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    asked = ("--data", "phonon-dos-sevennet", "--target", "spectrum(phonon_dos)", "--dry-run")
+    ran = invoke("finetune", "--preset", "smoke", "--storage", str(tmp_path), *asked)
+    assert ran.exit_code == 0, ran.output
+    assert re.search(r"^expected [\d.]+ CPU-hours", ran.output, flags=re.MULTILINE)
+
+
 def test_each_noise_and_balance_of_the_phase_diagram_has_a_control_arm() -> None:
     sweep = import_module("sweeps.adversary").search_space(
         "smoke", (), backbone="painn", lessons="gradient", vary="phase"
