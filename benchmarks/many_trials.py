@@ -7,6 +7,7 @@ power of the number of trials with which the whole grows: 1 is linear.
 
     python benchmarks/many_trials.py                        ten minutes
     python benchmarks/many_trials.py --trials 300 --search grid
+    python benchmarks/many_trials.py --trials 300 --at-once 64
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import platform
 import resource
 import time
+from collections import deque
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +36,7 @@ from crystalsweep.sweeping.plan.budget import Caps, Usage
 from crystalsweep.sweeping.runs import TrainingRuns
 from crystalsweep.sweeping.screen import Screen
 from crystalsweep.sweeping.space.objectives import OBJECTIVES
+from crystalsweep.sweeping.space.training import Training
 from crystalsweep.sweeping.study import Ledger
 from crystalsweep.sweeping.trial import TRAINING_KEY, Assignment
 from crystalsweep.sweeping.watch import Watch
@@ -88,10 +91,28 @@ class Many:
         )
         self.trials: list[Any] = []
         self.proposals: list[float] = []
+        self.reports: list[float] = []
         self.costs: list[float] = []
+        """CPU seconds of this thread for each training that ended, in the order of their ends: since the one before."""
+        self._counted = time.thread_time()
+        self._running: deque[tuple[Training, Any, int]] = deque()
+        """With the trial as Tune has it, and the epochs that it reported."""
 
-    def one(self) -> bool:
-        """Propose, begin and end a training; False where there is none. Keeps CPU seconds of this thread."""
+    def one(self, at_once: int) -> bool:
+        """Begin trainings until `at_once` run, and let them report in turn until one has ended; False where none is
+        left."""
+        while len(self._running) < at_once and self._begin():
+            pass
+        while self._running:
+            training, trial, epochs = self._running.popleft()
+            if epochs == CONFIG.epochs:
+                self._end(trial)
+                return True
+            self._report(training, trial, epochs + 1)
+            self._running.append((training, trial, epochs + 1))
+        return False
+
+    def _begin(self) -> bool:
         began = time.thread_time()
         training = self.ledger.next()
         if training is None:
@@ -101,20 +122,27 @@ class Many:
             custom_trial_name=training.key, status="RUNNING", last_result={}, temporary_state=SimpleNamespace()
         )
         self.trials.append(trial)
-        told: dict[str, Any] = {"trials": self.trials, "trial": trial}
         self.watch.expect(training)
-        self.watch.on_trial_start(0, **told)
-        for epoch in range(1, CONFIG.epochs + 1):
-            self.watch.on_trial_result(0, **told, result=_result(training, epoch))
-            self.watch.on_step_end(0, self.trials)
-        trial.status, trial.last_result = "TERMINATED", {LAST: 1.0}
-        self.watch.on_trial_complete(0, **told)
-        self.watch.on_step_end(0, self.trials)
-        self.costs.append(time.thread_time() - began)
+        self.watch.on_trial_start(0, trials=self.trials, trial=trial)
+        self._running.append((training, trial, 0))
         return True
 
+    def _report(self, training: Training, trial: Any, epoch: int) -> None:
+        began = time.thread_time()
+        self.watch.on_trial_result(0, trials=self.trials, trial=trial, result=_result(training, epoch))
+        self.watch.on_step_end(0, self.trials)
+        self.reports.append(time.thread_time() - began)
 
-def _result(training: Any, epoch: int) -> dict[str, Any]:
+    def _end(self, trial: Any) -> None:
+        trial.status, trial.last_result = "TERMINATED", {LAST: 1.0}
+        self.watch.on_trial_complete(0, trials=self.trials, trial=trial)
+        self.watch.on_step_end(0, self.trials)
+        now = time.thread_time()
+        self.costs.append(now - self._counted)
+        self._counted = now
+
+
+def _result(training: Training, epoch: int) -> dict[str, Any]:
     settings = [float(value) for value in training.settings.values()]
     values = {f"val/metric_{i}": math.sin(i + sum(settings)) for i in range(METRICS)}
     config = {TRAINING_KEY: training.key, **training.settings}
@@ -126,12 +154,12 @@ def _bytes(*files: Path) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-def run(folder: Path, *, trials: int, search: Any, at: list[int]) -> list[dict[str, float]]:
-    """Run so many trials; returns what was measured after each number of trials in `at`."""
+def run(folder: Path, *, trials: int, search: Any, at: list[int], at_once: int) -> list[dict[str, float]]:
+    """Run so many trials, `at_once` beside each other; returns what was measured after each number in `at`."""
     many, found = Many(folder, trials=trials, search=search), []
     began = time.process_time()
-    while many.one():
-        n = len(many.trials)
+    while many.one(at_once):
+        n = len(many.costs)
         if n not in at:
             continue
         while many.outbox.waiting:
@@ -140,6 +168,7 @@ def run(folder: Path, *, trials: int, search: Any, at: list[int]) -> list[dict[s
         row = {
             "trials": n,
             "proposal_ms": 1000 * median(many.proposals[-last:]),
+            "report_ms": 1000 * median(many.reports[-last:]),
             "training_ms": 1000 * sum(many.costs[-last:]) / last,
             "own_thread_cpu_s": sum(many.costs),
             "process_cpu_s": time.process_time() - began,
@@ -169,13 +198,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--search", choices=("random", "optuna", "grid"), default="optuna")
+    parser.add_argument("--at-once", type=int, default=1, help="trials that run beside each other [default: 1]")
     parser.add_argument("--record", action="store_true", help=f"write {RECORD.parent.name}/{RECORD.name}")
     asked = parser.parse_args()
     at = sorted({n for n in (30, 100, 300, 1000) if n < asked.trials} | {asked.trials})
     with TemporaryDirectory() as folder:
-        rows = run(Path(folder), trials=asked.trials, search=asked.search, at=at)
+        rows = run(Path(folder), trials=asked.trials, search=asked.search, at=at, at_once=asked.at_once)
     print(tabulate(rows, headers="keys", floatfmt=".1f"))
-    powers = {name: growth(rows, name) for name in ("own_thread_cpu_s", "process_cpu_s", "study_mb", "mlflow_mb")}
+    totals = ("own_thread_cpu_s", "process_cpu_s", "study_mb", "mlflow_mb") if len(rows) > 1 else ()
+    powers = {name: growth(rows, name) for name in totals}
     print(
         *(f"{name} grows with the number of trials to the power {power:.2f}" for name, power in powers.items()),
         sep="\n",
@@ -191,7 +222,8 @@ def main() -> None:
             **versions,
         }
         known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-        known[asked.search] = {"about": about, "rows": rows, "powers": powers}
+        beside = f", {asked.at_once} at once" if asked.at_once > 1 else ""
+        known[f"{asked.search}{beside}"] = {"about": about, "rows": rows, "powers": powers}
         RECORD.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
 
 
