@@ -18,6 +18,7 @@ once, at the end, by `crystalsweep evaluate` and `crystalsweep compare control=A
 
     python sweeps/adversary.py --preset demo                 ten minutes on two cores, bundled crystals
     python sweeps/adversary.py --preset small --lessons judged,preference --seeds 3 --data train.parquet,val.parquet
+    python sweeps/adversary.py --preset demo --energies 30   and energies and bond valences of what is restored
     python sweeps/adversary.py --preset small --vary phase   r of the gradient × σ × G:D, as a diagram
     python sweeps/adversary.py --preset small --vary judged --search optuna --num-samples 16 --scheduler asha
 """
@@ -36,6 +37,7 @@ from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.sweeping.command import sweep_command
 from crystalsweep.sweeping.options import BACKBONE
 from crystalsweep.sweeping.report.named_decoders import BEAM, JUDGED, NEUTRAL
+from crystalsweep.sweeping.space.judges import Judges
 from crystalsweep.sweeping.space.parameters import Parameter, grid_points
 from crystalsweep.sweeping.space.spec import SearchSpace, SweepSpec
 from crystalsweep.training.catalogue import preset
@@ -117,7 +119,16 @@ VARY: dict[str, tuple[Callable[[Sequence[str]], tuple[Parameter, ...]], str]] = 
 """By what `--vary` says: the axes, and the lesson that all trials have but the control arms."""
 
 
-def search_space(name: str, settings: Sequence[str], *, backbone: str, lessons: str, vary: str) -> SearchSpace:
+def search_space(
+    name: str,
+    settings: Sequence[str],
+    *,
+    backbone: str,
+    lessons: str,
+    vary: str,
+    energies: int = 0,
+    calculator: str = "chgnet",
+) -> SearchSpace:
     """Return pre-training and teaching on one backbone.
 
     Args:
@@ -126,6 +137,8 @@ def search_space(name: str, settings: Sequence[str], *, backbone: str, lessons: 
         backbone: The network.
         lessons: What the critic teaches by, an arm each, with commas between them.
         vary: A key of `VARY`.
+        energies: Validation crystals whose restored ones independent judges are asked of; 0 asks none.
+        calculator: Of energies.
     """
     told = [each.strip() for each in lessons.split(",") if each.strip()]
     for each in told:
@@ -148,6 +161,7 @@ def search_space(name: str, settings: Sequence[str], *, backbone: str, lessons: 
         parameters=parameters,
         controls=tuple(controls),
         grid=tuple(grid_points(parameters)),
+        judges=Judges(parents=energies, calculator=calculator) if energies else None,
     )
 
 
@@ -183,6 +197,20 @@ main = sweep_command(
         show_default=True,
         help="The lesson; or of judged its candidates and λ, or its turns; or the ratio r of gradient; or a phase "
         "diagram of gradient over r, σ and G:D, each σ and G:D with a control arm of its own.",
+    ),
+    click.option(
+        "--energies",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Ask judges that no training has seen, of all arms and decoders: energies of what is restored of so many "
+        "crystals, and whether charges balance by bond lengths. Takes minutes.",
+    ),
+    click.option(
+        "--calculator",
+        default="chgnet",
+        show_default=True,
+        help="Of --energies: chgnet, sevennet, MODULE:CLASS of an ASE calculator, uma:FILE.",
     ),
     objectives=("compositional_similarity",),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from crystalsweep.sweeping.report.adversary_words import conclusion, judge_pays,
 from crystalsweep.sweeping.report.named_decoders import NEUTRAL
 from crystalsweep.sweeping.report.phase import phase_cells
 from crystalsweep.sweeping.space.finished import FinishedSweep
+from crystalsweep.sweeping.space.judges import Judges
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
 from crystalsweep.sweeping.space.parameters import Parameter
 from tests.html_words import words_of
@@ -200,3 +202,30 @@ def test_the_first_control_is_told_by_every_way_of_decoding(tmp_path: Path) -> N
     words = words_of(told.page.read_text())
     for decoder in ("drawn at T=1", NEUTRAL):
         assert re.search(rf"none\s*{re.escape(decoder)}", words)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_independent_judges_take_part_in_table_and_verdicts(tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    made = sweep(tmp_path, *seeds)
+    assert set(adversary_report(made).differences["metric"]).isdisjoint({"delta_energy", "charges_balance"})
+    asked = {}
+    for training in made.done:
+        tables = {"one pass": training.table, **made.decoded[training.key]}
+        asked[training.key] = {name: judged(table, name == "beam + critic") for name, table in tables.items()}
+    told = adversary_report(replace(made, decoded=asked, judges=Judges(parents=40)))
+    judge = told.differences[told.differences["b"].str.endswith("/beam")]
+    energy = judge[judge["metric"].eq("delta_energy")]
+    assert energy["difference"].to_numpy() == pytest.approx(0.3)
+    assert energy["verdict"].eq("worse").all() and len(energy) == 4
+    assert judge[judge["metric"].eq("charges_balance")]["verdict"].eq("not resolved").all()
+    assert "As a judge the critic costs more than it brings" in told.words[0]
+    words = words_of(told.page.read_text())
+    assert "ΔE, eV/atom" in words and "by chgnet minus the parent's" in words and "of 40 parents at most" in words
+
+
+def judged(table: pd.DataFrame, high: bool) -> pd.DataFrame:
+    """The table with answers of independent judges: energies of restored crystals, higher by 0.3 eV/atom or not."""
+    even = table["parent"].str[1:].astype(int) % 2
+    noise = even * 0.01 + table["draw"] * 0.001
+    energy = (noise + 0.3 * high).where(table["compositional_similarity"].astype(bool))
+    return table.assign(delta_energy=energy, charges_balance=even.astype(float), bond_valence_failure="")

@@ -226,7 +226,7 @@ def test_all_sweeps_share_their_options() -> None:
     for name in FILES:
         extra = {option for parameter in command(name).params for option in parameter.opts} - shared
         own = {"backbones": {"--backbones", "--minutes"}, "recipe": {"--backbone", "--minutes"}}
-        own |= {"adversary": {"--backbone", "--lessons", "--vary"}}
+        own |= {"adversary": {"--backbone", "--lessons", "--vary", "--energies", "--calculator"}}
         own |= {"finetune": {"--backbone", "--target", "--shares", "--learning-rates"}}
         assert extra == own.get(name, {"--backbone"})
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from crystalsweep.evaluation.judges import IndependentJudges
 from crystalsweep.evaluation.protocol import Chunk, restore_chunk
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.inference.calibration import Calibration
@@ -92,6 +93,7 @@ def decoded_tables(
     critic: Critic | None = None,
     *,
     keep_known: bool = True,
+    judges: IndependentJudges | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Return by name of a decoder a row of metrics per crystal, as `protocol.evaluate_chunks` gives them.
 
@@ -103,6 +105,7 @@ def decoded_tables(
         decoders: How masked species are chosen.
         critic: Of the generator; needed where a decoder gives it weight.
         keep_known: Whether visible species are kept as given.
+        judges: Whose columns the tables have too.
     """
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in decoders}
     for chunk in chunks:
@@ -114,7 +117,8 @@ def decoded_tables(
                 filled[plain] = fill(generator, corrupted, plain, Constraints(rules=settings.metrics.composition))
             made = decoded(generator, chunk, corrupted, settings, critic=critic, filled=filled.get(plain))
             generated = made.generated if keep_known else made.predicted
-            tables[name].append(score_table(chunk.originals, corrupted, generated, chunk.keys))
+            table = score_table(chunk.originals, corrupted, generated, chunk.keys)
+            tables[name].append(table.join(judges.columns(chunk, generated)) if judges else table)
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 

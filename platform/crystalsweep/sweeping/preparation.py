@@ -15,6 +15,7 @@ from typing import Any
 from crystalsweep.data import DataSet, absolute_source, load_data, told_of
 from crystalsweep.data.labels import has_label, told_labels
 from crystalsweep.data.splitting import PARTS
+from crystalsweep.energies import energy_calculator
 from crystalsweep.networks.architectures import backbone_config
 from crystalsweep.provenance import code_sha256
 from crystalsweep.structures.crystal import Crystal
@@ -121,6 +122,8 @@ def prepared(
     for line in told_of(request.data, crystals.crystals, crystals.rejects, crystals.notes):
         screen.say(line, error=True)
     plan = Plan(spec=spec, request=request, space=request.search_space(spec))
+    if plan.space.judges:
+        energy_calculator(plan.space.judges.calculator)  # a name that means nothing is told now, not at the end
     for line in _require_usable(plan.space.stages, crystals):
         screen.say(line)
     if resumed:

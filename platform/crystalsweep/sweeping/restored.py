@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore, child
 from crystalsweep.artifacts.kept import kept_row
-from crystalsweep.evaluation.protocol import evaluate_references, evaluation_chunks
+from crystalsweep.evaluation.energy_rows import Energies
+from crystalsweep.evaluation.judges import IndependentJudges, sampled_parents
+from crystalsweep.evaluation.protocol import Chunk, evaluate_references, evaluation_chunks
+from crystalsweep.evaluation.settings import EnergyConfig
 from crystalsweep.sweeping.crystals import draw_crystals
 from crystalsweep.sweeping.decoders import decode_again
 from crystalsweep.sweeping.prerequisites import home
@@ -36,15 +39,29 @@ def gather_restorations(session: SweepSession, ended: FinishedSweep, named: Mapp
     )
     chunks, known = list(evaluation_chunks(val, config.evaluation)), config.evaluation.keep_known
     drawn = {each.key: draw_crystals(session, each, chunks, named[each.key], keep_known=known) for each in ended.done}
-    decoded = {each.key: decode_again(session, each, chunks, named[each.key], keep_known=known) for each in ended.done}
+    judges = _judges(session, chunks, config.evaluation.seed)
+    decoded = {
+        each.key: decode_again(session, each, chunks, named[each.key], keep_known=known, judges=judges)
+        for each in ended.done
+    }
     return replace(
         ended,
         structures=len(train),
         references=evaluate_references(val, train, config.evaluation),
         crystals={key: folder for key, folder in drawn.items() if folder},
         decoded={key: tables for key, tables in decoded.items() if tables},
+        judges=session.plan.space.judges,
         classifier=_classifier(session),
     )
+
+
+def _judges(session: SweepSession, chunks: Sequence[Chunk], seed: int) -> IndependentJudges | None:
+    """Return whom the report asks beside its metrics, once for all trainings: equal crystals are computed once."""
+    asked = session.plan.space.judges
+    if asked is None:
+        return None
+    energies = Energies(EnergyConfig(calculator=asked.calculator, max_parents=asked.parents), [], "cpu")
+    return IndependentJudges(energies, sampled_parents(chunks, asked.parents, seed))
 
 
 def _classifier(session: SweepSession) -> Mapping[str, float]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from crystalsweep.metrics import HEADERS, KEYS, SHOWN, cells
 from crystalsweep.metrics.seed_verdicts import seed_verdicts
-from crystalsweep.metrics.summary import WITHOUT_EXEMPT, computable, headline
+from crystalsweep.metrics.summary import WITHOUT_EXEMPT, Metric, computable, headline
 from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.pages.text import with_interval
 from crystalsweep.plots.decoders import plot_decoders
@@ -26,7 +26,7 @@ from crystalsweep.sweeping.report.adversary_words import (
     teacher_sentences,
 )
 from crystalsweep.sweeping.report.beside import Beside, tally
-from crystalsweep.sweeping.report.comparison import Comparison, Pair, compare_trials
+from crystalsweep.sweeping.report.comparison import INDEPENDENT, Comparison, Pair, compare_trials
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.frames import short_names
 from crystalsweep.sweeping.report.named_decoders import BEAM, JUDGED, NEUTRAL, ONE_PASS
@@ -36,8 +36,9 @@ from crystalsweep.sweeping.report.sweep import reported_trainings, tell
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report
 from crystalsweep.training.records import SCORE
 
-COMPARED = (*SHOWN, WITHOUT_EXEMPT)
-"""Metrics that verdicts are given on: validity also without elements and alloys, which the rule exempts."""
+COMPARED = (*SHOWN, WITHOUT_EXEMPT, *INDEPENDENT)
+"""Metrics that verdicts are given on: validity also without elements and alloys, which the rule exempts, and what
+independent judges say where they were asked."""
 
 LESSON = "lesson"
 """Key of what an arm learnt from."""
@@ -83,7 +84,7 @@ def adversary_report(finished: FinishedSweep) -> Report:
     judged, taught = (comparison.of(pairs) for pairs in (judge, teacher))
     tables = [
         results_table(finished, trials, {"lesson/rec gradient": audited_ratio}),
-        _decoded_table(arms),
+        _decoded_table(arms, finished),
         _differences(comparison, arms, "The critic as a judge: ranked by it, minus by likelihood alone", judge),
         _differences(comparison, arms, "The critic as a teacher: one pass, minus that of a control arm", teacher),
     ]
@@ -176,9 +177,11 @@ def _corrected(comparison: Comparison, arms: Arms) -> str:
     )
 
 
-def _decoded_table(arms: Arms) -> Table:
+def _decoded_table(arms: Arms, finished: FinishedSweep) -> Table:
+    asked = INDEPENDENT if finished.judges else ()
+    told = (WITHOUT_EXEMPT, *asked)
     rows = [
-        TableRow(cells=[arms.lessons[key], decoder_of(key), *cells(pooled), _not_exempt(pooled)])
+        TableRow(cells=[arms.lessons[key], decoder_of(key), *cells(pooled), *(_told(each, pooled) for each in told)])
         for key, tables in arms.tables.items()
         for pooled in [pd.concat(tables, ignore_index=True)]
     ]
@@ -186,8 +189,10 @@ def _decoded_table(arms: Arms) -> Table:
         f"Seeds together: {', '.join(map(str, arms.seeds))}; intervals over crystals alone. {ONE_PASS}: each site by "
         f"itself, the paper's. {BEAM}: the likeliest joint choice. {JUDGED}: the first by log p + λ · critic. "
         f"{NEUTRAL}: the rule was used in decoding, so that validity by it is no evidence."
+        f"{_judges_note(finished)}"
     )
     heads = ["arm", "decoded", *HEADERS, "validity without elements and alloys"]
+    heads += ["charges balance", "ΔE, eV/atom"] if asked else []
     return Table(title="All arms decoded alike", heads=heads, rows=rows, note=note)
 
 
@@ -208,11 +213,21 @@ def _tilted(arms: Arms) -> list[str]:
     return [said]
 
 
-def _not_exempt(table: pd.DataFrame) -> str:
-    """Return validity without elements and alloys with its n; a dash in tables of before it was told."""
-    if not computable(WITHOUT_EXEMPT, table):
+def _judges_note(finished: FinishedSweep) -> str:
+    if finished.judges is None:
+        return ""
+    return (
+        " Judges that no training and no decoder has seen: charges balance by bond lengths; ΔE is the energy by "
+        f"{finished.judges.calculator} minus the parent's, of crystals with the parent's composition, of a sample of "
+        f"{finished.judges.parents} parents at most. What cannot be told is left out: n says of how many it is."
+    )
+
+
+def _told(metric: Metric, table: pd.DataFrame) -> str:
+    """Return a metric with its n; a dash in tables of before it was told."""
+    if not computable(metric, table):
         return "–"
-    found = WITHOUT_EXEMPT.over(table)
+    found = metric.over(table)
     return with_interval(found.mean, found.low, found.high, n=found.n)
 
 

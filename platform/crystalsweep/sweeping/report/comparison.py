@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from crystalsweep.metrics import KEYS, SHOWN
-from crystalsweep.metrics.summary import WITHOUT_EXEMPT, Metric
+from crystalsweep.metrics.summary import EXTENDED, WITHOUT_EXEMPT, Metric
 from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, n_comparisons, verdicts
 from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.pages.text import with_interval
@@ -19,7 +19,10 @@ SEEDED = (*KEYS, "seed")
 
 RESOLVED = ("better", "worse")
 
-_TITLES = {metric.name: metric.title for metric in (*SHOWN, WITHOUT_EXEMPT)}
+INDEPENDENT = tuple(metric for metric in EXTENDED if metric.name in ("charges_balance", "delta_energy"))
+"""Metrics of judges that no training and no decoder has seen; tables have them where they were asked."""
+
+_TITLES = {metric.name: metric.title for metric in (*SHOWN, WITHOUT_EXEMPT, *INDEPENDENT)}
 
 Pair = tuple[str, str]
 

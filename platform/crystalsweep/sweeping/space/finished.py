@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from crystalsweep.sweeping.space.judges import Judges
 from crystalsweep.sweeping.space.limits import Limit
 from crystalsweep.sweeping.space.objectives import Objective
 from crystalsweep.sweeping.space.outcome import TrainingOutcome
@@ -52,6 +53,8 @@ class FinishedSweep:
     """By key of a complete training, its gallery's folder, below `folder`."""
     decoded: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
     """By key of a complete training and name of a decoder, the table of the validation crystals as it restores them."""
+    judges: Judges | None = None
+    """What these tables were asked for beside the metrics of all."""
     limits: Sequence[Limit] = ()
     """What trials must not lose to the control arms; the best trial is among those that do not, if any."""
     composition: Mapping[str, PredictedTable] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.sweeping.space.judges import Judges
 from crystalsweep.sweeping.space.parameters import Parameter
 from crystalsweep.sweeping.space.settings import Choices
 from crystalsweep.training.config import StageConfig
@@ -30,6 +31,8 @@ class SearchSpace:
     """Points of a grid search; all combinations of the parameters' values where none are named."""
     choices: Choices = field(default_factory=dict)
     """Settings of the trials whose values are names, and what these stand for."""
+    judges: Judges | None = None
+    """What the report asks of restored crystals beside its metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
