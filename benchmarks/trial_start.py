@@ -1,8 +1,8 @@
 """What a trial's process spends before its first step, in CPU seconds, and what it then holds in memory.
 
 The first training of a process waits for this. Ray gave no trial, which is an actor, a process in which a task had run,
-so that tasks cannot do it beforehand; other ways to warm a process were not tried. CPU seconds, since these say the same on a busy machine; Ray's
-own start of a process comes on top.
+so that tasks cannot do it beforehand; other ways to warm a process were not tried. CPU seconds, since these say the
+same on a busy machine; Ray's own start of a process comes on top.
 
     python benchmarks/trial_start.py --record
 """
