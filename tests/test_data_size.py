@@ -10,7 +10,9 @@ import pytest
 from crystalsweep.data.selection import shared_rows
 from crystalsweep.metrics.seed_verdicts import crossed_mean
 from crystalsweep.plots.data_size import plot_data_size
+from crystalsweep.sweeping.report.arms import ArmErrors
 from crystalsweep.sweeping.report.data_size import compared, curve_of, needed_for, sampled_errors, saving_of
+from crystalsweep.sweeping.report.finetune_words import saving_sentence
 
 SIZES = (50, 100, 200, 400)
 
@@ -42,6 +44,28 @@ def test_what_lies_beyond_the_sizes_tried_is_told_as_their_end() -> None:
     assert (far.needed, far.factor) == (50, far.most)
     assert np.isnan(none.needed)
     assert none.factor == none.high == 0
+
+
+def test_a_saving_is_told_as_resolved_only_where_the_difference_is() -> None:
+    for scratch, resolved in ((2.0, True), (1.02, False)):
+        own = arms(pretrained=1.0, scratch=scratch)
+        if not resolved:  # another 200 crystals each: what differs is which crystals are hard
+            rows = np.random.default_rng(1).permutation(200)
+            own |= {("scratch", n): own["scratch", n][:, rows] for n in SIZES}
+        drawn = sampled_errors(own)
+        pairs = compared(own, drawn, ["pretrained", "scratch"], "scratch")
+        assert ({each.verdict for each in pairs} == {"better"}) is resolved
+        found = ArmErrors(
+            target="k_vrh",
+            arms=("pretrained", "scratch"),
+            crystals=200,
+            seeds=(0,),
+            errors=own,
+            rates={},
+            rates_tried=1,
+        )
+        said = saving_sentence(found, saving_of(drawn, "pretrained", "scratch"), pairs)
+        assert ("not resolved" in said) is not resolved
 
 
 def test_between_two_sizes_the_error_falls_along_a_line_of_logarithms() -> None:

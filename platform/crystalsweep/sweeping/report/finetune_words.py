@@ -32,8 +32,15 @@ def saving_sentence(found: ArmErrors, saving: Saving | None, pairs: Sequence[Pai
     times = f"{three_digits(saving.factor)}{' or more' if or_fewer else ''} times fewer"
     low = f"{three_digits(saving.low)}" if saving.low else "none saved"
     high = f"{three_digits(saving.high)}{' or more' if saving.high >= saving.most * (1 - 1e-9) else ''}"
-    resolved = "" if saving.low > 1 else ", so a saving is not resolved"
-    return f"{first[0].upper()}{first[1:]}: {times} (95 % interval {low} to {high}{resolved})."
+    better = saving.low > 1 and all(each.verdict == "better" for each in last)
+    beside = "" if better else f"; a saving is not resolved: with all {whole:,} crystals {_told_of(last)}"
+    return f"{first[0].upper()}{first[1:]}: {times} (95 % interval {low} to {high}){beside}."
+
+
+def _told_of(last: Sequence[Paired]) -> str:
+    if not last:
+        return "the arms were not compared"
+    return f"its error minus the other's is {_effect(last[0])}, {last[0].verdict}"
 
 
 def verdict_sentences(pairs: Sequence[Paired]) -> list[str]:
