@@ -194,6 +194,22 @@ def test_only_allowed_elements_and_their_odds_sum_to_one(generator: Generator, c
     assert sum(np.exp(filling.log_probability) for filling in fillings) == pytest.approx(1)
 
 
+def test_a_single_chain_is_drawn_and_at_a_low_temperature_the_likeliest(
+    generator: Generator, crystals: list[Crystal]
+) -> None:
+    partials = [masked(crystal, 0, 1) for crystal in crystals]
+
+    def species(**settings: object) -> list[tuple[int, ...]]:
+        config = DecodeConfig.model_validate({"passes": 4, "candidates": 1, **settings})
+        return [tuple(fillings[0].species.tolist()) for fillings in fill(generator, partials, config)]
+
+    likeliest = species(method="ordered")
+    assert species(method="sampled", temperature=1e-4) == likeliest
+    drawn = [species(method="sampled", temperature=1.0, seed=seed) for seed in range(4)]
+    assert any(each != likeliest for each in drawn)
+    assert len(set(map(tuple, drawn))) > 1
+
+
 @pytest.mark.parametrize("method", ["argmax", "ordered", "sampled", "beam"])
 def test_a_formula_is_kept_by_every_decoder(generator: Generator, method: str) -> None:
     partial = masked(perovskite(BARIUM, TITANIUM, OXYGEN), 0, 2, 4)

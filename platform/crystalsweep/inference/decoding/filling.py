@@ -231,9 +231,11 @@ def _unit_logs(task: _Task, units: Sequence[int], answer: Answer) -> NDArray[np.
 
 
 def _drawn(task: _Task, chain: int, logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return scores whose greatest is a draw at the temperature (Gumbel's trick); the first chain draws nothing."""
+    """Return scores whose greatest is a draw at the temperature (Gumbel's trick); the first of several chains draws
+    nothing."""
     noise = task.random[chain].gumbel(size=logs.shape)
-    return logs if chain == 0 else logs / task.config.temperature + noise
+    likeliest = chain == 0 and task.config.candidates > 1
+    return logs if likeliest else logs / task.config.temperature + noise
 
 
 def _choices(

@@ -21,8 +21,8 @@ class DecodeConfig(Config):
 
     method: Literal["argmax", "ordered", "sampled", "beam"] = "beam"
     """argmax: every site by itself in one pass, the paper's. ordered: in several passes the surest sites first, each
-    pass seeing what was filled. sampled: many such chains, drawn at `temperature`. beam: the likeliest of such chains,
-    searched for."""
+    pass seeing what was filled. sampled: many such chains, drawn at `temperature`, beside the likeliest; a single one
+    is drawn. beam: the likeliest of such chains, searched for."""
     passes: Annotated[int, Field(ge=1, le=MAX_PASSES)] = 8
     """In which all sites are filled; argmax takes one. As many as masked sites make each choice see all before it."""
     candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 10
