@@ -5,7 +5,8 @@ joint candidates by log p + λ · critic, and it can teach: by its choices among
 first of them to the last (preference), or by gradient, as the GAN of Liu et al., iScience 27, 110672 (2024) does
 (gradient). The control arms make as many updates from the same generator without one: on the data alone (none), on
 their own likeliest candidates (likeliest), and by preferring the truth to their own likeliest mistake (self_play). In
-every arm a critic learns in turns with the generator, and all are decoded alike. The first control is decoded by other
+every arm a critic learns in turns with the generator, and all are decoded alike; that of none never taught, and is the
+discriminator as a plain classifier, used for ranking alone. The first control is decoded by other
 temperatures too, and with charge-neutral compositions first: what is that valid without an adversary?
 
 Written down before the runs: arms are compared on the same corrupted crystals, over crystals and training seeds, all

@@ -191,6 +191,20 @@ def test_no_phase_diagram_of_one_direction(tmp_path: Path) -> None:
     assert "Phase diagram" not in words_of(told.page.read_text())
 
 
+@pytest.mark.parametrize(("skill", "resolved"), [(0.505, False), (0.9, True)])
+def test_what_is_too_small_to_tell_is_said(skill: float, resolved: bool, tmp_path: Path) -> None:
+    arms = [taught(tmp_path, n, lesson, each) for n, (lesson, each) in enumerate((("none", 0.5), ("judged", skill)))]
+    told = adversary_report(finished(tmp_path, [training for training, _ in arms], LESSON))
+    rows = told.differences
+    (similarity,) = rows[(rows["metric"] == "compositional_similarity") & (rows["a"] == "1/one pass")].to_dict(
+        "records"
+    )
+    assert (similarity["verdict"] == "better") is resolved
+    half = (similarity["high"] - similarity["low"]) / 2
+    said = [word for word in told.words if f"below about {half:.3f}, half the widest interval" in word]
+    assert bool(said) is not resolved
+
+
 def test_the_first_control_is_told_by_every_way_of_decoding(tmp_path: Path) -> None:
     made = sweep(tmp_path, 0)
     assert not any(word.startswith("Without an adversary") for word in adversary_report(made).words)

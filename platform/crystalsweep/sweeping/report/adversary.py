@@ -98,7 +98,7 @@ def adversary_report(finished: FinishedSweep) -> Report:
             *judge_sentences(judged, arms.lessons),
             *teacher_sentences(taught, arms.lessons),
             *_tilted(arms),
-            _rests_on(finished, arms),
+            f"{_rests_on(finished, arms)}{_too_small_for(comparison)}",
         ],
         beside=_beside(comparison, arms, teacher),
         draw=lambda gallery: _draw(gallery, finished, arms, taught),
@@ -239,6 +239,19 @@ def _rests_on(finished: FinishedSweep, arms: Arms) -> str:
     )
     why = f"; not every trial completed with seed {', '.join(map(str, left_out))}" if left_out else ""
     return f"{said}{why}."
+
+
+def _too_small_for(comparison: Comparison) -> str:
+    """Return which differences in similarity could not be seen, where some were not resolved."""
+    rows = comparison.frame
+    rows = rows[(rows["metric"] == SIMILARITY) & (rows["verdict"] == "not resolved")]
+    widest = float((rows["high"] - rows["low"]).max()) / 2
+    if not widest > 0:
+        return ""
+    return (
+        f" They are too few to tell differences in compositional similarity below about {widest:.3f}, half the widest "
+        "interval: “not resolved” is no answer there. docs/adversary_story.md tells what a larger run found."
+    )
 
 
 def _beside(comparison: Comparison, arms: Arms, pairs: Sequence[Pair]) -> Beside:
