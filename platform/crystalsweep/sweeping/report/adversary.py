@@ -264,6 +264,7 @@ def _beside(comparison: Comparison, arms: Arms, pairs: Sequence[Pair]) -> Beside
 
 def _draw(gallery: Gallery, finished: FinishedSweep, arms: Arms, taught: pd.DataFrame) -> None:
     draw_phase(gallery, finished, taught)
+    by_rule = any(decoder_of(key) == NEUTRAL for key in arms.tables)
     gallery.add(
         "decoders",
         lambda path: plot_decoders(
@@ -271,5 +272,6 @@ def _draw(gallery: Gallery, finished: FinishedSweep, arms: Arms, taught: pd.Data
         ),
         "Validity against similarity",
         "Each arm in one colour, each way of decoding in one mark, seeds together; bars are 95 % intervals over "
-        "crystals. Up and to the right is better in both; the line joins what nothing else beats in both means.",
+        "crystals. Up and to the right is better in both; the line joins what nothing else beats in both means."
+        f"{f' The validity of “{NEUTRAL}” is that of a rule used in decoding: no evidence.' if by_rule else ''}",
     )
