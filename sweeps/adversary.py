@@ -6,8 +6,8 @@ first of them to the last (preference), or by gradient, as the GAN of Liu et al.
 (gradient). The control arms make as many updates from the same generator without one: on the data alone (none), on
 their own likeliest candidates (likeliest), and by preferring the truth to their own likeliest mistake (self_play). In
 every arm a critic learns in turns with the generator, and all are decoded alike; that of none never taught, and is the
-discriminator as a plain classifier, used for ranking alone. The first control is decoded by other
-temperatures too, and with charge-neutral compositions first: what is that valid without an adversary?
+discriminator as a plain classifier, used for ranking alone. The first control is decoded at other temperatures too, and
+with charge-neutral compositions first: how valid is that without an adversary?
 
 Written down before the runs: arms are compared on the same corrupted crystals, over crystals and training seeds, all
 comparisons corrected together (Holm). The judge pays where ranking by it restores more compositions, resolved, and
@@ -64,7 +64,6 @@ TILTED = {
     NEUTRAL: DecodeConfig(method="beam", candidates=CANDIDATES, passes=4, charge="prefer"),
 }
 """Of the first control arm, which had no critic: what temperature and a rule of validity do without one."""
-
 
 PHASE_RATIOS, PHASE_NOISE = (0.05, 0.3, 1.0), (0.1, 0.2)
 """Of the phase diagram: r, and the training noise, at both of the paper's values."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations, product
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +28,7 @@ from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.pairing import other_inputs
 from crystalsweep.metrics.seed_verdicts import seed_verdicts
 from crystalsweep.metrics.summary import DELTA_DFT, METRICS, Metric, available, computable, energetic
-from crystalsweep.metrics.verdicts import verdicts
+from crystalsweep.metrics.verdicts import named_pairs, verdicts
 from crystalsweep.tracking.tracker import Tracker
 
 COMPARED = (
@@ -97,14 +97,14 @@ def compare_evaluations(
     if not kept:
         raise ValueError("; ".join(["the evaluations have no metric that can be compared", *notes]))
     members = {arm.label: arm.evaluations for arm in arms}
-    pairs = list(combinations(members, 2)) if all_pairs else [(next(iter(members)), b) for b in list(members)[1:]]
-    met = [pair for a, b in pairs for pair in product(members[a], members[b])]
+    pairs = named_pairs(members, "all" if all_pairs else "first")
+    met = [pair for a, b in pairs for pair in product(members[b], members[a])]
     notes += [note for a, b in met if (note := _other_inputs(tables, a, b))]
     if seeds == 1:
         named = {arm.label: tables[arm.evaluations[0]] for arm in arms}
-        return verdicts(named, kept, pairs=[(b, a) for a, b in pairs]), notes
+        return verdicts(named, kept, pairs=pairs), notes
     grouped = {label: [tables[each] for each in labels] for label, labels in members.items()}
-    return seed_verdicts(grouped, kept, pairs=[(b, a) for a, b in pairs]), notes
+    return seed_verdicts(grouped, kept, pairs=pairs), notes
 
 
 def _require_one_kind(of_properties: Mapping[str, bool], preset: str | None) -> None:

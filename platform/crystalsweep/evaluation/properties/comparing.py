@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import combinations, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from crystalsweep.evaluation.properties.outcome import PREDICTIONS_FILE, Propert
 from crystalsweep.metrics.properties.figures import compared_of, statistics_of
 from crystalsweep.metrics.properties.statistic import Answers, Difference, Statistic, difference_of, sampled, verdict_of
 from crystalsweep.metrics.seed_verdicts import OVER_SEEDS, SEED_COLUMNS, Crossed, crossed_resamples, matched
-from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, holm
+from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, holm, named_pairs
 
 PAIRED = "paired"
 """Attribute of a frame of verdicts that says what its rows are paired by, where that is no corrupted crystal."""
@@ -92,10 +92,9 @@ def compare_properties(
             crystal, in common.
     """
     outcomes = {name: read_property_outcome(folder) for name, folder in folders.items()}
-    first, seeds = next(iter(arms)), max(map(len, arms.values()))
-    pairs = list(combinations(arms, 2)) if all_pairs else [(first, other) for other in list(arms)[1:]]
+    seeds, pairs = max(map(len, arms.values())), named_pairs(arms, "all" if all_pairs else "first")
     rows: list[dict[str, object]] = []
-    for b, a in pairs:
+    for a, b in pairs:
         trainings = matched(arms, a, b) if seeds > 1 else (list(arms[a]), list(arms[b]))
         rows += _pair(outcomes, folders, (a, b), trainings, all_metrics)
     adjusted = holm([float(str(row["p"])) for row in rows])
@@ -106,7 +105,7 @@ def compare_properties(
     frame.attrs[PAIRED] = "crystal"
     if seeds > 1:
         frame.attrs["intervals"] = OVER_SEEDS.format("crystals")
-    met = [pair for b, a in pairs for pair in product(arms[a], arms[b])]
+    met = [pair for a, b in pairs for pair in product(arms[a], arms[b])]
     return frame, [note for a, b in met for note in _notes(outcomes[a], outcomes[b], a, b)]
 
 
