@@ -64,6 +64,24 @@ def test_position_loss_is_the_value_computed_by_hand(batch: CrystalBatch, unit: 
     assert float(found) == pytest.approx((box + lone) / 2, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("unit", "box", "lone"),
+    [("angstrom", (1 + 8**0.5) / 2, 3.0), ("min_edge", (1 + 8**0.5) / 2 / 2, 3.0 / 4)],
+)
+def test_position_loss_as_a_distance_is_the_mean_length(
+    batch: CrystalBatch, unit: str, box: float, lone: float
+) -> None:
+    """d_m of Eq. 5 per crystal, then the mean over crystals."""
+    found = position_loss(ERROR, batch, unit, "distance")  # type: ignore[arg-type]
+    assert float(found) == pytest.approx((box + lone) / 2, rel=1e-6)
+
+
+def test_no_error_has_a_finite_gradient_as_a_distance(batch: CrystalBatch) -> None:
+    error = torch.zeros(3, 3, requires_grad=True)
+    position_loss(error, batch, "min_edge", "distance").backward()
+    assert error.grad is not None and error.grad.abs().max() == 0
+
+
 def test_fractional_position_loss_is_three_times_torchs_mse() -> None:
     """The paper's w_pos = 200 on torch's MSELoss is 66.7 here."""
     skewed = collate([SKEWED])
@@ -121,6 +139,11 @@ def test_reconstruction_is_species_plus_weighted_position(batch: CrystalBatch) -
     assert float(loss.species) == pytest.approx(math.log(118), rel=1e-6)
     assert float(loss.position) == pytest.approx(0.01 * (4.5 + 9) / 2, rel=1e-5)
     assert float(loss.total) == pytest.approx(math.log(118) + 0.6 * 6.75, rel=1e-6)
+    of_distance = ReconstructionConfig(w_pos=60.0, position_unit="angstrom", position_error="distance")
+    distance = 0.1 * ((1 + 8**0.5) / 2 + 3) / 2
+    assert float(reconstruction_loss(restored, corrupted, of_distance).total) == pytest.approx(
+        math.log(118) + 60 * distance, rel=1e-6
+    )
 
 
 def test_masked_species_loss_reads_masked_atoms_only(batch: CrystalBatch) -> None:

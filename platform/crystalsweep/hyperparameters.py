@@ -89,6 +89,9 @@ class ReconstructionConfig(Config):
     """Weight of L_position; the paper's 200 is 66.7 in fractional, and weighs like 16 in min_edge, 2.8 in angstrom."""
     position_unit: Literal["min_edge", "angstrom", "fractional"] = "min_edge"
     """Unit of the displacement error; `fractional` is the paper's."""
+    position_error: Literal["squared", "distance"] = "squared"
+    """The paper's squared error, or the distance, which the structural similarity measures: w_pos 15 then weighs like
+    100 squared."""
     masked_only: bool = False
     """Average L_species over masked atoms only; off is the paper's, over all atoms."""
 

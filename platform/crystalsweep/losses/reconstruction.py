@@ -23,7 +23,7 @@ class Reconstruction(NamedTuple):
     species: Tensor
     """L_species, nats per atom."""
     position: Tensor
-    """L_position, squared `position_unit`."""
+    """L_position, in `position_unit`, squared unless `position_error` is `distance`."""
 
 
 def reconstruction_loss(restored: Restoration, corrupted: Corrupted, config: ReconstructionConfig) -> Reconstruction:
@@ -31,7 +31,7 @@ def reconstruction_loss(restored: Restoration, corrupted: Corrupted, config: Rec
     over = corrupted.masked if config.masked_only else None
     species = species_loss(restored.logits, corrupted.pristine.species, over)
     error = corrupted.noise - restored.perturbation
-    position = position_loss(error, corrupted.pristine, config.position_unit)
+    position = position_loss(error, corrupted.pristine, config.position_unit, config.position_error)
     return Reconstruction(species + config.w_pos * position, species, position)
 
 
@@ -45,14 +45,25 @@ def species_loss(logits: Tensor, species: Tensor, over: Tensor | None = None) ->
 
 
 def position_loss(
-    error: Tensor, batch: CrystalBatch, unit: Literal["min_edge", "angstrom", "fractional"] = "min_edge"
+    error: Tensor,
+    batch: CrystalBatch,
+    unit: Literal["min_edge", "angstrom", "fractional"] = "min_edge",
+    of: Literal["squared", "distance"] = "squared",
 ) -> Tensor:
-    """Compute (1/N) Σ_i |Δ_i|², mean over crystals, of the (n, 3) error P − P̃ in Å expressed in `unit`."""
+    """Compute (1/N) Σ_i |Δ_i|², or (1/N) Σ_i |Δ_i|, mean over crystals.
+
+    Args:
+        error: Δ = P − P̃, (n, 3) Å.
+        batch: The crystals of the n atoms.
+        unit: What Δ is expressed in.
+        of: The paper's square, whose minimum is the mean of the possible places of an atom and which a few far atoms
+            rule, or the distance, d_m of Eq. 5, whose minimum is their median.
+    """
     with torch.autocast(error.device.type, enabled=False):
         error = error.float()
         if unit == "min_edge":
             error = error / batch.min_edge[batch.crystal][:, None]
         elif unit == "fractional":
             error = to_fractional(error, batch.lattice, batch.crystal)
-        squared = error.square().sum(dim=-1)
-        return segment_mean(squared, batch.crystal, len(batch)).mean()
+        per_atom = error.square().sum(dim=-1) if of == "squared" else torch.linalg.vector_norm(error, dim=-1)
+        return segment_mean(per_atom, batch.crystal, len(batch)).mean()
