@@ -21,6 +21,7 @@ class Screen:
     def __init__(self, display: Display, *, title: str, stage: str, config: StageConfig, objective: Objective) -> None:
         self.display = display
         self._title, self._stage, self._config, self._objective = title, stage, config, objective
+        self._ended: dict[str, TrainingRow] = {}
 
     def row(self, training: Training) -> TrainingRow:
         """Return the row of a training that has not begun."""
@@ -60,9 +61,7 @@ class Screen:
             used: What is used beside its caps, in words.
             behind: Writes that MLflow has not taken yet.
         """
-        for live in trainings.values():
-            live.row.minutes = live.seconds / 60
-        rows = [replace(live.row) for live in trainings.values()]
+        rows = [self._ended.get(key) or self._now(key, live) for key, live in trainings.items()]
         planned = max(planned, len(rows))
         done = sum(row.share for row in rows)
         now_done = done - remembered
@@ -84,3 +83,11 @@ class Screen:
                 behind=behind,
             )
         )
+
+    def _now(self, key: str, live: Live) -> TrainingRow:
+        """Return a copy of a training's row, which is made once of one that ended: a sweep may have thousands."""
+        live.row.minutes = live.seconds / 60
+        row = replace(live.row)
+        if live.state:
+            self._ended[key] = row
+        return row

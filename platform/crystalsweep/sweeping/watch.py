@@ -216,8 +216,11 @@ class Watch(Callback):
         """Look after the trials now and then: show them, give up what hangs, keep the budget."""
         del iteration, info
         with self._halting():
+            now = time.monotonic()
             for trial in trials:
-                self._look_after(trial, self.live[_key(trial)], time.monotonic())
+                live = self.live[_key(trial)]
+                if not live.state or live.free_at is not None:
+                    self._look_after(trial, live, now)
             self.check_caps()
             if time.monotonic() - self._noted > NOTED:
                 self.note_elapsed()
