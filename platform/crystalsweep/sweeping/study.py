@@ -204,10 +204,10 @@ class Ledger:
         for trial in self._trials(TrialState.RUNNING):
             if control is not None and bool(trial.user_attrs.get(CONTROL_ATTRIBUTE)) != control:
                 continue
-            settings = self._settings(self._live(trial))
             for seed in range(self._seeds):
                 key, known = training_key(trial.number, seed), trial.user_attrs.get(f"s{seed}", {})
                 if key not in self._issued and not known.get("state"):
+                    settings = self._settings(self._live(trial))
                     self._issued.add(key)
                     return self._training(trial, seed, settings, known)
         waiting = self._trials(TrialState.WAITING)
