@@ -115,6 +115,8 @@ class Ledger:
         self._shared = {key: value_at(config.model_dump(mode="json"), key) for key in named} if config and named else {}
         self._num_samples, self._seeds, self._stage, self._search = num_samples, seeds, stage, search
         self._issued: set[str] = set()
+        self._written: dict[int, Trial] = {}
+        """By number: to be given anew, Optuna would read all open trials, and many report at once."""
         self._planned: int | None = None
         with telling(self.file):
             self.study = optuna.create_study(
@@ -249,7 +251,9 @@ class Ledger:
         limited = {limit.objective.name: kept_row(history).get(limit.objective.metric) for limit in self.limits}
         known = {"state": state, "reason": reason, "seconds": seconds, "curve": curve, LIMITED: limited, **kept}
         self._update(key, known)
-        self._tell_those_over(self._trial(parse_training_key(key)[0]))
+        number = parse_training_key(key)[0]
+        del self._written[number]
+        self._tell_those_over(self._trial(number))
         keep_copy(self._folder)
 
     @_told
@@ -376,7 +380,9 @@ class Ledger:
 
     def _update(self, key: str, known: Mapping[str, Any]) -> None:
         number, seed = parse_training_key(key)
-        trial = self._live(self._trial(number))
+        if number not in self._written:
+            self._written[number] = self._live(self._trial(number))
+        trial = self._written[number]
         trial.set_user_attr(f"s{seed}", trial.user_attrs.get(f"s{seed}", {}) | dict(known))
 
     def _begun(self) -> int:
