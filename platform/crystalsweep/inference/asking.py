@@ -80,7 +80,7 @@ def decoder_of(
         ValueError: One of them is out of range or unknown.
     """
     chosen: dict[str, Any] = {"method": method, "candidates": max(top, CANDIDATES), "charge": CHARGES[charge]}
-    chosen |= {"tie": tie, "position_passes": passes, "seed": seed}
+    chosen |= {"tie": tie, "position_passes": passes, "seed": seed, "views": JOINTLY.views}
     chosen["critic_weight"] = critic_weight
     return override(DecodeConfig(), [*(f"{name}={value}" for name, value in chosen.items()), *settings])
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 MAX_ATOMS = 1000
 """Of one crystal, its symmetry copies included."""
 
-JOINTLY = DecodeConfig(tie="symmetry")
+JOINTLY = DecodeConfig(tie="symmetry", views=2)
 """How crystals are completed unless told otherwise: the likeliest joint choices, symmetry-equal sites alike."""
 
 CRITIC_WEIGHT = 2.0

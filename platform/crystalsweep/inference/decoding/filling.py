@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.inference.decoding.constraints import Constraints, Room, room_of
-from crystalsweep.inference.decoding.network import Answer, ask
+from crystalsweep.inference.decoding.network import Answer
 from crystalsweep.inference.decoding.search import Choice, likeliest
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.decoding.symmetry import Unit, images_of, symmetry_of, units_of
+from crystalsweep.inference.decoding.views import ask_views, views_of
 from crystalsweep.networks.models import Generator
 from crystalsweep.seeding import derive_seed
 from crystalsweep.structures.crystal import N_ELEMENTS, N_SPECIES, Crystal
@@ -114,17 +115,17 @@ def fill(
         ValueError: The constraints cannot be fulfilled by a crystal, saying why; or the weights are damaged.
     """
     tasks = [_task(partial, config, constraints or Constraints()) for partial in partials]
-    beams = [task.start() for task in tasks]
+    beams, views = [task.start() for task in tasks], views_of(generator, partials, config.views)
     for left in range(config.filling_passes, 0, -1):
-        asked = [(task, filling) for task, beam in zip(tasks, beams, strict=True) for filling in beam if filling.open]
+        asked = [(index, filling) for index, beam in enumerate(beams) for filling in beam if filling.open]
         if not asked:
             break
-        answers = iter(ask(generator, [task.partial for task, _ in asked], [f.species for _, f in asked], sharpness))
+        which, species = [index for index, _ in asked], [filling.species for _, filling in asked]
+        answers = iter(ask_views(generator, views, which, species, sharpness))
         beams = [_next_beam(task, beam, answers, left) for task, beam in zip(tasks, beams, strict=True)]
     emptied = [index for index, beam in enumerate(beams) if not beam and tasks[index].units]
     if emptied:
-        crystals = [tasks[index].partial for index in emptied]
-        answers = iter(ask(generator, crystals, [crystal.species for crystal in crystals], sharpness))
+        answers = iter(ask_views(generator, views, emptied, [partials[index].species for index in emptied], sharpness))
         for index, answer in zip(emptied, answers, strict=True):
             beams[index] = _searched_widely(tasks[index], answer)
     return [_ranked(task, beam) for task, beam in zip(tasks, beams, strict=True)]
@@ -153,15 +154,16 @@ def conditionals(
         generator: In evaluation mode.
         partials: Crystals, masked sites with species `MASK`.
         truths: (N,) true species of each.
-        config: Its passes and ties.
+        config: Its passes, ties and views.
     """
     tasks = [_task(partial, config, Constraints()) for partial in partials]
     told = [k for k, task in enumerate(tasks) if all(len(np.unique(truths[k][unit])) == 1 for unit in task.units)]
     filled = {k: tasks[k].start()[0] for k in told}
     rows: list[tuple[NDArray[np.float64], int, int]] = []
+    views = views_of(generator, partials, config.views)
     for left in range(config.filling_passes, 0, -1):
         asked = [k for k in told if filled[k].open]
-        answers = ask(generator, [partials[k] for k in asked], [filled[k].species for k in asked])
+        answers = ask_views(generator, views, asked, [filled[k].species for k in asked])
         for k, answer in zip(asked, answers, strict=True):
             logs = _unit_logs(tasks[k], filled[k].open, answer)
             chosen = _surest(logs, left)

@@ -12,6 +12,9 @@ from crystalsweep.hyperparameters import NonNegative, Seed, Weight
 MAX_CANDIDATES = 256
 """More than anybody reads, and what the network is asked about at once."""
 
+MAX_VIEWS = 8
+"""Sets of positions on which the network is asked."""
+
 MAX_PASSES = 64
 """Of the network, one after the other."""
 
@@ -25,6 +28,9 @@ class DecodeConfig(Config):
     is drawn. beam: the likeliest of such chains, searched for."""
     passes: Annotated[int, Field(ge=1, le=MAX_PASSES)] = 8
     """In which all sites are filled; argmax takes one. As many as masked sites make each choice see all before it."""
+    views: Annotated[int, Field(ge=1, le=MAX_VIEWS)] = 1
+    """Sets of positions on which the network is asked: as they are given, then as it restores them, once, twice, …; log
+    p is the mean over these. 1 is the paper's."""
     candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 10
     """Joint choices that are kept; argmax and ordered make one."""
     temperature: Weight = 0.7
@@ -49,7 +55,7 @@ class DecodeConfig(Config):
     @property
     def per_site(self) -> bool:
         """Whether each site is filled by itself and atoms are moved in the same pass, as in the paper."""
-        plain = self.method == "argmax" and self.charge == "any" and self.tie == "none"
+        plain = self.method == "argmax" and self.charge == "any" and self.tie == "none" and self.views == 1
         return plain and self.position_passes > 0
 
     @property
@@ -70,7 +76,8 @@ class DecodeConfig(Config):
             self.charge
         ]
         critic = f"; ranked by log p + {self.critic_weight:g} · critic" if self.critic_weight else ""
-        return f"{told}{tied}{rule}{critic}"
+        views = f"; log p the mean over {self.views} sets of positions" if self.views > 1 else ""
+        return f"{told}{views}{tied}{rule}{critic}"
 
     @property
     def filling_passes(self) -> int:
