@@ -407,6 +407,72 @@ def test_no_candidate_is_told_with_the_reason(restorer: Restorer) -> None:
     assert "on masked sites" not in text.splitlines()[0]
 
 
+def test_elements_that_become_equal_when_masked_are_told(restorer: Restorer, model: Path, tmp_path: Path) -> None:
+    assert not any("one element together" in note for note in partial_of(SALT, masking_of("Cl")).notes)
+    (note,) = partial_of(SALT, masking_of("Na,Cl")).notes
+    assert note.startswith("the sites of Na and Cl are equal by symmetry once they are masked") and "--tie none" in note
+    asked = (cif(tmp_path, SALT), "--mask", "Na,Cl", "--formula", "NaCl", "--out", tmp_path / "out")
+    result = run(model, *asked)
+    assert result.exit_code == 1, result.output
+    assert "0 completed, 1 without a candidate, 0 rejected" in result.stderr
+    (line,) = (tmp_path / "out" / "rejects.txt").read_text().splitlines()
+    assert "no candidate was found" in line and "tie no sites" in line
+    free = crystalsweep.complete(SALT, mask="Na,Cl", formula="NaCl", tie="none", model=restorer)
+    assert {formula_of(candidate.crystal.species) for candidate in free.candidates} == {"NaCl"}
+
+
+def test_what_does_nothing_is_said(restorer: Restorer) -> None:
+    def warned(**asked: Any) -> str:
+        return " ".join(crystalsweep.complete(PEROVSKITE, model=restorer, **asked).warnings)
+
+    assert "charge neutrality was not asked of anything" in warned(charge="neutral")
+    assert "no supercell was made" in " ".join(partial_of(PEROVSKITE, masking_of("Ti"), (2, 2, 2)).notes)
+    shared = Structure(Lattice.cubic(4.0), [{"Ba": 0.5, "Sr": 0.5}, "Ti", "O", "O", "O"], CUBE)
+    done = partial_of(shared)
+    found = restorer.complete(done.crystal, constraints=done.constrained(Constraints.of(excluded="Sr")))
+    assert any("keep these" in warning for warning in found.warnings)
+
+
+def test_an_element_of_a_shared_site_can_be_masked() -> None:
+    shared = Structure(Lattice.cubic(4.0), [{"Ba": 0.5, "Sr": 0.5}, "Ti", "O", "O", "O"], CUBE)
+    partial = partial_of(shared, masking_of("Ba"))
+    assert partial.sublattices == ()
+    assert int((partial.crystal.species == MASK).sum()) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"charge": "balanced"}, "charge is 'balanced'; write neutral, prefer, any"),
+        ({"top": 0}, "top is 0; give 1 or more"),
+        ({"passes": 0}, "passes is 0; give 1 or more"),
+    ],
+)
+def test_python_refuses_what_the_command_refuses(asked: dict[str, Any], says: str, restorer: Restorer) -> None:
+    with pytest.raises(ValueError, match=says):
+        crystalsweep.complete(PEROVSKITE, mask="Ti", model=restorer, **asked)
+
+
+def test_a_site_may_be_a_number() -> None:
+    assert masking_of(sites=2) == masking_of(sites="2") == masking_of(sites=[2])
+
+
+def test_answers_beside_other_known_crystals_are_another_question(model: Path, tmp_path: Path) -> None:
+    known = tmp_path / "known.cif"
+    asked = [str(cif(tmp_path)), "--mask", "Ti", "--out", str(tmp_path / "out"), "--model", str(model)]
+    known.write_text(str(CifWriter(PEROVSKITE)))
+    assert CliRunner().invoke(complete, [*asked, "--known", str(known)]).exit_code == 0
+    known.write_text(str(CifWriter(SALT)))
+    again = CliRunner().invoke(complete, [*asked, "--known", str(known)])
+    assert again.exit_code == 1
+    assert "answers to another question" in again.stderr
+
+
+def test_only_odds_that_were_held_against_crystals_are_called_calibrated(restorer: Restorer) -> None:
+    done = replace(crystalsweep.complete(PEROVSKITE, mask="Ti", model=restorer), calibrated=True)
+    assert "of all choices there are, made of calibrated odds" in told(answer_of(done))
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = "from click.testing import CliRunner\nfrom crystalsweep.cli.complete import complete\n"
     code += "assert CliRunner().invoke(complete, ['--help']).exit_code == 0\n"

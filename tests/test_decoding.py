@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from crystalsweep.data import load_bundled
 from crystalsweep.inference.completion import JOINTLY, complete
 from crystalsweep.inference.decoding.constraints import Constraints, is_neutral
-from crystalsweep.inference.decoding.filling import Filling, fill
+from crystalsweep.inference.decoding.filling import Filling, conditionals, fill
 from crystalsweep.inference.decoding.network import ask
+from crystalsweep.inference.decoding.positions import displaced
 from crystalsweep.inference.decoding.search import likeliest
 from crystalsweep.inference.decoding.settings import ARGMAX, DecodeConfig
 from crystalsweep.inference.decoding.symmetry import symmetry_of, units_of
+from crystalsweep.inference.decoding.views import ask_views, views_of
 from crystalsweep.metrics.settings import DEFAULT_RULES
 from crystalsweep.networks.architectures import size
 from crystalsweep.networks.models import Generator
@@ -142,6 +145,39 @@ def test_ordered_sees_what_was_filled(generator: Generator, crystals: list[Cryst
         total += float(logs[site].max())
     assert filling.species.tolist() == species.tolist()
     assert filling.log_probability == pytest.approx(total, abs=1e-4)
+
+
+def test_views_are_the_positions_given_and_those_restored_of_them(
+    generator: Generator, crystals: list[Crystal]
+) -> None:
+    """log p is the mean over them, normalised again; one view is the paper's."""
+    partials = [masked(crystals[0], 0, 1), masked(crystals[1], 0)]
+    first = ask(generator, partials, [partial.species for partial in partials])
+    moved = [displaced(partial, -told.perturbation) for partial, told in zip(partials, first, strict=True)]
+    second = ask(generator, moved, [partial.species for partial in partials])
+    views = views_of(generator, partials, 2)
+    assert [np.abs(a.frac - b.frac).max() for a, b in zip(views[1], moved, strict=True)] == [0, 0]
+    told = ask_views(generator, views, [1, 0, 1], [partials[k].species for k in (1, 0, 1)])
+    for answer, k in zip(told, (1, 0, 1), strict=True):
+        mean = (first[k].log_probabilities + second[k].log_probabilities) / 2
+        assert answer.log_probabilities == pytest.approx(log_softmax(mean, axis=1), abs=1e-4)
+        assert np.exp(answer.log_probabilities).sum(axis=1) == pytest.approx(1.0)
+        assert answer.perturbation == pytest.approx(first[k].perturbation, abs=1e-5)
+    (alone,) = views_of(generator, partials, 1)
+    assert alone is partials
+
+
+def test_a_decoder_with_views_goes_by_their_mean(generator: Generator, crystals: list[Crystal]) -> None:
+    partial = masked(crystals[0], 1)
+    (told,) = ask_views(generator, views_of(generator, [partial], 3), [0], [partial.species])
+    config = DecodeConfig(method="beam", candidates=118, views=3)
+    (found,) = fill(generator, [partial], config)
+    likeliest = np.argsort(-told.log_probabilities[1], kind="stable")
+    assert [int(each.species[1]) for each in found] == (likeliest + 1).tolist()
+    assert found[0].log_probability == pytest.approx(told.log_probabilities[1].max())
+    of_chain = conditionals(generator, [partial], [crystals[0].species], config)
+    assert of_chain.log_probabilities[0] == pytest.approx(told.log_probabilities[1])
+    assert not DecodeConfig(method="argmax", views=2).per_site and DecodeConfig(method="argmax").per_site
 
 
 def test_a_wide_beam_over_one_site_is_all_elements_in_order(generator: Generator, crystals: list[Crystal]) -> None:

@@ -214,6 +214,7 @@ def _run(
 
     from crystalsweep.data.reading import Reject
     from crystalsweep.evaluation.completing import Numbered
+    from crystalsweep.inference.completion import NO_CANDIDATE
 
     counts: Counter[str] = Counter()
     with tqdm(total=rows, desc="completing", unit="crystal", disable=rows == 1) as bar:
@@ -231,7 +232,11 @@ def _run(
             counts["answered" if answer else "rejected"] += 1
             if answer and folder:
                 folder.keep(number, answer)
-            elif folder:
+            if answer and not answer["candidates"]:
+                counts["without"] += 1
+                why = next(line for line in answer["warnings"] if line.startswith(NO_CANDIDATE))
+                reject = f"{answer['where'] or answer['id']}: {why}"
+            if folder and reject:
                 folder.reject(in_a_line(reject))
             with tqdm.external_write_mode():
                 if answer:
@@ -266,7 +271,8 @@ def _print(answer: dict[str, Any], nth: int, as_json: bool) -> None:
 
 def _close(folder: AnswerFolder | None, counts: Mapping[str, int]) -> None:
     """Say what became of all, and write the page; end with exit code 1 where nothing was completed."""
-    told = f"{counts['answered']:,} completed, {counts['rejected']:,} rejected"
+    without = f", {counts['without']:,} without a candidate" if counts["without"] else ""
+    told = f"{counts['answered'] - counts['without']:,} completed{without}, {counts['rejected']:,} rejected"
     if folder:
         from crystalsweep.gallery.completions import write_completions
 
@@ -275,7 +281,7 @@ def _close(folder: AnswerFolder | None, counts: Mapping[str, int]) -> None:
         echo(f"{told}{there}: {folder.folder}, in 3D {write_completions(folder.folder, folder.answers())}", err=True)
     elif counts["answered"] + counts["rejected"] > 1 and counts["rejected"]:
         echo(told, err=True)
-    if not counts["answered"] + counts["there"]:
+    if not counts["answered"] - counts["without"] + counts["there"]:
         raise click.exceptions.Exit(1)
 
 
@@ -291,6 +297,8 @@ def _folder(out: Path, asked: Mapping[str, Any], restorer: Restorer, ranking: Ra
     }
     question["paths"] = [str(path) for path in asked["paths"]]
     of = {"inputs_sha256": content_of(asked["paths"]), "weights_sha256": file_sha256(restorer.folder / WEIGHTS)}
+    if (known := Path(asked["reference"] or "")).is_file():
+        of["known_sha256"] = file_sha256(known)
     if ranking:
         of["ranked_by_sha256"] = file_sha256(ranking.folder / PROPERTY_WEIGHTS)
     return AnswerFolder(out, {**question, **of})

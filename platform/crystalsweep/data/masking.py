@@ -51,7 +51,8 @@ def masked(crystal: Crystal, masking: Masking, sites: FileSites) -> tuple[Crysta
     if masking.elements and not masking.elements & there and not there & {MASK}:
         asked, has = _named(masking.elements), _named(there - {MASK})
         return Problem("nothing to mask", f"no {asked} in it; it has {has}", "name one of its elements")
-    hidden = np.isin(crystal.species, [*masking.elements]) | np.isin(sites.numbers, masking.sites)
+    shared = [number for number, shares in sites.mixtures.items() if masking.elements & shares.keys()]
+    hidden = np.isin(crystal.species, [*masking.elements]) | np.isin(sites.numbers, [*masking.sites, *shared])
     hidden[[number - 1 for number in masking.atoms]] = True
     species = np.where(hidden, MASK, crystal.species)
     whole = {int(number) for number in sites.numbers[hidden]}

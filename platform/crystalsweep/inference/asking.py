@@ -79,6 +79,10 @@ def decoder_of(
     Raises:
         ValueError: One of them is out of range or unknown.
     """
+    if charge not in CHARGES:
+        raise ValueError(f"charge is {charge!r}; write {', '.join(CHARGES)}")
+    if top < 1 or passes < 1:
+        raise ValueError(f"{'top' if top < 1 else 'passes'} is {min(top, passes)}; give 1 or more")
     chosen: dict[str, Any] = {"method": method, "candidates": max(top, CANDIDATES), "charge": CHARGES[charge]}
     chosen |= {"tie": tie, "position_passes": passes, "seed": seed, "views": JOINTLY.views}
     chosen["critic_weight"] = critic_weight

@@ -51,6 +51,9 @@ CRITIC_WEIGHT = 2.0
 that were trained restored most validation crystals at 2 to 3 (docs/shipped.md)."""
 
 ALL_MASKED = "every site is masked: only the cell and the positions tell what it is made of"
+NO_CANDIDATE = "no candidate was found"
+SHARED_KEEP = "sites that several elements share keep these: what is allowed or excluded is asked of other masked sites"
+NOTHING_TO_BALANCE = "no site is masked: charge neutrality was not asked of anything"
 NONE_MASKED = "no site is masked: elements are as given, and positions restored"
 
 
@@ -315,13 +318,18 @@ def _warnings(
         yield ALL_MASKED
     if not len(masked):
         yield NONE_MASKED
+    if constraints.sublattices and (constraints.allowed is not None or constraints.excluded):
+        yield SHARED_KEEP
+    if not len(masked) and decode.charge != "any":
+        yield NOTHING_TO_BALANCE
     given, least = partial.min_edge, StructureRules().min_distance
     if given <= least:
         yield f"two atoms of the input lie {given:.2f} Å apart; are its cell, and the origin of its space group, right?"
     if not candidates:
         neutral = ["charge-neutral"] if decode.charge == "require" else []
         asked = "; ".join(constraints.told() + neutral)
-        yield f"no candidate was found that fulfils what was asked ({asked}); ask for less"
+        tied = ", or tie no sites (--tie none)" if decode.tie != "none" else ""
+        yield f"{NO_CANDIDATE} that fulfils what was asked ({asked}); ask for less{tied}"
     elif candidates[0].crystal.min_edge <= least < given:
         shortest = candidates[0].crystal.min_edge
         yield f"two atoms lie {shortest:.2f} Å apart; keep_positions leaves them where they were"

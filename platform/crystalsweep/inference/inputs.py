@@ -19,15 +19,18 @@ from crystalsweep.data.readers import FileSites, SourceRow, admit
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.completion import MAX_ATOMS, refusal
 from crystalsweep.inference.decoding.constraints import Constraints, Sublattice, elements
+from crystalsweep.inference.decoding.symmetry import symmetry_of
 from crystalsweep.inference.ordering import Shape, ordering_of
 from crystalsweep.structures.crystal import MASK, Crystal
-from crystalsweep.structures.elements import atomic_number
+from crystalsweep.structures.elements import atomic_number, element_symbol
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
 NO_MASKING = Masking()
+
+NO_SUPERCELL = "no supercell was made: it is for sites that several elements share, and there are none"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,13 +51,16 @@ class Partial:
         return replace(constraints or Constraints(), sublattices=self.sublattices)
 
 
-def masking_of(mask: str | Iterable[str] = (), sites: str | Iterable[int] = (), atoms: Iterable[int] = ()) -> Masking:
+def masking_of(
+    mask: str | Iterable[str] = (), sites: str | int | Iterable[int] = (), atoms: Iterable[int] = ()
+) -> Masking:
     """Return what is masked, from symbols such as `Ti,O` and numbers such as `3,5`, or lists of them.
 
     Raises:
         ValueError: A symbol is no element, or a number is none.
     """
-    words = sites.replace(",", " ").split() if isinstance(sites, str) else [str(each) for each in sites]
+    listed = [sites] if isinstance(sites, int) else sites
+    words = listed.replace(",", " ").split() if isinstance(listed, str) else [str(each) for each in listed]
     if wrong := [word for word in words if not (word.isascii() and word.isdigit())]:
         raise ValueError(f"{wrong[0][:40]!r} is no number of a site; write numbers such as 3,5, counted from 1")
     return Masking(elements=elements(mask), sites=tuple(map(int, words)), atoms=tuple(atoms))
@@ -112,14 +118,31 @@ def _asked(
     if isinstance(hidden, Problem):
         return hidden
     crystal, sites = hidden
-    partial = Partial(where=row.where, crystal=crystal, notes=row.notes)
+    partial = Partial(where=row.where, crystal=crystal, notes=(*row.notes, *_tied(row.outcome, crystal)))
+    if supercell and not sites.mixtures:
+        partial = replace(partial, notes=(*partial.notes, NO_SUPERCELL))
     if sites.mixtures:
         ordering = ordering_of(crystal, sites, supercell)
         if isinstance(ordering, Problem):
             return ordering
-        notes = (*row.notes, ordering.note)
+        notes = (*partial.notes, ordering.note)
         partial = replace(partial, crystal=ordering.crystal, sublattices=ordering.sublattices, notes=notes)
     return refusal(partial.crystal, keep_positions=keep_positions, max_atoms=max_atoms) or partial
+
+
+def _tied(whole: Crystal, partial: Crystal) -> Iterator[str]:
+    """Yield which elements of a crystal stand on sites that symmetry makes equal once they are masked."""
+    hidden = partial.species == MASK
+    if len(set(whole.species[hidden].tolist()) - {MASK}) < 2:
+        return
+    orbits = symmetry_of(partial).orbits
+    for orbit in np.unique(orbits[hidden]):
+        if len(mixed := set(whole.species[orbits == orbit].tolist()) - {MASK}) > 1:
+            named = " and ".join(element_symbol(z) for z in sorted(mixed))
+            yield (
+                f"the sites of {named} are equal by symmetry once they are masked, and get one element together; "
+                "--tie none (tie='none') lets them differ"
+            )
 
 
 def partial_of(given: Any, masking: Masking = NO_MASKING, supercell: Shape | None = None) -> Partial:

@@ -56,9 +56,10 @@ def remarks(answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _worth(answer: Mapping[str, Any]) -> str:
-    """Return what the probabilities are of, and whether they were held against known crystals."""
+    """Return what the probabilities are of, and whether they were held against known crystals: so were those that
+    have sets."""
     of = "shares among the candidates found" if answer["renormalised"] else "of all choices there are"
-    held = "made of calibrated odds" if answer["renormalised"] else "calibrated on crystals kept from training"
+    held = "calibrated on crystals kept from training" if answer["sets"] else "made of calibrated odds"
     fitted = held if answer["calibrated"] else "the model's own, not calibrated"
     return f"probabilities: {of}, {fitted}"
 
