@@ -433,6 +433,14 @@ def test_what_does_nothing_is_said(restorer: Restorer) -> None:
     assert any("keep these" in warning for warning in found.warnings)
 
 
+def test_orders_are_searched_for_widely_and_no_critic_ranks_them() -> None:
+    asked = decoder_of(critic_weight=2.0)
+    assert partial_of(PEROVSKITE, masking_of("Ti")).decoded_by(asked) == asked
+    shared = Structure(Lattice.cubic(4.0), [{"Ba": 0.5, "Sr": 0.5}, "Ti", "O", "O", "O"], CUBE)
+    orders = partial_of(shared, supercell=(2, 2, 2))
+    assert (orders.decoded_by(asked).critic_weight, orders.decoded_by(asked).candidates) == (0.0, 64)
+
+
 def test_an_element_of_a_shared_site_can_be_masked() -> None:
     shared = Structure(Lattice.cubic(4.0), [{"Ba": 0.5, "Sr": 0.5}, "Ti", "O", "O", "O"], CUBE)
     partial = partial_of(shared, masking_of("Ba"))

@@ -145,7 +145,7 @@ def _completed(restorer: Restorer, partials: Sequence[Partial], question: Questi
         return []
     completions = restorer.complete_all(
         [partial.crystal for partial in partials],
-        decode=question.decode,
+        decode=partials[0].decoded_by(question.decode),
         constraints=partials[0].constrained(question.constraints),
         top_k=question.top_k,
         keep_positions=question.keep_positions,

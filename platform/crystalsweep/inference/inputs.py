@@ -19,6 +19,7 @@ from crystalsweep.data.readers import FileSites, SourceRow, admit
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.completion import MAX_ATOMS, refusal
 from crystalsweep.inference.decoding.constraints import Constraints, Sublattice, elements
+from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.decoding.symmetry import symmetry_of
 from crystalsweep.inference.ordering import Shape, ordering_of
 from crystalsweep.structures.crystal import MASK, Crystal
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 NO_MASKING = Masking()
+
+ORDERS = 64
+"""Orders of shared sites that are kept while others are looked for."""
 
 NO_SUPERCELL = "no supercell was made: it is for sites that several elements share, and there are none"
 
@@ -49,6 +53,14 @@ class Partial:
     def constrained(self, constraints: Constraints | None) -> Constraints:
         """Return constraints with those that the crystal itself brings."""
         return replace(constraints or Constraints(), sublattices=self.sublattices)
+
+    def decoded_by(self, decode: DecodeConfig) -> DecodeConfig:
+        """Return how it is decoded: orders of shared sites are searched for widely, and ranked by the generator alone,
+        since a critic learned to tell elements, and not orders of the same ones."""
+        if not self.sublattices:
+            return decode
+        wide = max(decode.candidates, ORDERS)
+        return decode.model_copy(update={"critic_weight": 0.0, "candidates": wide})
 
 
 def masking_of(

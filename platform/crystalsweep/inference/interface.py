@@ -80,14 +80,16 @@ def complete(
     ranking = _ranking(rank_by, rank_order)
     done = restorer.complete(
         partial.crystal,
-        decode=decoder_of(
-            method=decoder,
-            top=top,
-            charge=charge,
-            tie=tie,
-            passes=passes,
-            seed=seed,
-            critic_weight=restorer.critic_weight,
+        decode=partial.decoded_by(
+            decoder_of(
+                method=decoder,
+                top=top,
+                charge=charge,
+                tie=tie,
+                passes=passes,
+                seed=seed,
+                critic_weight=restorer.critic_weight,
+            )
         ),
         constraints=partial.constrained(constraints),
         keep_positions=keep_positions,
