@@ -67,7 +67,8 @@ def test_everything_is_told(run: Path, printed: str) -> None:
     odds = pd.read_csv(run / "calibration" / "sites_by_themselves_odds.csv")
     assert odds["stratum"].tolist()[:2] == ["all", "species"]
     assert odds.loc[0, "top-1 low"] <= odds.loc[0, "top-1"] <= odds.loc[0, "top-5"]
-    assert len(list((run / "calibration").glob("candidates_beam*.csv"))) == 2
+    kinds = sorted(file.stem.rpartition("_")[2] for file in (run / "calibration").glob("candidates_beam*.csv"))
+    assert kinds == ["odds", "sets"]
 
 
 @pytest.mark.usefixtures("printed")

@@ -182,4 +182,4 @@ def _told(inputs: Inputs, left_out: Sequence[str], fitted: Fitted) -> list[str]:
 
 
 def _file_name(title: str) -> str:
-    return "_".join("".join(c if c.isalnum() else " " for c in title).split())[:80]
+    return "_".join("".join(c if c.isalnum() else " " for c in title).split())[:200]
