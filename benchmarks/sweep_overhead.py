@@ -5,7 +5,7 @@ at the end (what of the wall time is no training or validation, once the cluster
 crystals for one epoch (how many a minute), and trials of two Ray Train workers (how long until their first step); and
 what an epoch's metrics cost the sweep's process.
 
-    python benchmarks/sweep_overhead.py                      six minutes on two cores
+    python benchmarks/sweep_overhead.py --record             six minutes on two cores
     python benchmarks/sweep_overhead.py --seconds 20
 """
 
@@ -13,10 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -28,6 +32,7 @@ from crystalsweep.tracking.outbox import Outbox
 from crystalsweep.tracking.tracker import Tracker
 
 ROOT = Path(__file__).resolve().parents[1]
+RECORD = ROOT / "benchmarks" / "records" / "sweep_overhead.json"
 
 TINY = ("epochs=1", "max_crystals=4", "evaluation.max_crystals=1", "evaluation.draws=1")
 
@@ -94,7 +99,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="length of a trial [default: 60]")
     parser.add_argument("--trials", type=int, default=4, help="of that length [default: 4]")
     parser.add_argument("--short", type=int, default=40, help="trials that do next to nothing [default: 40]")
+    parser.add_argument("--record", action="store_true", help=f"write {RECORD.parent.name}/{RECORD.name}")
     asked = parser.parse_args()
+    load = os.getloadavg()
     with TemporaryDirectory() as folder:
         storage = Path(folder)
         ends = ["--set", "epochs=99999", "--set", f"max_minutes={asked.seconds / 60}", "--set", "schedule=constant"]
@@ -122,6 +129,12 @@ def main() -> None:
         [f"logging {long.metrics} metrics to MLflow, of a step of {1000 * step:.0f} ms", f"{logged / step:.2%}", "1 %"],
     ]
     print(tabulate(rows, headers=["", "measured", "target, at most"], disable_numparse=True))
+    if asked.record:
+        about = {"date": str(date.today()), "cores": os.cpu_count(), "load_before": load}
+        about |= {"python": platform.python_version(), "ray": version("ray"), "torch": version("torch")}
+        found = {what.strip(): measured for what, measured, _ in rows}
+        beside = {"trials": asked.trials, "seconds": asked.seconds, "s_of_training_and_validation": worked}
+        RECORD.write_text(json.dumps(about | beside | {"s_of_the_sweep": long.wall} | found, indent=1) + "\n")
 
 
 def _first(ran: Ran) -> float:
