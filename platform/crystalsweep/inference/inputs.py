@@ -152,8 +152,8 @@ def _tied(whole: Crystal, partial: Crystal) -> Iterator[str]:
         if len(mixed := set(whole.species[orbits == orbit].tolist()) - {MASK}) > 1:
             named = " and ".join(element_symbol(z) for z in sorted(mixed))
             yield (
-                f"the sites of {named} are equal by symmetry once they are masked, and get one element together; "
-                "--tie none (tie='none') lets them differ"
+                f"the sites of {named} are equal by symmetry once they are masked, and get one element together unless "
+                "sites are not tied (--tie none)"
             )
 
 
