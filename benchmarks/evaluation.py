@@ -143,9 +143,12 @@ def _below(pid: int) -> list[psutil.Process]:
         return []
 
 
-def trained(folder: Path) -> Path:
-    """Return a generator trained on the bundled crystals for some epochs: it restores enough for all to be asked."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}", "OMP_NUM_THREADS": "1"}
+def trained(folder: Path, tree: Path) -> Path:
+    """Return a generator trained on the bundled crystals for some epochs: it restores enough for all to be asked.
+
+    It is trained by the code in `tree`, whose settings both sides must know.
+    """
+    environment = os.environ | {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'platform'}", "OMP_NUM_THREADS": "1"}
     asked = ["train", "pretrain", "--preset", "demo", "--set", "epochs=10", "--out", str(folder)]
     subprocess.run([sys.executable, "-m", "crystalsweep", *asked], env=environment, check=True, capture_output=True)
     return folder
@@ -175,9 +178,9 @@ def _equal(a: pd.Series, b: pd.Series) -> bool:
     return True
 
 
-def _generator(checkpoint: str | None, folder: Path) -> str:
+def _generator(checkpoint: str | None, folder: Path, tree: Path) -> str:
     if checkpoint is None:
-        return str(trained(folder / "generator"))
+        return str(trained(folder / "generator", tree))
     return str(Path(checkpoint).resolve()) if Path(checkpoint).exists() else checkpoint
 
 
@@ -198,7 +201,7 @@ def efficiency(checkpoint: str | None, options: Sequence[str], workers: int) -> 
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        generator = _generator(checkpoint, folder)
+        generator = _generator(checkpoint, folder, ROOT)
         alone = evaluated(ROOT, generator, folder / "alone", options)
         spread = evaluated(ROOT, generator, folder / "spread", options, workers=workers)
         differing = differences(folder / "alone", folder / "spread")
@@ -261,9 +264,9 @@ def compare(against: str, checkpoint: str | None, options: Sequence[str], repeat
     """Return the record of both sides: this tree, and the commit it is held against."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        generator = _generator(checkpoint, folder)
         sides: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
         with worktree(against, folder / "tree") as before:
+            generator = _generator(checkpoint, folder, before)
             for repeat in range(repeats):
                 for side, tree in (("before", before), ("now", ROOT)):
                     sides[side].append(evaluated(tree, generator, folder / f"{side}{repeat}", options))
