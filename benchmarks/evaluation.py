@@ -150,7 +150,8 @@ def trained(folder: Path, tree: Path) -> Path:
     """
     environment = os.environ | {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'platform'}", "OMP_NUM_THREADS": "1"}
     asked = ["train", "pretrain", "--preset", "demo", "--set", "epochs=10", "--out", str(folder)]
-    subprocess.run([sys.executable, "-m", "crystalsweep", *asked], env=environment, check=True, capture_output=True)
+    command = [sys.executable, "-m", "crystalsweep", *asked]
+    subprocess.run(command, env=environment, cwd=tree, check=True, capture_output=True)
     return folder
 
 
