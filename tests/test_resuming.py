@@ -14,6 +14,7 @@ from crystalsweep.training.catalogue import preset, stage_builder
 from crystalsweep.training.local import LocalSession, train_here
 from crystalsweep.training.loop import epoch_batches, fit
 from crystalsweep.training.records import mend, record_epoch, recorded
+from crystalsweep.training.resumption import _changed
 
 SMOKE = preset("pretrain", "smoke")
 
@@ -99,3 +100,12 @@ def test_a_record_is_left_alone_where_no_checkpoint_tells_more(tmp_path: Path) -
     mend(tmp_path, [])
     mend(tmp_path, [epoch(2, loss=0.25)])
     assert recorded(tmp_path) == [epoch(1, loss=0.5), epoch(2, loss=0.25)]
+
+
+def test_settings_that_a_checkpoint_is_too_old_to_know_had_their_default_and_removed_ones_are_changes() -> None:
+    config = preset("pretrain", "smoke")
+    before = config.model_dump(mode="json")
+    del before["reconstruction"]["position_error"]
+    assert _changed(config, before) == []
+    before["corruption"]["mask_types"] = {"species": 0.5, "random15": 0.5, "random30": 0.5}
+    assert _changed(config, before) == ["corruption.mask_types.random30"]

@@ -103,9 +103,9 @@ def _load_weights(stage: Stage, name: str, evaluated: dict[str, Tensor], trained
 def _changed(config: StageConfig, before: dict[str, Any]) -> list[str]:
     """Return settings that are not as in a checkpoint's config; those that it is too old to know had their default."""
     ours = _flat(config.model_dump(mode="json"))
-    theirs = _flat({**type(config).model_construct().model_dump(mode="json"), **before})
+    theirs = _flat(type(config).model_validate(before).model_dump(mode="json"))
     free = FREE | ({"epochs"} if config.schedule == "constant" else set())
-    return [key for key in ours if key not in free and theirs.get(key) != ours[key]]
+    return [key for key in {**ours, **theirs} if key not in free and theirs.get(key) != ours.get(key)]
 
 
 def _load_all_but_rates(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
