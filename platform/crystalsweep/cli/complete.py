@@ -297,7 +297,7 @@ def _folder(out: Path, asked: Mapping[str, Any], restorer: Restorer, ranking: Ra
     }
     question["paths"] = [str(path) for path in asked["paths"]]
     of = {"inputs_sha256": content_of(asked["paths"]), "weights_sha256": file_sha256(restorer.folder / WEIGHTS)}
-    if (known := Path(asked["reference"] or "")).is_file():
+    if (known := Path(asked["reference"])).is_file():
         of["known_sha256"] = file_sha256(known)
     if ranking:
         of["ranked_by_sha256"] = file_sha256(ranking.folder / PROPERTY_WEIGHTS)

@@ -130,9 +130,8 @@ def _asked(
     if isinstance(hidden, Problem):
         return hidden
     crystal, sites = hidden
-    partial = Partial(where=row.where, crystal=crystal, notes=(*row.notes, *_tied(row.outcome, crystal)))
-    if supercell and not sites.mixtures:
-        partial = replace(partial, notes=(*partial.notes, NO_SUPERCELL))
+    unasked = [NO_SUPERCELL] if supercell and not sites.mixtures else []
+    partial = Partial(where=row.where, crystal=crystal, notes=(*row.notes, *_tied(row.outcome, crystal), *unasked))
     if sites.mixtures:
         ordering = ordering_of(crystal, sites, supercell)
         if isinstance(ordering, Problem):

@@ -218,9 +218,7 @@ class Watch(Callback):
         with self._halting():
             now = time.monotonic()
             for trial in trials:
-                live = self.live[_key(trial)]
-                if not live.state or live.free_at is not None:
-                    self._look_after(trial, live, now)
+                self._look_after(trial, self.live[_key(trial)], now)
             self.check_caps()
             if time.monotonic() - self._noted > NOTED:
                 self.note_elapsed()

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from crystalsweep.inference.decoding.filling import Filling, in_order
-from crystalsweep.inference.decoding.network import ask, batches
-from crystalsweep.inference.decoding.positions import displaced
+from crystalsweep.inference.decoding.network import batches
+from crystalsweep.inference.decoding.positions import place
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.networks.models import Critic, Generator, one_hot
 from crystalsweep.structures.crystal import MASK, Crystal
@@ -41,8 +41,7 @@ def judged(
     Raises:
         ValueError: The weights of either give no finite answer.
     """
-    answers = ask(generator, partials, [partial.species for partial in partials])
-    restored = [displaced(partial, -answer.perturbation) for partial, answer in zip(partials, answers, strict=True)]
+    restored = [placed.crystal for placed in place(generator, partials, passes=1)]
     chosen = [filling.species for fillings in filled for filling in fillings]
     origins = [index for index, fillings in enumerate(filled) for _ in fillings]
     masked = [partials[index].species == MASK for index in origins]

@@ -28,7 +28,7 @@ def place(generator: Generator, crystals: Sequence[Crystal], passes: int) -> lis
 
     Args:
         generator: In evaluation mode.
-        crystals: With all species.
+        crystals: Masked sites with species `MASK`, where some are not known yet.
         passes: 0 leaves the positions.
     """
     now, shift, last = list(crystals), [np.zeros((len(c), 3)) for c in crystals], np.zeros(len(crystals))

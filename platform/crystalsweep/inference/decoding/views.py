@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.inference.decoding.network import Answer, ask
-from crystalsweep.inference.decoding.positions import displaced
+from crystalsweep.inference.decoding.positions import place
 from crystalsweep.networks.models import Generator
 from crystalsweep.structures.crystal import Crystal
 
@@ -32,9 +32,7 @@ def views_of(generator: Generator, partials: Sequence[Crystal], count: int) -> V
     """
     views: Views = [partials]
     while len(views) < count:
-        before = views[-1]
-        answers = ask(generator, before, [crystal.species for crystal in before])
-        views.append([displaced(crystal, -told.perturbation) for crystal, told in zip(before, answers, strict=True)])
+        views.append([placed.crystal for placed in place(generator, views[-1], passes=1)])
     return views
 
 
