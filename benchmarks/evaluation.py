@@ -104,15 +104,19 @@ def child(arguments: Sequence[str], out: Path) -> None:
     out.write_text(json.dumps(told))
 
 
+def _environment_of(tree: Path) -> dict[str, str]:
+    """Return the environment of a process that runs the code in `tree` on one thread."""
+    return os.environ | {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'platform'}", "OMP_NUM_THREADS": "1"}
+
+
 def evaluated(tree: Path, checkpoint: str, target: Path, options: Sequence[str], *, workers: int = 1) -> dict[str, Any]:
     """Evaluate from a working tree in a process of its own, and return what it took."""
     told = target.with_suffix(".json")
     asked = ["evaluate", "--checkpoint", checkpoint, "--workers", str(workers), "--out", str(target), *options]
-    environment = os.environ | {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'platform'}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(Path(__file__).resolve()), "--child", str(told), *asked]
     began = time.perf_counter()
     with target.with_suffix(".log").open("w+") as log:
-        running = subprocess.Popen(command, env=environment, cwd=target.parent, stdout=log, stderr=log)
+        running = subprocess.Popen(command, env=_environment_of(tree), cwd=target.parent, stdout=log, stderr=log)
         by_workers = _watched(running)
         if running.returncode:
             log.seek(0)
@@ -148,10 +152,9 @@ def trained(folder: Path, tree: Path) -> Path:
 
     It is trained by the code in `tree`, whose settings both sides must know.
     """
-    environment = os.environ | {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'platform'}", "OMP_NUM_THREADS": "1"}
     asked = ["train", "pretrain", "--preset", "demo", "--set", "epochs=10", "--out", str(folder)]
     command = [sys.executable, "-m", "crystalsweep", *asked]
-    subprocess.run(command, env=environment, cwd=tree, check=True, capture_output=True)
+    subprocess.run(command, env=_environment_of(tree), cwd=tree, check=True, capture_output=True)
     return folder
 
 

@@ -42,8 +42,8 @@ def sweep(address: str, storage: Path, *, at_once: int, epochs: int) -> dict[str
     command += ["--storage", str(storage), "--num-samples", str(2 * at_once), "--max-concurrent", str(at_once)]
     command += [option for setting in tiny for option in ("--set", setting)]
     environment = os.environ | {"RAY_ADDRESS": address}
-    began, states = time.monotonic(), []
-    ended: dict[str, tuple[float, str]] = {}
+    began, most = time.monotonic(), 0
+    status: dict[str, str] = {}
     epochs_at: dict[str, list[float]] = defaultdict(list)
     peak, cpu = 0, 0.0
     with subprocess.Popen(
@@ -55,17 +55,16 @@ def sweep(address: str, storage: Path, *, at_once: int, epochs: int) -> dict[str
             used = own.cpu_times()
             peak, cpu = max(peak, own.memory_info().rss), used.user + used.system
             if event["event"] == "state":
-                states.append((now, event["counts"]))
-                ended |= {row["key"]: (now, row["status"]) for row in event["changed"] if row["status"] != "waiting"}
+                most = max(most, event["counts"].get("running", 0))
+                status |= {row["key"]: row["status"] for row in event["changed"]}
             elif event["event"] == "epoch":
                 epochs_at[event["key"]].append(now)
     gaps = [max(after - before for before, after in pairwise(times)) for times in epochs_at.values() if len(times) > 1]
     firsts = sorted(times[0] for times in epochs_at.values())
-    done = [now for now, status in ended.values() if status == "complete"]
     return {
         "trials": 2 * at_once,
-        "complete": len(done),
-        "most_running": max(counts.get("running", 0) for _, counts in states),
+        "complete": list(status.values()).count("complete"),
+        "most_running": most,
         "s_until_all_of_the_first_report": firsts[at_once - 1] - firsts[0] if len(firsts) >= at_once else None,
         "s_longest_between_two_epochs": max(gaps),
         "s_median_of_the_longest": median(gaps),
