@@ -36,9 +36,8 @@ def test_a_cap_stops_a_sweep_which_a_higher_one_lets_go_on(sweep: Starter, tmp_p
     begun = {key for key in keys if "seconds" in known(folder, key)}
     assert len(begun) == 2  # nothing new is begun
     assert sum(known(folder, key)["seconds"] for key in begun) >= seconds
-    for key in begun:  # what is under way is the last
-        told = [int(epoch) for epoch in re.findall(rf"^ .*\b{key}\b.* epoch (\d+)/", before, flags=re.MULTILINE)]
-        assert len(kept(folder, key).history()) <= max(told, default=0) + 1 < epochs
+    for key in begun:  # one epoch may be under way when Tune, which the sweep asks to stop, lets go of a training
+        assert len(kept(folder, key).history()) <= len(histories(folder)[key]) + 1 < epochs
     assert record(folder)["status"] == "stopped"
 
     crowded = sweep("w_pos", tmp_path, "--resume", "latest", "--max-cpu-hours", "9", "--max-bytes", "300kB")
