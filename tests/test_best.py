@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 
 from crystalsweep.artifacts.checkpoint_store import CheckpointStore
-from crystalsweep.artifacts.kept import KEPT, kept_row
+from crystalsweep.artifacts.kept import KEPT, KEPT_STEP, kept_row
 from crystalsweep.artifacts.places import checkpoint_folder
 from crystalsweep.cli.train import train
 from crystalsweep.config import override
@@ -86,6 +86,29 @@ def test_best_epoch_is_the_earliest_of_the_best(values: tuple[float, ...], mode:
     assert best_epoch(told(*values), StageConfig.model_validate({"best_mode": mode})) == expected
 
 
+@pytest.mark.parametrize(
+    ("metric", "better"),
+    [
+        ("val/score", "max"),
+        ("val/loss", "min"),
+        ("loss/adversarial", "min"),
+        ("val/k_vrh/mae", "min"),
+        ("val/e_above_hull/balanced_accuracy", "max"),
+        ("val/high_noise/structural_validity", "max"),
+    ],
+)
+def test_a_metric_is_better_as_its_name_says(metric: str, better: str) -> None:
+    assert StageConfig(best_by=metric, keep_best=True).better == better
+    other = "min" if better == "max" else "max"
+    assert StageConfig.model_validate({"best_by": metric, "best_mode": other, "keep_best": True}).better == other
+
+
+def test_a_metric_of_which_nothing_tells_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"best_by=val/acuracy: .* set best_mode=max or best_mode=min too"):
+        StageConfig(best_by="val/acuracy", keep_best=True)
+    assert StageConfig(best_by="val/pairs", best_mode="max", keep_best=True).better == "max"
+
+
 def test_patience_counts_epochs_since_the_best() -> None:
     config = StageConfig(patience=2)
     over = [patience_is_over(told(*EPOCHS[:n]), config) for n in range(6)]
@@ -101,8 +124,8 @@ def test_kept_row_is_the_last_unless_another_is_named() -> None:
 
 
 def test_a_metric_that_is_not_there_is_told(data: DataSet, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"best_by is 'val/scor'.* did you mean 'val/score'"):
-        trained(tmp_path, data, "best_by=val/scor", "keep_best=true")
+    with pytest.raises(ValueError, match=r"best_by is 'val/my_score'.* did you mean 'val/score'"):
+        trained(tmp_path, data, "best_by=val/my_score", "keep_best=true")
 
 
 # What is kept
@@ -117,9 +140,11 @@ def test_checkpoint_has_weights_and_table_of_the_best_epoch(data: DataSet, tmp_p
     assert not same(best, last)
     info = read_info(best)
     assert (info.epoch, info.kept_epoch) == (5, 2)
-    assert read_info(last).kept_epoch == 5
+    assert info.kept_step * 5 == info.step * 2, "every epoch makes as many steps"
+    assert (read_info(last).kept_epoch, read_info(last).kept_step) == (5, info.step)
     found = rows(tmp_path / "best")
     assert [row.pop(KEPT) for row in found] == [1, 2, 2, 2, 2]
+    assert [row.pop(KEPT_STEP) for row in found] == [found[epoch - 1]["step"] for epoch in (1, 2, 2, 2, 2)]
     assert found == rows(tmp_path / "last")  # what it trains on is the last epoch's
     assert {path.name for path in best.iterdir()} == {path.name for path in last.iterdir()}
 

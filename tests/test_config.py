@@ -287,3 +287,17 @@ def test_name_of_a_backbone_is_not_changed_alone() -> None:
     with pytest.raises(ValueError, match=r"backbone\.name decides what other settings .* --backbone"):
         override(PretrainConfig(), ["backbone.name=escn_md"])
     assert override(PretrainConfig(), ["backbone.name=painn"]) == PretrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "told"),
+    [
+        ("finetune", ("loss=l1",), "loss=l1 is of numbers and spectra, which no target is"),
+        ("pretrain", ("best_by=val/loss",), "best_by decides nothing alone"),
+        ("pretrain", ("batch_size={}",), "batch_size: give at least 1 of them"),
+        ("finetune", ('targets=["k_vrh>=100"]',), "write k_vrh<=100, and look for the answer no$"),
+    ],
+)
+def test_settings_that_nothing_would_read_are_refused(stage: str, settings: tuple[str, ...], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        override(preset(stage, "smoke"), settings)

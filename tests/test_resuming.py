@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from crystalsweep.cli.train import train
 from crystalsweep.data import load_data
+from crystalsweep.training import machine
 from crystalsweep.training.catalogue import preset, stage_builder
 from crystalsweep.training.local import LocalSession, train_here
 from crystalsweep.training.loop import epoch_batches, fit
 from crystalsweep.training.records import mend, record_epoch, recorded
-from crystalsweep.training.resumption import _changed
+from crystalsweep.training.resumption import _changed, resume
 
 SMOKE = preset("pretrain", "smoke")
 
@@ -109,3 +111,78 @@ def test_settings_that_a_checkpoint_is_too_old_to_know_had_their_default_and_rem
     assert _changed(config, before) == []
     before["corruption"]["mask_types"] = {"species": 0.5, "random15": 0.5, "random30": 0.5}
     assert _changed(config, before) == ["corruption.mask_types.random30"]
+
+
+TINY = (
+    *("epochs=1", "max_crystals=8", "max_atoms=4", "width=8", "layers=1", "batch_size=4"),
+    "evaluation.max_crystals=2",
+)
+
+
+def command(*arguments: str, settings: tuple[str, ...] = ()) -> Result:
+    told = [part for setting in settings for part in ("--set", setting)]
+    return CliRunner().invoke(train, [*arguments, *told, "--device", "cpu"])
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """A run of one epoch that started from another run's generator."""
+    first = command("pretrain", "--preset", "smoke", "--out", str(tmp_path / "first"), settings=TINY)
+    assert first.exit_code == 0, first.output
+    started = ("--generator", str(tmp_path / "first"), "--out", str(tmp_path / "run"))
+    second = command("pretrain", "--preset", "smoke", *started, settings=TINY)
+    assert second.exit_code == 0, second.output
+    return tmp_path / "run"
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with(begun: Path) -> None:
+    resumed = command("pretrain", "--resume", "--out", str(begun), settings=("epochs=2",))
+    assert resumed.exit_code == 0, resumed.output
+    assert [row["epoch"] for row in recorded(begun)] == [1, 2]
+    config = json.loads((begun / "config.json").read_text())
+    assert (config["epochs"], config["batch_size"], config["max_crystals"]) == (2, 4, 8)
+
+
+def test_a_refused_resumption_leaves_the_run_as_it_was(begun: Path) -> None:
+    before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
+    other = command("pretrain", "--resume", "--out", str(begun), settings=("epochs=2", "learning_rate=0.5"))
+    assert "was trained with other settings learning_rate" in other.output
+    wrong = command("finetune", "--resume", "--out", str(begun))
+    assert "is a run of pretrain: resume it with" in wrong.output
+    assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
+
+
+def test_another_start_is_not_taken_for_that_of_the_run(begun: Path, tmp_path: Path) -> None:
+    mine = command("pretrain", "--preset", "smoke", "--out", str(tmp_path / "mine"), settings=(*TINY, "seed=1"))
+    assert mine.exit_code == 0, mine.output
+    more = ("--resume", "--out", str(begun))
+    other = command("pretrain", *more, "--generator", str(tmp_path / "mine"), settings=("epochs=2",))
+    assert f"the run started from {tmp_path / 'first' / 'checkpoint'}, and the weights in" in other.output
+    moved = (tmp_path / "first").rename(tmp_path / "moved")
+    gone = command("pretrain", *more, settings=("epochs=2",))
+    assert "which is gone; say with --generator where it is now" in gone.output
+    found = command("pretrain", *more, "--generator", str(moved), settings=("epochs=2",))
+    assert found.exit_code == 0, found.output
+
+
+def test_a_run_that_is_not_there_is_not_resumed(tmp_path: Path) -> None:
+    result = command("pretrain", "--resume", "--out", str(tmp_path / "mistyped"))
+    assert "mistyped holds no run to resume; check --out" in result.output
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_a_run_without_its_record_is_not_trained_over(begun: Path) -> None:
+    (begun / "metrics.jsonl").unlink()
+    again = command("pretrain", "--preset", "smoke", "--out", str(begun), settings=TINY)
+    assert "already holds a run; pass --resume" in again.output
+
+
+def test_a_resumed_run_computes_as_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its length, which decides whether a network is compiled, may have been changed."""
+    train_here("pretrain", SMOKE, load_data("bundled"), {}, session(tmp_path))
+    monkeypatch.setattr(machine, "expected_seconds", lambda _: 1e9)
+    monkeypatch.setattr(machine, "can_compile", lambda: True)
+    longer = stage_builder("pretrain")(SMOKE, load_data("bundled"), session(tmp_path, resume=True), {})
+    assert machine.worth_compiling(longer) == machine.backbones(longer)
+    resume(longer, tmp_path / "checkpoint")
+    assert machine.worth_compiling(longer) == []

@@ -32,6 +32,7 @@ from crystalsweep.training.catalogue import stage_builder
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.local import LocalSession
 from crystalsweep.training.loop import DivergedError, epoch_batches, fit
+from crystalsweep.training.resumption import COMPILED
 from trainables.finetune.config import FinetuneConfig
 from trainables.finetune.train import Finetune, Labelled
 from trainables.gan.config import GanConfig
@@ -420,7 +421,7 @@ def test_gan_starts_from_generator_and_classifier(data: DataSet, pretrained: Pat
 def test_checkpoint_loads_without_running_code(data: DataSet, pretrained: Path) -> None:
     files = {path.name for path in pretrained.iterdir()}
     assert files == {"checkpoint.json", "generator.safetensors", "training.pt", "evaluation.parquet", "sums.json"}
-    assert set(read_training_state(pretrained)) == {"generator"}  # reads with weights_only=True
+    assert set(read_training_state(pretrained)) == {"generator", COMPILED}  # reads with weights_only=True
     assert not load_generator(pretrained).training
     info = read_info(pretrained)
     assert (info.stage, info.epoch, info.data_sha256) == ("pretrain", 1, data.data_sha256)
@@ -463,7 +464,8 @@ def test_three_stages_train_one_after_another_from_the_command_line(tmp_path: Pa
         result = command(*arguments, "--device", "cpu")
         assert result.exit_code == 0, result.output
         assert result.output.strip().endswith(f"checkpoint: {Path(arguments[-1]) / 'checkpoint'}")
-    assert {path.name for path in Path(gan).iterdir()} == {"checkpoint", "config.json", "metrics.jsonl", "timing.jsonl"}
+    left = {"checkpoint", "config.json", "metrics.jsonl", "origin.json", "timing.jsonl"}
+    assert {path.name for path in Path(gan).iterdir()} == left
     assert len(rows(Path(gan))) == 1
     again = command("gan", *restoring, "--out", gan)
     assert again.exit_code == 1

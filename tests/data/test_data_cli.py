@@ -75,13 +75,16 @@ def test_import_strict_writes_nothing(cifs: str) -> None:
 
 
 def test_import_primitive() -> None:
-    conventional = Crystal.of("bcc", [26, 26], 2.87 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]])
+    both = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    conventional = Crystal.of("bcc", [26, 26], 2.87 * np.eye(3), both, total_energy=-16.5)
     write([conventional], Path("in.extxyz"))
     result = run("import", "in.extxyz", "out.csv", "--primitive")
     assert result.exit_code == 0, result.output
     (crystal,) = read(Path("out.csv")).crystals
     assert len(crystal) == 1
     assert crystal.volume == pytest.approx(conventional.volume / 2, rel=1e-5)
+    assert crystal.labels == conventional.labels
+    assert "cells became smaller and kept their labels (total_energy)" in result.output
 
 
 def test_import_says_that_cifs_hold_no_labels() -> None:

@@ -245,6 +245,17 @@ def test_a_packed_file_comes_back_and_is_checked(tmp_path: Path) -> None:
     assert read(path).n_rows == 300
 
 
+def test_a_packed_file_that_was_damaged_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.crystals"
+    write(load_bundled()[:20], path)
+    content = bytearray(path.read_bytes())
+    at = content.index(load_file(path)["frac"].tobytes()) + 40
+    content[at] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"its column frac was damaged since it was written"):
+        read(path)
+
+
 @pytest.mark.parametrize("damage", ["start", "id_start", "labels", "type", "cut", "text", "nested"])
 def test_a_hostile_packed_file_is_one_line(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "x.crystals"

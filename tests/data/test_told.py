@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from crystalsweep.cli.data import data
-from crystalsweep.data import DataError, load_bundled, load_data, read, told_of, write
+from crystalsweep.data import DataError, load_bundled, load_data, read, told_of, told_of_data, write
+from crystalsweep.data.splitting import grouped_split
 from crystalsweep.data.told import copied
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.training.catalogue import preset
+from crystalsweep.training.stage import used
 
 SALT = Crystal.of("salt", [11, 17], 2.82 * (1 - np.eye(3)), [[0, 0, 0], [0.5, 0.5, 0.5]])
 FRAME = '2\nLattice="4 0 0 0 4 0 0 0 4"{pairs}\n{first} 0 0 0\nCl 2 2 2\n'
@@ -173,3 +179,30 @@ def test_a_split_with_nothing_readable_names_its_first_reject(tmp_path: Path) ->
     (tmp_path / "x.extxyz").write_text("2\nno lattice\nNa 0 0 0\nCl 2 2 2\n")
     with pytest.raises(DataError, match="no usable crystal among 1 rows; the first reject"):
         load_data(str(tmp_path / "x.extxyz"))
+
+
+def test_crystals_in_no_part_of_a_split_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "grown.parquet"
+    write(load_bundled()[:40], path)
+    split = grouped_split(read(path).crystals)
+    Path(f"{path}.split.json").write_text(json.dumps(split.to_json()))
+    flat = Crystal.of("flat", [11], np.eye(3), [[0, 0, 0]])
+    write([*load_bundled()[:50], flat], path)  # ten crystals and a row that is none were added since
+    rows = pq.read_table(path).to_pylist()
+    rows[-1]["lattice"] = [0.0] * 9
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(path)), path)
+    loaded = load_data(str(path))
+    assert (len(loaded.crystals), len(loaded.unsplit), len(loaded.rejects)) == (40, 10, 1)
+    rejected, left_out = told_of_data("grown.parquet", loaded)
+    assert "1 of 51 rows rejected" in rejected
+    assert "10 crystals are in no part of its split file and not used, the first" in left_out
+
+
+def test_a_share_of_the_training_crystals_is_told() -> None:
+    """Of all that pass the filters."""
+    config = preset("finetune", "smoke").model_copy(update={"train_share": 0.25, "max_crystals": 40})
+    crystals, told = used(load_bundled("train"), config, split="train", labels=("e_above_hull",))
+    assert len(crystals) == 10
+    assert told.startswith("10 of 4,983 train crystals used")
+    assert told.endswith("30 beyond train_share=0.25")
+    assert "share" not in used(load_bundled("val"), config, split="val")[1]

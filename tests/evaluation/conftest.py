@@ -13,11 +13,11 @@ from crystalsweep.cli.train import train
 from crystalsweep.data import load_data, write
 from crystalsweep.structures.crystal import Crystal
 
-SMALL = (
-    *("--set", "protocol.sigma_noise=[0.1,0.4]", "--set", "protocol.draws=1", "--calculator", "none"),
-    *("--workers", "1", "--device", "cpu"),
-)
-"""Few corruptions, no energies, one process."""
+SMALL = ("--calculator", "none", "--workers", "1", "--device", "cpu")
+"""No energies, one process."""
+
+FEW = ("--set", "protocol.sigma_noise=[0.1,0.4]", "--set", "protocol.draws=1")
+"""Corruptions."""
 
 
 NO_SERVER = {"MLFLOW_TRACKING_URI": None}
@@ -72,7 +72,8 @@ def run_evaluate(data: dict[str, Path]) -> Evaluate:
 
     def run(*options: object, source: bool = True) -> Result:
         where = ["--data", str(data["test"]), "--reference", str(data["train"])] if source else []
-        command = [*where, *SMALL, *map(str, options)]
+        few = () if "--structures" in options else FEW
+        command = [*where, *few, *SMALL, *map(str, options)]
         return CliRunner().invoke(evaluate, command, catch_exceptions=False, env=NO_SERVER)
 
     return run

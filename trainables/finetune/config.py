@@ -29,8 +29,6 @@ class FinetuneConfig(StageConfig):
     """Unstable crystals are learnt from too."""
     best_by: str = "val/loss"
     """Metric of an epoch by which the best is told."""
-    best_mode: Literal["max", "min"] = "min"
-    """Whether `best_by` is better greater or smaller."""
     train_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
     """Share of the labelled training crystals that teach: a seeded sample, within that of any greater share. An epoch
     goes over it so often that every share makes as many steps."""
@@ -41,13 +39,24 @@ class FinetuneConfig(StageConfig):
 
     layer_decay: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
     """Learning rate of each layer over that of the next one; 0.8 lets what is nearer to the input move less. The head's
-    is learning_rate."""
+    is learning_rate. Of trainable=all."""
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
         if len(set(self.targets)) < len(self.targets):
             raise ValueError("targets: each target once")
         return self
+
+    @model_validator(mode="after")
+    def _all_read(self) -> Self:
+        """Refuse a loss that nothing would read."""
+        if self.loss != "mse" and all(target.kind == "classification" for target in self.asked):
+            raise ValueError(f"loss={self.loss} is of numbers and spectra, which no target is; leave it out")
+        return self
+
+    def share(self, split: str) -> float:
+        """Return `train_share` of the training crystals, and all of the others."""
+        return self.train_share if split == "train" else 1.0
 
     @property
     def asked(self) -> tuple[Target, ...]:

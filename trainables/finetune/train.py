@@ -14,7 +14,6 @@ from torch import Tensor
 from crystalsweep.data import DataSet, pick
 from crystalsweep.data.classes import MOST_CLASSES, classes_of
 from crystalsweep.data.packed import ids_of
-from crystalsweep.data.selection import shared_rows
 from crystalsweep.data.spectra import column_of
 from crystalsweep.data.target_values import require_labels, target_values
 from crystalsweep.inference.target_records import SpectrumRecord, TargetRecord, Values, write_targets
@@ -65,8 +64,9 @@ class Finetune(Stage):
         labels = [target.label for target in config.asked]
         for part in ("train", "val"):
             require_labels(data.part(part), config.asked, part)
-        labelled, _ = used(data.train, config, split="train", labels=labels)
-        learnt = pick(labelled, shared_rows(len(labelled), config.train_share, config.seed))
+        whole = config.model_copy(update={"train_share": 1.0})
+        labelled, _ = used(data.train, whole, split="train", labels=labels)
+        learnt, _ = used(data.train, config, split="train", labels=labels)
         require_labels(learnt, config.asked, f"of {len(learnt):,} train crystals (train_share={config.train_share:g})")
         self.train = pick(learnt, np.resize(np.arange(len(learnt)), len(labelled)))  # as many steps for every share
         self.val, _ = used(data.val, config, split="val", labels=labels)

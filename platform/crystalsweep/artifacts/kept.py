@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 KEPT = "kept_epoch"
 """Of a row of metrics: the epoch whose weights the checkpoint holds; absent where it is the row's own."""
 
+KEPT_STEP = "kept_step"
+"""Of such a row: the steps after that epoch."""
+
 
 def kept_row(history: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
     """Return the row of the epoch whose weights the last checkpoint holds: the best where the training keeps that,

@@ -207,18 +207,29 @@ def _reduced(reading: Reading) -> Reading:
 
     from crystalsweep.data.errors import DataError
     from crystalsweep.data.primitive import primitive_cell
-    from crystalsweep.data.reading import Reading, Reject
+    from crystalsweep.data.reading import Note, Reading, Reject
 
     crystals: list[Crystal] = []
     failed: list[Reject] = []
+    smaller: list[Crystal] = []
     for crystal in tqdm(reading.crystals, desc="primitive cells"):
         try:
             crystals.append(primitive_cell(crystal))
         except DataError as error:
             failed.append(Reject(where=reading.source, id=crystal.id, reason="no primitive cell", detail=str(error)))
+        else:
+            smaller += [crystal] if crystal.labels and len(crystals[-1]) < len(crystal) else []
     atoms = sum(map(len, reading.crystals))
     echo(f"atoms before: {atoms:,}; in primitive cells: {sum(map(len, crystals)):,}", err=True)
-    return Reading(source=reading.source, crystals=crystals, rejects=[*reading.rejects, *failed], notes=reading.notes)
+    notes = list(reading.notes)
+    if smaller:
+        names = sorted({name for crystal in smaller for name in crystal.labels})
+        says = (
+            f"cells became smaller and kept their labels ({', '.join(names)}): right for energies per atom, moduli and "
+            "gaps; what was counted per cell, such as a total energy, must be divided by hand"
+        )
+        notes.append(Note(says=says, rows=len(smaller), first=smaller[0].id))
+    return Reading(source=reading.source, crystals=crystals, rejects=[*reading.rejects, *failed], notes=tuple(notes))
 
 
 def _write_rejects(rejects: list[Reject], path: Path | None) -> None:

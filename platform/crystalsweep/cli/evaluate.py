@@ -14,7 +14,7 @@ from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.cli.store import store_options
 from crystalsweep.config import override
 from crystalsweep.evaluation.request import EvaluationRequest, Machine
-from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.evaluation.settings import EvaluationSettings, changed_settings
 from crystalsweep.evaluation.suite import Suite, find_suite
 from crystalsweep.metrics.settings import METRIC_PRESETS
 from crystalsweep.wording.stranger import in_a_line
@@ -22,6 +22,9 @@ from crystalsweep.wording.stranger import in_a_line
 if TYPE_CHECKING:
     from crystalsweep.evaluation.outcome import Evaluation
     from crystalsweep.inference.locate import Location
+
+OF_PROPERTIES = ("max_atoms", "protocol.max_crystals", "protocol.seed")
+"""Settings that the evaluation of a property model reads."""
 
 EVALUATE_EXAMPLES = """\b
 Examples:
@@ -152,13 +155,23 @@ def evaluate(
         request.require_sound()
         place, address = storage or default_storage(), tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
         if checkpoint and (found := property_model(checkpoint, address, place)):
-            if refused := sorted(key for key, value in {"suite": suite, "calculator": calculator}.items() if value):
+            ours = {"suite": suite, "calculator": calculator, "workers": workers}
+            if refused := sorted(key for key, value in ours.items() if value):
                 raise ValueError(f"--{refused[0]} is of generators, and {checkpoint} is a property model; leave it out")
+            _require_read(config)
             _evaluate_property(request, found, scratch, address, place)
             return
         if scratch:
             raise ValueError("--scratch goes with the --checkpoint of a property model, as `train finetune` makes")
         _evaluate(request, frozen, address, place)
+
+
+def _require_read(config: EvaluationSettings) -> None:
+    """Raise `ValueError` for settings that the evaluation of a property model does not read."""
+    if unread := [path for path in changed_settings(config) if path not in OF_PROPERTIES]:
+        raise ValueError(
+            f"{', '.join(unread)}: of generators; the evaluation of a property model reads {', '.join(OF_PROPERTIES)}"
+        )
 
 
 def property_model(checkpoint: str, tracking_uri: str | None, storage: Path) -> Location | None:
@@ -199,6 +212,7 @@ def _evaluate_property(
         run=found.run,
         out=asked.out,
         report=asked.report,
+        device=asked.machine.torch_device,
     )
     folder, outcome = evaluate_property(request)
     echo(f"\n{property_text(outcome)}\n")
@@ -315,6 +329,10 @@ def rescore(evaluation: Path, presets: tuple[str, ...], settings: tuple[str, ...
             raise ValueError(f"give --preset ({', '.join(METRIC_PRESETS)}) or --set KEY=VALUE with --name")
         if settings and (len(presets) > 1 or not name):
             raise ValueError("--set changes one preset (or the default) and needs --name for its columns")
+        if name and len(presets) > 1:
+            raise ValueError(
+                f"--name is of one preset, and {len(presets)} are given; leave it out, or name them one by one"
+            )
         chosen = {name or preset: override(METRIC_PRESETS[preset], settings) for preset in (presets or ("default",))}
         for each, metrics in chosen.items():
             outcome = rescore_folder(evaluation, each, metrics)

@@ -103,7 +103,7 @@ def _interpolate(
     out: Path,
     tracking_uri: str | None,
 ) -> None:
-    from crystalsweep.data import load_data, told_of
+    from crystalsweep.data import load_data, told_of_data
     from crystalsweep.evaluation.energy_rows import Energies
     from crystalsweep.evaluation.interpolation import MEASURES, curve_of, evaluate_between, harmless_alpha
     from crystalsweep.evaluation.settings import EnergyConfig
@@ -121,7 +121,7 @@ def _interpolate(
     )
     generators = generators_between(first, second, alphas)
     data = load_data(source, progress=source != "bundled")
-    for line in told_of(source, data.crystals, data.rejects, data.notes):
+    for line in told_of_data(source, data):
         echo(line, err=True)
     parents = [crystal for crystal in data.val if is_stable(crystal) and len(crystal) <= max_atoms]
     if not parents:
@@ -131,7 +131,7 @@ def _interpolate(
     curve, titles = curve_of(tables), {metric.name: metric.title for metric in MEASURES}
     harmless = harmless_alpha(curve)
     for value, generator in generators.items():
-        save_between(out / f"alpha-{value:.2f}", generator, first, second)
+        save_between(out / _folder_of(value), generator, first, second)
     write_whole(out / "curve.csv", curve.to_csv(index=False))
     plot_interpolation(curve, titles, out / "curve.png", harmless=harmless)
     echo(_table(curve, titles))
@@ -140,9 +140,14 @@ def _interpolate(
         f"\nUp to α = {harmless:g} compositional similarity is not resolved worse than the control's "
         f"({restored} parents).\n"
         "It was chosen on these crystals; on others: "
-        f"crystalsweep evaluate --checkpoint {out / f'alpha-{harmless:.2f}'}\n"
+        f"crystalsweep evaluate --checkpoint {out / _folder_of(harmless)}\n"
         f"curve: {out / 'curve.png'}"
     )
+
+
+def _folder_of(alpha: float) -> str:
+    """Return `alpha-0.30`, with as many digits as tell it from every other."""
+    return f"alpha-{alpha:.2f}" if round(alpha, 2) == alpha else f"alpha-{alpha!r}"
 
 
 def _table(curve: pd.DataFrame, titles: dict[str, str]) -> str:

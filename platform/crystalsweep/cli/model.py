@@ -243,7 +243,7 @@ def _chosen(
 
     folder = checkpoint_folder(checkpoint)
     config, made = read_backbone(folder), read_info(folder)
-    title = f"{config.name} of {folder} ({made.stage}, epoch {made.kept_epoch}, step {made.step})"
+    title = f"{config.name} of {folder} ({made.stage}, epoch {made.kept_epoch}, step {made.kept_step})"
     return override(config, settings), made.config.get("max_atoms"), title
 
 
@@ -264,17 +264,14 @@ def _measured(
     config: BackboneConfig, max_atoms: int | None, source: str, memory: str | None, device: str | None
 ) -> dict[str, Any]:
     """Return what a report has beyond title and settings, when steps are run."""
-    import torch
-
-    from crystalsweep.data import load_data, told_of
+    from crystalsweep.data import load_data, told_of_data
     from crystalsweep.networks.cost import HEADROOM, draw_sample, memory_here
+    from crystalsweep.structures.devices import device_named
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("there is no GPU here; leave --device out or say cpu")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_named(device)
     room = parse_bytes(memory) if memory else memory_here()
     data = load_data(source, progress=source != "bundled")
-    for line in told_of(source, data.crystals, data.rejects, data.notes):
+    for line in told_of_data(source, data):
         echo(line, err=True)
     sample = draw_sample(data.train, config, max_atoms)
     return {

@@ -24,7 +24,15 @@ from crystalsweep.inference.locate import tracker_for
 from crystalsweep.networks.architectures import EXECUTION, SIZES, run_as
 from crystalsweep.training.catalogue import StageSpec, preset, stage_spec, stages
 from crystalsweep.training.config import RestorationConfig, StageConfig
-from crystalsweep.training.records import METRICS_FILE, epoch_line, mend, recorded
+from crystalsweep.training.records import epoch_line, mend, recorded
+
+DEFAULT = "demo"
+"""Preset."""
+
+RESUME_HELP = (
+    "Continue the run in --out from its last checkpoint. Settings, data and the checkpoints it started from are those "
+    "of the run; --set epochs=N lets it go further."
+)
 
 _ASKED = "targets"
 """Setting of a stage that learns labels, which `--target` fills."""
@@ -77,18 +85,16 @@ def _command(stage: StageSpec) -> click.Command:
             _train(stage.name, **options)
 
     options = [
-        click.Option(["--preset"], default="demo", show_default=True, help=f"One of {', '.join(stage.presets)}."),
+        click.Option(["--preset"], help=f"One of {', '.join(stage.presets)}.  [default: demo]"),
         click.Option(
             ["--backbone"],
             type=click.Choice(list(SIZES)),
             help="The network, at the preset's size.  [default: that of the checkpoint it starts from, else painn]",
         ),
-        click.Option(
-            ["--data", "source"], default="bundled", show_default=True, help="'bundled', a data set, or TRAIN,VAL."
-        ),
+        click.Option(["--data", "source"], help="'bundled', a data set, or TRAIN,VAL.  [default: bundled]"),
         click.Option(["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
         click.Option(["--out"], type=click.Path(path_type=Path), help=f"Run folder.  [default: runs/{stage.name}]"),
-        click.Option(["--resume"], is_flag=True, help="Continue the run in --out from its last checkpoint."),
+        click.Option(["--resume"], is_flag=True, help=RESUME_HELP),
         click.Option(
             ["--workers"], type=click.IntRange(min=1), default=1, show_default=True, help="More than one trains on Ray."
         ),
@@ -135,9 +141,9 @@ def _command(stage: StageSpec) -> click.Command:
 def _train(
     stage: str,
     *,
-    preset: str,
+    preset: str | None,
     backbone: str | None,
-    source: str,
+    source: str | None,
     settings: tuple[str, ...],
     out: Path | None,
     resume: bool,
@@ -154,28 +160,34 @@ def _train(
     given = {name: _checkpoint(reference, tracking_uri) for name, reference in inputs.items() if reference}
     if init_backbone and given:
         raise ValueError("--init-backbone and --generator both say whose backbone to start from; give one of them")
+    folder = (out or Path("runs") / stage).resolve()
     if init_backbone:
-        unset = _with_architecture_of(init_backbone, _preset(stage, preset, backbone or "escn_md"))
-    else:
-        unset = _preset(stage, preset, backbone or _backbone_of(given))
-    config = override(unset, settings)
+        given["backbone"] = init_backbone.resolve()
+    if resume:
+        given, source = _resumed(folder, stage, given, source)
+    config = override(_unset(stage, preset, backbone, given, folder if resume else None), settings)
     if list_settings:
         echo_settings(config)
         return
-    folder = (out or Path("runs") / stage).resolve()
     require_writable(folder, "give another folder with --out")
     if workers > 1:
         ray_address()  # told before anything heavy is imported
-    _require_backbone(config, settings, given)
-    if init_backbone:
-        given["backbone"] = init_backbone.resolve()
+    source = source or "bundled"
+    _require_backbone(config, settings, {name: path for name, path in given.items() if name != "backbone"})
     data = _read(source, config, stages()[stage])
+    from crystalsweep.data import absolute_source
+    from crystalsweep.training.origin import origin_of, require_no_run, write_origin
+
+    if not resume:
+        require_no_run(folder)
+        write_origin(folder, origin_of(stage, absolute_source(source), given))
     if workers == 1:
         from crystalsweep.training.local import LocalSession, train_here
 
         checkpoint = train_here(stage, config, data, given, LocalSession(folder, resume=resume, device=device))
     else:
-        checkpoint = _on_ray(stage, config, source, given, folder, resume=resume, device=device, workers=workers)
+        absolute = absolute_source(source)
+        checkpoint = _on_ray(stage, config, absolute, given, folder, device=device, workers=workers)
     if isinstance(config, RestorationConfig):
         from crystalsweep.training.restoration import restoration_report
 
@@ -192,6 +204,36 @@ def _train(
     echo(f"checkpoint: {checkpoint}")
 
 
+def _resumed(
+    folder: Path, stage: str, given: dict[str, Path], source: str | None
+) -> tuple[dict[str, Path], str | None]:
+    """Return the checkpoints that the run in a folder started from, and its data where no other is named."""
+    from crystalsweep.training.origin import inputs_to_resume, read_origin, require_run, require_stage
+
+    require_run(folder)
+    origin = read_origin(folder)
+    if origin is None:
+        return given, source
+    require_stage(folder, origin.stage, stage)
+    return inputs_to_resume(origin, given), source or origin.data
+
+
+def _unset(
+    stage: str, preset: str | None, backbone: str | None, given: dict[str, Path], resumed: Path | None
+) -> StageConfig:
+    """Return the settings before any is changed: those of the run that is resumed, unless others are named, else the
+    preset's."""
+    if published := given.get("backbone"):
+        unset = _with_architecture_of(published, _preset(stage, preset or DEFAULT, backbone or "escn_md"))
+    else:
+        unset = _preset(stage, preset or DEFAULT, backbone or _backbone_of(given))
+    if resumed is None or preset or backbone:
+        return unset
+    from crystalsweep.training.origin import settings_to_resume
+
+    return settings_to_resume(resumed, stage, unset)
+
+
 def _asked(target: tuple[str, ...], threshold: float | None) -> tuple[str, ...]:
     """Return the setting that --target and --threshold stand for."""
     if threshold is not None:
@@ -203,12 +245,12 @@ def _asked(target: tuple[str, ...], threshold: float | None) -> tuple[str, ...]:
 
 def _read(source: str, config: StageConfig, stage: StageSpec) -> DataSet:
     """Return the data set; what could not be read, and what the settings leave out, is said."""
-    from crystalsweep.data import load_data, told_of
+    from crystalsweep.data import load_data, told_of_data
     from crystalsweep.data.splitting import PARTS
     from crystalsweep.training.stage import used
 
     data = load_data(source, progress=source != "bundled")
-    lines = told_of(source, data.crystals, data.rejects, data.notes)
+    lines = told_of_data(source, data)
     lines += [used(data.part(part), config, split=part, labels=stage.labels(config))[1] for part in PARTS[:2]]
     for line in lines:
         echo(line, err=True)
@@ -269,7 +311,6 @@ def _on_ray(
     inputs: dict[str, Path],
     folder: Path,
     *,
-    resume: bool,
     device: str | None,
     workers: int,
 ) -> Path:
@@ -277,7 +318,6 @@ def _on_ray(
     import torch
 
     from crystalsweep.cluster.joining import join_cluster
-    from crystalsweep.data import absolute_source
     from crystalsweep.training.cluster import EpochRecorder, explaining, trainer
     from crystalsweep.training.job import Resources, job_for
 
@@ -285,11 +325,9 @@ def _on_ray(
         raise ValueError(f"{folder} was trained alone; resume it without --workers, or choose another --out")
     gpus = float(torch.cuda.is_available() and device != "cpu")
     refusal = folder / "refused.txt"
-    described = job_for(stage, config, absolute_source(source), inputs)
+    described = job_for(stage, config, source, inputs)
     job = replace(described, checkpoints=str(folder), keep_last=KEPT_ON_RAY, refusal=str(refusal))
     store = job.store()
-    if (store.epochs() or (folder / METRICS_FILE).exists()) and not resume:
-        raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     mend(folder, store.history())
     join_cluster()

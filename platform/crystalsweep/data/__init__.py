@@ -11,7 +11,7 @@ from crystalsweep.data.packed import Crystals, atom_counts, label_values, pick
 from crystalsweep.data.primitive import primitive_cell
 from crystalsweep.data.reading import Note, Reading, Reject, read
 from crystalsweep.data.splitting import Part, Split, grouped_split
-from crystalsweep.data.told import told_of, used_of
+from crystalsweep.data.told import told_of, told_of_data, used_of
 from crystalsweep.data.writing import write
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "primitive_cell",
     "read",
     "told_of",
+    "told_of_data",
     "used_of",
     "write",
 ]

@@ -36,6 +36,8 @@ class DataSet:
     """Rows of the source that are in no part."""
     notes: tuple[Note, ...] = ()
     """What a user must know of how the others were read."""
+    unsplit: tuple[str, ...] = ()
+    """Crystals of the source that its split file puts into no part, and that nothing uses."""
 
     @property
     def crystals(self) -> Sequence[Crystal]:
@@ -68,15 +70,19 @@ def load_data(source: str, split: Path | None = None, *, strict: bool = False, p
     file = split or Path(f"{source}.split.json")
     if split is None and not file.exists():
         rows, split_sha256 = _split_of(reading.crystals)
+        unsplit: tuple[str, ...] = ()
     else:
         chosen = Split.from_json(file)
         _require_known_ids(chosen, reading, file)
         rows, split_sha256 = _rows(reading.crystals, chosen), chosen.sha256
+        divided = {name for part in PARTS for name in chosen.ids(part)}
+        unsplit = tuple(name for name in ids_of(reading.crystals) if name not in divided)
     return _data_set(
         Path(source).stem,
         {part: pick(reading.crystals, chosen_rows) for part, chosen_rows in rows.items()},
         (fingerprint(reading.crystals), split_sha256),
         [reading],
+        unsplit,
     )
 
 
@@ -162,7 +168,11 @@ def _in_order(crystals: Sequence[Crystal]) -> NDArray[np.int64]:
 
 
 def _data_set(
-    name: str, parts: Mapping[Part, Sequence[Crystal]], hashes: tuple[str, str], readings: Sequence[Reading]
+    name: str,
+    parts: Mapping[Part, Sequence[Crystal]],
+    hashes: tuple[str, str],
+    readings: Sequence[Reading],
+    unsplit: tuple[str, ...] = (),
 ) -> DataSet:
     return DataSet(
         name=name,
@@ -171,6 +181,7 @@ def _data_set(
         split_sha256=hashes[1],
         rejects=tuple(reject for reading in readings for reject in reading.rejects),
         notes=tuple(note for reading in readings for note in reading.notes),
+        unsplit=unsplit,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -46,6 +47,8 @@ _OPTIONAL: Mapping[str, tuple[str, ...]] = {
 }
 _KINDS: Mapping[str, tuple[str, ...]] = {**_COLUMNS, **_OPTIONAL, "facts": ("U8",)}
 _LABEL, _FACTS = "label.", "facts"
+_SUMS = "crc32"
+"""Of every column by name, in the file's metadata."""
 
 
 def pack_of(crystals: Iterable[Crystal]) -> Pack:
@@ -114,18 +117,22 @@ def write_pack(pack: Pack, path: Path, told: Mapping[str, Any] | None = None) ->
         "told": told or {},
     }
     columns[_FACTS] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
-    save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, path)
+    written = {name: np.ascontiguousarray(column) for name, column in columns.items()}
+    save_file(written, path, {_SUMS: json.dumps({name: zlib.crc32(column.data) for name, column in written.items()})})
 
 
 def open_pack(
-    path: Path, opener: tuple[Callable[..., Pack], tuple[Any, ...]] | None = None
+    path: Path, opener: tuple[Callable[..., Pack], tuple[Any, ...]] | None = None, *, summed: bool = False
 ) -> tuple[Pack, dict[str, Any]]:
     """Return the pack that a file holds, mapped into memory, and what is told of it; its crystals are not checked.
 
-    Raises `DataError` for a file that is none, or whose columns do not fit each other.
+    With `summed` all of it is read, and held against the sums in it, which older files do not have.
+    Raises `DataError` for a file that is none, is damaged, or whose columns do not fit each other.
     """
     try:
         columns = _mapped(path)
+        if summed:
+            _require_sums(path, columns)
         facts = json.loads(columns.pop(_FACTS).tobytes())
         if facts["form"] != _FORM:
             raise ValueError(f"it is of the form {str(facts['form'])[:60]!r}, of another version")
@@ -159,6 +166,15 @@ def _mapped(path: Path) -> dict[str, Any]:
         end -= size * np.dtype(_TYPES[kind]).itemsize
         columns[name] = np.frombuffer(mapped, _TYPES[kind], size, end).reshape(shape)
     return columns
+
+
+def _require_sums(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Raise `ValueError` where a column is not what was written."""
+    with safe_open(path, framework="numpy") as file:
+        sums = json.loads((file.metadata() or {}).get(_SUMS, "{}"))
+    for name in sums:
+        if zlib.crc32(columns[name].data) != sums[name]:
+            raise ValueError(f"its column {name[:40]} was damaged since it was written")
 
 
 def _require_fitting(pack: Pack) -> None:

@@ -108,9 +108,7 @@ def split_of_groups(
         DataError: The fractions do not add up to 1, or there are fewer groups than parts.
     """
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise DataError(
-            f"fractions {fractions} do not add up to 1; give shares of train, val and test like 0.8 0.1 0.1"
-        )
+        raise DataError(f"fractions {fractions} are no shares of 1; give those of train, val and test like 0.8 0.1 0.1")
     room = {part: max(1, round(share * len(ids))) for part, share in zip(PARTS, fractions, strict=True) if share}
     groups = _groups(keys, ids, seed)
     if len(groups) < len(room):

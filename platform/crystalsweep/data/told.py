@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from crystalsweep.data.copies import copied
+from crystalsweep.data.loading import DataSet
 from crystalsweep.data.reading import Note, Reject
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.wording.stranger import in_a_line
@@ -14,7 +15,23 @@ CLOSE = 0.5
 """Å: no two atoms of a crystal lie so near; the metrics call it structurally invalid."""
 
 
-def told_of(source: str, crystals: Sequence[Crystal], rejects: Sequence[Reject], notes: Sequence[Note]) -> list[str]:
+def told_of_data(source: str, data: DataSet) -> list[str]:
+    """Return the lines of `told_of` on a data set, and one for crystals that its split leaves out."""
+    lines = told_of(source, data.crystals, data.rejects, data.notes, len(data.unsplit))
+    if data.unsplit:
+        some = "crystal is" if len(data.unsplit) == 1 else "crystals are"
+        lines.append(
+            in_a_line(
+                f"{source}: {len(data.unsplit):,} {some} in no part of its split file and not used, the first "
+                f"{data.unsplit[0]}; where that is not meant, write the split again with `crystalsweep data split`"
+            )
+        )
+    return lines
+
+
+def told_of(
+    source: str, crystals: Sequence[Crystal], rejects: Sequence[Reject], notes: Sequence[Note], unsplit: int = 0
+) -> list[str]:
     """Return a line for all rejects, one for each note, one for crystals that stand twice, and one for those whose
     atoms are too close; none where all is well.
 
@@ -23,13 +40,15 @@ def told_of(source: str, crystals: Sequence[Crystal], rejects: Sequence[Reject],
         crystals: Those that were read.
         rejects: Rows that were not.
         notes: How some were read.
+        unsplit: Further crystals that were read and are not used.
     """
     lines = []
     if rejects:
+        rows = len(rejects) + len(crystals) + unsplit
         reasons = Counter(reject.reason for reject in rejects).most_common()
         counted = ", ".join(f"{reason} ({n:,})" for reason, n in reasons)
         lines.append(
-            f"{source}: {len(rejects):,} of {len(rejects) + len(crystals):,} rows rejected: {counted}; the first: "
+            f"{source}: {len(rejects):,} of {rows:,} rows rejected: {counted}; the first: "
             f"{rejects[0]}. `crystalsweep data info` lists them"
         )
     lines += [f"{source}: {note}" for note in notes]

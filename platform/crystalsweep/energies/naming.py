@@ -8,6 +8,7 @@ from crystalsweep.energies.chgnet import Chgnet
 from crystalsweep.energies.limits import DEFAULT_LIMITS, Limits
 from crystalsweep.energies.sevennet import load_sevennet
 from crystalsweep.energies.uma import load_uma
+from crystalsweep.structures.devices import device_named
 
 SPELLINGS = (
     "chgnet (its weights come with the package); sevennet (another potential: pip install 'crystalsweep[sevennet]'); "
@@ -24,7 +25,7 @@ def energy_calculator(name: str, *, device: str = "cpu", limits: Limits = DEFAUL
     Raises `ValueError` with the remedy for a name, file, import path or device that is not there.
     """
     if name.startswith("uma:") or name in ("chgnet", "sevennet"):
-        _require_device(device)
+        device_named(device)
     if name == "chgnet":
         return Chgnet(device=device, limits=limits)
     if name == "sevennet":
@@ -34,16 +35,3 @@ def energy_calculator(name: str, *, device: str = "cpu", limits: Limits = DEFAUL
     if ":" in name or "." in name:
         return import_calculator(name, limits=limits)
     raise ValueError(f"There is no energy calculator {name!r}; write one of: {SPELLINGS}")
-
-
-def _require_device(device: str) -> None:
-    import torch
-
-    try:
-        known = torch.device(device).type in {"cpu", "cuda"}
-    except RuntimeError:
-        known = False
-    if not known:
-        raise ValueError(f"There is no device {device!r}; write cpu or cuda")
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"Device {device!r} is not available here; write cpu")

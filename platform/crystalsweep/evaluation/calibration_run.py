@@ -25,6 +25,7 @@ from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.restorer import Restorer
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.metrics.site_baselines import element_frequencies, nearest_visible, neighbour_frequencies
+from crystalsweep.networks.checkpoint import trainings
 from crystalsweep.structures.batch import is_stable
 from crystalsweep.structures.crystal import Crystal
 
@@ -73,15 +74,18 @@ def calibrate_checkpoint(asked: CalibrationRequest, restorer: Restorer) -> Calib
     """Write a checkpoint's calibration and what it is worth.
 
     Raises:
-        ValueError: The checkpoint belongs to a sealed version, or `part` is what it was trained on.
+        ValueError: The checkpoint belongs to a sealed version, or `part` is what it was trained on, or may be.
         DataError: The data cannot be read, or none of it passes the filters.
     """
     require_open(restorer.folder)
     if asked.part == "train":
         raise ValueError("a calibration needs crystals kept from training; give --part val or test")
-    inputs = read_inputs(asked.source, asked.part, asked.source, asked.settings).for_model(restorer.info.data_sha256)
+    learned = trainings(restorer.info)
+    inputs = read_inputs(asked.source, asked.part, asked.source, asked.settings, learned)
     if not inputs.reference_parts.get("train"):
         raise ValueError(f"{asked.source} has no train part; give TRAIN,VAL, the files that the model was trained with")
+    if inputs.reference_is_training_set is None:
+        raise ValueError(f"{asked.source} is not divided as for the training of {asked.checkpoint}. {inputs.seen[0]}")
     parents, left_out = unknown_to(inputs.parents, inputs.reference_parts["train"], asked.settings)
     train = _trained_on(restorer, inputs.reference_parts["train"])
     fitted = calibrate(
@@ -171,9 +175,7 @@ def _by_energy(asked: CalibrationRequest, restorer: Restorer, fitted: Fitted, tr
 
 
 def _told(inputs: Inputs, left_out: Sequence[str], fitted: Fitted) -> list[str]:
-    told = [*inputs.told, *left_out]
-    if inputs.reference_is_training_set is False:
-        told.append("The data is not the set that the model was trained on: it may have seen these crystals.")
+    told = [*inputs.told, *left_out, *inputs.seen]
     table = fitted.cases.table
     for half, what in (("fit", "fitted to"), (TOLD, "told on")):
         rows = table[table["half"] == half]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from crystalsweep.config import Config, as_parameters
-from crystalsweep.evaluation.arms import arms_of, run_of
+from crystalsweep.evaluation.arms import Arm, arms_of, run_of
 from crystalsweep.evaluation.outcome import (
     DFT_SETTINGS,
     METRICS_FILE,
@@ -100,11 +100,32 @@ def compare_evaluations(
     pairs = named_pairs(members, "all" if all_pairs else "first")
     met = [pair for a, b in pairs for pair in product(members[b], members[a])]
     notes += [note for a, b in met if (note := _other_inputs(tables, a, b))]
+    notes += [note for arm in arms for note in _of_an_arm(arm, outcomes, seeds)]
     if seeds == 1:
         named = {arm.label: tables[arm.evaluations[0]] for arm in arms}
         return verdicts(named, kept, pairs=pairs), notes
     grouped = {label: [tables[each] for each in labels] for label, labels in members.items()}
     return seed_verdicts(grouped, kept, pairs=pairs), notes
+
+
+def _of_an_arm(arm: Arm, outcomes: Mapping[str, Evaluation], seeds: int) -> list[str]:
+    """Return notes of what makes an arm another thing than one recipe trained with several seeds."""
+    members = arm.evaluations
+    if len(members) == 1:
+        alone = f"{arm.label} is one training: its own spread between seeds is not known, and in no interval"
+        return [alone] if seeds > 1 else []
+    notes, models = [], [outcomes[member].model for member in members]
+    weights = [model.get("weights_sha256") for model in models]
+    if len(set(weights)) < len(weights):
+        notes.append(f"{arm.label} has the same weights more than once: its spread between seeds is too small")
+    recipes = [{**model.get("config", {}), "seed": None} for model in models]
+    if unlike := sorted(
+        {key for one in recipes for key in one if any(one[key] != other.get(key) for other in recipes)}
+    ):
+        notes.append(f"the trainings of {arm.label} differ in more than their seed: {', '.join(unlike)}")
+    elif len({(model.get("reference_row"), model.get("stage")) for model in models}) > 1:
+        notes.append(f"the members of {arm.label} are no trainings of one recipe")
+    return notes
 
 
 def _require_one_kind(of_properties: Mapping[str, bool], preset: str | None) -> None:

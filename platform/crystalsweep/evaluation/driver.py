@@ -16,7 +16,14 @@ from crystalsweep.artifacts.places import folder_name
 from crystalsweep.data import DataError, fingerprint, read, told_of
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, normalised, read_inputs
-from crystalsweep.evaluation.models import EvaluatedModel, allowed_name, find_model, reference_rows
+from crystalsweep.evaluation.models import (
+    EvaluatedModel,
+    allowed_name,
+    find_model,
+    is_row,
+    reference_rows,
+    row_as_model,
+)
 from crystalsweep.evaluation.outcome import METRICS_FILE as METRICS
 from crystalsweep.evaluation.outcome import Evaluation, read_outcome
 from crystalsweep.evaluation.protocol import blocks
@@ -33,6 +40,7 @@ from crystalsweep.evaluation.submitted import SubmissionTask, pair, parts_of
 from crystalsweep.evaluation.whole_table import whole_table_columns
 from crystalsweep.metrics.baselines import REFERENCES
 from crystalsweep.metrics.novelty import Reference
+from crystalsweep.networks.checkpoint import trainings
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.tracking.tracker import Tracker
 
@@ -49,10 +57,11 @@ def evaluate_checkpoint(
     assert asked.checkpoint is not None
     settings, machine = asked.settings, asked.machine
     chosen = allowed_name(asked.name) if asked.name else None
-    inputs = read_inputs(asked.source or "bundled", asked.part, asked.reference, settings)
-    model = find_model(asked.checkpoint, tracker, storage / "downloads", inputs.counts())
-    if model.info:
-        inputs = inputs.for_model(model.info.data_sha256)
+    found = None if is_row(asked.checkpoint) else find_model(asked.checkpoint, tracker, storage / "downloads")
+    learned = trainings(found.info) if found and found.info else ()
+    inputs = read_inputs(asked.source or "bundled", asked.part, asked.reference, settings, learned)
+    counts = inputs.counts()
+    model = found or row_as_model(asked.checkpoint, counts)
     model = replace(model, name=chosen or model.name)
     if settings.decode.critic_weight and model.info and not model.critic:
         raise ValueError(f"decode.critic_weight is above 0, but {asked.checkpoint} has no critic; leave it out")
@@ -61,8 +70,6 @@ def evaluate_checkpoint(
     request = _request("checkpoint", model.name, _model_record(model), inputs.record(), settings)
     folder = asked.out or Path("evaluations") / f"{folder_name(model.name)}-{_short(request)}"
     evaluated = list({case.parent.id: case.parent for each in parts for case in each.cases}.values())
-
-    counts = inputs.counts()
 
     def task() -> Protocol:
         return Protocol(

@@ -55,24 +55,28 @@ def allowed_name(name: str) -> str:
     return name
 
 
-def find_model(
-    reference: str, tracker: Tracker | None, downloads: Path, train_counts: Mapping[int, int]
-) -> EvaluatedModel:
+def is_row(reference: str) -> bool:
+    """Return whether `reference` names a reference row, such as `ceiling` or `most-common`."""
+    return reference.replace("-", " ") in REFERENCES
+
+
+def row_as_model(reference: str, train_counts: Mapping[int, int]) -> EvaluatedModel:
+    """Return a reference row that is evaluated as if it were a model; `train_counts` as for `reference_rows`."""
+    name = reference.replace("-", " ")
+    return EvaluatedModel(name=f"{name} as model", restorer=reference_rows(train_counts)[name])
+
+
+def find_model(reference: str, tracker: Tracker | None, downloads: Path) -> EvaluatedModel:
     """Return the model that `reference` names.
 
     Args:
-        reference: What `locate` understands; or a reference row such as `ceiling` or `identity`, which is
-            evaluated as if it were a model.
+        reference: What `locate` understands.
         tracker: Where run ids and registry names are looked up.
         downloads: Folder for checkpoints from there.
-        train_counts: As for `reference_rows`.
 
     Raises:
         ValueError: There is no such model, saying what would be understood.
     """
-    if reference.replace("-", " ") in REFERENCES:
-        name = reference.replace("-", " ")
-        return EvaluatedModel(name=f"{name} as model", restorer=reference_rows(train_counts)[name])
     try:
         resolved = locate(reference, tracker, downloads)
     except UnknownReferenceError as error:

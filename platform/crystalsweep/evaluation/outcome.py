@@ -19,6 +19,7 @@ from crystalsweep.evaluation.scoring import ALL_ATOMS
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.odds import ODDS
+from crystalsweep.metrics.pairing import INPUT
 from crystalsweep.metrics.scoring import KEYS
 from crystalsweep.metrics.settings import MetricConfig
 from crystalsweep.metrics.summary import (
@@ -156,7 +157,7 @@ def figures_by_condition(table: pd.DataFrame, metrics: Iterable[Metric]) -> dict
     return {f"{mask}/{sigma:g}": figures(group, chosen) for (mask, sigma), group in groups}
 
 
-_SHARED = (*KEYS, "n_atoms", "n_masked", "given_composition", "noise", "noise_aligned", "failure")
+_SHARED = (*KEYS, *INPUT, "n_atoms", "n_masked", "given_composition", "noise", "noise_aligned", "failure")
 """Columns that hold for every variant."""
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crystalsweep.artifacts.places import require_writable
-from crystalsweep.evaluation.settings import EvaluationSettings
+from crystalsweep.evaluation.settings import EvaluationSettings, changed_settings
 from crystalsweep.evaluation.spread import available_workers
 from crystalsweep.evaluation.suite import Suite
+from crystalsweep.structures.devices import device_named
 
 EVALUATIONS = "evaluations"
 """Folder of results where nobody names one."""
@@ -33,9 +34,7 @@ class Machine:
     @property
     def torch_device(self) -> str:
         """The device, as torch names it."""
-        import torch
-
-        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return device_named(self.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +105,9 @@ class EvaluationRequest:
             return
         if self.reference is None:
             raise ValueError("--structures needs --reference: crystals to be new against (and the originals, by id)")
+        unread = [path for path in changed_settings(self.settings) if path.startswith(("protocol.", "decode."))]
+        if unread := [path for path in unread if path not in ("protocol.seed", "protocol.max_crystals")]:
+            raise ValueError(f"{', '.join(unread)}: of --checkpoint; nothing restores the crystals of --structures")
         filtered = self.settings.max_atoms or self.settings.stable_only or self.settings.protocol.max_crystals
         if self.source or self.part or filtered:
             raise ValueError(

@@ -44,6 +44,9 @@ from crystalsweep.structures.crystal import Crystal
 
 PLOTS = "plots"
 
+_FEW = 20
+"""Crystals below which a bootstrap over them is told to be too narrow."""
+
 _MOST_NOISE = 1000.0
 """Å; a record of more than that is none of a training."""
 
@@ -147,7 +150,7 @@ def _found(flags_of: Mapping[str, list[str]]) -> dict[str, list[str]]:
 def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
     """Return what a reader must know of the crystals: whether the training set is known, and holds what is
     evaluated."""
-    told = list(data.get("told", []))
+    told = [*data.get("seen", []), *data.get("told", [])]
     if data.get("counts_from") == "evaluated crystals":
         told.append(
             "No training crystals are known (--reference): nothing is said about novelty, and the most common element "
@@ -162,18 +165,23 @@ def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
         told.append(
             "The reference is not the data set that the model was trained on: novelty is against the reference."
         )
+    judged = tables[MODEL]["parent"].nunique() if "parent" in tables[MODEL] else 0
+    if 1 < judged < _FEW:
+        told.append(
+            f"Only {judged} crystals are evaluated: over fewer than {_FEW}, 95 % intervals are narrower than they "
+            "should be, and one of no width says that all crystals agree, no more."
+        )
     if kind == "checkpoint" and "ceiling" in tables:
         parents = tables["ceiling"].drop_duplicates("parent")
         known = parents[parents["reference_match"] != ""]
+        these = f"the {'training' if data.get('reference_is_training_set') else 'reference'} crystals"
         if len(known):
             pairs = ", ".join(f"{a} is {b}" for a, b in known[["parent", "reference_match"]].head(5).to_numpy())
-            told.append(
-                f"{len(known):,} of {len(parents):,} evaluated crystals are among the training crystals: {pairs}."
-            )
+            told.append(f"{len(known):,} of {len(parents):,} evaluated crystals are among {these}: {pairs}.")
         if undecided := int((parents["novel_undecided"] != "").sum()):
             told.append(
                 f"For {undecided:,} of {len(parents):,} evaluated crystals nothing could tell whether they are among "
-                "the training crystals."
+                f"{these}."
             )
     return told
 

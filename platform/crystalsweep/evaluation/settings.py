@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from crystalsweep.config import Config
+from crystalsweep.config import Config, leaves
 from crystalsweep.hyperparameters import EvaluationConfig
 from crystalsweep.inference.decoding.settings import ARGMAX, DecodeConfig
 from crystalsweep.metrics.settings import MetricConfig
@@ -74,6 +74,12 @@ class EvaluationSettings(Config):
     nominal_sigma: Annotated[float, Field(gt=0, le=2)] = 0.1
     """Crystals given as a file come without their inputs: their distances are divided by the mean displacement that
     noise of this sigma (in units of min_edge) makes."""
+
+
+def changed_settings(settings: EvaluationSettings) -> list[str]:
+    """Return the paths of settings that are not as they are by default."""
+    usual = {leaf.path: leaf.value for leaf in leaves(EvaluationSettings())}
+    return [each.path for each in leaves(settings) if each.path not in usual or each.value != usual[each.path]]
 
 
 def versions(beside: Sequence[str] = ()) -> dict[str, str]:

@@ -18,6 +18,7 @@ from crystalsweep.networks.checkpoint import load_property_model
 from crystalsweep.networks.models import PropertyModel, graph_of, one_hot
 from crystalsweep.structures.batch import collate
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.devices import device_named
 from crystalsweep.structures.targets import Kind
 
 BATCH_ATOMS = 2000
@@ -169,9 +170,10 @@ def _columns(each: Prediction) -> tuple[object, ...]:
 
 
 def load_predictor(folder: Path, device: torch.device | str = "cpu") -> Predictor:
-    """Return the property model of a checkpoint. Raises `ValueError` where it has none."""
-    records = read_targets(folder)
-    return Predictor(load_property_model(folder, sum(record.outputs for record in records)), records, device)
+    """Return the property model of a checkpoint. Raises `ValueError` where it has none, or for a device that is not
+    here."""
+    there, records = device_named(str(device)), read_targets(folder)
+    return Predictor(load_property_model(folder, sum(record.outputs for record in records)), records, there)
 
 
 def _spectrum(record: TargetRecord, outputs: Values) -> Prediction:

@@ -26,6 +26,7 @@ from crystalsweep.inference.locate import Location, locate, tracker_for
 from crystalsweep.networks.checkpoint import CheckpointInfo, load_critic, load_generator, read_info
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.devices import device_named
 from crystalsweep.wording.stranger import in_a_line
 
 
@@ -68,6 +69,7 @@ class Restorer:
         cls, resolved: Location, reference: str, device: torch.device | str = "cpu", *, calibrated: bool = True
     ) -> Restorer:
         """Return the generator of a checkpoint. Raises `ValueError` for a property model's."""
+        there = torch.device(device_named(str(device)))
         info = read_info(resolved.folder)
         if info.stage == "finetune":
             raise ValueError(
@@ -75,8 +77,8 @@ class Restorer:
                 "checkpoint of pretrain or gan"
             )
         return cls(
-            generator=load_generator(resolved.folder).to(torch.device(device)),
-            critic=critic.to(torch.device(device)) if (critic := load_critic(resolved.folder)) else None,
+            generator=load_generator(resolved.folder).to(there),
+            critic=critic.to(there) if (critic := load_critic(resolved.folder)) else None,
             calibration=read_calibration(resolved.folder) if calibrated else None,
             info=info,
             reference=reference,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from crystalsweep.config import as_parameters
 from crystalsweep.evaluation.outcome import Evaluation, Figure
 from crystalsweep.evaluation.publishing import ARTIFACTS, LOGGED
 from crystalsweep.leaderboard.runs import Found, of_generator
+from crystalsweep.metrics.baselines import REFERENCES
 from crystalsweep.tracking.tags import PARENT
 
 On = Literal["validation", "evaluation"]
@@ -42,6 +44,7 @@ class Entry:
     """Run id of its sweep."""
     control: bool
     params: Mapping[str, str]
+    """What it was trained with."""
     measured: Mapping[str, str]
     """Crystals, protocol and settings: entries where these agree can be ranked together."""
     known: Mapping[str, float]
@@ -54,6 +57,8 @@ class Entry:
     """Hash of the code that trained it; empty where unknown, or where what measured is among `measured`."""
     references: Mapping[str, Mapping[str, Figure]]
     """Of an evaluation, its reference rows by metric."""
+    weights: str = ""
+    """sha256 of an evaluated model's; empty where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +118,9 @@ def evaluations_of(
                     measured=_how_evaluated(outcome, metric),
                     known={key: _mean(figure) for key, figure in outcome.rows[outcome.name].items()},
                     table=f"{folder}/structures.parquet",
-                    references={name: row for name, row in outcome.rows.items() if not name.startswith(outcome.name)},
+                    references={name: row for name, row in outcome.rows.items() if name in REFERENCES},
+                    params=_trained_as(outcome, run),
+                    weights=str(outcome.model.get("weights_sha256", "")),
                 )
             )
     rows = "1 evaluation of a reference row" if references == 1 else f"{references} evaluations of reference rows"
@@ -128,6 +135,8 @@ def _entry(
     known: Mapping[str, float],
     table: str,
     references: Mapping[str, Mapping[str, Figure]],
+    params: Mapping[str, str] | None = None,
+    weights: str = "",
 ) -> Entry:
     return Entry(
         run=str(run.info.run_id),
@@ -135,14 +144,24 @@ def _entry(
         experiment=str(run.info.experiment_id),
         sweep=run.data.tags.get(PARENT),
         control=run.data.tags.get(_CONTROL) == "true",
-        params=run.data.params,
+        params=run.data.params if params is None else params,
         measured=measured,
         known=known,
         table=table,
         ended=int(run.info.end_time or 0),
         code=run.data.tags.get("code_sha256", "") if not references else "",
         references=references,
+        weights=weights,
     )
+
+
+def _trained_as(outcome: Evaluation, run: Run) -> dict[str, str]:
+    """Return what a model was trained with; of crystals from a file, whose training nobody knows, the run alone."""
+    model = outcome.model
+    if "config" not in model:
+        return {"run": str(run.info.run_id)}
+    told = {key: json.dumps(value, sort_keys=True) for key, value in model["config"].items()}
+    return told | {key: str(model.get(key)) for key in ("stage", "trained_on", "split")}
 
 
 def _mean(figure: Figure) -> float:
@@ -217,7 +236,8 @@ def _short(value: str | None) -> str:
 def contenders(entries: Sequence[Entry], *, seeds: bool) -> list[Contender]:
     """Return a row per run, or with `seeds` per setting. Names are unique: where runs share one, their id is added."""
     groups: defaultdict[tuple[object, ...], list[Entry]] = defaultdict(list)
-    for entry in entries:
+    once = {entry.weights or entry.run: entry for entry in entries}  # one training, evaluated twice, is no second seed
+    for entry in once.values() if seeds else entries:
         same = tuple(sorted((key, value) for key, value in entry.params.items() if key != "seed"))
         groups[(entry.control, same) if seeds else (entry.run,)].append(entry)
     names = [_setting(group[0].name) if seeds else group[0].name for group in groups.values()]

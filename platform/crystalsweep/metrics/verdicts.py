@@ -264,6 +264,7 @@ def _row(
     comparison: _Comparison, low: float, high: float, p: float, p_adjusted: float, alpha: float
 ) -> dict[str, float | int | str]:
     clusters, direction = len(comparison.tops), comparison.metric.direction
+    note = _few(comparison, alpha) if low * high > 0 else ""
     difference = comparison.tops.sum() / comparison.bottoms.sum() if clusters else np.nan
     return {
         "metric": comparison.metric.name,
@@ -277,5 +278,16 @@ def _row(
         "clusters": clusters,
         "verdict": verdict_of(float(difference), p_adjusted, direction, alpha),
         "better_is": direction,
-        "note": comparison.note,
+        "note": f"{comparison.note} {note}".strip(),
     }
+
+
+def _few(comparison: _Comparison, alpha: float) -> str:
+    """Return a note where so few parents differ that no p below alpha was possible, whatever the interval says."""
+    differing = int((comparison.tops != 0).sum())
+    least = 2.0 ** (1 - differing)
+    if least < alpha:
+        return ""
+    who = f"{comparison.metric.title}, {' and '.join(comparison.names)}"
+    parents = f"only {differing} of {len(comparison.tops):,} parents differ"
+    return f"{who}: {parents}, of which p is at least {least:.3g}; the interval is too narrow."

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
-from crystalsweep.artifacts.kept import KEPT
+from crystalsweep.artifacts.kept import KEPT, KEPT_STEP
 from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.artifacts.safe_load import (
     TensorEntry,
@@ -89,6 +89,12 @@ class CheckpointInfo:
         kept = self.metrics.get(KEPT, self.epoch)
         return int(kept) if math.isfinite(kept) else self.epoch
 
+    @property
+    def kept_step(self) -> int:
+        """Steps after that epoch; of a checkpoint that does not tell, all."""
+        kept = self.metrics.get(KEPT_STEP, self.step)
+        return int(kept) if math.isfinite(kept) else self.step
+
 
 def save_checkpoint(
     folder: Path, info: CheckpointInfo, models: dict[str, nn.Module], training: dict[str, Any] | None = None
@@ -135,10 +141,15 @@ def lineage(folders: Iterable[Path]) -> list[dict[str, str]]:
     """
     found: list[dict[str, str]] = []
     for info in map(read_info, folders):
-        own = {"stage": info.stage, "data_sha256": info.data_sha256, "split_sha256": info.split_sha256}
-        before = [{"stage": UNKNOWN}] if info.ancestry is None else info.ancestry
-        found += [each for each in (*before, own) if each not in found]
+        found += [each for each in trainings(info) if each not in found]
     return found
+
+
+def trainings(info: CheckpointInfo) -> list[dict[str, str]]:
+    """Return the same for one checkpoint; its own training is the last."""
+    own = {"stage": info.stage, "data_sha256": info.data_sha256, "split_sha256": info.split_sha256}
+    before = [{"stage": UNKNOWN}] if info.ancestry is None else info.ancestry
+    return [*(each for each in before if each != own), own]
 
 
 def read_weights(folder: Path, model: str) -> dict[str, torch.Tensor]:

@@ -73,7 +73,7 @@ def candidate_of(
         run=found.run,
         stage=info.stage,
         epoch=info.kept_epoch,
-        step=info.step,
+        step=info.kept_step,
         backbone=str(info.config["backbone"]["name"]),
         parameters=parameters,
         weights_sha256=file_sha256(weights_of(checkpoint)),

@@ -159,7 +159,7 @@ def _gain(request: PromotionRequest, champion: Champion | None, folder: Path, ea
     table, references = read_tables(folder / DOSSIER_FOLDER / EVALUATION)
     holder, rows = None, {}
     if champion is None:
-        gate, frame = gain_over_baselines(table, references, judged(request.metric))
+        gate, frame = gain_over_baselines(table, references, judged(request.metric), request.guarded)
     else:
         name = f"champion, version {champion.found.version}"
         theirs, again = _evaluation_of(champion, request, say)

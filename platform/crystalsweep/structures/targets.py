@@ -96,6 +96,11 @@ def target_of(text: str) -> Target:
         return Target(label=asked["label"], spectrum=True)
     if asked := _PLAIN.fullmatch(text):
         return Target(label=asked["label"])
+    if asked := re.fullmatch(rf"\s*(\w+)\s*>=?\s*({_NUMBER})\s*", text):
+        raise ValueError(
+            f"target {text!r}: a question asks whether a label is at most a number; write {asked[1]}<={asked[2]}, and "
+            "look for the answer no"
+        )
     raise ValueError(
         f"target {text!r} is none of: a label's name (k_vrh), its logarithm (log10(k_vrh)), a question "
         "(e_above_hull<=0), a class (class(ordering)), or a spectrum (spectrum(phonon_dos))"

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from crystalsweep.data import DataSet, absolute_source, load_data, told_of
+from crystalsweep.data import DataSet, absolute_source, load_data, told_of_data
 from crystalsweep.data.labels import has_label, told_labels
 from crystalsweep.data.splitting import PARTS
 from crystalsweep.energies import energy_calculator
@@ -119,7 +119,7 @@ def prepared(
     """
     request = record.request
     crystals = load_data(request.data, progress=True)
-    for line in told_of(request.data, crystals.crystals, crystals.rejects, crystals.notes):
+    for line in told_of_data(request.data, crystals):
         screen.say(line, error=True)
     plan = Plan(spec=spec, request=request, space=request.search_space(spec))
     if plan.space.judges:

@@ -24,7 +24,7 @@ def best_epoch(rows: Sequence[Mapping[str, float]], config: StageConfig) -> int:
     Raises:
         ValueError: No validation gives a metric of that name.
     """
-    sign = -1.0 if config.best_mode == "max" else 1.0
+    sign = -1.0 if config.better == "max" else 1.0
 
     def rank(row: Mapping[str, float]) -> tuple[bool, float]:
         value = row[config.best_by]

@@ -16,6 +16,7 @@ from crystalsweep.hyperparameters import (
     Seed,
 )
 from crystalsweep.networks.architectures import AnyBackbone, PaiNNConfig
+from crystalsweep.training.directions import better_when
 
 Many = Annotated[int, Field(gt=0, le=1 << 53)]
 """More than any data set has, and what JSON and MLflow keep exactly."""
@@ -23,6 +24,8 @@ Many = Annotated[int, Field(gt=0, le=1 << 53)]
 Epochs = Annotated[int, Field(gt=0, le=10_000_000)]
 
 BatchSize = Annotated[int, Field(gt=0, le=10_000_000)]
+
+FirstEpoch = Annotated[int, Field(ge=0, le=10_000_000)]
 
 
 class StageConfig(Config):
@@ -34,7 +37,7 @@ class StageConfig(Config):
     """Passes over the training crystals."""
     max_minutes: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
     """Stop after the epoch in which this wall-clock time is exceeded."""
-    batch_size: BatchSize | dict[Annotated[int, Field(ge=0, le=10_000_000)], BatchSize] = 32
+    batch_size: BatchSize | Annotated[dict[FirstEpoch, BatchSize], Field(min_length=1)] = 32
     """Crystals per step over all workers, or a schedule {first epoch: size}; the paper's is {0: 1, 25: 3, 45: 5}."""
     batch_atoms: Annotated[int, Field(gt=0, le=1_000_000_000)] | None = None
     """Atoms per step over all workers, instead of batch_size; a larger crystal makes a batch of its own. Edges go with
@@ -67,8 +70,8 @@ class StageConfig(Config):
     """Leave the weights of the best epoch by `best_by` instead of the last, from which resuming goes on."""
     best_by: str = "val/score"
     """Metric of an epoch by which the best is told; for finetune it is val/loss."""
-    best_mode: Literal["max", "min"] = "max"
-    """Whether `best_by` is better greater or smaller."""
+    best_mode: Literal["auto", "max", "min"] = "auto"
+    """Whether `best_by` is better greater or smaller; auto takes it from its name: losses and errors smaller."""
     stable_only: bool = True
     """Train on crystals with e_above_hull ≤ 0 only, as the paper does; off, all count as real in the GAN stage."""
     max_atoms: Many | None = None
@@ -85,12 +88,33 @@ class StageConfig(Config):
             raise ValueError("weight_decay is of adamw: set optimizer=adamw too, or leave weight_decay at 0")
         if self.schedule != "cosine" and (self.final_factor or self.schedule_by == "step"):
             raise ValueError("final_factor and schedule_by are of the cosine: set schedule=cosine too")
+        if self.best_by != type(self).model_fields["best_by"].default and not self.keep_best and self.patience is None:
+            raise ValueError("best_by decides nothing alone: set keep_best=true or patience too, or leave it out")
+        if self.best_mode == "auto" and better_when(self.best_by) is None:
+            raise ValueError(
+                f"best_by={self.best_by}: no loss, error, accuracy or other figure whose better side its name tells; "
+                "mend it, or set best_mode=max or best_mode=min too"
+            )
         return self
+
+    @property
+    def better(self) -> Literal["max", "min"]:
+        """Whether `best_by` is better greater or smaller."""
+        if self.best_mode != "auto":
+            return self.best_mode
+        found = better_when(self.best_by)
+        assert found, "checked when the settings were made"
+        return found
 
     @property
     def twice_differentiated(self) -> bool:
         """Whether a loss needs gradients of gradients, which compiled networks do not give."""
         return False
+
+    def share(self, split: str) -> float:
+        """Return the share of a part's crystals, after all filters, that a training uses."""
+        del split
+        return 1.0
 
     @property
     def least_batch_size(self) -> int:

@@ -17,9 +17,11 @@ from crystalsweep.artifacts.atomic import to_disk
 from crystalsweep.artifacts.sums import write_sums
 from crystalsweep.data import DataSet
 from crystalsweep.networks.checkpoint import damage, read_info
+from crystalsweep.structures.devices import device_named
 from crystalsweep.training.catalogue import stage_builder
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.loop import fit
+from crystalsweep.training.origin import CONFIG_FILE, require_no_run
 from crystalsweep.training.records import METRICS_FILE, epoch_line, record_epoch, recorded
 from crystalsweep.training.session import Session, WriteCheckpoint
 
@@ -40,11 +42,16 @@ class LocalSession(Session):
 
     def __init__(self, folder: Path, *, resume: bool = False, device: str | None = None, progress: bool = True) -> None:
         self.folder = folder
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(device_named(device))
         self._progress, self._resume = progress, resume
-        if not resume and (folder / METRICS_FILE).exists():
-            raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
+        if not resume:
+            require_no_run(folder)
         folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def resuming(self) -> bool:
+        """Whether it goes on with what the folder holds."""
+        return self._resume
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model, moved to the device."""
@@ -142,6 +149,9 @@ def train_here(stage: str, config: StageConfig, data: DataSet, inputs: dict[str,
         session: Where it reports.
     """
     built = stage_builder(stage)(config, data, session, inputs)
-    (session.folder / "config.json").write_text(built.config.model_dump_json(indent=2) + "\n")
+    described = built.config.model_dump_json(indent=2) + "\n"
+    if not session.resuming:
+        (session.folder / CONFIG_FILE).write_text(described)
     fit(built, session)
+    (session.folder / CONFIG_FILE).write_text(described)  # of a run that may go on: refused, its settings stay
     return session.folder / "checkpoint"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.distributed
 
-from crystalsweep.artifacts.kept import KEPT
+from crystalsweep.artifacts.kept import KEPT, KEPT_STEP
 from crystalsweep.data import pick
 from crystalsweep.seeding import derive_seed
 from crystalsweep.structures.batch import collate
@@ -24,6 +24,7 @@ from crystalsweep.training import machine
 from crystalsweep.training.ahead import made_ahead, pinned
 from crystalsweep.training.batching import by_atoms, by_crystals, share_of, shuffled
 from crystalsweep.training.best import BestFiles, best_epoch, patience_is_over
+from crystalsweep.training.config import StageConfig
 from crystalsweep.training.means import DivergedError, EpochMeans
 from crystalsweep.training.optimization import set_rates
 from crystalsweep.training.resumption import resume, save
@@ -60,12 +61,18 @@ def fit(stage: Stage, session: Session) -> None:
             _require_finite(stage, metrics)
             if session.rank == 0:
                 rows.append(metrics)
-                metrics |= {KEPT: best_epoch(rows, stage.config)} if stage.config.keep_best else {}
+                metrics |= _kept(rows, stage.config) if stage.config.keep_best else {}
             over = _agreed(_is_over(stage, rows, before + time.monotonic() - began), session)
             last = over or epoch + 1 == stage.config.epochs
             session.report({**metrics, **timing}, partial(save, stage, metrics, best=best), last)
             if last:
                 break
+
+
+def _kept(rows: list[Metrics], config: StageConfig) -> Metrics:
+    """Return the best epoch so far, and the steps after it."""
+    best = best_epoch(rows, config)
+    return {KEPT: best, KEPT_STEP: next(row["step"] for row in rows if row["epoch"] == best)}
 
 
 def _is_over(stage: Stage, rows: list[Metrics], seconds: float) -> bool:

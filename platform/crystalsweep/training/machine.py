@@ -48,11 +48,15 @@ def prepare(stage: Stage) -> str:
 
 
 def worth_compiling(stage: Stage) -> list[Backbone]:
-    """Return the networks whose blocks are compiled: where that is left to us, gains, and the training is long."""
+    """Return the networks whose blocks are compiled: where that is left to us, gains, and the training is long. A run
+    that is resumed keeps what it began with, however its length was changed."""
     possible = stage.session.device.type == "cpu" and can_compile() and not stage.config.twice_differentiated
-    if not possible or expected_seconds(stage) < PAYS_AFTER:
+    if not possible:
         return []
-    return [part for part in backbones(stage) if part.config.compile == "auto" and part.gains_compiled]
+    left_to_us = [part.config.compile == "auto" and part.gains_compiled for part in backbones(stage)]
+    begun = stage.compiled or [expected_seconds(stage) >= PAYS_AFTER] * len(left_to_us)
+    chosen = zip(backbones(stage), left_to_us, begun, strict=True)
+    return [part for part, ours, compiled in chosen if ours and compiled]
 
 
 def backbones(stage: Stage) -> list[Backbone]:

@@ -19,6 +19,7 @@ from crystalsweep.networks.checkpoint import (
 )
 from crystalsweep.training.best import BestFiles
 from crystalsweep.training.config import StageConfig
+from crystalsweep.training.machine import backbones
 from crystalsweep.training.stage import Metrics, Stage
 
 FREE = {"max_minutes", "patience", "ahead", "backbone.activation_checkpointing"}
@@ -26,6 +27,10 @@ FREE = {"max_minutes", "patience", "ahead", "backbone.activation_checkpointing"}
 
 TRAINED = "/trained"
 """Ends the name of a network's weights as they are trained, in the training state, where those evaluated are others."""
+
+
+COMPILED = "/compiled"
+"""Whether each backbone was, in the training state: compiled or not, the ninth digit differs."""
 
 
 def save(stage: Stage, metrics: Metrics, folder: Path, *, best: BestFiles | None = None) -> None:
@@ -61,6 +66,7 @@ def _training_state(stage: Stage) -> dict[str, Any]:
     """Return what resuming needs beside the weights that are evaluated, which are not those trained where they are
     averaged or the best epoch's."""
     state: dict[str, Any] = {name: optimizer.state_dict() for name, optimizer in stage.optimizers.items()}
+    state[COMPILED] = [backbone.compiles for backbone in backbones(stage)]
     for name, model in stage.models.items():
         average = stage.averages.get(name)
         if average or stage.config.keep_best:
@@ -81,6 +87,7 @@ def resume(stage: Stage, folder: Path | None) -> CheckpointInfo | None:
         raise ValueError(f"{folder} was trained with other {what}; start a new run, or restore them to resume this one")
     stage.dropped, stage.ancestry = info.dropped or stage.dropped, info.ancestry or stage.ancestry
     training = read_training_state(folder)
+    stage.compiled = training.get(COMPILED)
     for name in stage.models:
         _load_weights(stage, name, read_weights(folder, name), training.get(f"{name}{TRAINED}"))
     if missing := stage.optimizers.keys() - training.keys():
@@ -102,8 +109,10 @@ def _load_weights(stage: Stage, name: str, evaluated: dict[str, Tensor], trained
 
 def _changed(config: StageConfig, before: dict[str, Any]) -> list[str]:
     """Return settings that are not as in a checkpoint's config; those that it is too old to know had their default."""
-    ours = _flat(config.model_dump(mode="json"))
-    theirs = _flat(type(config).model_validate(before).model_dump(mode="json"))
+    ours, theirs = (
+        _flat(each.model_dump(mode="json") | {"best_mode": each.better})
+        for each in (config, type(config).model_validate(before))
+    )
     free = FREE | ({"epochs"} if config.schedule == "constant" else set())
     return [key for key in {**ours, **theirs} if key not in free and theirs.get(key) != ours.get(key)]
 

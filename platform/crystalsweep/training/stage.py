@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from crystalsweep.data import DataSet, atom_counts, label_values, pick, used_of
 from crystalsweep.data.labels import has_label, told_labels
-from crystalsweep.data.selection import sampled_rows
+from crystalsweep.data.selection import sampled_rows, shared_rows
 from crystalsweep.networks.models import pristine_graph_of
 from crystalsweep.seeding import stream
 from crystalsweep.structures.batch import CrystalBatch, collate
@@ -54,6 +54,8 @@ class Stage(ABC):
         """Tensors of the checkpoints it started from that did not fit."""
         self.ancestry: list[dict[str, str]] = []
         """The trainings that led to these checkpoints (`checkpoint.lineage`)."""
+        self.compiled: list[bool] | None = None
+        """Of each backbone, whether the run that is resumed had it compiled; None of a run that begins."""
 
     def learn(
         self,
@@ -182,13 +184,16 @@ def used(
             f"{told_labels(crystals)}"
         )
     fitting = pick(labelled, _fitting(labelled, config))
-    chosen = select(labelled, config, stable_only=config.stable_only, split=split)
+    sampled = select(labelled, config, stable_only=config.stable_only, split=split)
+    share = config.share(split)
+    chosen = pick(sampled, shared_rows(len(sampled), share, config.seed))
     stable = int(_on_hull(fitting).sum()) if config.stable_only else len(fitting)
     left_out = {
         f"without {' or '.join(labels)}": len(crystals) - len(labelled),
         f"over max_atoms={config.max_atoms}": len(labelled) - len(fitting),
         "not stable (stable_only)": len(fitting) - stable,
-        f"beyond a sample of max_crystals={config.max_crystals}": stable - len(chosen),
+        f"beyond a sample of max_crystals={config.max_crystals}": stable - len(sampled),
+        f"beyond {split}_share={share:g}": len(sampled) - len(chosen),
     }
     return chosen, used_of(f"{len(chosen):,} of {len(crystals):,} {split} crystals used", left_out)
 

@@ -63,6 +63,8 @@ def mistakes(error: ValidationError, model: type[BaseModel], given: Any) -> str:
         below = any(len(other) > len(place) and other[: len(place)] == place for other in by_place)
         # where a value may be one of several things, what it could be is told, and only if it is none, all of them
         meant = [each for each in found if not _is_of_another_kind(each)] or ([] if below else found)
+        if below:  # a list is too short of items that are refused themselves
+            meant = [each for each in meant if each["type"] != "too_short"]
         if meant:
             told.append(_told(place, meant, model, tree))
     more = f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
@@ -122,6 +124,8 @@ def _needed(error: ErrorDetails, model: type[BaseModel]) -> str:
         if bound in context:
             whole = isinstance(context[bound], int)
             return f"{_KINDS['int' if whole else 'float']} {words.format(_number(context[bound]))}"
+    if kind == "too_short":
+        return f"at least {context['min_length']} of them"
     if "discriminator" in context:
         tag = str(context["discriminator"]).strip("'")
         return f"its {tag}, {context['expected_tags']}" if "expected_tags" in context else f"its {tag} too"

@@ -45,7 +45,7 @@ class PackedReader(Reader):
 
     def rows(self, path: Path, *, partial: bool = False) -> Iterator[SourceRow]:
         """Yield one row per crystal; `DataError` for a file that is damaged."""
-        pack, _ = open_pack(path)
+        pack, _ = open_pack(path, summed=True)
         notes = no_label_note([name for name in pack.labels if name.lower() in NO_LABELS])
 
         def checked(first: int) -> list[SourceRow]:

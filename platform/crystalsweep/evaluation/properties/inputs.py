@@ -14,7 +14,7 @@ from crystalsweep.data import (
     fingerprint,
     load_data,
     pick,
-    told_of,
+    told_of_data,
     used_of,
 )
 from crystalsweep.data.labels import has_label
@@ -112,7 +112,7 @@ def read_property_inputs(
         part=chosen,
         train=train,
         trained_on=f"{normalised(reference) if reference and not own else named} (train)",
-        told=(*told_of(named, data.crystals, data.rejects, data.notes), *told),
+        told=(*told_of_data(named, data), *told),
         flags=(f"{seen:,} of {len(asked):,} crystals are among the training crystals, by id",) if seen else (),
     )
 

@@ -64,6 +64,8 @@ class PropertyRequest:
     """Result folder; by default `evaluations/NAME-HASH`."""
     report: bool = True
     """Whether plots and page are drawn, which change no figure."""
+    device: str = "cpu"
+    """Where the networks run."""
 
 
 def evaluate_property(asked: PropertyRequest) -> tuple[Path, PropertyEvaluation]:
@@ -71,7 +73,7 @@ def evaluate_property(asked: PropertyRequest) -> tuple[Path, PropertyEvaluation]
 
     Raises `ValueError` where the checkpoint predicts no property, or the data is not the run's.
     """
-    predictor, info = load_predictor(asked.checkpoint), read_info(asked.checkpoint)
+    predictor, info = load_predictor(asked.checkpoint, asked.device), read_info(asked.checkpoint)
     name = _row_name(asked.name or info.stage)
     inputs = read_property_inputs(
         asked.source,
@@ -88,7 +90,7 @@ def evaluate_property(asked: PropertyRequest) -> tuple[Path, PropertyEvaluation]
     open_folder(folder, request)
     if (folder / METRICS_FILE).exists() and ((folder / REPORT_FILE).exists() or not asked.report):
         return folder, read_property_outcome(folder)
-    scratch = load_predictor(asked.scratch) if asked.scratch else None
+    scratch = load_predictor(asked.scratch, asked.device) if asked.scratch else None
     predicted = predictions(predictor, scratch, inputs, name, asked.seed)
     bins = bins_of(inputs.asked, inputs.train)
     outcome = PropertyEvaluation(
@@ -170,7 +172,7 @@ def _request(
     model |= {
         "stage": info.stage,
         "epoch": info.kept_epoch,
-        "step": info.step,
+        "step": info.kept_step,
         "weights_sha256": _weights(asked.checkpoint),
         "trained_on": info.data_sha256,
         "split": info.split_sha256,

@@ -31,5 +31,9 @@ def _of(model: str, found: TargetOutcome) -> str:
         for each in found.verdicts
         if each.metric == headline
     ]
+    if told:
+        told.append(
+            "Verdicts are after Holm's correction for all comparisons of the report, over crystals; intervals are not."
+        )
     lines = [in_a_line(lead_of(found)), tabulated(rows, headers=["", "n", *heads], disable_numparse=True)]
     return "\n".join([*lines, *map(in_a_line, told)])

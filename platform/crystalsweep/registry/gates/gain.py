@@ -80,9 +80,10 @@ def gain(
 
 
 def gain_over_baselines(
-    candidate: pd.DataFrame, baselines: dict[str, pd.DataFrame], metric: Metric
+    candidate: pd.DataFrame, baselines: dict[str, pd.DataFrame], metric: Metric, guarded: Sequence[str] = ()
 ) -> tuple[Gate, pd.DataFrame]:
-    """Return the gate where there is no champion yet: better than the best of what learned nothing."""
+    """Return the gate where there is no champion yet: better than the best of what learned nothing. Metrics that are
+    not to become worse are told, and not asked: there is nothing that they could be worse than."""
     usable = {name: table for name, table in baselines.items() if name in BASELINES and available([metric], table)}
     if not usable:
         check = Check(title=metric.title, passed=False, says="no baseline has this metric; choose another --metric")
@@ -92,7 +93,12 @@ def gain_over_baselines(
     best = max(figures, key=lambda name: sign * figures[name].mean)
     gate, frame = gain(candidate, usable[best], metric, [], holder=f'the baseline "{best}"')
     told = ", ".join(f"{name} {figure.mean:.3f} n {figure.n:,}" for name, figure in figures.items())
-    return gate.model_copy(update={"notes": [f"There is no champion yet. Baselines: {told}.", *gate.notes]}), frame
+    notes = [f"There is no champion yet. Baselines: {told}."]
+    if guarded:
+        notes.append(
+            f"Not asked, for there is no champion that it could be worse than: {', '.join(guarded)} (--guard)."
+        )
+    return gate.model_copy(update={"notes": [*notes, *gate.notes]}), frame
 
 
 def _better(metric: Metric, row: Mapping[Hashable, Any] | None, holder: str) -> Check:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from crystalsweep.data import load_data, told_of
+from crystalsweep.data import load_data, told_of_data
 from crystalsweep.metrics.duplicates import find, repeats, unscorable
 from crystalsweep.metrics.reduced_cell import Comparable
 from crystalsweep.metrics.settings import MetricConfig
@@ -164,7 +164,7 @@ def trainings_of(lineage: Sequence[Mapping[str, str]], sources: Sequence[str]) -
         elif (key := (each["data_sha256"], each["split_sha256"])) in known:
             source, data = known[key]
             told = f"the training crystals of {source}"
-            read = told_of(source, data.crystals, data.rejects, data.notes)
+            read = told_of_data(source, data)
             found[told] = Ancestor(told=told, train=data.train, val=data.val, read=read)
         elif any(data_sha256 == each["data_sha256"] for data_sha256, _ in known):
             unknown.append(

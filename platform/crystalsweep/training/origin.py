@@ -1,0 +1,136 @@
+"""What a run was begun with, kept in its folder, so that `--resume` asks for none of it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from crystalsweep.artifacts.atomic import file_sha256, write_whole
+from crystalsweep.artifacts.places import checkpoint_folder
+from crystalsweep.artifacts.safe_json import read_json
+from crystalsweep.networks.checkpoint import read_info
+from crystalsweep.training.config import StageConfig
+from crystalsweep.training.records import METRICS_FILE
+
+ORIGIN_FILE = "origin.json"
+CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """A checkpoint that a run started from."""
+
+    path: str
+    """Folder, or a file of fairchem's."""
+    weights: dict[str, str]
+    """sha256 of its files of weights, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a run was begun with, beside its settings."""
+
+    stage: str
+    data: str
+    """As `load_data` takes it, with absolute paths."""
+    inputs: dict[str, Input]
+    """By what left them, as `generator`."""
+
+
+def origin_of(stage: str, data: str, inputs: Mapping[str, Path]) -> Origin:
+    """Return what a run begins with."""
+    return Origin(
+        stage=stage,
+        data=data,
+        inputs={name: Input(path=str(path), weights=_weights(path)) for name, path in inputs.items()},
+    )
+
+
+def write_origin(folder: Path, origin: Origin) -> None:
+    """Write it into the run's folder, which is made if there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / ORIGIN_FILE, json.dumps(asdict(origin), indent=2) + "\n")
+
+
+def read_origin(folder: Path) -> Origin | None:
+    """Return what the run in a folder was begun with; None of an older run. Raises `ValueError` for a damaged file."""
+    path = folder / ORIGIN_FILE
+    if not path.exists():
+        return None
+    content = read_json(path)
+    try:
+        inputs = {str(name): Input(path=str(each["path"]), weights=each["weights"]) for name, each in _inputs(content)}
+        return Origin(stage=str(content["stage"]), data=str(content["data"]), inputs=inputs)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} does not say what the run was begun with ({error}); name it all again") from None
+
+
+def inputs_to_resume(origin: Origin, given: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the checkpoints that a run was begun with.
+
+    Args:
+        origin: Of the run.
+        given: Those that are named now, by what left them; all others are taken from where they were.
+
+    Raises:
+        ValueError: One is gone, or is not the one it was.
+    """
+    if unasked := sorted(given.keys() - origin.inputs.keys()):
+        raise ValueError(f"the run was begun without --{unasked[0]}; leave it out to resume, or choose another --out")
+    found = {}
+    for name, known in origin.inputs.items():
+        path = given.get(name, Path(known.path))
+        if not path.exists():
+            raise ValueError(f"the run started from {path}, which is gone; say with --{name} where it is now")
+        if _weights(path) != known.weights:
+            raise ValueError(
+                f"the run started from {known.path}, and the weights in {path} are not those; name them with --{name} "
+                "to resume, or choose another --out"
+            )
+        found[name] = path
+    return found
+
+
+def settings_to_resume(folder: Path, stage: str, unset: StageConfig) -> StageConfig:
+    """Return the settings of the run in a folder; `unset` where it left none, having ended within its first epoch.
+
+    Raises `ValueError` where it is a run of another stage.
+    """
+    kept = folder / CONFIG_FILE
+    try:
+        info = read_info(checkpoint_folder(folder))
+    except ValueError:
+        return type(unset).model_validate(read_json(kept)) if kept.exists() else unset
+    require_stage(folder, info.stage, stage)
+    return type(unset).model_validate(info.config)
+
+
+def require_stage(folder: Path, trained: str, asked: str) -> None:
+    """Raise `ValueError` where the run in a folder is of another stage than the one that is to resume it."""
+    if trained != asked:
+        raise ValueError(f"{folder} is a run of {trained}: resume it with `crystalsweep train {trained} --resume`")
+
+
+def require_run(folder: Path) -> None:
+    """Raise `ValueError` where there is nothing to resume."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise ValueError(f"{folder} holds no run to resume; check --out, or leave out --resume to begin one there")
+
+
+def require_no_run(folder: Path) -> None:
+    """Raise `ValueError` where a run is, whose epochs another would replace."""
+    epochs = [*folder.glob("checkpoint"), *folder.glob("previous"), *folder.glob("epoch_*")]
+    if epochs or (folder / METRICS_FILE).exists():
+        raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
+
+
+def _inputs(content: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return list(content["inputs"].items())
+
+
+def _weights(path: Path) -> dict[str, str]:
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    return {file.name: file_sha256(file) for file in files}
