@@ -17,6 +17,7 @@ from crystalsweep.inference.calibration import (
     Calibration,
     JointGroup,
     JointOdds,
+    MassRule,
     SetRule,
     read_calibration,
     training_of,
@@ -92,6 +93,18 @@ def test_with_one_odds_are_sharpened_and_sets_are_told(plain: Path, checkpoint: 
         for rule, told_set in zip(SETS, sets, strict=True):
             expected = tuple(odds.element for odds in site if odds.probability >= rule.least)
             assert told_set == (rule.coverage, expected or (site[0].element,))
+
+
+def test_sets_of_sites_grow_where_the_model_is_unsure(checkpoint: Path) -> None:
+    rules = (MassRule(coverage=0.5, mass=0.4), MassRule(coverage=0.9, mass=0.85), MassRule(coverage=0.95, mass=1.0))
+    write_calibration(checkpoint, calibration(checkpoint, site_sets=rules))
+    done = load(checkpoint).complete(rock_salt(), top_k=118)
+    for site, sets in zip(done.odds, done.site_sets, strict=True):
+        assert [found.coverage for found in sets] == [0.5, 0.9], "95 % is not promised"
+        for rule, found in zip(rules, sets, strict=False):
+            chosen = [odds.probability for odds in site[: len(found.elements)]]
+            assert found.elements == tuple(odds.element for odds in site[: len(chosen)])
+            assert sum(chosen) >= rule.mass > sum(chosen[:-1])
 
 
 def test_joint_sets_are_of_the_decoder_that_was_looked_at(checkpoint: Path) -> None:

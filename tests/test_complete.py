@@ -408,8 +408,8 @@ def test_no_candidate_is_told_with_the_reason(restorer: Restorer) -> None:
 
 
 def test_elements_that_become_equal_when_masked_are_told(restorer: Restorer, model: Path, tmp_path: Path) -> None:
-    assert not any("one element together" in note for note in partial_of(SALT, masking_of("Cl")).notes)
-    (note,) = partial_of(SALT, masking_of("Na,Cl")).notes
+    assert not partial_of(SALT, masking_of("Cl")).tied
+    (note,) = partial_of(SALT, masking_of("Na,Cl")).tied
     assert note.startswith("the sites of Na and Cl are equal by symmetry once they are masked") and "--tie none" in note
     asked = (cif(tmp_path, SALT), "--mask", "Na,Cl", "--formula", "NaCl", "--out", tmp_path / "out")
     result = run(model, *asked)
@@ -530,3 +530,45 @@ def test_sets_and_calibration_are_told(restorer: Restorer) -> None:
 def test_formulas_show_what_is_masked(species: list[int], formula: str) -> None:
     assert formula_of(species) == formula
     assert formula_of(range(119))
+
+
+def test_probabilities_under_constraints_are_of_what_these_leave(restorer: Restorer) -> None:
+    def worth(**asked: Any) -> str:
+        return told(answer_of(crystalsweep.complete(PEROVSKITE, mask="Ti", model=restorer, **asked)))
+
+    assert "of all choices there are" in worth()
+    assert "of all choices that these constraints leave" in worth(allowed="Ti-Zr")
+    assert "of all choices that these constraints leave" in worth(exclude="Ti")
+
+
+def test_what_a_mask_does_beside_is_said() -> None:
+    shared = Structure(Lattice.cubic(4.0), [{"Ba": 0.5, "Sr": 0.5}, "Ti", "O", "O", "O"], CUBE)
+    (note,) = partial_of(shared, masking_of("Ba")).notes
+    assert note == "sites that Ba shares with Sr are masked as a whole: no share is kept"
+    assert partial_of(PEROVSKITE, masking_of("Ti,Zr")).notes == ("nothing of Zr is there to mask",)
+
+
+def test_a_supercell_that_is_too_large_is_called_so() -> None:
+    shared = Structure(Lattice.cubic(4.0), [{"Ba": 0.5, "Sr": 0.5}, "Ti", "O", "O", "O"], CUBE)
+    with pytest.raises(ValueError, match=r"too many atoms to order \(320 of at most 200\); give a smaller"):
+        partial_of(shared, supercell=(4, 4, 4))
+    with pytest.raises(ValueError, match="give another --supercell"):
+        partial_of(shared, supercell=(1, 1, 1))
+
+
+def test_one_element_in_two_oxidation_states_is_a_whole_atom(tmp_path: Path) -> None:
+    mixed = Structure(Lattice.cubic(4.3), [{"Fe2+": 0.5, "Fe3+": 0.5}, "O2-"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    partial = partial_of(mixed, masking_of("O"))
+    assert partial.crystal.species.tolist() == [26, MASK]
+    assert not partial.sublattices
+    (tmp_path / "mixed.cif").write_text(str(CifWriter(mixed)))
+    (crystal,) = read(tmp_path / "mixed.cif").crystals
+    assert sorted(crystal.species.tolist()) == [8, 26]
+    again = partial_of(tmp_path / "mixed.cif", masking_of("O"))
+    assert (sorted(again.crystal.species.tolist()), again.sublattices) == ([MASK, 26], ())
+
+
+def test_a_model_completes_as_the_command_unless_told_otherwise(restorer: Restorer) -> None:
+    crystal = partial_of(PEROVSKITE, masking_of("Ti")).crystal
+    ours, theirs = restorer.complete(crystal), crystalsweep.complete(PEROVSKITE, mask="Ti", model=restorer)
+    assert [each.probability for each in ours.candidates] == [each.probability for each in theirs.candidates]

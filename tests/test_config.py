@@ -301,3 +301,16 @@ def test_name_of_a_backbone_is_not_changed_alone() -> None:
 def test_settings_that_nothing_would_read_are_refused(stage: str, settings: tuple[str, ...], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         override(preset(stage, "smoke"), settings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("sigma_noise=[0.1, 0.1000000001]", "sigma_noise names one twice"),
+        ("sigma_noise=[]", "sigma_noise: give at least 1 of them"),
+        ('mask_types=["species", "species"]', "mask_types names one twice"),
+    ],
+)
+def test_no_case_is_evaluated_twice_and_there_is_one(setting: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        override(EvaluationConfig(), [setting])

@@ -19,7 +19,7 @@ from crystalsweep.cli.leaderboard import leaderboard
 from crystalsweep.data import load_data
 from crystalsweep.evaluation.outcome import METRICS_FILE, Evaluation, figures, metrics_of
 from crystalsweep.evaluation.protocol import evaluate_references
-from crystalsweep.evaluation.publishing import log_evaluation
+from crystalsweep.evaluation.publishing import EVALUATIONS, log_evaluation
 from crystalsweep.evaluation.run import REQUEST, write_tables
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock
 from crystalsweep.hyperparameters import EvaluationConfig
@@ -353,7 +353,7 @@ def judged(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def _log_evaluation(
-    store: Store, folder: Path, name: str, table: pd.DataFrame, model: dict[str, str], numpy: str, run: str | None
+    store: Store, folder: Path, name: str, table: pd.DataFrame, model: Mapping[str, object], numpy: str, run: str | None
 ) -> None:
     """What `crystalsweep evaluate` leaves, apart from its report, logged as it does."""
     settings = EvaluationSettings(protocol=PROTOCOL)
@@ -362,7 +362,7 @@ def _log_evaluation(
     outcome = Evaluation(
         kind="checkpoint",
         name=name,
-        model=model,
+        model=dict(model),
         data={"data_sha256": "e" * 64},
         settings=settings,
         versions=measured_with,
@@ -409,3 +409,28 @@ def test_an_evaluation_that_cannot_be_read_is_left_out(judged: Store) -> None:
         cached.write_text(whole)
     assert names(board) == ["good seed 0", "middle seed 0"]
     assert any(judged.runs["poor"][:8] in line and "evaluate again" in line for line in board["left_out"])
+
+
+def test_evaluations_alone_are_seeds_only_of_one_recipe(store: Store, tmp_path: Path) -> None:
+    """Their runs have no settings of a training; two evaluations of the same weights are no two seeds."""
+    recipes = {"a0": (0, 1.0), "a1": (1, 1.0), "b0": (0, 2.0), "a0 again": (0, 1.0)}
+    for name, (seed, w_pos) in recipes.items():
+        model = {"stage": "gan", "config": {"seed": seed, "w_pos": w_pos}, "weights_sha256": name[:2]}
+        _log_evaluation(store, tmp_path / name, name, store.tables["good seed 0"], model, "3.0", None)
+    like = next(
+        run.info.run_id
+        for run in store.tracker.client.search_runs(
+            [store.tracker.client.get_experiment_by_name(EVALUATIONS).experiment_id], "tags.mlflow.runName = 'a0'"
+        )
+    )
+    board = store.json("--on", "evaluation", "--seeds", "--like", like)
+    assert sorted(len(row["runs"]) for row in board["rows"]) == [1, 2]
+
+
+def test_no_baseline_is_lost_by_its_name(judged: Store, tmp_path: Path) -> None:
+    _log_evaluation(judged, tmp_path / "m", "m", judged.tables["poor"], {"stage": "gan"}, "4.0", None)
+    runs = judged.tracker.client.search_runs(
+        [judged.tracker.client.get_experiment_by_name(EVALUATIONS).experiment_id], "tags.mlflow.runName = 'm'"
+    )
+    board = judged.json("--on", "evaluation", "--like", runs[0].info.run_id)
+    assert set(board["references"]) == set(judged.references)

@@ -22,7 +22,7 @@ from crystalsweep.cli.train import train
 from crystalsweep.config import override
 from crystalsweep.data import DataSet, load_data, write
 from crystalsweep.data.target_values import require_labels, target_values
-from crystalsweep.inference.predicting import load_predictor
+from crystalsweep.inference.predicting import columns_of_targets, load_predictor
 from crystalsweep.inference.target_records import TargetRecord, read_targets
 from crystalsweep.losses.properties import property_loss
 from crystalsweep.metrics.calibration import calibration_error
@@ -339,3 +339,16 @@ def test_a_record_gives_labels_back() -> None:
     record = TargetRecord(name="log10(k_vrh)", mean=1.0, std=0.5, trained_on=3)
     values = np.array([0.5, 1.0, 2.0])
     assert record.label(record.scaled(values)) == pytest.approx(10**values)
+
+
+def test_two_targets_of_one_label_have_columns_of_their_own() -> None:
+    def columns(*names: str) -> list[list[str]]:
+        records = [TargetRecord(name=name, mean=0.0, std=1.0, trained_on=3) for name in names]
+        return [list(own) for own in columns_of_targets(records)]
+
+    assert columns("k_vrh") == [["k_vrh", "k_vrh low", "k_vrh high"]]
+    assert columns("k_vrh", "log10(k_vrh)", "g_vrh") == [
+        ["k_vrh", "k_vrh low", "k_vrh high"],
+        ["log10(k_vrh)", "log10(k_vrh) low", "log10(k_vrh) high"],
+        ["g_vrh", "g_vrh low", "g_vrh high"],
+    ]

@@ -10,7 +10,7 @@ or is written to exhaust whoever reads it, before hours of work.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -145,9 +145,9 @@ class AdversarialConfig(Config):
 class EvaluationConfig(Config):
     """The evaluation protocol of Fig. 4: every crystal × mask type × sigma."""
 
-    mask_types: tuple[MaskType, ...] = ("species", "random15", "random30")
+    mask_types: Annotated[tuple[MaskType, ...], Field(min_length=1)] = ("species", "random15", "random30")
     """Mask types; `species` masks each species of a crystal once."""
-    sigma_noise: Annotated[tuple[Noise, ...], Field(max_length=1000)] = (0.1, 0.2, 0.4)
+    sigma_noise: Annotated[tuple[Noise, ...], Field(min_length=1, max_length=1000)] = (0.1, 0.2, 0.4)
     """Noise levels in units of min_edge."""
     draws: Annotated[int, Field(gt=0, le=100_000)] = 5
     """Draws per crystal and sigma of each random mask type."""
@@ -159,3 +159,11 @@ class EvaluationConfig(Config):
     """Visible species are kept as given (completion); off restores every atom (the paper's reading)."""
     seed: Seed = 20240917
     """Fixes the corruptions, so that all models and baselines see the same inputs."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        """Refuse cases that would be counted twice."""
+        for name, values in (("mask_types", self.mask_types), ("sigma_noise", [round(s, 6) for s in self.sigma_noise])):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names one twice; give each once")
+        return self

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+import crystalsweep
 from crystalsweep.app.page import page
 from crystalsweep.app.request import MAX_ATOMS
 from crystalsweep.app.server import WAITING, build_app
@@ -21,6 +22,7 @@ from crystalsweep.app.turns import BusyError, Turns
 from crystalsweep.data import load_bundled, read
 from crystalsweep.data.partial_cif import partial_from_cif
 from crystalsweep.data.writing import write
+from crystalsweep.inference.answers import answer_of
 from crystalsweep.inference.known import Known
 from crystalsweep.inference.restorer import Restorer, load
 from crystalsweep.inference.serving import EXAMPLE
@@ -187,7 +189,7 @@ def test_candidates_are_ranked_and_can_be_downloaded(client: TestClient) -> None
         assert file.namelist()[0] == "01.cif"
 
 
-def test_shared_sites_are_ordered(client: TestClient) -> None:
+def test_shared_sites_are_ordered(client: TestClient, restorer: Restorer) -> None:
     loop = (
         "_atom_site_fract_z\n_atom_site_occupancy\nNa1 Na 0 0 0 1\nCl1 Cl 0.5 0.5 0.5 0.75\nBr1 Br 0.5 0.5 0.5 0.25\n"
     )
@@ -197,9 +199,23 @@ def test_shared_sites_are_ordered(client: TestClient) -> None:
     assert found["crystal"]["shared"][0]["counts"] == {"Cl": 3, "Br": 1}
     answer = client.post("/api/complete", json={"crystal": found["crystal"]}).json()
     assert {each["filled"] for each in answer["candidates"]} == {"3 Cl, 1 Br"}
+    same = crystalsweep.complete(text, model=restorer)
+    told = [(each["probability"], each["elements"]) for each in answer["candidates"]]
+    commands = answer_of(same)["candidates"]
+    assert told == [(each["probability"], each["elements"]) for each in commands], "as the command orders them"
     for change in ({"counts": {"Cl": 4, "Br": 1}}, {"atoms": [1, 1, 2, 3]}, {"counts": {"Q": 4}}):
         wrong = {**found["crystal"], "shared": [found["crystal"]["shared"][0] | change]}
         assert errors(client.post("/api/complete", json={"crystal": wrong}))[0][0] == "crystal"
+
+
+def test_different_elements_that_are_tied_are_told(client: TestClient) -> None:
+    crystal = rock_salt(client)
+    every = list(range(1, len(crystal["elements"]) + 1))
+    answer = client.post("/api/complete", json={"crystal": crystal, "masked": every}).json()
+    assert answer["warnings"][0].startswith("the sites of Na and Cl are equal by symmetry once they are masked")
+    assert answer["sets"] == [], "the right one is not among them"
+    free = client.post("/api/complete", json={"crystal": crystal, "masked": every, "tie": "none"}).json()
+    assert not any("equal by symmetry" in each for each in free["warnings"])
 
 
 def test_constraints_hold(client: TestClient) -> None:

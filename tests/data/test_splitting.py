@@ -59,7 +59,7 @@ def test_supercells_of_one_composition_stay_together() -> None:
 
 
 def test_fractions_must_add_up(crystals: list[Crystal]) -> None:
-    with pytest.raises(DataError, match="add up to 1"):
+    with pytest.raises(DataError, match="are no shares of 1"):
         grouped_split(crystals, (0.8, 0.1, 0.2))
 
 

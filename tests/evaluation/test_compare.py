@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import resource
 import shutil
@@ -20,6 +21,8 @@ from click.testing import CliRunner, Result
 from crystalsweep.artifacts.places import checkpoint_folder
 from crystalsweep.cli.evaluate import compare, rescore
 from crystalsweep.config import override
+from crystalsweep.evaluation.outcome import read_outcome
+from crystalsweep.evaluation.publishing import log_evaluation
 from crystalsweep.evaluation.results import BOTH_READINGS
 from crystalsweep.evaluation.settings import EvaluationSettings, metrics_lock
 from crystalsweep.tracking.tracker import Tracker, sqlite_uri
@@ -391,6 +394,13 @@ def test_columns_of_a_preset_are_compared(evaluation: Path, truth: Path, tmp_pat
     assert set(frame.index) == validities
     means = [pd.read_parquet(copy / "structures.parquet")["compositional_validity@smact4"].mean() for copy in copies]
     assert frame.loc["compositional_validity", "difference"] == pytest.approx(means[1] - means[0])
+    table = pd.read_parquet(copies[1] / "structures.parquet")
+    given = enumerate(table["species_corrupted"])
+    table["species_corrupted"] = [species if i % 3 else [1] * len(species) for i, species in given]
+    table.to_parquet(copies[1] / "structures.parquet")
+    other = compared(*copies, "--preset", "smact4", "--out", tmp_path / "fewer.csv")
+    assert "were corrupted otherwise and are left out" in other.output
+    assert (pd.read_csv(tmp_path / "fewer.csv")["n"] < frame["n"].to_numpy()).all()
 
 
 # MLflow
@@ -497,3 +507,30 @@ def test_arms_of_several_seeds_are_compared_over_these(evaluation: Path, truth: 
     assert "model" in unnamed.output
     short = compared(",".join(map(str, models)), f"{truth},{evaluation}")
     assert short.exit_code != 0 and "give both as many" in short.output
+
+
+# What an arm is
+
+
+def test_an_arm_that_is_no_recipe_of_several_seeds_is_told(evaluation: Path, truth: Path, tmp_path: Path) -> None:
+    copies = [Path(shutil.copytree(evaluation, tmp_path / f"copy{i}")) for i in range(2)]
+    ran = compared(f"same={copies[0]},{copies[1]}", truth)
+    assert ran.exit_code == 0, ran.output
+    assert "same has the same weights more than once" in ran.output
+    assert "is one training: its own spread between seeds is not known" in ran.output
+
+
+def test_figures_of_an_earlier_evaluation_are_not_those_of_the_latest(
+    evaluation: Path, uri: str, tmp_path: Path
+) -> None:
+    tracker = Tracker(uri)
+    run = tracker.start(tracker.experiment("training", tmp_path / "artifacts"), "pretrain", kind="pretrain")
+    outcome = read_outcome(evaluation)
+    log_evaluation(tracker, outcome, evaluation, run)
+    other = Path(shutil.copytree(evaluation, tmp_path / "other"))
+    (other / "request.json").write_text('{"name": "other"}')
+    rows = {name: {k: v for k, v in row.items() if k != "structural_validity"} for name, row in outcome.rows.items()}
+    log_evaluation(tracker, outcome.model_copy(update={"rows": rows}), other, run)
+    logged = tracker.client.get_run(run).data.metrics
+    assert math.isnan(logged["evaluation/structural_validity"])
+    assert logged["evaluation/score"] == outcome.rows[outcome.name]["score"].mean

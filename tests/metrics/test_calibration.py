@@ -20,9 +20,11 @@ from crystalsweep.metrics.calibration import (
     coverage,
     fit_shares,
     fit_sharpness,
+    least_mass,
     least_probability,
     mean_log_loss,
     reliability,
+    sets_by_mass,
     sets_of,
     shares,
 )
@@ -183,6 +185,45 @@ def test_shares_are_finite_where_all_came_out_alike(place: int) -> None:
     found = shares(scores[0], *fit_shares(scores, np.full(10, place)))
     assert np.isfinite(found).all()
     assert (found[0] > 0.9) == (place == 1)
+
+
+@pytest.mark.parametrize("wanted", [0.8, 0.9, 0.95])
+def test_sets_by_mass_hold_the_truth_in_hard_cases_too(wanted: float) -> None:
+    """Of sharp cases and of flat ones, to which sets by least probability give one class."""
+    held: list[float] = []
+    hard: list[float] = []
+    for seed in range(30):
+        parts = [drawn(200, sharp, seed=seed + 1000 * k) for k, sharp in enumerate((1.0, 1.0))]
+        flat = [(0.3 * logits, truth) for logits, truth in parts]
+        random = np.random.default_rng(seed)
+        p = np.vstack([softmax(logits, axis=1) for logits, _ in parts])
+        dull = np.vstack([softmax(logits, axis=1) for logits, _ in flat])
+        every = np.vstack([p, dull])
+        truth = np.array([random.choice(len(row), p=row / row.sum()) for row in every])
+        learned = random.permutation(len(every))[: len(every) // 2]
+        told = np.setdiff1d(np.arange(len(every)), learned)
+        mass = least_mass(every[learned], truth[learned], learned, wanted)
+        inside = sets_by_mass(every[told], mass)[np.arange(len(told)), truth[told]]
+        held.append(inside.mean())
+        hard.append(inside[told >= len(p)].mean())
+    assert wanted - 0.01 <= np.mean(held)
+    assert wanted - 0.02 <= np.mean(hard)
+
+
+def test_groups_count_alike_in_the_mass_of_a_set() -> None:
+    """Ninety easy sites of one crystal and ten hard ones of ten are eleven crystals."""
+    p = np.vstack([np.tile([0.98, 0.01, 0.01], (90, 1)), np.tile([0.4, 0.35, 0.25], (10, 1))])
+    truth, groups = np.array([0] * 90 + [2] * 10), np.array([0] * 90 + list(range(1, 11)))
+    assert least_mass(p, truth, groups, 0.5) > 0.75, "the hard ones need all but a part of the last class"
+    assert least_mass(p, truth, np.arange(100), 0.5) < 0.75
+    assert least_mass(p, truth, groups, 0.99) == 1.0, "eleven crystals promise no 99 %"
+    assert least_mass(p[:0], truth[:0], groups[:0], 0.8) == 1.0
+
+
+def test_a_set_by_mass_is_the_shortest_that_reaches_it() -> None:
+    p = np.array([[0.2, 0.5, 0.3], [0.96, 0.01, 0.03]])
+    assert sets_by_mass(p, 0.75).tolist() == [[False, True, True], [True, False, False]]
+    assert sets_by_mass(p, 0.0).tolist() == [[False, True, False], [True, False, False]]
 
 
 def test_a_set_always_has_the_likeliest() -> None:

@@ -125,3 +125,11 @@ def test_arms_that_do_not_match_are_refused() -> None:
         seed_verdicts(arms | {"control": arms["control"][:2]}, [X])
     with pytest.raises(ValueError, match="one training each"):
         seed_verdicts({name: tables[:1] for name, tables in arms.items()}, [X])
+
+
+def test_few_parents_prove_nothing_however_alike_they_are() -> None:
+    """Two crystals that all seeds agree on could have come out so by chance, one time in two."""
+    arms = {name: [table(np.full(8, value))] * 3 for name, value in (("control", 0.0), ("treated", 1.0))}
+    row = seed_verdicts(arms, [X]).iloc[0]
+    assert (row["clusters"], row["difference"], row["p"], row["verdict"]) == (2, 1.0, 0.5, "not resolved")
+    assert "only 2 of 2 parents differ, of which p is at least 0.5" in row["note"]

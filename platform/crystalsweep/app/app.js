@@ -32,7 +32,7 @@ function dot(symbol) {
 const subscripted = (formula) => formula.split(/(\d+)/).filter(Boolean).map((part) => (/\d/.test(part) ? make("sub", {}, part) : part));
 
 function percent(share) {
-  if (share > 0 && share < 0.001) return "< 0.1 %";
+  if (share < 0.001) return "< 0.1 %";
   return share > 0.999 && share < 1 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
 }
 
@@ -269,11 +269,14 @@ function drawMask(fresh = false) {
   before.draw(page.crystal, page.masked, { fresh, onAtom: toggle });
 }
 
-/** Say so where the answer is to another mask. */
+/** Say so where the answer is to another mask, or to other wishes. */
 function drawStale() {
   const answered = page.answer ? maskedOf(page.answer) : [];
-  $("stale").hidden = !page.answer || (answered.length === page.masked.size && answered.every((site) => page.masked.has(site)));
+  const same = answered.length === page.masked.size && answered.every((site) => page.masked.has(site));
+  $("stale").hidden = !page.answer || (same && page.wished === JSON.stringify(wishes()));
 }
+
+$("wishes").addEventListener("input", drawStale);
 
 // 3: constraints, and the answer
 
@@ -288,8 +291,10 @@ $("wishes").addEventListener("submit", async (event) => {
   $("busy").replaceChildren(...working("The model is at work …"));
   const clock = setInterval(() => $("busy").replaceChildren(...working(`The model is at work … ${since()} s`)), 5000);
   const crystal = page.crystal;
+  const wished = wishes();
   try {
-    const answer = await ask("/api/complete", { crystal, masked: [...page.masked].map((site) => site + 1), ...wishes() });
+    const answer = await ask("/api/complete", { crystal, masked: [...page.masked].map((site) => site + 1), ...wished });
+    page.wished = JSON.stringify(wished);
     if (crystal === page.crystal) showAnswer(answer);
   } catch (error) {
     showErrors(error, "complete");
@@ -331,7 +336,8 @@ function showAnswer(answer) {
 function rest(answer) {
   if (answer.renormalised) return "Shares among the candidates found: what was asked leaves others out.";
   const others = 1 - answer.candidates.reduce((sum, each) => sum + each.probability, 0);
-  return answer.masked.length && others > 0.0005 ? `All other choices together: ${percent(others)}.` : "";
+  const every = answer.limited ? "All other choices that the constraints leave" : "All other choices together";
+  return answer.masked.length && others > 0.0005 ? `${every}: ${percent(others)}.` : "";
 }
 
 /** Of which candidates one is right, how often: `in 90 % of such cases the right one is 1 or 2`. */

@@ -15,7 +15,7 @@ from crystalsweep.data.reading import Reject
 from crystalsweep.inference.asking import Charge, Question, decoder_of
 from crystalsweep.inference.completion import refusal
 from crystalsweep.inference.decoding.constraints import Constraints, Sublattice, elements, room_of
-from crystalsweep.inference.inputs import Partial
+from crystalsweep.inference.inputs import Partial, tied_elements
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import atomic_number
 
@@ -124,7 +124,12 @@ class CompletionRequest(Config):
         crystal = self.crystal.crystal(self.masked)
         if problem := refusal(crystal, keep_positions=self.keep_positions, max_atoms=MAX_ATOMS):
             raise MistakenError([("masked", said(problem))])
-        return Partial(where=crystal.id, crystal=crystal, sublattices=self.crystal.sublattices())
+        return Partial(
+            where=crystal.id,
+            crystal=crystal,
+            sublattices=self.crystal.sublattices(),
+            tied=tuple(tied_elements(self.crystal.crystal(), crystal)),
+        )
 
     def question(self, partial: Partial, critic_weight: float) -> Question:
         """Return what is asked, candidates ranked by log p + `critic_weight` · critic.

@@ -74,7 +74,7 @@ def completed(restorer: Restorer, request: CompletionRequest, known: Known | Non
     try:
         completion = restorer.complete(
             partial.crystal,
-            decode=question.decode,
+            decode=partial.decoded_by(question.decode),
             constraints=question.constraints,
             top_k=question.top_k,
             keep_positions=question.keep_positions,

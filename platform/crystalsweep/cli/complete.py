@@ -16,7 +16,6 @@ from crystalsweep.cli.echo import echo, echo_settings
 from crystalsweep.cli.errors import told_in_a_line
 from crystalsweep.cli.known import known_crystals, known_option
 from crystalsweep.cli.store import store_options
-from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.wording.stranger import in_a_line
 
 if TYPE_CHECKING:
@@ -50,7 +49,10 @@ In Python:  crystalsweep.complete(structure, mask="Ti")
 def _list_settings(context: click.Context, option: click.Parameter, asked: bool) -> None:
     del option
     if asked:
-        echo_settings(DecodeConfig())
+        from crystalsweep.inference.asking import decoder_of
+        from crystalsweep.inference.completion import CRITIC_WEIGHT
+
+        echo_settings(decoder_of(critic_weight=CRITIC_WEIGHT))
         context.exit()
 
 
@@ -70,7 +72,8 @@ def _list_settings(context: click.Context, option: click.Parameter, asked: bool)
     type=click.Choice(["neutral", "prefer", "any"]),
     default="any",
     show_default=True,
-    help="neutral: charge-balanced candidates only; prefer: those first.",
+    help="neutral: charge-balanced candidates only; prefer: those first. By SMACT's rule, which gives each element one "
+    "oxidation state: mixed valence, as in Fe3O4, counts as not balanced.",
 )
 @click.option(
     "--tie",

@@ -81,10 +81,10 @@ def leaderboard(
     with told_in_a_line():
         from crystalsweep.leaderboard.board import build_board
         from crystalsweep.leaderboard.text import board_frame, board_json, board_text
-        from crystalsweep.tracking.opening import checked_tracker
+        from crystalsweep.tracking.opening import checked_tracker, existing_store
 
         where = storage or default_storage()
-        uri = _address(tracking_uri, where)
+        uri = existing_store(tracking_uri, where)
         board = build_board(
             checked_tracker(uri),
             runs,
@@ -126,14 +126,14 @@ def _of_property(context: click.Context, target: str) -> None:
             property_board_text,
             write_property_board_page,
         )
-        from crystalsweep.tracking.opening import checked_tracker
+        from crystalsweep.tracking.opening import checked_tracker, existing_store
 
         given = [name for name in _OF_GENERATORS if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
         if given:
             raise ValueError(f"--{given[0]} is of generators; leave it out beside --target")
         where = asked["storage"] or default_storage()
         board = build_property_board(
-            checked_tracker(_address(asked["tracking_uri"], where)),
+            checked_tracker(existing_store(asked["tracking_uri"], where)),
             asked["runs"],
             where / "downloads",
             target=target,
@@ -150,19 +150,3 @@ def _of_property(context: click.Context, target: str) -> None:
         if written:
             echo(f"written: {written}", err=asked["as_json"])
     sys.stdout.flush()
-
-
-def _address(tracking_uri: str | None, storage: Path) -> str:
-    """Return the store to read. Raises `ValueError` where it is a local file that is not there: MLflow would make
-    one."""
-    from crystalsweep.artifacts.addresses import sqlite_file
-    from crystalsweep.tracking.tracker import default_tracking_uri
-
-    uri = tracking_uri or default_tracking_uri(storage)
-    file = sqlite_file(uri)
-    if file is not None and not file.exists():
-        raise ValueError(
-            f"there is no MLflow store {file} yet: train with `python sweeps/gan_noise.py --preset demo`, or give "
-            "--tracking-uri or --storage"
-        )
-    return uri

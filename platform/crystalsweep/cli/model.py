@@ -120,6 +120,8 @@ def info(
     stage the generator's step also runs forward and backward through the discriminator: add the two.
     """
     with told_in_a_line():
+        if counts_only and (memory or device):
+            raise ValueError("--counts-only runs nothing: leave --memory and --device out")
         config, max_atoms, title = _chosen(checkpoint, backbone, preset, settings)
         report: dict[str, Any] = {"title": title, "settings": config.model_dump(mode="json")}
         if counts_only:
@@ -244,6 +246,7 @@ def _chosen(
     folder = checkpoint_folder(checkpoint)
     config, made = read_backbone(folder), read_info(folder)
     title = f"{config.name} of {folder} ({made.stage}, epoch {made.kept_epoch}, step {made.kept_step})"
+    title += f", with {', '.join(settings)}" if settings else ""
     return override(config, settings), made.config.get("max_atoms"), title
 
 

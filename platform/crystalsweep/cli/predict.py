@@ -153,8 +153,10 @@ def _told(found: Mapping[str, Prediction], crystals: Sequence[Crystal]) -> list[
         else:
             labels = 10 ** wanted[known] if record.target.log10 else wanted[known]
             scores = regression_scores(labels, each.value[known])
-            told = f"MAE {scores['mae']:.3g} {record.target.unit}, R² {scores['r2']:.3f}".replace("  ", " ")
-        lines.append(f"{name}: of {int(known.sum()):,} labelled crystals here: {told}")
+            told = f"MAE {scores['mae']:.3g} {record.target.unit}".rstrip()
+            told += f", R² {scores['r2']:.3f}" if known.sum() > 1 else ""
+        flattered = "; training crystals among them, if there are any, make it better than it is"
+        lines.append(f"{name}: of {int(known.sum()):,} labelled crystals here: {told}{flattered}")
     return lines
 
 

@@ -146,6 +146,9 @@ def promote(
             echo(dossier.model_dump_json(indent=2))
         else:
             echo(_gates(dossier.gates))
+            for gate in dossier.gates:
+                for note in gate.notes:
+                    echo(in_a_line(f"note: {gate.title}: {note}"))
             for line in dossier.reasons:
                 echo(in_a_line(f"! {line}"))
             echo(f"dossier: {decision.folder / 'dossier' / 'dossier.html'}")
@@ -214,7 +217,7 @@ def verify(
         from crystalsweep.inference.locate import is_local
         from crystalsweep.registry.verification import verify as again
 
-        tracker = None if is_local(reference) else _tracker(tracking_uri, storage)
+        tracker = None if is_local(reference) else _reader(tracking_uri, storage)
         found = again(
             tracker,
             reference,
@@ -244,7 +247,7 @@ def history(model: str, as_json: bool, tracking_uri: str | None, storage: Path |
         from crystalsweep.registry.attempts import attempts_of as entries
         from crystalsweep.registry.history import holders
 
-        tracker = _tracker(tracking_uri, storage)
+        tracker = _reader(tracking_uri, storage)
         found = entries(tracker, model)
         if as_json:
             echo(json.dumps([asdict(each) | {"when": each.when.isoformat()} for each in found], indent=2))
@@ -276,7 +279,7 @@ def demote(alias: str, model: str, reason: str, tracking_uri: str | None, storag
         from crystalsweep.registry.history import demote as take
 
         where = storage or default_storage()
-        gone, back = take(_tracker(tracking_uri, storage), model, alias, reason, where / "mlflow-artifacts")
+        gone, back = take(_reader(tracking_uri, storage), model, alias, reason, where / "mlflow-artifacts")
         now = f"version {back} again" if back else "no version"
         echo(f"version {gone} is no longer {model}@{alias}, which is {now}")
 
@@ -302,7 +305,7 @@ def export(reference: str, file: Path, tracking_uri: str | None, storage: Path |
             raise ValueError(f"{file}: give it a name that ends in .zip")
         if file.exists():
             raise ValueError(f"{file} exists already; choose another name")
-        tracker = _tracker(tracking_uri, storage)
+        tracker = _reader(tracking_uri, storage)
         sha256 = write(tracker, reference, file)
         echo(f"{file}: {reference}, {file.stat().st_size:,} bytes, sha256 {sha256}")
 
@@ -342,7 +345,15 @@ def _gates(gates: Sequence[Gate]) -> str:
 
 
 def _tracker(tracking_uri: str | None, storage: Path | None) -> Tracker:
+    """Return the store to write to, which is made where it is a local file that is not there."""
     from crystalsweep.tracking.opening import checked_tracker
     from crystalsweep.tracking.tracker import default_tracking_uri
 
     return checked_tracker(tracking_uri or default_tracking_uri(storage or default_storage()))
+
+
+def _reader(tracking_uri: str | None, storage: Path | None) -> Tracker:
+    """Return the store to read from."""
+    from crystalsweep.tracking.opening import checked_tracker, existing_store
+
+    return checked_tracker(existing_store(tracking_uri, storage or default_storage()))

@@ -60,6 +60,23 @@ def masked(crystal: Crystal, masking: Masking, sites: FileSites) -> tuple[Crysta
     return replace(crystal, species=species), sites._replace(mixtures=mixtures)
 
 
+def hidden_too(crystal: Crystal, masking: Masking, sites: FileSites) -> Iterator[str]:
+    """Yield what `masked` makes of elements that are not there, and of sites that others share with those that are.
+
+    Args:
+        crystal: As it was before.
+        masking: What is masked.
+        sites: Which of the file each atom is of.
+    """
+    there = set(crystal.species.tolist()) | {z for shares in sites.mixtures.values() for z in shares}
+    if absent := masking.elements - there:
+        yield f"nothing of {_named(absent)} is there to mask"
+    for shares in sites.mixtures.values():
+        asked, others = masking.elements & shares.keys(), shares.keys() - masking.elements
+        if asked and others:
+            yield f"sites that {_named(asked)} shares with {_named(others)} are masked as a whole: no share is kept"
+
+
 def partial_rows(path: Path) -> Iterator[SourceRow]:
     """Yield every row of a file, or of all files of a folder, as partial crystals; what cannot be read is a `Problem`.
 
@@ -110,5 +127,5 @@ def sites_of(row: SourceRow, crystal: Crystal) -> FileSites:
     return row.sites or FileSites(np.arange(1, len(crystal) + 1))
 
 
-def _named(numbers: frozenset[int] | set[int]) -> str:
+def _named(numbers: Iterable[int]) -> str:
     return ", ".join(element_symbol(z) for z in sorted(numbers)) or "none that is known"

@@ -26,6 +26,7 @@ from crystalsweep.inference.calibration import (
     Calibration,
     JointGroup,
     JointOdds,
+    MassRule,
     SetRule,
     Training,
 )
@@ -34,8 +35,7 @@ from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.filling import Filling, conditionals, fill
 from crystalsweep.inference.decoding.network import ask
 from crystalsweep.inference.decoding.settings import DecodeConfig
-from crystalsweep.metrics.calibration import fit_shares, fit_sharpness, least_probability, shares
-from crystalsweep.metrics.odds import log_losses
+from crystalsweep.metrics.calibration import fit_shares, fit_sharpness, least_mass, least_probability, shares
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 
@@ -183,7 +183,7 @@ def calibrate(
         site_sharpness=site,
         chain_sharpness=chained,
         site_cases=len(own.truth),
-        site_sets=_rules(np.exp(-log_losses(own.sharpened(site), own.truth))),
+        site_sets=_site_rules(np.exp(own.sharpened(site)), own, protocol.seed),
         joint=tuple(joint),
         parents=cases.table.loc[half, "parent"].nunique(),
         parents_sha256=ids_sha256(cases.table.loc[half, "parent"].unique()),
@@ -286,6 +286,14 @@ def _species(partials: Sequence[Crystal]) -> list[NDArray[np.int64]]:
 
 def _rules(of_truth: NDArray[np.float64], coverages: Sequence[float] = COVERAGES) -> tuple[SetRule, ...]:
     return tuple(SetRule(coverage=share, least=least_probability(of_truth, share)) for share in coverages)
+
+
+def _site_rules(p: NDArray[np.float64], own: Choices, seed: int) -> tuple[MassRule, ...]:
+    """Return what belongs to the sets of single sites, so that they hold in a share of crystals, not of sites: one with
+    many easy sites counts once."""
+    return tuple(
+        MassRule(coverage=share, mass=least_mass(p, own.truth, own.case, share, seed=seed)) for share in COVERAGES
+    )
 
 
 def _joint_odds(learned: Decoded, n_masked: NDArray[np.int64]) -> JointOdds:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.artifacts.seal import FILES
+from crystalsweep.data.selection import sampled_rows
 from crystalsweep.energies.hull import LABEL
 from crystalsweep.evaluation.calibrating import TOLD, Fitted, calibrate, cases_of
 from crystalsweep.evaluation.calibration_tables import as_numbers, draw, tables_of, told_sites
@@ -103,6 +104,8 @@ def calibrate_checkpoint(asked: CalibrationRequest, restorer: Restorer) -> Calib
         tables.append(("candidates by energy above the hull", _by_energy(asked, restorer, fitted, train)))
     folder = asked.out or restorer.folder.parent / "calibration"
     folder.mkdir(parents=True, exist_ok=True)
+    for earlier in folder.glob("*.csv") if asked.out is None else ():  # of another calibration
+        earlier.unlink()
     for title, table in tables:
         as_numbers(table).to_csv(folder / f"{_file_name(title)}.csv", index=False)
     draw(fitted, folder / "reliability.png")
@@ -143,7 +146,8 @@ def _trained_on(restorer: Restorer, train: Sequence[Crystal]) -> list[Crystal]:
     config = restorer.info.config
     most, stable = config.get("max_atoms"), bool(config.get("stable_only"))
     small = [crystal for crystal in train if most is None or len(crystal) <= most]
-    return [crystal for crystal in small if is_stable(crystal)] if stable else small
+    fitting = [crystal for crystal in small if is_stable(crystal)] if stable else small
+    return [fitting[i] for i in sampled_rows(len(fitting), config.get("max_crystals"), config.get("seed", 0))]
 
 
 def baselines_of(

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crystalsweep.evaluation.calibrating import TOLD, Cases, Choices, Decoded, Fitted
-from crystalsweep.inference.calibration import JOINT_COVERAGES, SetRule, Training
+from crystalsweep.inference.calibration import JOINT_COVERAGES, MassRule, SetRule, Training, in_sets
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean
 from crystalsweep.metrics.calibration import calibration_error, coverage, reliability, sets_of
 from crystalsweep.metrics.odds import TOP, brier_scores, log_losses, truth_ranks
@@ -41,11 +41,11 @@ def site_tables(fitted: Fitted) -> dict[str, pd.DataFrame]:
     parents = _parents(fitted.cases, told.case)
     before, after = told.sharpened(1.0), told.sharpened(calibration.site_sharpness)
     odds, sets = [], []
-    for name, rows in _site_strata(fitted.cases, told, calibration.training).items():
+    for name, rows in {**_site_strata(fitted.cases, told, calibration.training), **_by_confidence(after)}.items():
         if rows.any():
             truth, of = told.truth[rows], parents[rows]
             odds.append({"": name} | _site_odds(before[rows], after[rows], truth, of))
-            sets.append({"": name} | _site_sets(np.exp(after[rows]), truth, of, calibration.site_sets))
+            sets.append({"": name} | _site_sets(np.exp(after[rows]), truth, of, told.case[rows], calibration.site_sets))
     return {"odds": pd.DataFrame(odds), "sets": pd.DataFrame(sets)}
 
 
@@ -159,6 +159,16 @@ def _site_strata(cases: Cases, told: Choices, training: Training) -> Strata:
     }
 
 
+def _by_confidence(logs: NDArray[np.float64]) -> Strata:
+    """Return sites by what the odds of their likeliest element are."""
+    p = np.exp(logs.max(axis=1))
+    return {
+        "likeliest element below 0.5": p < 0.5,
+        "likeliest element 0.5 to 0.9": (p >= 0.5) & (p < 0.9),
+        "likeliest element 0.9 or more": p >= 0.9,
+    }
+
+
 def _joint_strata(cases: Cases, of: NDArray[np.int64], training: Training) -> Strata:
     rare, table = _rare(training), cases.table.iloc[of]
     n_masked = table["n_masked"].to_numpy()
@@ -198,12 +208,22 @@ def _site_odds(
 
 
 def _site_sets(
-    p: NDArray[np.float64], truth: NDArray[np.int64], parents: NDArray[np.object_], rules: Sequence[SetRule]
+    p: NDArray[np.float64],
+    truth: NDArray[np.int64],
+    parents: NDArray[np.object_],
+    case: NDArray[np.int64],
+    rules: Sequence[MassRule | SetRule],
 ) -> dict[str, object]:
+    """Return how often sets hold the truth; every masked crystal counts alike, however many sites it has."""
     row: dict[str, object] = {"sites": len(truth), "parents": len(np.unique(parents))}
+    _, codes, counts = np.unique(case, return_inverse=True, return_counts=True)
+    weights = 1 / counts[codes]
     for rule in rules:
-        inside = sets_of(p, rule.least)
-        row[f"{rule.coverage:.0%} sets hold"] = coverage(inside[np.arange(len(truth)), truth], parents)
+        inside = in_sets(p, rule)
+        if inside is None:
+            row[f"{rule.coverage:.0%} sets hold"], row[f"elements in {rule.coverage:.0%}"] = "not reached", "–"
+            continue
+        row[f"{rule.coverage:.0%} sets hold"] = coverage(inside[np.arange(len(truth)), truth], parents, weights)
         row[f"elements in {rule.coverage:.0%}"] = float(inside.sum(axis=1).mean())
     return row
 

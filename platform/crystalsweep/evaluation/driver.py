@@ -40,7 +40,8 @@ from crystalsweep.evaluation.submitted import SubmissionTask, pair, parts_of
 from crystalsweep.evaluation.whole_table import whole_table_columns
 from crystalsweep.metrics.baselines import REFERENCES
 from crystalsweep.metrics.novelty import Reference
-from crystalsweep.networks.checkpoint import trainings
+from crystalsweep.networks.checkpoint import CheckpointInfo, trainings
+from crystalsweep.structures.batch import is_stable
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.tracking.tracker import Tracker
 
@@ -65,6 +66,8 @@ def evaluate_checkpoint(
     model = replace(model, name=chosen or model.name)
     if settings.decode.critic_weight and model.info and not model.critic:
         raise ValueError(f"decode.critic_weight is above 0, but {asked.checkpoint} has no critic; leave it out")
+    if model.info and (told := _learned_from(model.info, inputs)):
+        inputs = replace(inputs, told=(*inputs.told, told))
     energies = _energies(settings, inputs, machine)
     parts = blocks(inputs.parents, settings.protocol)
     request = _request("checkpoint", model.name, _model_record(model), inputs.record(), settings)
@@ -89,6 +92,23 @@ def evaluate_checkpoint(
     sizes = [len(each.cases) for each in parts]
     outcome = _carry_out(folder, request, asked, task, parts, sizes, evaluated, energies)
     return folder, outcome, model
+
+
+def _learned_from(info: CheckpointInfo, inputs: Inputs) -> str:
+    """Return a line where a model learned from a part of the training crystals that it is held against."""
+    if not inputs.reference_is_training_set:
+        return ""
+    config, known = info.config, inputs.reference
+    fitting = [crystal for crystal in known if len(crystal) <= (config.get("max_atoms") or len(crystal))]
+    stable = sum(map(is_stable, fitting)) if config.get("stable_only") else len(fitting)
+    learned = min(stable, config.get("max_crystals") or stable)
+    if learned == len(known):
+        return ""
+    chosen = [f"{key}={config[key]}" for key in ("stable_only", "max_atoms", "max_crystals") if config.get(key)]
+    return (
+        f"the model's stage {info.stage} learned from {learned:,} of the {len(known):,} training crystals "
+        f"({', '.join(chosen)}); novelty and frequencies are of all of them"
+    )
 
 
 def evaluate_structures(asked: EvaluationRequest) -> tuple[Path, Evaluation]:

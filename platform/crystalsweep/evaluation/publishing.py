@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -64,7 +65,10 @@ def _log(
     name = folder.resolve().name
     if name in (value for tag, value in tags.items() if tag.startswith(f"{LOGGED}.")):  # of another request
         name = f"{name}-{request[:8]}"
-    tracker.log(run, _metrics(outcome), 0)
+    metrics = _metrics(outcome)
+    logged = tracker.client.get_run(run).data.metrics
+    gone = {key: math.nan for key in logged if key.startswith(f"{ARTIFACTS}/") and key not in metrics}
+    tracker.log(run, metrics | gone, 0)  # figures of an earlier evaluation are none of this one
     tracker.upload(run, folder, f"{ARTIFACTS}/{name}")
     lock = {"crystalsweep.metrics_lock": outcome.metrics_lock}
     tracker.tag(run, lock | {LOGGED: request, f"{LOGGED}.{request}": name})

@@ -98,6 +98,9 @@ class EvaluationRequest:
         """Raise `ValueError` where options do not go together, or the result folder cannot be written."""
         if (self.checkpoint is None) == (self.structures is None):
             raise ValueError("give either --checkpoint REF or --structures PATH")
+        given = {"checkpoint": self.checkpoint, "data": self.source, "name": self.name, "reference": self.reference}
+        if empty := [option for option, value in given.items() if value == ""]:
+            raise ValueError(f"--{empty[0]} is empty: is a variable of your shell unset?")
         if self.checkpoint is not None and self.originals:
             raise ValueError("--originals goes with --structures")
         require_writable(self.out or Path(EVALUATIONS), "give another folder with --out")

@@ -45,6 +45,7 @@ def answer_of(
         energies: One for each candidate.
         ranking: That its candidates are in the order of.
     """
+    undone = partial.tied if partial and completion.tied else ()
     measured: Sequence[Measured | None] = energies or [None] * len(completion.candidates)
     return {
         "id": completion.partial.id,
@@ -55,16 +56,17 @@ def answer_of(
         "masked": _sites(completion),
         "calibrated": completion.calibrated,
         "renormalised": completion.renormalised,
+        "limited": completion.limited,
         "ranked_by": None if ranking is None else _ranked_by(ranking),
         "sets": [
             {"coverage": each.coverage, "ranks": [index + 1 for index in each.candidates]}
-            for each in completion.joint_sets
+            for each in (() if undone else completion.joint_sets)
         ],
         "candidates": [
             _candidate(completion, candidate, rank, known, energy)
             for rank, (candidate, energy) in enumerate(zip(completion.candidates, measured, strict=True), start=1)
         ],
-        "warnings": list(completion.warnings),
+        "warnings": [*undone, *completion.warnings],
         "notes": list(partial.notes) if partial else [],
     }
 

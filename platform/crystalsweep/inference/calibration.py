@@ -21,7 +21,7 @@ from crystalsweep.artifacts.sums import SUMS, renew_sum, require_sum
 from crystalsweep.config import Config
 from crystalsweep.hyperparameters import MaskType, Noise
 from crystalsweep.inference.decoding.settings import DecodeConfig
-from crystalsweep.metrics.calibration import LOWEST, SHARPEST, sets_of
+from crystalsweep.metrics.calibration import LOWEST, SHARPEST, sets_by_mass, sets_of
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import element_symbol
 from crystalsweep.wording.mistakes import mistakes
@@ -62,6 +62,16 @@ class SetRule(Config):
     """Share of such cases."""
     least: Share
     """Probability from which on an element, or a joint choice, belongs to it; 0 where no set of those told reaches the
+    coverage."""
+
+
+class MassRule(Config):
+    """What belongs to such a set where hard cases are to have larger ones (split conformal, APS)."""
+
+    coverage: Share
+    """Share of such cases."""
+    mass: Share
+    """Elements belong to it, the likeliest first, until their probabilities sum to this; 1 where nothing promises the
     coverage."""
 
 
@@ -124,8 +134,8 @@ class Calibration(Config):
     """1 / temperature of the conditionals of a chain, in which each choice sees those before it."""
     site_cases: Count
     """Masked sites that they rest on."""
-    site_sets: Annotated[tuple[SetRule, ...], Field(max_length=16)]
-    """By coverage, ascending."""
+    site_sets: Annotated[tuple[MassRule | SetRule, ...], Field(max_length=16)]
+    """By coverage, ascending; of older calibrations by least probability."""
     joint: Annotated[tuple[JointOdds, ...], Field(max_length=16)]
     """By decoder."""
     parents: Count
@@ -242,15 +252,23 @@ class CandidateSet(NamedTuple):
     """Their indices among a completion's, ascending."""
 
 
-def element_sets(log_probabilities: NDArray[np.float64], rules: Sequence[SetRule]) -> tuple[ElementSet, ...]:
+def element_sets(log_probabilities: NDArray[np.float64], rules: Sequence[MassRule | SetRule]) -> tuple[ElementSet, ...]:
     """Return a site's sets, by coverage; `log_probabilities` are (118,), calibrated."""
     order = np.argsort(-log_probabilities, kind="stable")
     ranked = np.exp(log_probabilities[order])[None]
     return tuple(
-        ElementSet(rule.coverage, tuple(element_symbol(int(z) + 1) for z in order[sets_of(ranked, rule.least)[0]]))
+        ElementSet(rule.coverage, tuple(element_symbol(int(z) + 1) for z in order[inside[0]]))
         for rule in rules
-        if rule.least > 0
+        if (inside := in_sets(ranked, rule)) is not None
     )
+
+
+def in_sets(probabilities: NDArray[np.float64], rule: MassRule | SetRule) -> NDArray[np.bool_] | None:
+    """Return (M, K) which classes belong to the sets of a rule, of (M, K) probabilities; None where it promises
+    nothing."""
+    if isinstance(rule, MassRule):
+        return sets_by_mass(probabilities, rule.mass) if rule.mass < 1 else None
+    return sets_of(probabilities, rule.least) if rule.least > 0 else None
 
 
 def candidate_sets(probabilities: Sequence[float], rules: Sequence[SetRule]) -> tuple[CandidateSet, ...]:

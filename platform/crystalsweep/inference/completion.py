@@ -117,6 +117,10 @@ class Completion:
     renormalised: bool = False
     """Whether the candidates' probabilities are shares of what was found: so under a formula, required elements or
     required charge neutrality, where the network's own are of choices that these leave out too."""
+    limited: bool = False
+    """Whether elements were allowed or excluded: probabilities are then of the choices that these leave."""
+    tied: bool = False
+    """Whether sites that symmetry makes equal, or all, get one element together."""
     calibrated: bool = False
     """Whether the probabilities were fitted to come true as often as they say, on crystals kept from training; those of
     candidates were where these have sets."""
@@ -218,6 +222,8 @@ def complete(
             masked=(masked := np.flatnonzero(partial.species == MASK)),
             odds=_odds(answer, masked, top_k),
             renormalised=renormalised,
+            limited=constraints.allowed is not None or bool(constraints.excluded),
+            tied=decode.tie != "none",
             calibrated=calibration is not None,
             site_sets=tuple(element_sets(answer.log_probabilities[atom], sites) for atom in masked),
             joint_sets=candidate_sets([candidate.probability for candidate in candidates], group.sets if group else ()),

@@ -5,6 +5,7 @@ The command, the page and Python all ask by this.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystalsweep.data.checks import Problem
-from crystalsweep.data.masking import Masking, masked, partial_rows, sites_of
+from crystalsweep.data.masking import Masking, hidden_too, masked, partial_rows, sites_of
 from crystalsweep.data.partial_cif import partial_cif
 from crystalsweep.data.readers import FileSites, SourceRow, admit
 from crystalsweep.data.reading import Reject
@@ -49,6 +50,9 @@ class Partial:
     """Of shared sites: what they may become."""
     notes: tuple[str, ...] = ()
     """On how it was read."""
+    tied: tuple[str, ...] = ()
+    """Of different elements whose masked sites symmetry makes equal: then none of the candidates is the crystal as it
+    was, unless sites are not tied."""
 
     def constrained(self, constraints: Constraints | None) -> Constraints:
         """Return constraints with those that the crystal itself brings."""
@@ -131,7 +135,9 @@ def _asked(
         return hidden
     crystal, sites = hidden
     unasked = [NO_SUPERCELL] if supercell and not sites.mixtures else []
-    partial = Partial(where=row.where, crystal=crystal, notes=(*row.notes, *_tied(row.outcome, crystal), *unasked))
+    notes = (*row.notes, *hidden_too(row.outcome, masking, sites_of(row, row.outcome)), *unasked)
+    tied = tuple(tied_elements(row.outcome, crystal))
+    partial = Partial(where=row.where, crystal=crystal, notes=notes, tied=tied)
     if sites.mixtures:
         ordering = ordering_of(crystal, sites, supercell)
         if isinstance(ordering, Problem):
@@ -141,7 +147,7 @@ def _asked(
     return refusal(partial.crystal, keep_positions=keep_positions, max_atoms=max_atoms) or partial
 
 
-def _tied(whole: Crystal, partial: Crystal) -> Iterator[str]:
+def tied_elements(whole: Crystal, partial: Crystal) -> Iterator[str]:
     """Yield which elements of a crystal stand on sites that symmetry makes equal once they are masked."""
     hidden = partial.species == MASK
     if len(set(whole.species[hidden].tolist()) - {MASK}) < 2:
@@ -151,8 +157,8 @@ def _tied(whole: Crystal, partial: Crystal) -> Iterator[str]:
         if len(mixed := set(whole.species[orbits == orbit].tolist()) - {MASK}) > 1:
             named = " and ".join(element_symbol(z) for z in sorted(mixed))
             yield (
-                f"the sites of {named} are equal by symmetry once they are masked, and get one element together unless "
-                "sites are not tied (--tie none)"
+                f"the sites of {named} are equal by symmetry once they are masked, and get one element together: none "
+                "of the candidates is the crystal as it was; --tie none lets them differ"
             )
 
 
@@ -238,7 +244,9 @@ def _structure_row(structure: Structure) -> SourceRow:
 
     where, species, mixtures = "the given Structure", [], {}
     for number, site in enumerate(structure, start=1):
-        shares = {0 if isinstance(s, DummySpecies) else atomic_number(s.symbol): x for s, x in site.species.items()}
+        shares: Counter[int] = Counter()
+        for each, share in site.species.items():  # an element may be there in several oxidation states
+            shares[0 if isinstance(each, DummySpecies) else atomic_number(each.symbol)] += share
         if abs(sum(shares.values()) - 1) > 1e-3 or (MASK in shares and len(shares) > 1):
             detail = f"site {number} holds {site.species_string}"
             problem = Problem("partial occupancy", detail, "let its occupancies add up to 1, or make it a dummy X")

@@ -62,11 +62,15 @@ def ordering_of(crystal: Crystal, sites: FileSites, shape: Shape | None = None) 
         counts = [_counts(part.shares, len(part.atoms) * cells) for part in shared]
         if all(counts):
             return _ordering(crystal, shared, counts, each)
+    if shape and len(crystal) * shape[0] * shape[1] * shape[2] > MAX_ATOMS_ORDERED:
+        detail = f"{len(crystal) * shape[0] * shape[1] * shape[2]} of at most {MAX_ATOMS_ORDERED}"
+        return Problem("too many atoms to order", detail, "give a smaller --supercell, or leave it out")
     shares = ", ".join(f"{element_symbol(z)} {share:.4g}" for z, share in shared[0].shares.items())
     cell = f"{shape[0]} × {shape[1]} × {shape[2]} cells of at most" if shape else "no cell of at most"
     holds = "do not hold" if shape else "holds"
     detail = f"{shares}: {cell} {MAX_ATOMS_ORDERED} atoms {holds} whole numbers of them"
-    return Problem("partial occupancy", detail, "round the occupancies, or give an ordered approximant")
+    remedy = "give another --supercell, or leave it out" if shape else "round the occupancies"
+    return Problem("partial occupancy", detail, f"{remedy}, or give an ordered approximant")
 
 
 def shape_of(text: str) -> Shape:

@@ -140,27 +140,36 @@ def prediction_table(ids: Sequence[str], found: Mapping[str, Prediction]) -> pd.
     answers that are in the set, the likeliest class, its probability, and the classes in the set, or the spectrum as a
     list with the half-width of its band."""
     columns: dict[str, object] = {"id": list(ids)}
-    for each in found.values():
-        columns |= dict(zip(columns_of_target(each.record), _columns(each), strict=True))
+    named = columns_of_targets([each.record for each in found.values()])
+    for each, names in zip(found.values(), named, strict=True):
+        columns |= dict(zip(names, _columns(each), strict=True))
     return pd.DataFrame(columns)
 
 
-def columns_of_target(record: TargetRecord) -> dict[str, str]:
-    """Return a target's columns in a table of predictions by name: `double` for numbers, `string` for classes, sets and
-    lists."""
+def columns_of_targets(records: Sequence[TargetRecord]) -> list[dict[str, str]]:
+    """Return the columns of each target in a table of predictions by name: `double` for numbers, `string` for classes,
+    sets and lists. Of two targets of one label, as `k_vrh` and `log10(k_vrh)`, they are named by the targets."""
+    each = [_columns_of(record) for record in records]
+    names = [name for own in each for name in own]
+    return [
+        own if all(names.count(name) == 1 for name in own) else _columns_of(record, record.name)
+        for record, own in zip(records, each, strict=True)
+    ]
+
+
+def _columns_of(record: TargetRecord, label: str = "") -> dict[str, str]:
     if record.column is not None:
         return {record.column.name: "string", f"{record.target.label} margin": "double"}
+    label = label or record.target.label
     if record.target.classed:
-        label = record.target.label
         return {label: "string", f"{label} probability": "double", f"{label} set": "string"}
     if record.target.kind == "classification":
         return {f"{record.name} probability": "double", f"{record.name} set": "string"}
-    label = record.target.label
     return dict.fromkeys((label, f"{label} low", f"{label} high"), "double")
 
 
 def _columns(each: Prediction) -> tuple[object, ...]:
-    """Return the columns of `columns_of_target`."""
+    """Return the columns of `columns_of_targets`."""
     if each.record.target.kind == "regression":
         return each.value, each.low, each.high
     if each.record.column is not None:

@@ -64,6 +64,11 @@ class Restorer:
         """λ by which its candidates are ranked unless a decoder says otherwise: 0 without a critic."""
         return CRITIC_WEIGHT if self.critic else 0.0
 
+    @property
+    def usual(self) -> DecodeConfig:
+        """How it completes crystals unless told otherwise."""
+        return JOINTLY.model_copy(update={"critic_weight": self.critic_weight})
+
     @classmethod
     def of(
         cls, resolved: Location, reference: str, device: torch.device | str = "cpu", *, calibrated: bool = True
@@ -92,7 +97,7 @@ class Restorer:
         self,
         partial: str | Path | Crystal,
         *,
-        decode: DecodeConfig = JOINTLY,
+        decode: DecodeConfig | None = None,
         constraints: Constraints | None = None,
         top_k: int = 5,
         keep_positions: bool = False,
@@ -103,7 +108,7 @@ class Restorer:
 
         Args:
             partial: Masked sites have the symbol `X` or `?` in a CIF. A string of several lines is a CIF's text.
-            decode: How candidates are found, and how many.
+            decode: How candidates are found, and how many.  [default: as `crystalsweep complete`, the critic asked]
             constraints: What they must fulfil.
             top_k: Elements whose odds are given for each masked site.
             keep_positions: Leave every atom where it is.
@@ -126,7 +131,7 @@ class Restorer:
         self,
         partials: Sequence[Crystal],
         *,
-        decode: DecodeConfig = JOINTLY,
+        decode: DecodeConfig | None = None,
         constraints: Constraints | None = None,
         top_k: int = 5,
         keep_positions: bool = False,
@@ -136,7 +141,7 @@ class Restorer:
 
         Args:
             partials: Masked sites have species `MASK`.
-            decode: How candidates are found, and how many.
+            decode: As there.
             constraints: What they must fulfil.
             top_k: Elements whose odds are given for each masked site.
             keep_positions: Leave every atom where it is.
@@ -145,7 +150,7 @@ class Restorer:
         return complete(
             self.generator,
             partials,
-            decode=decode,
+            decode=decode or self.usual,
             constraints=constraints,
             top_k=top_k,
             keep_positions=keep_positions,

@@ -13,7 +13,7 @@ from crystalsweep.data.checks import Problem
 from crystalsweep.data.readers import SourceRow
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.inputs import whole_of_row
-from crystalsweep.inference.predicting import Predictor, columns_of_target, prediction_table
+from crystalsweep.inference.predicting import Predictor, columns_of_targets, prediction_table
 from crystalsweep.inference.served_rows import names_of, require_few, rows_of
 from crystalsweep.inference.target_records import TargetRecord
 from crystalsweep.structures.crystal import Crystal
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 def columns_of(records: Sequence[TargetRecord]) -> dict[str, str]:
     """Return the columns of an answer by name, with MLflow's type: those of `crystalsweep predict`, then `error`."""
-    numbers = {name: kind for record in records for name, kind in columns_of_target(record).items()}
+    numbers = {name: kind for own in columns_of_targets(records) for name, kind in own.items()}
     return {"id": "string", **numbers, "error": "string"}
 
 

@@ -58,7 +58,8 @@ def remarks(answer: Mapping[str, Any]) -> Iterator[str]:
 def _worth(answer: Mapping[str, Any]) -> str:
     """Return what the probabilities are of, and whether they were held against known crystals: so were those that
     have sets."""
-    of = "shares among the candidates found" if answer["renormalised"] else "of all choices there are"
+    every = "of all choices that these constraints leave" if answer["limited"] else "of all choices there are"
+    of = "shares among the candidates found" if answer["renormalised"] else every
     held = "calibrated on crystals kept from training" if answer["sets"] else "made of calibrated odds"
     fitted = held if answer["calibrated"] else "the model's own, not calibrated"
     return f"probabilities: {of}, {fitted}"
@@ -100,7 +101,7 @@ def _table(answer: Mapping[str, Any]) -> str:
             each["formula"],
             each["filled"],
             *((predicted_of(each),) if ranked_by else ()),
-            f"{each['probability']:.3f}",
+            _share(each["probability"]),
             "balanced" if each["charge_balanced"] else "not balanced",
             f"{each['shortest_distance']:.2f}",
             known_of(each),
@@ -110,6 +111,11 @@ def _table(answer: Mapping[str, Any]) -> str:
     ]
     heads = (*_HEADS[:3], *((ranked_by,) if ranked_by else ()), *_HEADS[3:], *((_ENERGY,) if energies else ()))
     return tabulated(rows, heads, disable_numparse=True)
+
+
+def _share(probability: float) -> str:
+    """Return a probability as a cell; 0.000 is none."""
+    return f"{probability:.3f}" if probability >= 0.0005 else "< 0.001"
 
 
 def known_of(candidate: Mapping[str, Any]) -> str:

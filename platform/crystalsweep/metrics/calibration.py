@@ -1,9 +1,9 @@
 """Whether probabilities are what they say: temperature, reliability, calibration error, conformal sets, coverage.
 
 Temperature scaling and expected calibration error: Guo et al., ICML 2017, doi:10.48550/arXiv.1706.04599, with bins of
-equal mass, after Nixon et al., doi:10.48550/arXiv.1904.01685. Conformal sets: split conformal, least ambiguous
-set-valued classifiers (LAC), Sadinle, Lei and Wasserman, J. Am. Stat. Assoc. 114, 223 (2019),
-doi:10.1080/01621459.2017.1395341.
+equal mass, after Nixon et al., doi:10.48550/arXiv.1904.01685. Conformal sets: split conformal; of joint candidates
+least ambiguous set-valued classifiers (LAC), Sadinle, Lei and Wasserman, J. Am. Stat. Assoc. 114, 223 (2019),
+doi:10.1080/01621459.2017.1395341; of sites, whose hard cases LAC serves worst, adaptive prediction sets (APS).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import binomtest
 
-from crystalsweep.metrics.bootstrap import Interval, clustered_mean
+from crystalsweep.metrics.bootstrap import Interval, clustered_ratio
 from crystalsweep.metrics.odds import log_losses
 
 SHARPEST = 20.0
@@ -140,7 +140,57 @@ def sets_of(probabilities: NDArray[np.float64], least: float) -> NDArray[np.bool
     return np.asarray(inside)
 
 
-def coverage(held: ArrayLike, parents: ArrayLike) -> Interval:
+def least_mass(
+    probabilities: NDArray[np.float64],
+    truth: NDArray[np.int64],
+    groups: ArrayLike,
+    coverage: float,
+    *,
+    seed: int = 0,
+) -> float:
+    """Return the probability that a set's classes, the likeliest first, must reach to hold the truth in `coverage` of
+    cases.
+
+    Split conformal, adaptive prediction sets (Romano, Sesia and Candès, NeurIPS 2020, doi:10.48550/arXiv.2006.02544):
+    a case's score is what the classes before the true one sum to, and a uniform share of its own. Groups count alike,
+    however many cases are of each. 1, every class, where so many groups are not there.
+
+    Args:
+        probabilities: (M, K) of each calibration case.
+        truth: (M,) its class.
+        groups: (M,) what it is of, such as the crystal of a site.
+        coverage: Share of cases, 0…1.
+        seed: Of the uniform shares.
+    """
+    codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+    n = int(codes.max()) + 1 if len(codes) else 0
+    needed = ceil((n + 1) * coverage - 1e-9)
+    if not 0 < needed <= n:
+        return 1.0
+    rows = np.arange(len(truth))
+    before, own = _masses_before(probabilities)[rows, truth], probabilities[rows, truth]
+    scores = before + np.random.default_rng(seed).random(len(truth)) * own
+    order = np.argsort(scores, kind="stable")
+    reached = np.cumsum(1 / np.bincount(codes)[codes[order]])
+    return float(min(1.0, scores[order][min(int(np.searchsorted(reached, needed - 1e-9)), len(order) - 1)]))
+
+
+def sets_by_mass(probabilities: NDArray[np.float64], mass: float) -> NDArray[np.bool_]:
+    """Return (M, K) which classes belong to each case's set: the likeliest first, until they sum to `mass`."""
+    before = _masses_before(probabilities)
+    return np.asarray((before < mass) | (before == 0))
+
+
+def _masses_before(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (M, K) what all likelier classes of a case sum to."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    ranked = np.take_along_axis(probabilities, order, axis=1)
+    before = np.empty_like(ranked)
+    np.put_along_axis(before, order, np.cumsum(ranked, axis=1) - ranked, axis=1)
+    return before
+
+
+def coverage(held: ArrayLike, parents: ArrayLike, weights: ArrayLike | None = None) -> Interval:
     """Return the share of cases whose set holds the truth, with a 95 % interval over their parents.
 
     By a bootstrap over parents, from which several cases come. Where all or none are held, which every resample
@@ -149,9 +199,11 @@ def coverage(held: ArrayLike, parents: ArrayLike) -> Interval:
     Args:
         held: (M,) whether the truth is in the set.
         parents: (M,) of each case.
+        weights: (M,) of each case; all count alike where left out.
     """
     hits = np.asarray(held, dtype=np.float64)
-    found = clustered_mean(hits, parents)
+    counted = np.ones_like(hits) if weights is None else np.asarray(weights, dtype=np.float64)
+    found = clustered_ratio(hits * counted, counted, parents)
     if not len(hits) or 0 < hits.mean() < 1:
         return found
     n = found.clusters

@@ -21,7 +21,16 @@ from scipy.stats import t
 
 from crystalsweep.metrics.pairing import paired_rows
 from crystalsweep.metrics.summary import METRICS, Metric, computable
-from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, Pairs, holm, named_pairs, row_differences, verdict_of
+from crystalsweep.metrics.verdicts import (
+    VERDICT_COLUMNS,
+    Pairs,
+    few_differing,
+    holm,
+    least_p,
+    named_pairs,
+    row_differences,
+    verdict_of,
+)
 
 SEED_COLUMNS = (*VERDICT_COLUMNS, "seeds", "seed_deviation")
 """Of a frame of these verdicts; `seed_deviation` is the standard deviation of the difference between seeds."""
@@ -178,7 +187,12 @@ def _row(
     empty = Crossed(np.nan, np.nan, np.nan, np.nan, np.nan)
     found = crossed_mean(summed[0], summed[1], alpha) if summed[1].sum() > 0 else empty
     pairs = sum(len(left) for left, _ in tables)
-    note = f"{metric.title}, {names[0]} and {names[1]}: {left_out:,} of {pairs:,} pairs undecided, and left out."
+    differing = int((summed[0] != 0).any(axis=0).sum())
+    p = max(found.p, least_p(differing)) if found.p == found.p else found.p
+    notes = [few_differing(metric, names, differing, summed[0].shape[1])] if found.low * found.high > 0 else []
+    if left_out:
+        told_of = f"{left_out:,} of {pairs:,} pairs undecided, and left out."
+        notes.append(f"{metric.title}, {names[0]} and {names[1]}: {told_of}")
     return {
         "metric": metric.name,
         "a": names[0],
@@ -186,13 +200,13 @@ def _row(
         "difference": found.mean,
         "low": found.low,
         "high": found.high,
-        "p": found.p,
+        "p": p,
         "p_adjusted": np.nan,
         "n": n,
         "clusters": int((summed[1] > 0).any(axis=0).sum()),
         "verdict": "not resolved",
         "better_is": metric.direction,
-        "note": note if left_out else "",
+        "note": " ".join(filter(None, notes)),
         "seeds": len(tables),
         "seed_deviation": found.deviation,
     }

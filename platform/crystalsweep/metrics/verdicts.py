@@ -250,7 +250,7 @@ def two_sided_p(means: NDArray[np.float64], n_parents: float, differing: int) ->
     if n_parents <= 1 or tail >= 0.5:
         return 1.0
     p = 2 * stdtr(n_parents - 1, ndtri(tail) * np.sqrt((n_parents - 1) / n_parents))
-    return float(min(1.0, max(p, 2.0 ** (1 - differing))))
+    return float(min(1.0, max(p, least_p(differing))))
 
 
 def verdict_of(difference: float, p_adjusted: float, direction: str, alpha: float) -> str:
@@ -264,7 +264,8 @@ def _row(
     comparison: _Comparison, low: float, high: float, p: float, p_adjusted: float, alpha: float
 ) -> dict[str, float | int | str]:
     clusters, direction = len(comparison.tops), comparison.metric.direction
-    note = _few(comparison, alpha) if low * high > 0 else ""
+    differing = int((comparison.tops != 0).sum())
+    note = few_differing(comparison.metric, comparison.names, differing, clusters, alpha) if low * high > 0 else ""
     difference = comparison.tops.sum() / comparison.bottoms.sum() if clusters else np.nan
     return {
         "metric": comparison.metric.name,
@@ -282,12 +283,22 @@ def _row(
     }
 
 
-def _few(comparison: _Comparison, alpha: float) -> str:
-    """Return a note where so few parents differ that no p below alpha was possible, whatever the interval says."""
-    differing = int((comparison.tops != 0).sum())
-    least = 2.0 ** (1 - differing)
-    if least < alpha:
+def few_differing(metric: Metric, names: tuple[str, str], differing: int, parents: int, alpha: float = 0.05) -> str:
+    """Return a note where so few parents differ that no p below alpha was possible, whatever the interval says.
+
+    Args:
+        metric: That is compared.
+        names: Of the tables.
+        differing: Parents in which they differ.
+        parents: All.
+        alpha: Of the verdicts.
+    """
+    if least_p(differing) < alpha:
         return ""
-    who = f"{comparison.metric.title}, {' and '.join(comparison.names)}"
-    parents = f"only {differing} of {len(comparison.tops):,} parents differ"
-    return f"{who}: {parents}, of which p is at least {least:.3g}; the interval is too narrow."
+    who = f"{metric.title}, {names[0]} and {names[1]}: only {differing} of {parents:,} parents differ"
+    return f"{who}, of which p is at least {least_p(differing):.3g}; the interval is too narrow."
+
+
+def least_p(differing: int) -> float:
+    """Return the least p that flipping the signs of so many parents' differences could give."""
+    return float(min(1.0, 2.0 ** (1 - differing)))

@@ -37,6 +37,19 @@ def open_tracker(tracking_uri: str | Address | None, storage: Path) -> Tracker |
     return checked_tracker(uri) if file is None or file.exists() else None
 
 
+def existing_store(tracking_uri: str | None, storage: Path) -> str:
+    """Return the address of the store to read. Raises `ValueError` where it is a local file that is not there: MLflow
+    would make one."""
+    uri = tracking_uri or default_tracking_uri(storage)
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
+        raise ValueError(
+            f"there is no MLflow store {file} yet: train with `python sweeps/gan_noise.py --preset demo`, or give "
+            "--tracking-uri or --storage"
+        )
+    return uri
+
+
 def checked_tracker(uri: str | Address) -> Tracker:
     """Return the store at an address, which has just answered. Raises `ValueError` with the remedy where it does
     not."""

@@ -53,7 +53,8 @@ def mixtures_of(
             continue
         first.append(rows[0])
         shares = _shares(species[rows].tolist(), [occupancies[row] for row in rows], labels[rows[0]])
-        mixtures[rows[0] + 1] = shares
+        if len(shares) > 1:  # one element in several oxidation states is an atom like others
+            mixtures[rows[0] + 1] = shares
     return np.array(sorted(first), dtype=np.int64), mixtures
 
 

@@ -80,12 +80,17 @@ def sites_of(block: CifBlock, *, partial: bool) -> Sites:
         raise RefusedError(problem)
     _require_atoms(block)
     occupancies = _occupancies(block, names)
-    if not partial:
-        _require_whole(occupancies, names)
     rows = zip(*axes, names, strict=True)
     positions = [[_position(value, name) for value in (x, y, z)] for x, y, z, name in rows]
     numbers, frac = np.array(species, dtype=np.int64), np.array(positions, dtype=float).reshape(count, 3)
-    first, mixtures = mixtures_of(numbers, frac, occupancies, labels or names, WHOLE)
+    try:
+        first, mixtures = mixtures_of(numbers, frac, occupancies, labels or names, WHOLE)
+    except RefusedError:
+        if not partial:
+            _require_whole(occupancies, names)
+        raise
+    if mixtures and not partial:
+        _require_whole(occupancies, names)
     multiplicities = _multiplicities(block, count)
     return Sites(
         species=np.array([MASK if row + 1 in mixtures else numbers[row] for row in first], dtype=np.int64),
