@@ -20,13 +20,12 @@ from crystalsweep.inference.calibration import (
     MassRule,
     SetRule,
     read_calibration,
-    training_of,
-    unfamiliar,
     write_calibration,
 )
 from crystalsweep.inference.completion import JOINTLY, Completion
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.decoding.settings import ARGMAX
+from crystalsweep.inference.familiarity import training_of, unfamiliar
 from crystalsweep.inference.restorer import Restorer, load
 from crystalsweep.structures.crystal import MASK, Crystal
 from tests.checkpoints import random_checkpoint

@@ -269,6 +269,9 @@ def test_a_generator_is_no_property_model() -> None:
 # From the command line, on a column of one's own
 
 
+METHANE = [[0.5, 0.5, 0.5], [0.55, 0.55, 0.55], [0.45, 0.45, 0.55], [0.45, 0.55, 0.45], [0.55, 0.45, 0.45]]
+
+
 def test_a_users_own_column_from_training_to_predictions(
     data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +297,9 @@ def test_a_users_own_column_from_training_to_predictions(
     assert list(table.columns) == ["id", "hardness", "hardness low", "hardness high"]
     assert len(table) == len(data.test)
     assert "labelled crystals here: MAE" in told.output
+    write([Crystal.of("methane", [6, 1, 1, 1, 1], 12 * np.eye(3), METHANE)], tmp_path / "box.extxyz")
+    box = run(predict, [str(tmp_path / "box.extxyz"), "--model", str(tmp_path / "run")])
+    assert "1 of 1 crystal is unlike those that the model learned from" in box.output, box.output
     about = json.loads((tmp_path / "p.json").read_text())
     assert about["targets"][0]["coverage"] == 0.9 and about["crystals"] == len(table)
     frame = crystalsweep.predict([data.test[0]], model=tmp_path / "run")

@@ -17,7 +17,8 @@ import crystalsweep
 from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.cli.registry import promote, verify
 from crystalsweep.data import load_bundled
-from crystalsweep.inference.calibration import Calibration, SetRule, training_of, write_calibration
+from crystalsweep.inference.calibration import Calibration, SetRule, write_calibration
+from crystalsweep.inference.familiarity import training_of
 from crystalsweep.inference.serving import EXAMPLE
 from crystalsweep.networks.checkpoint import load_generator
 from crystalsweep.networks.models import Critic

@@ -16,6 +16,7 @@ from crystalsweep.data.classes import MOST_CLASSES, classes_of
 from crystalsweep.data.packed import ids_of
 from crystalsweep.data.spectra import column_of
 from crystalsweep.data.target_values import require_labels, target_values
+from crystalsweep.inference.familiarity import training_of
 from crystalsweep.inference.target_records import SpectrumRecord, TargetRecord, Values, write_targets
 from crystalsweep.losses.properties import property_loss
 from crystalsweep.networks.architectures import run_as
@@ -71,6 +72,7 @@ class Finetune(Stage):
         self.train = pick(learnt, np.resize(np.arange(len(learnt)), len(labelled)))  # as many steps for every share
         self.val, _ = used(data.val, config, split="val", labels=labels)
         self.records = [_record(config, target, learnt, self.val) for target in config.asked]
+        self._training = training_of(learnt)
         self._means = [_mean_of(each, _values(learnt, each)) for each in self.records]
         self._errors: pd.DataFrame | None = None
         self._val_wanted = [record.scaled(_values(self.val, record)) for record in self.records]
@@ -135,7 +137,7 @@ class Finetune(Stage):
 
     def write_extra(self, folder: Path) -> None:
         """Write `targets.json`, and the errors of the last validation, a row per crystal and target."""
-        write_targets(folder, self.records)
+        write_targets(folder, self.records, self._training)
         if self._errors is not None:
             self._errors.to_parquet(folder / ERRORS_FILE, index=False, write_page_checksum=True)
 

@@ -20,6 +20,7 @@ from crystalsweep.wording.stranger import in_a_line, tabulated
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from crystalsweep.inference.familiarity import Training
     from crystalsweep.inference.predicting import Prediction, Predictor
     from crystalsweep.structures.crystal import Crystal
 
@@ -84,7 +85,7 @@ def predict(
         echo(tabulated(rows, headers=_heads(list(table.columns), found), disable_numparse=True))
         if len(table) > SHOWN:
             echo(f"the first {SHOWN} of {len(table):,}")
-        for line in _told(found, reading.crystals):
+        for line in (*_told(found, reading.crystals), *_unlike(reading.crystals, predictor.training)):
             echo(in_a_line(line))
         if out is not None:
             with whole_file(out) as partial:
@@ -158,6 +159,20 @@ def _told(found: Mapping[str, Prediction], crystals: Sequence[Crystal]) -> list[
         flattered = "; training crystals among them, if there are any, make it better than it is"
         lines.append(f"{name}: of {int(known.sum()):,} labelled crystals here: {told}{flattered}")
     return lines
+
+
+def _unlike(crystals: Sequence[Crystal], training: Training | None) -> list[str]:
+    """Return a line on crystals that are unlike those that the model learned from, of which no interval tells."""
+    from crystalsweep.inference.familiarity import unfamiliar
+
+    if training is None:
+        return ["not known, for the model is an older one: whether crystals are unlike those that it learned from"]
+    told = [(crystal.id, why) for crystal in crystals if (why := next(unfamiliar(crystal, training), ""))]
+    if not told:
+        return []
+    some = f"{len(told):,} of {len(crystals):,} {'crystal is' if len(told) == 1 else 'crystals are'}"
+    first = f"the first, {told[0][0]}: {told[0][1]}"
+    return [f"warning: {some} unlike those that the model learned from, of which no interval tells; {first}"]
 
 
 def _heads(columns: list[str], found: Mapping[str, Prediction]) -> list[str]:

@@ -20,9 +20,10 @@ from crystalsweep.evaluation.energy_ranking import energy_table, rank_by_energy
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, read_inputs
 from crystalsweep.evaluation.settings import EvaluationSettings
-from crystalsweep.inference.calibration import CRITIC, WEIGHTS, training_of, write_calibration
+from crystalsweep.inference.calibration import CRITIC, WEIGHTS, write_calibration
 from crystalsweep.inference.completion import JOINTLY
 from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.inference.familiarity import training_of
 from crystalsweep.inference.restorer import Restorer
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.metrics.site_baselines import element_frequencies, nearest_visible, neighbour_frequencies

@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crystalsweep.evaluation.calibrating import TOLD, Cases, Choices, Decoded, Fitted
-from crystalsweep.inference.calibration import JOINT_COVERAGES, MassRule, SetRule, Training, in_sets
+from crystalsweep.inference.calibration import JOINT_COVERAGES, MassRule, SetRule, in_sets
+from crystalsweep.inference.familiarity import Training
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean
 from crystalsweep.metrics.calibration import calibration_error, coverage, reliability, sets_of
 from crystalsweep.metrics.odds import TOP, brier_scores, log_losses, truth_ranks

@@ -7,7 +7,7 @@ where a checkpoint has none, odds are told as the network gives them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -21,8 +21,8 @@ from crystalsweep.artifacts.sums import SUMS, renew_sum, require_sum
 from crystalsweep.config import Config
 from crystalsweep.hyperparameters import MaskType, Noise
 from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.inference.familiarity import Count, Training
 from crystalsweep.metrics.calibration import LOWEST, SHARPEST, sets_by_mass, sets_of
-from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import element_symbol
 from crystalsweep.wording.mistakes import mistakes
 
@@ -45,14 +45,9 @@ GROUPS = (1, 2, 5, 10)
 """Least number of masked sites of each group of crystals whose candidates have sets of their own: the more sites, the
 less a candidate's probability."""
 
-RARE = 20
-"""Training crystals with an element, below which what is said beside it is hardly tested."""
-
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 Sharpness = Annotated[float, Field(ge=1 / SHARPEST - 1e-9, le=SHARPEST + 1e-9, allow_inf_nan=False)]
 Sum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Density = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
 class SetRule(Config):
@@ -105,19 +100,6 @@ class JointOdds(Config):
         """Return what is known of crystals with so many masked sites; None where there were no such."""
         least = max((each for each in GROUPS if each <= n_masked), default=0)
         return next((group for group in self.groups if group.least_masked == least), None)
-
-
-class Training(Config):
-    """What the training crystals were like."""
-
-    crystals: Count
-    """How many."""
-    elements: Annotated[tuple[Count, ...], Field(min_length=N_ELEMENTS, max_length=N_ELEMENTS)]
-    """Crystals that have each element; index = Z − 1."""
-    sparsest: Density
-    """Atoms per Å³; one in a thousand has fewer."""
-    densest: Density
-    """Atoms per Å³; one in a thousand has more."""
 
 
 class Calibration(Config):
@@ -198,40 +180,6 @@ def write_calibration(folder: Path, calibration: Calibration) -> Path:
     if (folder / SUMS).exists():
         renew_sum(folder, CALIBRATION)
     return path
-
-
-def training_of(crystals: Sequence[Crystal]) -> Training:
-    """Return what training crystals are like."""
-    counts = np.zeros(N_ELEMENTS, dtype=np.int64)
-    for crystal in crystals:
-        counts[np.unique(crystal.species) - 1] += 1
-    densities = [len(crystal) / crystal.volume for crystal in crystals]
-    sparsest, densest = np.quantile(densities, [0.001, 0.999]) if densities else (0.0, 100.0)
-    return Training(
-        crystals=len(crystals), elements=tuple(counts.tolist()), sparsest=float(sparsest), densest=float(densest)
-    )
-
-
-def unfamiliar(partial: Crystal, training: Training) -> Iterator[str]:
-    """Yield what about a partial crystal is new to a network that was trained on such crystals."""
-    visible = np.unique(partial.species[partial.species != MASK]).tolist()
-    never = [z for z in visible if training.elements[z - 1] == 0]
-    rarely = [z for z in visible if 0 < training.elements[z - 1] < RARE]
-    if never:
-        yield f"new to the model: none of its {training.crystals:,} training crystals has {_named(never)}"
-    if rarely:
-        told = ", ".join(f"{element_symbol(z)} in {training.elements[z - 1]:,}" for z in rarely)
-        yield f"rare to the model, of {training.crystals:,} training crystals: {told}"
-    density = len(partial) / partial.volume
-    if not training.sparsest <= density <= training.densest:
-        yield (
-            f"{density:.3f} atoms/Å³ is beyond the model's training crystals, of which all but 0.2 % have "
-            f"{training.sparsest:.3f} to {training.densest:.3f}; see that the cell is right"
-        )
-
-
-def _named(numbers: Iterable[int]) -> str:
-    return ", ".join(element_symbol(z) for z in numbers)
 
 
 class ElementSet(NamedTuple):

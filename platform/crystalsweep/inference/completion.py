@@ -22,7 +22,6 @@ from crystalsweep.inference.calibration import (
     JointGroup,
     candidate_sets,
     element_sets,
-    unfamiliar,
 )
 from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.constraints import Constraints
@@ -30,6 +29,7 @@ from crystalsweep.inference.decoding.filling import Filling
 from crystalsweep.inference.decoding.network import Answer, ask
 from crystalsweep.inference.decoding.positions import Placed, displaced, place
 from crystalsweep.inference.decoding.settings import DecodeConfig
+from crystalsweep.inference.familiarity import unfamiliar
 from crystalsweep.inference.predicting import PropertyValue
 from crystalsweep.metrics.calibration import shares
 from crystalsweep.metrics.settings import StructureRules

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from crystalsweep.inference.target_records import TargetRecord, read_targets
+from crystalsweep.inference.familiarity import Training
+from crystalsweep.inference.target_records import TargetRecord, read_property
 from crystalsweep.networks.checkpoint import load_property_model
 from crystalsweep.networks.models import PropertyModel, graph_of, one_hot
 from crystalsweep.structures.batch import collate
@@ -99,9 +100,14 @@ class Predictor:
     """A property model of a checkpoint with its targets."""
 
     def __init__(
-        self, model: PropertyModel, records: Sequence[TargetRecord], device: torch.device | str = "cpu"
+        self,
+        model: PropertyModel,
+        records: Sequence[TargetRecord],
+        device: torch.device | str = "cpu",
+        training: Training | None = None,
     ) -> None:
         self._model, self.records, self._device = model.to(device).eval(), tuple(records), device
+        self.training = training
 
     def predict(
         self, crystals: Sequence[Crystal], done: Callable[[int], object] | None = None
@@ -181,8 +187,9 @@ def _columns(each: Prediction) -> tuple[object, ...]:
 def load_predictor(folder: Path, device: torch.device | str = "cpu") -> Predictor:
     """Return the property model of a checkpoint. Raises `ValueError` where it has none, or for a device that is not
     here."""
-    there, records = device_named(str(device)), read_targets(folder)
-    return Predictor(load_property_model(folder, sum(record.outputs for record in records)), records, there)
+    there, known = device_named(str(device)), read_property(folder)
+    model = load_property_model(folder, sum(record.outputs for record in known.targets))
+    return Predictor(model, known.targets, there, known.training)
 
 
 def _spectrum(record: TargetRecord, outputs: Values) -> Prediction:

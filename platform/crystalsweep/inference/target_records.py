@@ -16,6 +16,7 @@ from crystalsweep.artifacts.sums import require_sum
 from crystalsweep.config import Config
 from crystalsweep.data.classes import LONGEST_CLASS, MOST_CLASSES
 from crystalsweep.data.spectra import MOST_POINTS, Column, Finite, Grid
+from crystalsweep.inference.familiarity import Training
 from crystalsweep.structures.targets import Kind, Target, TargetName, target_of
 from crystalsweep.wording.mistakes import mistakes
 
@@ -142,11 +143,13 @@ class TargetRecords(Config):
     """All targets of a checkpoint, in the order of the network's outputs."""
 
     targets: tuple[TargetRecord, ...]
+    training: Training | None = None
+    """What the crystals were like that it learned from; None of older checkpoints."""
 
 
-def write_targets(folder: Path, records: Sequence[TargetRecord]) -> None:
-    """Write `targets.json` into a checkpoint's folder."""
-    content = TargetRecords(targets=tuple(records)).model_dump(mode="json")
+def write_targets(folder: Path, records: Sequence[TargetRecord], training: Training) -> None:
+    """Write `targets.json` into a checkpoint's folder, with what the crystals were like that it learned from."""
+    content = TargetRecords(targets=tuple(records), training=training).model_dump(mode="json")
     (folder / TARGETS_FILE).write_text(f"{json.dumps(content, indent=2, sort_keys=True)}\n", encoding="utf-8")
 
 
@@ -157,6 +160,11 @@ def is_property_model(folder: Path) -> bool:
 
 def read_targets(folder: Path) -> tuple[TargetRecord, ...]:
     """Return the targets of a checkpoint. Raises `ValueError` where the file is damaged or there is none."""
+    return read_property(folder).targets
+
+
+def read_property(folder: Path) -> TargetRecords:
+    """Return all that a checkpoint says of its targets. Raises `ValueError` as `read_targets`."""
     path = folder / TARGETS_FILE
     if not path.exists():
         raise ValueError(
@@ -166,6 +174,6 @@ def read_targets(folder: Path) -> tuple[TargetRecord, ...]:
     require_sum(folder, path.name)
     content = read_json(path)
     try:
-        return TargetRecords.model_validate(content).targets
+        return TargetRecords.model_validate(content)
     except ValidationError as error:
         raise ValueError(f"{path}: {mistakes(error, TargetRecords, content)}") from None
