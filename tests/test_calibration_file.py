@@ -131,6 +131,19 @@ def test_candidates_share_what_is_not_elsewhere(checkpoint: Path) -> None:
     assert sum(each.probability for each in neutral.candidates) == pytest.approx(1)
 
 
+def test_candidates_divide_what_the_generator_gives_them_together(checkpoint: Path) -> None:
+    group = JointGroup(least_masked=2, cases=40, found=0.9, sharpness=0.5, beyond=1.0, sets=SETS)
+    write_calibration(checkpoint, calibration(checkpoint, joint=(JointOdds(decode=JOINTLY, groups=(group,)),)))
+    done = load(checkpoint).complete(rock_salt())
+    logs = np.array([each.log_probability for each in done.candidates])
+    mass = np.exp(logs).sum()
+    within = mass / (mass + (1 - mass) * np.e)
+    expected = within * np.exp(0.5 * logs) / np.exp(0.5 * logs).sum()
+    assert [each.probability for each in done.candidates] == pytest.approx(expected.tolist())
+    neutral = load(checkpoint).complete(rock_salt(), decode=JOINTLY.model_copy(update={"charge": "require"}))
+    assert sum(each.probability for each in neutral.candidates) == pytest.approx(1)
+
+
 def test_a_coverage_that_is_not_reached_is_not_told(checkpoint: Path) -> None:
     none = (SetRule(coverage=0.9, least=0.0),)
     write_calibration(checkpoint, calibration(checkpoint, site_sets=none))

@@ -181,6 +181,8 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(crystals: dict[str, list
         (["--checkpoint", "identity", "--set", "metrics.match.stol=7"], "stol"),
         (["--checkpoint", "identity", "--set", "protocol.sigmas=[1]"], "sigma_noise"),
         (["--checkpoint", "identity", "--reference", "no_such_file.parquet"], "no_such_file.parquet"),
+        (["--checkpoint", "identity", "--data", ""], "--data is empty"),
+        (["--structures", "x.cif", "--set", "decode.method=beam"], "nothing restores the crystals of --structures"),
         ([], "--checkpoint REF or --structures PATH"),
         (["--structures", "x.cif"], "go with --checkpoint"),
     ],
@@ -248,3 +250,26 @@ def test_evaluated_crystals_that_were_trained_on_are_named(
     assert few.startswith("Only 12 crystals are evaluated")
     assert told.startswith("2 of 12 evaluated crystals are among the reference crystals")
     assert all(f"{crystal.id.removeprefix('new-')} is {crystal.id}" in told for crystal in leaked)
+
+
+def test_what_a_model_learned_from_is_told_where_it_is_a_part_of_the_reference(
+    checkpoint: Path, run_evaluate: Evaluate, data: dict[str, Path], tmp_path: Path
+) -> None:
+    """The fixture's settings leave crystals out, which novelty and frequencies count all the same."""
+    both = f"{data['train']},{data['test']}"
+    ran = run_evaluate("--checkpoint", checkpoint, "--data", both, "--out", tmp_path / "out", source=False)
+    assert ran.exit_code == 0, ran.output
+    outcome = read_outcome(tmp_path / "out")
+    assert outcome.data["reference_is_training_set"] is True
+    assert outcome.data["seen"] == []
+    told = [line for line in outcome.data["told"] if "learned from" in line]
+    config = json.loads((checkpoint / "config.json").read_text())
+    learned = min(60, config["max_crystals"] or 60)
+    assert bool(told) == (learned < 60)
+    assert all(f"learned from {learned} of the 60 training crystals" in line for line in told)
+    swapped = run_evaluate(
+        *("--checkpoint", checkpoint, "--data", f"{data['test']},{data['train']}", "--max-crystals", 3),
+        *("--out", tmp_path / "swapped"),
+        source=False,
+    )
+    assert "under another split" in swapped.output

@@ -18,7 +18,8 @@ from crystalsweep.metrics.calibration import (
     SHARPEST,
     calibration_error,
     coverage,
-    fit_shares,
+    divided,
+    fit_divided,
     fit_sharpness,
     least_mass,
     least_probability,
@@ -26,7 +27,6 @@ from crystalsweep.metrics.calibration import (
     reliability,
     sets_by_mass,
     sets_of,
-    shares,
 )
 from crystalsweep.metrics.odds import brier_scores, log_losses, truth_ranks
 
@@ -163,28 +163,36 @@ def test_the_threshold_is_the_quantile_of_its_definition() -> None:
     assert least_probability([], 0.9) == 0.0
 
 
-def test_shares_of_candidates_come_true_as_often_as_they_say() -> None:
-    """Candidates whose log-probabilities are twice too low, of which a third of the truth is none."""
+def test_probabilities_of_candidates_come_true_as_often_as_they_say() -> None:
+    """Candidates that are scored twice too sharply, by a model that gives them together more than is true."""
     random = np.random.default_rng(0)
-    honest = np.log(random.dirichlet(np.full(5, 0.5), size=4000) * 0.66)
-    p = np.hstack([1 - np.exp(honest).sum(axis=1, keepdims=True), np.exp(honest)])
-    place = np.array([random.choice(6, p=row) for row in p])
-    told = np.where(np.arange(5) < 4, 2 * honest - 1.0, -np.inf)  # the last is not on offer
-    place = np.where(place == 5, 0, place)
-    sharpness, elsewhere = fit_shares(told[:2000], place[:2000])
-    assert sharpness == pytest.approx(0.5, abs=0.1)
-    found = shares(told[2000:], sharpness, elsewhere)
-    assert (found.sum(axis=1) <= 1).all()
-    assert calibration_error(found[:, 0], place[2000:] == 1, 10) < 0.04
-    assert calibration_error(np.exp(told[2000:, 0]), place[2000:] == 1, 10) > 0.08
+    mass = random.uniform(0.2, 0.95, size=4000)
+    honest = np.log(random.dirichlet(np.full(5, 0.5), size=4000) * mass[:, None])
+    p = np.hstack([1 - mass[:, None], np.exp(honest)])
+    place = np.array([random.choice(6, p=row / row.sum()) for row in p])
+    scores = 2 * honest + random.normal(size=(4000, 1))  # a critic's level says nothing
+    told = mass / (mass + (1 - mass) * np.exp(-1))
+    sharpness, beyond = fit_divided(scores[:2000], told[:2000], place[:2000])
+    assert (sharpness, beyond) == (pytest.approx(0.5, abs=0.06), pytest.approx(1.0, abs=0.15))
+    found = divided(scores[2000:], told[2000:], sharpness, beyond)
+    assert np.allclose(found.sum(axis=1), mass[2000:], atol=0.05)
+    first = found.argmax(axis=1)
+    assert calibration_error(found.max(axis=1), place[2000:] == first + 1, 10) < 0.04
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_shares_are_finite_where_all_came_out_alike(place: int) -> None:
-    scores = np.log(np.array([[0.6, 0.2]] * 10))
-    found = shares(scores[0], *fit_shares(scores, np.full(10, place)))
+def test_probabilities_of_candidates_are_finite_where_all_came_out_alike(place: int) -> None:
+    scores, inside = np.log(np.array([[0.6, 0.2], [0.7, 0.1]] * 5)), np.array([0.8, 1.0] * 5)
+    found = divided(scores, inside, *fit_divided(scores, inside, np.full(10, place)))
     assert np.isfinite(found).all()
-    assert (found[0] > 0.9) == (place == 1)
+    assert ((found[:, 0] > 0.9) == (place == 1)).all()
+
+
+def test_candidates_of_which_one_must_be_right_share_all() -> None:
+    scores = np.log(np.array([[0.3, 0.1, 0.0 + 1e-300]]))
+    assert divided(scores, np.array([0.4]), 1.0, -np.inf).sum() == pytest.approx(1)
+    plain = divided(scores[:, :2], np.array([0.4]), 1.0, 0.0)[0]
+    assert plain == pytest.approx([0.3, 0.1]), "nothing is changed where nothing need be"
 
 
 @pytest.mark.parametrize("wanted", [0.8, 0.9, 0.95])

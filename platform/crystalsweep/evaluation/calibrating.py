@@ -30,12 +30,12 @@ from crystalsweep.inference.calibration import (
     SetRule,
     Training,
 )
-from crystalsweep.inference.completion import JOINTLY, probabilities
+from crystalsweep.inference.completion import JOINTLY, mass_of, probabilities
 from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.filling import Filling, conditionals, fill
 from crystalsweep.inference.decoding.network import ask
 from crystalsweep.inference.decoding.settings import DecodeConfig
-from crystalsweep.metrics.calibration import fit_shares, fit_sharpness, least_mass, least_probability, shares
+from crystalsweep.metrics.calibration import divided, fit_divided, fit_sharpness, least_mass, least_probability
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 
@@ -298,21 +298,21 @@ def _site_rules(p: NDArray[np.float64], own: Choices, seed: int) -> tuple[MassRu
 
 def _joint_odds(learned: Decoded, n_masked: NDArray[np.int64]) -> JointOdds:
     """Return what a decoder's candidates are worth, group by group, from cases with (C,) so many masked sites."""
-    groups, scores = [], learned.scores
-    for least, beyond in zip(GROUPS, (*GROUPS[1:], np.inf), strict=True):
-        rows = (n_masked >= least) & (n_masked < beyond)
+    groups, scores, inside = [], learned.scores, np.array([mass_of(each) for each in learned.fillings])
+    for least, next_one in zip(GROUPS, (*GROUPS[1:], np.inf), strict=True):
+        rows = (n_masked >= least) & (n_masked < next_one)
         if not rows.any():
             continue
         rank = learned.rank[rows]
-        sharpness, elsewhere = fit_shares(scores[rows], rank)
-        p = np.hstack([np.zeros((len(rank), 1)), shares(scores[rows], sharpness, elsewhere)])
+        sharpness, beyond = fit_divided(scores[rows], inside[rows], rank)
+        p = np.hstack([np.zeros((len(rank), 1)), divided(scores[rows], inside[rows], sharpness, beyond)])
         groups.append(
             JointGroup(
                 least_masked=least,
                 cases=len(rank),
                 found=float((rank > 0).mean()),
                 sharpness=sharpness,
-                elsewhere=elsewhere,
+                beyond=beyond,
                 sets=_rules(np.take_along_axis(p, rank[:, None], axis=1)[:, 0], JOINT_COVERAGES),
             )
         )

@@ -84,6 +84,9 @@ class JointGroup(Config):
     are taken as independent and are not."""
     elsewhere: Annotated[float, Field(ge=-LOWEST, le=LOWEST, allow_inf_nan=False)] | None = None
     """Logarithm of the weight beside them that the truth is none of them; none leaves probabilities as they are."""
+    beyond: Annotated[float, Field(ge=-LOWEST, le=LOWEST, allow_inf_nan=False)] | None = None
+    """Logarithm of a factor of the network's odds that the truth is none of them; takes the place of `elsewhere`, which
+    older calibrations have."""
     sets: Annotated[tuple[SetRule, ...], Field(max_length=16)]
     """By coverage, ascending."""
 

@@ -31,7 +31,7 @@ from crystalsweep.inference.decoding.positions import Placed, displaced, place
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.familiarity import unfamiliar
 from crystalsweep.inference.predicting import PropertyValue
-from crystalsweep.metrics.calibration import shares
+from crystalsweep.metrics.calibration import divided, shares
 from crystalsweep.metrics.settings import StructureRules
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
@@ -285,6 +285,12 @@ def _candidates(fillings: Sequence[Filling], placed: Sequence[Placed], told: Seq
     )
 
 
+def mass_of(fillings: Sequence[Filling]) -> float:
+    """Return the probability that the generator gives to all of a crystal's candidates together."""
+    logs = np.array([filling.log_probability for filling in fillings])
+    return float(np.exp(min(np.logaddexp.reduce(logs), 0.0))) if len(logs) else 0.0
+
+
 def probabilities(
     fillings: Sequence[Filling], renormalised: bool, critic_weight: float, group: JointGroup | None = None
 ) -> list[float]:
@@ -296,6 +302,10 @@ def probabilities(
         return []
     logs = np.array([filling.log_probability for filling in fillings])
     tilted = np.array([filling.score(critic_weight) for filling in fillings])
+    if group is not None and group.beyond is not None:
+        rest = -np.inf if renormalised else group.beyond
+        own: list[float] = divided(tilted[None], np.array([mass_of(fillings)]), group.sharpness, rest)[0].tolist()
+        return own
     if group is not None and group.elsewhere is not None:
         fitted: list[float] = shares(tilted, group.sharpness, -np.inf if renormalised else group.elsewhere).tolist()
         return fitted

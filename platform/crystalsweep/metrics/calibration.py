@@ -26,6 +26,9 @@ SHARPEST = 20.0
 LOWEST = 50.0
 """Greatest size of a logarithm of a weight that a fit may give."""
 
+_SURE = 1e-6
+"""No closer to 0 or 1 is what a model gives to its candidates together."""
+
 BINS = 15
 """Of a calibration error, as in the literature."""
 
@@ -67,27 +70,55 @@ def shares(scores: NDArray[np.float64], sharpness: float, elsewhere: float) -> N
     return np.asarray(np.exp(sharp - whole))
 
 
-def fit_shares(scores: NDArray[np.float64], place: NDArray[np.int64]) -> tuple[float, float]:
-    """Return sharpness and `elsewhere` of `shares` with the least negative log likelihood of what was right.
-
-    A product of conditionals, of which several were taken as independent, is too small where they were not: a sharpness
-    below 1 mends that. A prior, log-normal around 1 with a width of ln 20 and as wide around 0 for `elsewhere`, weighs
-    as much as one case would and keeps the fit finite where every case came out alike.
+def divided(
+    scores: NDArray[np.float64], inside: NDArray[np.float64], sharpness: float, beyond: float
+) -> NDArray[np.float64]:
+    """Return (C, K) probabilities of candidates: what a model gives them together, divided by their scores.
 
     Args:
-        scores: (C, K) log-probabilities of candidates; −inf where there are fewer.
+        scores: (C, K) by what they are ranked; −inf where there are fewer.
+        inside: (C,) probability that the model gives to all of them together.
+        sharpness: 1 / temperature of the scores.
+        beyond: Logarithm of a factor of the odds that the right one is none of them; −inf if it must be one.
+    """
+    sharp = sharpness * scores
+    among = sharp - np.logaddexp.reduce(sharp, axis=1, keepdims=True)
+    within = _log_within(inside, beyond)
+    return np.asarray(np.exp(among + within[:, None]))
+
+
+def fit_divided(
+    scores: NDArray[np.float64], inside: NDArray[np.float64], place: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Return sharpness and `beyond` of `divided` with the least negative log likelihood of what was right.
+
+    A prior, log-normal around 1 with a width of ln 20 for the sharpness and as wide around 0 for `beyond`, weighs as
+    much as one case would and keeps the fit finite where every case came out alike.
+
+    Args:
+        scores: (C, K) by what candidates are ranked; −inf where there are fewer.
+        inside: (C,) probability that the model gives to all of a case together.
         place: (C,) which one is right, from 1; 0 where none is.
     """
-    known = np.hstack([np.zeros((len(scores), 1)), scores])
+    rows = np.flatnonzero(place > 0)
 
     def loss(at: NDArray[np.float64]) -> float:
-        sharp = np.hstack([np.full((len(known), 1), at[1]), np.exp(at[0]) * known[:, 1:]])
-        right = np.take_along_axis(sharp, place[:, None], axis=1)[:, 0]
-        return float((np.logaddexp.reduce(sharp, axis=1) - right).sum() + (at**2).sum() / (2 * np.log(SHARPEST) ** 2))
+        sharp = np.exp(at[0]) * scores[rows]
+        among = sharp[np.arange(len(rows)), place[rows] - 1] - np.logaddexp.reduce(sharp, axis=1)
+        within = _log_within(inside, at[1])
+        none = np.log(-np.expm1(np.minimum(within[place == 0], -1e-12)))
+        total = among.sum() + within[rows].sum() + none.sum()
+        return float(-total + (at**2).sum() / (2 * np.log(SHARPEST) ** 2))
 
     limit = float(np.log(SHARPEST))
-    found = minimize(loss, np.array([0.0, -1.0]), method="Nelder-Mead", bounds=[(-limit, limit), (-LOWEST, LOWEST)])
+    found = minimize(loss, np.zeros(2), method="Nelder-Mead", bounds=[(-limit, limit), (-LOWEST, LOWEST)])
     return float(np.exp(found.x[0])), float(found.x[1])
+
+
+def _log_within(inside: NDArray[np.float64], beyond: float) -> NDArray[np.float64]:
+    """Return (C,) logarithms of the probability that the right one is among the candidates."""
+    mass = np.clip(inside, _SURE, 1 - _SURE)
+    return np.asarray(np.log(mass) - np.logaddexp(np.log(mass), np.log1p(-mass) + beyond))
 
 
 def reliability(confidence: ArrayLike, hit: ArrayLike, bins: int = BINS) -> pd.DataFrame:
