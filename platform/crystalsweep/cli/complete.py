@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -252,11 +251,11 @@ def _run(
 def _outcomes(task: Completing, given: Iterable[Numbered], rows: int | None) -> Iterator[Outcome]:
     """Yield what becomes of crystals, on the cluster of RAY_ADDRESS where there is one and they are many."""
     from crystalsweep.evaluation.completing import spread_out
-    from crystalsweep.evaluation.spread import available_workers
+    from crystalsweep.evaluation.spread import cluster_workers
 
-    if not os.environ.get("RAY_ADDRESS") or (rows is not None and rows < MANY):
+    workers = cluster_workers(rows, MANY)
+    if workers is None:
         return task.outcomes(given)
-    workers = available_workers()
     echo(f"completing on the Ray cluster of RAY_ADDRESS, with {workers} workers", err=True)
     return spread_out(task, given, workers)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,12 +108,12 @@ def _predictions(
     predictor: Predictor, crystals: Sequence[Crystal], device: str, done: Callable[[int], object]
 ) -> dict[str, Prediction]:
     """Return predictions, made on the cluster of RAY_ADDRESS where there is one and crystals are many."""
-    if device != "cpu" or len(crystals) < MANY or not os.environ.get("RAY_ADDRESS"):
-        return predictor.predict(crystals, done)
     from crystalsweep.evaluation.predicting import spread_predictions
-    from crystalsweep.evaluation.spread import available_workers
+    from crystalsweep.evaluation.spread import cluster_workers
 
-    workers = available_workers()
+    workers = cluster_workers(len(crystals), MANY) if device == "cpu" else None
+    if workers is None:
+        return predictor.predict(crystals, done)
     echo(f"predicting on the Ray cluster of RAY_ADDRESS, with {workers} workers", err=True)
     return spread_predictions(predictor, crystals, workers, done)
 

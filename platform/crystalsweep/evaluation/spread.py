@@ -179,6 +179,18 @@ def _get(reference: Any) -> Any:
         ) from error
 
 
+def cluster_workers(n: int | None, many: int) -> int | None:
+    """Return the CPUs of the cluster that RAY_ADDRESS names, where there is one and crystals are many; else None.
+
+    Args:
+        n: Crystals; None where their number is not known.
+        many: From how many on sharing them pays.
+    """
+    if not os.environ.get("RAY_ADDRESS") or (n is not None and n < many):
+        return None
+    return available_workers()
+
+
 def available_workers() -> int:
     """Return CPUs of the cluster that RAY_ADDRESS names, else of this machine."""
     if ray_address() == "local":
