@@ -19,7 +19,7 @@ from crystalsweep.training.averaging import WeightAverage, decay_at
 from crystalsweep.training.catalogue import preset, stage_builder
 from crystalsweep.training.local import LocalSession
 from crystalsweep.training.loop import fit
-from crystalsweep.training.resumption import TRAINED
+from crystalsweep.training.resumption import COMPILED, TRAINED
 
 TINY = ("epochs=3", "width=8", "layers=1", "batch_size=4", "max_crystals=8", "learning_rate=0.01")
 MODELS = {"pretrain": "generator", "finetune": "classifier", "gan": "generator"}
@@ -86,7 +86,12 @@ def test_averaging_changes_what_is_validated_and_not_what_is_trained(stage: str,
 def test_the_gans_discriminator_is_not_averaged(data: DataSet, tmp_path: Path) -> None:
     gan = trained("gan", tmp_path, data, "ema_decay=0.9", "g_steps_per_d_step=1")
     assert set(gan.averages) == {"generator"}
-    assert set(read_training_state(tmp_path / "checkpoint")) == {"generator", "discriminator", f"generator{TRAINED}"}
+    assert set(read_training_state(tmp_path / "checkpoint")) == {
+        "generator",
+        "discriminator",
+        f"generator{TRAINED}",
+        COMPILED,
+    }
 
 
 @pytest.mark.parametrize("stage", MODELS)

@@ -144,6 +144,19 @@ def test_candidates_divide_what_the_generator_gives_them_together(checkpoint: Pa
     assert sum(each.probability for each in neutral.candidates) == pytest.approx(1)
 
 
+def test_sets_of_candidates_reach_their_mass_or_are_not_told(checkpoint: Path) -> None:
+    rules = (MassRule(coverage=0.5, mass=0.3), MassRule(coverage=0.9, mass=0.9999), MassRule(coverage=0.95, mass=1.0))
+    group = JointGroup(least_masked=2, cases=40, found=0.9, beyond=-8.0, sets=rules)
+    write_calibration(checkpoint, calibration(checkpoint, joint=(JointOdds(decode=JOINTLY, groups=(group,)),)))
+    done = load(checkpoint).complete(rock_salt())
+    p = [each.probability for each in done.candidates]
+    assert 0.3 < sum(p) < 0.9999
+    (half,) = done.joint_sets
+    chosen = [p[i] for i in half.candidates]
+    assert half.coverage == 0.5
+    assert sum(chosen) >= 0.3 > sum(chosen[:-1])
+
+
 def test_a_coverage_that_is_not_reached_is_not_told(checkpoint: Path) -> None:
     none = (SetRule(coverage=0.9, least=0.0),)
     write_calibration(checkpoint, calibration(checkpoint, site_sets=none))

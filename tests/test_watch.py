@@ -99,7 +99,8 @@ class Recorder:
 def test_the_last_values_of_a_run_are_those_of_its_checkpoint(tmp_path: Path, keeps: bool) -> None:
     """Boards read a run's last values, and its table from the checkpoint."""
     resumed = watch(tmp_path)
-    settings = CONFIG.model_copy(update={"epochs": 2, "keep_best": keeps, "best_by": "step", "best_mode": "min"})
+    first = {"keep_best": True, "best_by": "step", "best_mode": "min"} if keeps else {}
+    settings = CONFIG.model_copy(update={"epochs": 2, **first})
     described = {**vars(resumed.assignment.job), "config": settings.model_dump(mode="json")}
     store = CheckpointStore(tmp_path / "checkpoints" / "0000-s0")
     fit_alone(Job(**{**described, "checkpoints": store.address}), False, lambda *_: None)

@@ -27,7 +27,6 @@ from crystalsweep.inference.calibration import (
     JointGroup,
     JointOdds,
     MassRule,
-    SetRule,
     Training,
 )
 from crystalsweep.inference.completion import JOINTLY, mass_of, probabilities
@@ -35,7 +34,7 @@ from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.filling import Filling, conditionals, fill
 from crystalsweep.inference.decoding.network import ask
 from crystalsweep.inference.decoding.settings import DecodeConfig
-from crystalsweep.metrics.calibration import divided, fit_divided, fit_sharpness, least_mass, least_probability
+from crystalsweep.metrics.calibration import divided, fit_divided, fit_sharpness, least_mass, mass_scores, masses_before
 from crystalsweep.networks.models import Critic, Generator
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 
@@ -173,7 +172,7 @@ def calibrate(
     for decode in decoders:
         sharpness = site if decode.method == "argmax" else chained
         learned = candidates.of(FIT, decode, sharpness, "to fit")
-        joint.append(known := _joint_odds(learned, n_masked[half]))
+        joint.append(known := _joint_odds(learned, n_masked[half], protocol.seed))
         before.append(candidates.of(TOLD, decode, 1.0, "before"))
         told = candidates.of(TOLD, decode, sharpness, "after")
         after.append(replace(told, groups=[known.group(n) for n in n_masked[told.case].tolist()]))
@@ -284,19 +283,15 @@ def _species(partials: Sequence[Crystal]) -> list[NDArray[np.int64]]:
     return [partial.species for partial in partials]
 
 
-def _rules(of_truth: NDArray[np.float64], coverages: Sequence[float] = COVERAGES) -> tuple[SetRule, ...]:
-    return tuple(SetRule(coverage=share, least=least_probability(of_truth, share)) for share in coverages)
-
-
 def _site_rules(p: NDArray[np.float64], own: Choices, seed: int) -> tuple[MassRule, ...]:
     """Return what belongs to the sets of single sites, so that they hold in a share of crystals, not of sites: one with
     many easy sites counts once."""
-    return tuple(
-        MassRule(coverage=share, mass=least_mass(p, own.truth, own.case, share, seed=seed)) for share in COVERAGES
-    )
+    rows = np.arange(len(own.truth))
+    scores = mass_scores(masses_before(p)[rows, own.truth], p[rows, own.truth], seed)
+    return tuple(MassRule(coverage=share, mass=least_mass(scores, own.case, share)) for share in COVERAGES)
 
 
-def _joint_odds(learned: Decoded, n_masked: NDArray[np.int64]) -> JointOdds:
+def _joint_odds(learned: Decoded, n_masked: NDArray[np.int64], seed: int) -> JointOdds:
     """Return what a decoder's candidates are worth, group by group, from cases with (C,) so many masked sites."""
     groups, scores, inside = [], learned.scores, np.array([mass_of(each) for each in learned.fillings])
     for least, next_one in zip(GROUPS, (*GROUPS[1:], np.inf), strict=True):
@@ -305,7 +300,7 @@ def _joint_odds(learned: Decoded, n_masked: NDArray[np.int64]) -> JointOdds:
             continue
         rank = learned.rank[rows]
         sharpness, beyond = fit_divided(scores[rows], inside[rows], rank)
-        p = np.hstack([np.zeros((len(rank), 1)), divided(scores[rows], inside[rows], sharpness, beyond)])
+        p = divided(scores[rows], inside[rows], sharpness, beyond)
         groups.append(
             JointGroup(
                 least_masked=least,
@@ -313,7 +308,18 @@ def _joint_odds(learned: Decoded, n_masked: NDArray[np.int64]) -> JointOdds:
                 found=float((rank > 0).mean()),
                 sharpness=sharpness,
                 beyond=beyond,
-                sets=_rules(np.take_along_axis(p, rank[:, None], axis=1)[:, 0], JOINT_COVERAGES),
+                sets=_joint_rules(p, rank, seed),
             )
         )
     return JointOdds(decode=learned.decode, groups=tuple(groups))
+
+
+def _joint_rules(p: NDArray[np.float64], rank: NDArray[np.int64], seed: int) -> tuple[MassRule, ...]:
+    """Return what belongs to the sets of candidates, of (C, K) probabilities, the likeliest first; that none of them is
+    right comes after all of them."""
+    every = np.hstack([p, 1 - p.sum(axis=1, keepdims=True)])
+    place = np.where(rank > 0, rank, every.shape[1]) - 1
+    rows = np.arange(len(rank))
+    before = np.cumsum(every, axis=1) - every
+    scores = mass_scores(before[rows, place], every[rows, place], seed)
+    return tuple(MassRule(coverage=share, mass=least_mass(scores, rows, share)) for share in JOINT_COVERAGES)

@@ -13,10 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crystalsweep.evaluation.calibrating import TOLD, Cases, Choices, Decoded, Fitted
-from crystalsweep.inference.calibration import JOINT_COVERAGES, MassRule, SetRule, in_sets
+from crystalsweep.inference.calibration import JOINT_COVERAGES, MassRule, SetRule, in_candidates, in_sets
 from crystalsweep.inference.familiarity import Training
 from crystalsweep.metrics.bootstrap import Interval, clustered_mean
-from crystalsweep.metrics.calibration import calibration_error, coverage, reliability, sets_of
+from crystalsweep.metrics.calibration import calibration_error, coverage, reliability
 from crystalsweep.metrics.odds import TOP, brier_scores, log_losses, truth_ranks
 from crystalsweep.pages.text import with_interval
 from crystalsweep.plots.reliability import plot_reliability
@@ -230,7 +230,7 @@ def _site_sets(
 
 
 def _joint_sets(
-    found: Decoded, rows: NDArray[np.bool_], parents: NDArray[np.object_], rules: Sequence[Sequence[SetRule]]
+    found: Decoded, rows: NDArray[np.bool_], parents: NDArray[np.object_], rules: Sequence[Sequence[MassRule | SetRule]]
 ) -> dict[str, object]:
     """Return shares of the cases that have such sets, which a group whose truth is found less often has not."""
     row: dict[str, object] = {"crystals": int(rows.sum()), "parents": len(np.unique(parents))}
@@ -238,9 +238,10 @@ def _joint_sets(
     for k, share in enumerate(JOINT_COVERAGES):
         told, held, sizes = [], [], []
         for at, i in enumerate(kept):
-            if not of_all[i] or k >= len(rules[i]) or rules[i][k].least == 0:
+            own = in_candidates(np.array([of_all[i]]), rules[i][k]) if of_all[i] and k < len(rules[i]) else None
+            if own is None:
                 continue
-            inside, place = sets_of(np.array([of_all[i]]), rules[i][k].least)[0], int(found.rank[i])
+            inside, place = own[0], int(found.rank[i])
             told.append(parents[at])
             held.append(bool(place and inside[place - 1]))
             sizes.append(int(inside.sum()))

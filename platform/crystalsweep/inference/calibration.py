@@ -87,8 +87,8 @@ class JointGroup(Config):
     beyond: Annotated[float, Field(ge=-LOWEST, le=LOWEST, allow_inf_nan=False)] | None = None
     """Logarithm of a factor of the network's odds that the truth is none of them; takes the place of `elsewhere`, which
     older calibrations have."""
-    sets: Annotated[tuple[SetRule, ...], Field(max_length=16)]
-    """By coverage, ascending."""
+    sets: Annotated[tuple[MassRule | SetRule, ...], Field(max_length=16)]
+    """By coverage, ascending; of older calibrations by least probability."""
 
 
 class JointOdds(Config):
@@ -222,13 +222,21 @@ def in_sets(probabilities: NDArray[np.float64], rule: MassRule | SetRule) -> NDA
     return sets_of(probabilities, rule.least) if rule.least > 0 else None
 
 
-def candidate_sets(probabilities: Sequence[float], rules: Sequence[SetRule]) -> tuple[CandidateSet, ...]:
-    """Return the sets of a completion's candidates, by coverage; of coverages alone that their decoder reaches."""
+def candidate_sets(probabilities: Sequence[float], rules: Sequence[MassRule | SetRule]) -> tuple[CandidateSet, ...]:
+    """Return the sets of a completion's candidates, by coverage; of coverages alone that these candidates reach."""
     if not probabilities:
         return ()
     p = np.array(probabilities)[None]
     return tuple(
-        CandidateSet(rule.coverage, tuple(np.flatnonzero(sets_of(p, rule.least)[0]).tolist()))
+        CandidateSet(rule.coverage, tuple(np.flatnonzero(inside[0]).tolist()))
         for rule in rules
-        if rule.least > 0
+        if (inside := in_candidates(p, rule)) is not None
     )
+
+
+def in_candidates(probabilities: NDArray[np.float64], rule: MassRule | SetRule) -> NDArray[np.bool_] | None:
+    """Return (1, K) which candidates of one crystal belong to the set of a rule, of (1, K) probabilities; None where
+    the set would have to hold that none of them is right."""
+    if isinstance(rule, MassRule) and probabilities.sum() < rule.mass:
+        return None
+    return in_sets(probabilities, rule)

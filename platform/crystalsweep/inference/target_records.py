@@ -147,8 +147,8 @@ class TargetRecords(Config):
     """What the crystals were like that it learned from; None of older checkpoints."""
 
 
-def write_targets(folder: Path, records: Sequence[TargetRecord], training: Training) -> None:
-    """Write `targets.json` into a checkpoint's folder, with what the crystals were like that it learned from."""
+def write_targets(folder: Path, records: Sequence[TargetRecord], training: Training | None = None) -> None:
+    """Write `targets.json` into a checkpoint's folder; `training` is of the crystals that it learned from, if known."""
     content = TargetRecords(targets=tuple(records), training=training).model_dump(mode="json")
     (folder / TARGETS_FILE).write_text(f"{json.dumps(content, indent=2, sort_keys=True)}\n", encoding="utf-8")
 

@@ -1,9 +1,9 @@
 """Whether probabilities are what they say: temperature, reliability, calibration error, conformal sets, coverage.
 
 Temperature scaling and expected calibration error: Guo et al., ICML 2017, doi:10.48550/arXiv.1706.04599, with bins of
-equal mass, after Nixon et al., doi:10.48550/arXiv.1904.01685. Conformal sets: split conformal; of joint candidates
-least ambiguous set-valued classifiers (LAC), Sadinle, Lei and Wasserman, J. Am. Stat. Assoc. 114, 223 (2019),
-doi:10.1080/01621459.2017.1395341; of sites, whose hard cases LAC serves worst, adaptive prediction sets (APS).
+equal mass, after Nixon et al., doi:10.48550/arXiv.1904.01685. Conformal sets: split conformal, adaptive prediction sets
+(APS), Romano, Sesia and Candès, NeurIPS 2020, doi:10.48550/arXiv.2006.02544; older calibrations have those of least
+ambiguous set-valued classifiers (LAC), which serve hard cases worst.
 """
 
 from __future__ import annotations
@@ -149,21 +149,6 @@ def calibration_error(confidence: ArrayLike, hit: ArrayLike, bins: int = BINS) -
     return float(((table["share"] - table["confidence"]).abs() * table["n"]).sum() / table["n"].sum())
 
 
-def least_probability(of_truth: ArrayLike, coverage: float) -> float:
-    """Return the probability from which on a class belongs to a set that holds the truth in `coverage` of cases.
-
-    Split conformal, LAC: of n calibration cases the ⌈(n + 1) coverage⌉-th greatest probability of the truth, which
-    holds on average over exchangeable cases. 0, every class, where so many cases are not there or not reached.
-
-    Args:
-        of_truth: (n,) probability of the true class of each calibration case; 0 where it was not on offer.
-        coverage: Share of cases, 0…1.
-    """
-    p = np.sort(np.asarray(of_truth, dtype=np.float64))[::-1]
-    needed = ceil((len(p) + 1) * coverage - 1e-9)
-    return float(p[needed - 1]) if 0 < needed <= len(p) else 0.0
-
-
 def sets_of(probabilities: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
     """Return (M, K) which classes belong to each case's set: from `least` on, and the likeliest always."""
     inside = probabilities >= least
@@ -171,36 +156,35 @@ def sets_of(probabilities: NDArray[np.float64], least: float) -> NDArray[np.bool
     return np.asarray(inside)
 
 
-def least_mass(
-    probabilities: NDArray[np.float64],
-    truth: NDArray[np.int64],
-    groups: ArrayLike,
-    coverage: float,
-    *,
-    seed: int = 0,
-) -> float:
+def mass_scores(before: ArrayLike, own: ArrayLike, seed: int = 0) -> NDArray[np.float64]:
+    """Return (M,) scores of cases for `least_mass`: what the classes before the true one sum to, and a uniform share of
+    its own probability.
+
+    Args:
+        before: (M,) summed probabilities of the classes that come first.
+        own: (M,) of the true class.
+        seed: Of the uniform shares.
+    """
+    given = np.asarray(before, dtype=np.float64)
+    return given + np.random.default_rng(seed).random(len(given)) * np.asarray(own)
+
+
+def least_mass(scores: NDArray[np.float64], groups: ArrayLike, coverage: float) -> float:
     """Return the probability that a set's classes, the likeliest first, must reach to hold the truth in `coverage` of
     cases.
 
-    Split conformal, adaptive prediction sets (Romano, Sesia and Candès, NeurIPS 2020, doi:10.48550/arXiv.2006.02544):
-    a case's score is what the classes before the true one sum to, and a uniform share of its own. Groups count alike,
-    however many cases are of each. 1, every class, where so many groups are not there.
+    Groups count alike, however many cases are of each. 1, every class, where so many groups are not there.
 
     Args:
-        probabilities: (M, K) of each calibration case.
-        truth: (M,) its class.
-        groups: (M,) what it is of, such as the crystal of a site.
+        scores: (M,) as `mass_scores` gives them.
+        groups: (M,) what each is of, such as the crystal of a site.
         coverage: Share of cases, 0…1.
-        seed: Of the uniform shares.
     """
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
     n = int(codes.max()) + 1 if len(codes) else 0
     needed = ceil((n + 1) * coverage - 1e-9)
     if not 0 < needed <= n:
         return 1.0
-    rows = np.arange(len(truth))
-    before, own = _masses_before(probabilities)[rows, truth], probabilities[rows, truth]
-    scores = before + np.random.default_rng(seed).random(len(truth)) * own
     order = np.argsort(scores, kind="stable")
     reached = np.cumsum(1 / np.bincount(codes)[codes[order]])
     return float(min(1.0, scores[order][min(int(np.searchsorted(reached, needed - 1e-9)), len(order) - 1)]))
@@ -208,11 +192,11 @@ def least_mass(
 
 def sets_by_mass(probabilities: NDArray[np.float64], mass: float) -> NDArray[np.bool_]:
     """Return (M, K) which classes belong to each case's set: the likeliest first, until they sum to `mass`."""
-    before = _masses_before(probabilities)
+    before = masses_before(probabilities)
     return np.asarray((before < mass) | (before == 0))
 
 
-def _masses_before(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def masses_before(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (M, K) what all likelier classes of a case sum to."""
     order = np.argsort(-probabilities, axis=1, kind="stable")
     ranked = np.take_along_axis(probabilities, order, axis=1)
