@@ -94,6 +94,8 @@ def test_best_epoch_is_the_earliest_of_the_best(values: tuple[float, ...], mode:
         ("loss/adversarial", "min"),
         ("val/k_vrh/mae", "min"),
         ("val/e_above_hull/balanced_accuracy", "max"),
+        ("val/formation_energy_per_atom/spearman", "max"),
+        ("val/score_error/auc/low", "max"),
         ("val/high_noise/structural_validity", "max"),
     ],
 )

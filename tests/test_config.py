@@ -300,7 +300,7 @@ def test_name_of_a_backbone_is_not_changed_alone() -> None:
 )
 def test_settings_that_nothing_would_read_are_refused(stage: str, settings: tuple[str, ...], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        override(preset(stage, "smoke"), settings)
+        override(preset(stage, "smoke"), settings).require_read()
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,7 @@ def test_another_start_is_not_taken_for_that_of_the_run(begun: Path, tmp_path: P
     more = ("--resume", "--out", str(begun))
     other = command("pretrain", *more, "--generator", str(tmp_path / "mine"), settings=("epochs=2",))
     assert f"the run started from {tmp_path / 'first' / 'checkpoint'}, and the weights in" in other.output
+    assert "leave --generator out to resume" in other.output
     moved = (tmp_path / "first").rename(tmp_path / "moved")
     gone = command("pretrain", *more, settings=("epochs=2",))
     assert "which is gone; say with --generator where it is now" in gone.output
@@ -169,6 +170,28 @@ def test_a_run_that_is_not_there_is_not_resumed(tmp_path: Path) -> None:
     result = command("pretrain", "--resume", "--out", str(tmp_path / "mistyped"))
     assert "mistyped holds no run to resume; check --out" in result.output
     assert not (tmp_path / "mistyped").exists()
+
+
+def test_a_run_that_was_asked_for_in_full_begins_where_there_is_none(tmp_path: Path) -> None:
+    """As scripts ask that are started again and again."""
+    asked = ("pretrain", "--preset", "smoke", "--resume", "--out", str(tmp_path / "run"))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "slurm.log").write_text("")
+    first = command(*asked, settings=TINY)
+    assert first.exit_code == 0, first.output
+    assert "holds no run yet: it begins" in first.output
+    assert command(*asked, settings=TINY).exit_code == 0
+    assert (tmp_path / "run" / "origin.json").exists()
+    other = command("pretrain", "--resume", "--backbone", "escn_md", "--out", str(tmp_path / "run"))
+    assert "has the backbone painn; leave --backbone escn_md out" in other.output
+
+
+def test_a_run_goes_on_though_what_it_started_from_went_on(begun: Path, tmp_path: Path) -> None:
+    parent = command("pretrain", "--resume", "--out", str(tmp_path / "first"), settings=("epochs=2",))
+    assert parent.exit_code == 0, parent.output
+    resumed = command("pretrain", "--resume", "--out", str(begun), settings=("epochs=2",))
+    assert resumed.exit_code == 0, resumed.output
+    assert "has other weights by now; it goes on with its own" in resumed.output
 
 
 def test_a_run_without_its_record_is_not_trained_over(begun: Path) -> None:

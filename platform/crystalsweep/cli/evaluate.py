@@ -155,7 +155,7 @@ def evaluate(
         request.require_sound()
         place, address = storage or default_storage(), tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
         if checkpoint and (found := property_model(checkpoint, address, place)):
-            ours = {"suite": suite, "calculator": calculator, "workers": workers}
+            ours = {"suite": suite, "calculator": calculator, "workers": (workers or 1) > 1}
             if refused := sorted(key for key, value in ours.items() if value):
                 raise ValueError(f"--{refused[0]} is of generators, and {checkpoint} is a property model; leave it out")
             _require_read(config)

@@ -162,16 +162,19 @@ def _told(found: Mapping[str, Prediction], crystals: Sequence[Crystal]) -> list[
 
 def _unlike(crystals: Sequence[Crystal], training: Training | None) -> list[str]:
     """Return a line on crystals that are unlike those that the model learned from, of which no interval tells."""
-    from crystalsweep.inference.familiarity import unfamiliar
+    from crystalsweep.inference.familiarity import RARE, has_rare, strange
 
     if training is None:
         return ["not known, for the model is an older one: whether crystals are unlike those that it learned from"]
-    told = [(crystal.id, why) for crystal in crystals if (why := next(unfamiliar(crystal, training), ""))]
+    told = [(crystal.id, why) for crystal in crystals if (why := next(strange(crystal, training), ""))]
+    rare = sum(has_rare(crystal, training) for crystal in crystals)
+    seldom = f"{rare:,} of {len(crystals):,} have an element that fewer than {RARE} of its"
+    lines = [f"{seldom} {training.crystals:,} training crystals have"] if rare else []
     if not told:
-        return []
+        return lines
     some = f"{len(told):,} of {len(crystals):,} {'crystal is' if len(told) == 1 else 'crystals are'}"
     first = f"the first, {told[0][0]}: {told[0][1]}"
-    return [f"warning: {some} unlike those that the model learned from, of which no interval tells; {first}"]
+    return [f"warning: {some} unlike those that the model learned from, of which no interval tells; {first}", *lines]
 
 
 def _heads(columns: list[str], found: Mapping[str, Prediction]) -> list[str]:

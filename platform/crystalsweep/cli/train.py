@@ -163,8 +163,10 @@ def _train(
     folder = (out or Path("runs") / stage).resolve()
     if init_backbone:
         given["backbone"] = init_backbone.resolve()
-    if resume:
+    if resume and _begun(folder, anything=bool(preset or backbone or source or settings or given)):
         given, source = _resumed(folder, stage, given, source)
+    else:
+        resume = False
     config = override(_unset(stage, preset, backbone, given, folder if resume else None), settings)
     if list_settings:
         echo_settings(config)
@@ -180,7 +182,8 @@ def _train(
 
     if not resume:
         require_no_run(folder)
-        write_origin(folder, origin_of(stage, absolute_source(source), given))
+        config.require_read()
+        write_origin(folder, origin_of(stage, absolute_source(source), given), config)
     if workers == 1:
         from crystalsweep.training.local import LocalSession, train_here
 
@@ -204,18 +207,35 @@ def _train(
     echo(f"checkpoint: {checkpoint}")
 
 
+def _begun(folder: Path, *, anything: bool) -> bool:
+    """Return whether there is a run to resume; one that was asked for in full begins where there is none.
+
+    Raises `ValueError` where nothing else was asked for: then --out is probably mistyped.
+    """
+    from crystalsweep.training.origin import has_run
+
+    if has_run(folder):
+        return True
+    if not anything:
+        raise ValueError(f"{folder} holds no run to resume; check --out, or leave out --resume to begin one there")
+    echo(f"{folder} holds no run yet: it begins", err=True)
+    return False
+
+
 def _resumed(
     folder: Path, stage: str, given: dict[str, Path], source: str | None
 ) -> tuple[dict[str, Path], str | None]:
     """Return the checkpoints that the run in a folder started from, and its data where no other is named."""
-    from crystalsweep.training.origin import inputs_to_resume, read_origin, require_run, require_stage
+    from crystalsweep.training.origin import has_epochs, inputs_to_resume, read_origin, require_stage
 
-    require_run(folder)
     origin = read_origin(folder)
     if origin is None:
         return given, source
     require_stage(folder, origin.stage, stage)
-    return inputs_to_resume(origin, given), source or origin.data
+    inputs, notes = inputs_to_resume(origin, given, trained=has_epochs(folder))
+    for note in notes:
+        echo(note, err=True)
+    return inputs, source or origin.data
 
 
 def _unset(
@@ -227,11 +247,14 @@ def _unset(
         unset = _with_architecture_of(published, _preset(stage, preset or DEFAULT, backbone or "escn_md"))
     else:
         unset = _preset(stage, preset or DEFAULT, backbone or _backbone_of(given))
-    if resumed is None or preset or backbone:
+    if resumed is None or preset:
         return unset
     from crystalsweep.training.origin import settings_to_resume
 
-    return settings_to_resume(resumed, stage, unset)
+    found = settings_to_resume(resumed, stage, unset)
+    if backbone and found.backbone.name != backbone:
+        raise ValueError(f"{resumed} has the backbone {found.backbone.name}; leave --backbone {backbone} out to resume")
+    return found
 
 
 def _asked(target: tuple[str, ...], threshold: float | None) -> tuple[str, ...]:

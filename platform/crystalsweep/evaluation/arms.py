@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _RUN = re.compile(r"([0-9a-f]{32})(?:/(.+))?")
+
+
+_NO_RECIPE = {"seed", "max_minutes", "patience", "ahead", "best_mode"}
+"""Settings in which trainings of one recipe may differ."""
 
 
 class Arm(NamedTuple):
@@ -42,6 +46,11 @@ def arms_of(given: Sequence[str]) -> tuple[list[Arm], dict[str, str]]:
     if len(set(labels)) < len(labels):
         raise ValueError(f"two arms are called {max(labels, key=labels.count)}: name them, as taught=A,B,C")
     return arms, {label: reference for reference, label in short.items()}
+
+
+def recipe_of(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a model was trained with, but for its seed and for what changes no number."""
+    return {key: value for key, value in model.get("config", {}).items() if key not in _NO_RECIPE}
 
 
 def _split(given: str) -> tuple[str, list[str]]:

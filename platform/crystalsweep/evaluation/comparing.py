@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from crystalsweep.config import Config, as_parameters
-from crystalsweep.evaluation.arms import Arm, arms_of, run_of
+from crystalsweep.evaluation.arms import Arm, arms_of, recipe_of, run_of
 from crystalsweep.evaluation.outcome import (
     DFT_SETTINGS,
     METRICS_FILE,
@@ -115,14 +115,15 @@ def _of_an_arm(arm: Arm, outcomes: Mapping[str, Evaluation], seeds: int) -> list
         alone = f"{arm.label} is one training: its own spread between seeds is not known, and in no interval"
         return [alone] if seeds > 1 else []
     notes, models = [], [outcomes[member].model for member in members]
-    weights = [model.get("weights_sha256") for model in models]
+    weights = [(model.get("weights_sha256"), model.get("critic_sha256")) for model in models]
     if len(set(weights)) < len(weights):
         notes.append(f"{arm.label} has the same weights more than once: its spread between seeds is too small")
-    recipes = [{**model.get("config", {}), "seed": None} for model in models]
-    if unlike := sorted(
-        {key for one in recipes for key in one if any(one[key] != other.get(key) for other in recipes)}
-    ):
-        notes.append(f"the trainings of {arm.label} differ in more than their seed: {', '.join(unlike)}")
+    recipes = [recipe_of(model) for model in models]
+    unlike = {
+        key for one in recipes for other in recipes for key in one.keys() & other.keys() if one[key] != other[key]
+    }
+    if unlike:
+        notes.append(f"the trainings of {arm.label} differ in more than their seed: {', '.join(sorted(unlike))}")
     elif len({(model.get("reference_row"), model.get("stage")) for model in models}) > 1:
         notes.append(f"the members of {arm.label} are no trainings of one recipe")
     return notes

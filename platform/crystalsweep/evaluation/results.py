@@ -151,7 +151,8 @@ def _about(data: Mapping[str, Any], tables: Tables, kind: str) -> list[str]:
     """Return what a reader must know of the crystals: whether the training set is known, and holds what is
     evaluated."""
     told = [*data.get("seen", []), *data.get("told", [])]
-    if data.get("counts_from") == "evaluated crystals":
+    seen = any("train part" in line for line in data.get("seen", []))
+    if data.get("counts_from") == "evaluated crystals" and not seen:
         told.append(
             "No training crystals are known (--reference): nothing is said about novelty, and the most common element "
             "and the frequencies are those of the evaluated crystals."

@@ -12,6 +12,8 @@ from crystalsweep.config import Config
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import element_symbol
 
+_RARELY = "rare to the model"
+
 RARE = 20
 """Training crystals with an element, below which what is said beside it is hardly tested."""
 
@@ -44,6 +46,17 @@ def training_of(crystals: Sequence[Crystal]) -> Training:
     )
 
 
+def strange(crystal: Crystal, training: Training) -> Iterator[str]:
+    """Yield what about a crystal a network that was trained on such crystals has never seen."""
+    yield from (line for line in unfamiliar(crystal, training) if not line.startswith(_RARELY))
+
+
+def has_rare(crystal: Crystal, training: Training) -> bool:
+    """Return whether a crystal has an element that a few training crystals have, fewer than `RARE`."""
+    there = np.unique(crystal.species[crystal.species != MASK]).tolist()
+    return any(0 < training.elements[z - 1] < RARE for z in there)
+
+
 def unfamiliar(partial: Crystal, training: Training) -> Iterator[str]:
     """Yield what about a partial crystal is new to a network that was trained on such crystals."""
     visible = np.unique(partial.species[partial.species != MASK]).tolist()
@@ -53,7 +66,7 @@ def unfamiliar(partial: Crystal, training: Training) -> Iterator[str]:
         yield f"new to the model: none of its {training.crystals:,} training crystals has {_named(never)}"
     if rarely:
         told = ", ".join(f"{element_symbol(z)} in {training.elements[z - 1]:,}" for z in rarely)
-        yield f"rare to the model, of {training.crystals:,} training crystals: {told}"
+        yield f"{_RARELY}, of {training.crystals:,} training crystals: {told}"
     density = len(partial) / partial.volume
     if not training.sparsest <= density <= training.densest:
         yield (

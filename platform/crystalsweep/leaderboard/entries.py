@@ -13,6 +13,7 @@ from typing import Literal
 from mlflow.entities import Run
 
 from crystalsweep.config import as_parameters
+from crystalsweep.evaluation.arms import recipe_of
 from crystalsweep.evaluation.outcome import Evaluation, Figure
 from crystalsweep.evaluation.publishing import ARTIFACTS, LOGGED
 from crystalsweep.leaderboard.runs import Found, of_generator
@@ -120,7 +121,7 @@ def evaluations_of(
                     table=f"{folder}/structures.parquet",
                     references={name: row for name, row in outcome.rows.items() if name in REFERENCES},
                     params=_trained_as(outcome, run),
-                    weights=str(outcome.model.get("weights_sha256", "")),
+                    weights=f"{outcome.model.get('weights_sha256', '')}{outcome.model.get('critic_sha256', '')}",
                 )
             )
     rows = "1 evaluation of a reference row" if references == 1 else f"{references} evaluations of reference rows"
@@ -160,7 +161,7 @@ def _trained_as(outcome: Evaluation, run: Run) -> dict[str, str]:
     model = outcome.model
     if "config" not in model:
         return {"run": str(run.info.run_id)}
-    told = {key: json.dumps(value, sort_keys=True) for key, value in model["config"].items()}
+    told = {key: json.dumps(value, sort_keys=True) for key, value in recipe_of(model).items()}
     return told | {key: str(model.get(key)) for key in ("stage", "trained_on", "split")}
 
 
@@ -236,7 +237,9 @@ def _short(value: str | None) -> str:
 def contenders(entries: Sequence[Entry], *, seeds: bool) -> list[Contender]:
     """Return a row per run, or with `seeds` per setting. Names are unique: where runs share one, their id is added."""
     groups: defaultdict[tuple[object, ...], list[Entry]] = defaultdict(list)
-    once = {entry.weights or entry.run: entry for entry in entries}  # one training, evaluated twice, is no second seed
+    once = {
+        (entry.control, entry.weights or entry.run): entry for entry in entries
+    }  # one training, evaluated twice, is no second seed
     for entry in once.values() if seeds else entries:
         same = tuple(sorted((key, value) for key, value in entry.params.items() if key != "seed"))
         groups[(entry.control, same) if seeds else (entry.run,)].append(entry)

@@ -81,10 +81,10 @@ def divided(
         sharpness: 1 / temperature of the scores.
         beyond: Logarithm of a factor of the odds that the right one is none of them; −inf if it must be one.
     """
-    sharp = sharpness * scores
+    sharp = np.maximum(sharpness * scores, -1e300)  # a row without a candidate has none to divide among
     among = sharp - np.logaddexp.reduce(sharp, axis=1, keepdims=True)
     within = _log_within(inside, beyond)
-    return np.asarray(np.exp(among + within[:, None]))
+    return np.asarray(np.where(np.isfinite(scores), np.exp(among + within[:, None]), 0.0))
 
 
 def fit_divided(

@@ -16,8 +16,12 @@ def device_named(name: str | None = None) -> str:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
+    if device.type == "meta":
         raise ValueError(f"There is no device {name!r}; write cpu or cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"Device {name!r} is not available here; write cpu")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # of a back end that this build of torch has not, whatever it raises
+        raise ValueError(f"Device {name!r} is not available here; write cpu") from error
     return name

@@ -88,14 +88,17 @@ class StageConfig(Config):
             raise ValueError("weight_decay is of adamw: set optimizer=adamw too, or leave weight_decay at 0")
         if self.schedule != "cosine" and (self.final_factor or self.schedule_by == "step"):
             raise ValueError("final_factor and schedule_by are of the cosine: set schedule=cosine too")
-        if self.best_by != type(self).model_fields["best_by"].default and not self.keep_best and self.patience is None:
-            raise ValueError("best_by decides nothing alone: set keep_best=true or patience too, or leave it out")
         if self.best_mode == "auto" and better_when(self.best_by) is None:
             raise ValueError(
                 f"best_by={self.best_by}: no loss, error, accuracy or other figure whose better side its name tells; "
                 "mend it, or set best_mode=max or best_mode=min too"
             )
         return self
+
+    def require_read(self) -> None:
+        """Raise `ValueError` for a setting that a new run would never read; older runs may have it."""
+        if self.best_by != type(self).model_fields["best_by"].default and not self.keep_best and self.patience is None:
+            raise ValueError("best_by decides nothing alone: set keep_best=true or patience too, or leave it out")
 
     @property
     def better(self) -> Literal["max", "min"]:

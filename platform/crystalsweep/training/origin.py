@@ -8,12 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from crystalsweep.artifacts.atomic import file_sha256, write_whole
 from crystalsweep.artifacts.places import checkpoint_folder
 from crystalsweep.artifacts.safe_json import read_json
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.records import METRICS_FILE
+from crystalsweep.wording.mistakes import mistakes
 
 ORIGIN_FILE = "origin.json"
 CONFIG_FILE = "config.json"
@@ -49,9 +52,10 @@ def origin_of(stage: str, data: str, inputs: Mapping[str, Path]) -> Origin:
     )
 
 
-def write_origin(folder: Path, origin: Origin) -> None:
-    """Write it into the run's folder, which is made if there is none."""
+def write_origin(folder: Path, origin: Origin, config: StageConfig) -> None:
+    """Write it and the settings into the run's folder, which is made if there is none."""
     folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
     write_whole(folder / ORIGIN_FILE, json.dumps(asdict(origin), indent=2) + "\n")
 
 
@@ -68,30 +72,40 @@ def read_origin(folder: Path) -> Origin | None:
         raise ValueError(f"{path} does not say what the run was begun with ({error}); name it all again") from None
 
 
-def inputs_to_resume(origin: Origin, given: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the checkpoints that a run was begun with.
+def inputs_to_resume(origin: Origin, given: Mapping[str, Path], *, trained: bool) -> tuple[dict[str, Path], list[str]]:
+    """Return the checkpoints that a run was begun with, and what to know of them.
 
     Args:
         origin: Of the run.
         given: Those that are named now, by what left them; all others are taken from where they were.
+        trained: Whether the run has an epoch, whose checkpoint holds all weights that it goes on with.
 
     Raises:
-        ValueError: One is gone, or is not the one it was.
+        ValueError: One is gone, or another is named than it was, or there is no epoch and it has changed.
     """
     if unasked := sorted(given.keys() - origin.inputs.keys()):
-        raise ValueError(f"the run was begun without --{unasked[0]}; leave it out to resume, or choose another --out")
-    found = {}
+        raise ValueError(
+            f"the run was begun without {_option(unasked[0])}; leave it out to resume, or choose another --out"
+        )
+    found, notes = {}, []
     for name, known in origin.inputs.items():
-        path = given.get(name, Path(known.path))
+        path, option = given.get(name, Path(known.path)), _option(name)
         if not path.exists():
-            raise ValueError(f"the run started from {path}, which is gone; say with --{name} where it is now")
+            raise ValueError(f"the run started from {path}, which is gone; say with {option} where it is now")
         if _weights(path) != known.weights:
-            raise ValueError(
-                f"the run started from {known.path}, and the weights in {path} are not those; name them with --{name} "
-                "to resume, or choose another --out"
-            )
+            if name in given or not trained:
+                remedy = f"leave {option} out to resume" if name in given else f"say with {option} where they are"
+                raise ValueError(
+                    f"the run started from {known.path}, and the weights in {path} are not those; {remedy}, or choose "
+                    "another --out"
+                )
+            notes.append(f"{path}, which the run started from, has other weights by now; it goes on with its own")
         found[name] = path
-    return found
+    return found, notes
+
+
+def _option(name: str) -> str:
+    return "--init-backbone" if name == "backbone" else f"--{name}"
 
 
 def settings_to_resume(folder: Path, stage: str, unset: StageConfig) -> StageConfig:
@@ -103,9 +117,16 @@ def settings_to_resume(folder: Path, stage: str, unset: StageConfig) -> StageCon
     try:
         info = read_info(checkpoint_folder(folder))
     except ValueError:
-        return type(unset).model_validate(read_json(kept)) if kept.exists() else unset
-    require_stage(folder, info.stage, stage)
-    return type(unset).model_validate(info.config)
+        recorded = read_json(kept) if kept.exists() else None
+    else:
+        require_stage(folder, info.stage, stage)
+        recorded = info.config
+    if recorded is None:
+        return unset
+    try:
+        return type(unset).model_validate(recorded)
+    except ValidationError as error:
+        raise ValueError(f"{folder}: {mistakes(error, type(unset), recorded)}") from None
 
 
 def require_stage(folder: Path, trained: str, asked: str) -> None:
@@ -114,16 +135,20 @@ def require_stage(folder: Path, trained: str, asked: str) -> None:
         raise ValueError(f"{folder} is a run of {trained}: resume it with `crystalsweep train {trained} --resume`")
 
 
-def require_run(folder: Path) -> None:
-    """Raise `ValueError` where there is nothing to resume."""
-    if not folder.is_dir() or not any(folder.iterdir()):
-        raise ValueError(f"{folder} holds no run to resume; check --out, or leave out --resume to begin one there")
+def has_run(folder: Path) -> bool:
+    """Return whether a run was begun in a folder."""
+    return has_epochs(folder) or (folder / ORIGIN_FILE).exists() or (folder / CONFIG_FILE).exists()
+
+
+def has_epochs(folder: Path) -> bool:
+    """Return whether a run in a folder has ended an epoch."""
+    kept = [*folder.glob("checkpoint"), *folder.glob("previous"), *folder.glob("epoch_*")]
+    return bool(kept) or (folder / METRICS_FILE).exists()
 
 
 def require_no_run(folder: Path) -> None:
     """Raise `ValueError` where a run is, whose epochs another would replace."""
-    epochs = [*folder.glob("checkpoint"), *folder.glob("previous"), *folder.glob("epoch_*")]
-    if epochs or (folder / METRICS_FILE).exists():
+    if has_epochs(folder):
         raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
 
 
