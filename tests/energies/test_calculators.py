@@ -256,7 +256,9 @@ def test_a_wrong_name_is_an_error_with_a_remedy(name: str) -> None:
         energy_calculator(name)
 
 
-@pytest.mark.parametrize(("device", "remedy"), [("gpu", "write cpu or cuda"), ("mps", "write cpu or cuda")])
+@pytest.mark.parametrize(
+    ("device", "remedy"), [("gpu", "write cpu or cuda"), ("mps", "is not available here; write cpu")]
+)
 def test_a_wrong_device_is_an_error_with_a_remedy(device: str, remedy: str) -> None:
     with pytest.raises(ValueError, match=remedy):
         energy_calculator("chgnet", device=device)
