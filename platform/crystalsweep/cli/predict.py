@@ -162,12 +162,12 @@ def _told(found: Mapping[str, Prediction], crystals: Sequence[Crystal]) -> list[
 
 def _unlike(crystals: Sequence[Crystal], training: Training | None) -> list[str]:
     """Return a line on crystals that are unlike those that the model learned from, of which no interval tells."""
-    from crystalsweep.inference.familiarity import RARE, has_rare, strange
+    from crystalsweep.inference.familiarity import RARE, rare_elements, strange
 
     if training is None:
         return ["not known, for the model is an older one: whether crystals are unlike those that it learned from"]
     told = [(crystal.id, why) for crystal in crystals if (why := next(strange(crystal, training), ""))]
-    rare = sum(has_rare(crystal, training) for crystal in crystals)
+    rare = sum(bool(rare_elements(crystal, training)) for crystal in crystals)
     seldom = f"{rare:,} of {len(crystals):,} have an element that fewer than {RARE} of its"
     lines = [f"{seldom} {training.crystals:,} training crystals have"] if rare else []
     if not told:

@@ -180,16 +180,16 @@ def _train(
     from crystalsweep.data import absolute_source
     from crystalsweep.training.origin import origin_of, require_no_run, write_origin
 
+    absolute = absolute_source(source)
     if not resume:
         require_no_run(folder)
         config.require_read()
-        write_origin(folder, origin_of(stage, absolute_source(source), given), config)
+        write_origin(folder, origin_of(stage, absolute, given), config)
     if workers == 1:
         from crystalsweep.training.local import LocalSession, train_here
 
         checkpoint = train_here(stage, config, data, given, LocalSession(folder, resume=resume, device=device))
     else:
-        absolute = absolute_source(source)
         checkpoint = _on_ray(stage, config, absolute, given, folder, device=device, workers=workers)
     if isinstance(config, RestorationConfig):
         from crystalsweep.training.restoration import restoration_report

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.artifacts.seal import FILES
-from crystalsweep.data.selection import sampled_rows
 from crystalsweep.energies.hull import LABEL
 from crystalsweep.evaluation.calibrating import TOLD, Fitted, calibrate, cases_of
 from crystalsweep.evaluation.calibration_tables import as_numbers, draw, tables_of, told_sites
 from crystalsweep.evaluation.energy_ranking import energy_table, rank_by_energy
 from crystalsweep.evaluation.energy_rows import Energies
 from crystalsweep.evaluation.inputs import Inputs, read_inputs
+from crystalsweep.evaluation.seen import learned_from
 from crystalsweep.evaluation.settings import EvaluationSettings
 from crystalsweep.inference.calibration import CRITIC, WEIGHTS, write_calibration
 from crystalsweep.inference.completion import JOINTLY
@@ -28,7 +28,6 @@ from crystalsweep.inference.restorer import Restorer
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.metrics.site_baselines import element_frequencies, nearest_visible, neighbour_frequencies
 from crystalsweep.networks.checkpoint import trainings
-from crystalsweep.structures.batch import is_stable
 from crystalsweep.structures.crystal import Crystal
 
 NEIGHBOURS_OF = 10_000
@@ -89,7 +88,7 @@ def calibrate_checkpoint(asked: CalibrationRequest, restorer: Restorer) -> Calib
     if inputs.reference_is_training_set is None:
         raise ValueError(f"{asked.source} is not divided as for the training of {asked.checkpoint}. {inputs.seen[0]}")
     parents, left_out = unknown_to(inputs.parents, inputs.reference_parts["train"], asked.settings)
-    train = _trained_on(restorer, inputs.reference_parts["train"])
+    train = learned_from(inputs.reference_parts["train"], restorer.info)
     fitted = calibrate(
         restorer.generator,
         parents,
@@ -140,15 +139,6 @@ def unknown_to(
             break
     told = ", ".join(crystal.id for crystal in same[:5])
     return kept, [f"{len(same):,} left out that are, or may be, among the training crystals: {told}"] if same else []
-
-
-def _trained_on(restorer: Restorer, train: Sequence[Crystal]) -> list[Crystal]:
-    """Return those of the training part that its config lets through."""
-    config = restorer.info.config
-    most, stable = config.get("max_atoms"), bool(config.get("stable_only"))
-    small = [crystal for crystal in train if most is None or len(crystal) <= most]
-    fitting = [crystal for crystal in small if is_stable(crystal)] if stable else small
-    return [fitting[i] for i in sampled_rows(len(fitting), config.get("max_crystals"), config.get("seed", 0))]
 
 
 def baselines_of(

@@ -33,6 +33,7 @@ from crystalsweep.evaluation.request import EvaluationRequest, Machine
 from crystalsweep.evaluation.results import finish_evaluation
 from crystalsweep.evaluation.run import ROWS, open_folder, run_evaluation
 from crystalsweep.evaluation.scoring import MODEL, Protocol, crystal_systems, energy_sample
+from crystalsweep.evaluation.seen import learned_from
 from crystalsweep.evaluation.settings import EvaluationSettings, versions
 from crystalsweep.evaluation.spread import Task, Workers
 from crystalsweep.evaluation.structures import POSITIONS
@@ -41,7 +42,6 @@ from crystalsweep.evaluation.whole_table import whole_table_columns
 from crystalsweep.metrics.baselines import REFERENCES
 from crystalsweep.metrics.novelty import Reference
 from crystalsweep.networks.checkpoint import CheckpointInfo, trainings
-from crystalsweep.structures.batch import is_stable
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.tracking.tracker import Tracker
 
@@ -66,7 +66,7 @@ def evaluate_checkpoint(
     model = replace(model, name=chosen or model.name)
     if settings.decode.critic_weight and model.info and not model.critic:
         raise ValueError(f"decode.critic_weight is above 0, but {asked.checkpoint} has no critic; leave it out")
-    if model.info and (told := _learned_from(model.info, inputs)):
+    if model.info and (told := _told_learned(model.info, inputs)):
         inputs = replace(inputs, told=(*inputs.told, told))
     energies = _energies(settings, inputs, machine)
     parts = blocks(inputs.parents, settings.protocol)
@@ -94,14 +94,12 @@ def evaluate_checkpoint(
     return folder, outcome, model
 
 
-def _learned_from(info: CheckpointInfo, inputs: Inputs) -> str:
+def _told_learned(info: CheckpointInfo, inputs: Inputs) -> str:
     """Return a line where a model learned from a part of the training crystals that it is held against."""
     if not inputs.reference_is_training_set:
         return ""
     config, known = info.config, inputs.reference
-    fitting = [crystal for crystal in known if len(crystal) <= (config.get("max_atoms") or len(crystal))]
-    stable = sum(map(is_stable, fitting)) if config.get("stable_only") else len(fitting)
-    learned = min(stable, config.get("max_crystals") or stable)
+    learned = len(learned_from(known, info))
     if learned == len(known):
         return ""
     chosen = [f"{key}={config[key]}" for key in ("stable_only", "max_atoms", "max_crystals") if config.get(key)]

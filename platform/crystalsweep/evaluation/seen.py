@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from crystalsweep.data import bundled_fingerprint, bundled_split, fingerprint, load_bundled
 from crystalsweep.data.packed import ids_of, joined
+from crystalsweep.data.selection import sampled_rows
 from crystalsweep.data.splitting import PARTS, Part, Split
-from crystalsweep.networks.checkpoint import PUBLISHED, UNKNOWN
+from crystalsweep.networks.checkpoint import PUBLISHED, UNKNOWN, CheckpointInfo
+from crystalsweep.structures.batch import is_stable
 from crystalsweep.structures.crystal import Crystal
 
 
@@ -47,6 +49,15 @@ def divisions(parts: Mapping[Part, Sequence[Crystal]], data_sha256: str = "", sp
 def bundled_division() -> Division:
     """Return the division of the bundled crystals."""
     return Division(data_sha256=bundled_fingerprint(), split_sha256=bundled_split().sha256, train=load_bundled("train"))
+
+
+def learned_from(train: Sequence[Crystal], info: CheckpointInfo) -> list[Crystal]:
+    """Return those of the crystals of a train part that a checkpoint's settings let through."""
+    config = info.config
+    most, stable = config.get("max_atoms"), bool(config.get("stable_only"))
+    small = [crystal for crystal in train if most is None or len(crystal) <= most]
+    fitting = [crystal for crystal in small if is_stable(crystal)] if stable else small
+    return [fitting[i] for i in sampled_rows(len(fitting), config.get("max_crystals"), config.get("seed", 0))]
 
 
 def seen(trainings: Sequence[Mapping[str, str]], known: Sequence[Division], parents: Sequence[Crystal]) -> list[str]:

@@ -12,8 +12,6 @@ from crystalsweep.config import Config
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 from crystalsweep.structures.elements import element_symbol
 
-_RARELY = "rare to the model"
-
 RARE = 20
 """Training crystals with an element, below which what is said beside it is hardly tested."""
 
@@ -46,33 +44,42 @@ def training_of(crystals: Sequence[Crystal]) -> Training:
     )
 
 
-def strange(crystal: Crystal, training: Training) -> Iterator[str]:
-    """Yield what about a crystal a network that was trained on such crystals has never seen."""
-    yield from (line for line in unfamiliar(crystal, training) if not line.startswith(_RARELY))
-
-
-def has_rare(crystal: Crystal, training: Training) -> bool:
-    """Return whether a crystal has an element that a few training crystals have, fewer than `RARE`."""
-    there = np.unique(crystal.species[crystal.species != MASK]).tolist()
-    return any(0 < training.elements[z - 1] < RARE for z in there)
-
-
 def unfamiliar(partial: Crystal, training: Training) -> Iterator[str]:
     """Yield what about a partial crystal is new to a network that was trained on such crystals."""
-    visible = np.unique(partial.species[partial.species != MASK]).tolist()
-    never = [z for z in visible if training.elements[z - 1] == 0]
-    rarely = [z for z in visible if 0 < training.elements[z - 1] < RARE]
-    if never:
+    yield from _never(partial, training)
+    if rare := rare_elements(partial, training):
+        told = ", ".join(f"{element_symbol(z)} in {training.elements[z - 1]:,}" for z in rare)
+        yield f"rare to the model, of {training.crystals:,} training crystals: {told}"
+    yield from _far(partial, training)
+
+
+def strange(crystal: Crystal, training: Training) -> Iterator[str]:
+    """Yield the same but for elements that a few training crystals have."""
+    yield from _never(crystal, training)
+    yield from _far(crystal, training)
+
+
+def rare_elements(crystal: Crystal, training: Training) -> list[int]:
+    """Return the visible elements that some training crystals have, but fewer than `RARE`."""
+    return [z for z in _visible(crystal) if 0 < training.elements[z - 1] < RARE]
+
+
+def _never(crystal: Crystal, training: Training) -> Iterator[str]:
+    if never := [z for z in _visible(crystal) if training.elements[z - 1] == 0]:
         yield f"new to the model: none of its {training.crystals:,} training crystals has {_named(never)}"
-    if rarely:
-        told = ", ".join(f"{element_symbol(z)} in {training.elements[z - 1]:,}" for z in rarely)
-        yield f"{_RARELY}, of {training.crystals:,} training crystals: {told}"
-    density = len(partial) / partial.volume
+
+
+def _far(crystal: Crystal, training: Training) -> Iterator[str]:
+    density = len(crystal) / crystal.volume
     if not training.sparsest <= density <= training.densest:
         yield (
             f"{density:.3f} atoms/Å³ is beyond the model's training crystals, of which all but 0.2 % have "
             f"{training.sparsest:.3f} to {training.densest:.3f}; see that the cell is right"
         )
+
+
+def _visible(crystal: Crystal) -> list[int]:
+    return [int(z) for z in np.unique(crystal.species) if z != MASK]
 
 
 def _named(numbers: Iterable[int]) -> str:

@@ -57,14 +57,14 @@ def ordering_of(crystal: Crystal, sites: FileSites, shape: Shape | None = None) 
     asked = [shape] if shape else [_shape(crystal.lattice, cells) for cells in range(1, MAX_CELLS + 1)]
     for each in asked:
         cells = each[0] * each[1] * each[2]
-        if len(crystal) * cells > MAX_ATOMS_ORDERED:
+        if (atoms := len(crystal) * cells) > MAX_ATOMS_ORDERED:
+            if shape:
+                detail = f"{atoms} of at most {MAX_ATOMS_ORDERED}"
+                return Problem("too many atoms to order", detail, "give a smaller --supercell, or leave it out")
             break
         counts = [_counts(part.shares, len(part.atoms) * cells) for part in shared]
         if all(counts):
             return _ordering(crystal, shared, counts, each)
-    if shape and len(crystal) * shape[0] * shape[1] * shape[2] > MAX_ATOMS_ORDERED:
-        detail = f"{len(crystal) * shape[0] * shape[1] * shape[2]} of at most {MAX_ATOMS_ORDERED}"
-        return Problem("too many atoms to order", detail, "give a smaller --supercell, or leave it out")
     shares = ", ".join(f"{element_symbol(z)} {share:.4g}" for z, share in shared[0].shares.items())
     cell = f"{shape[0]} × {shape[1]} × {shape[2]} cells of at most" if shape else "no cell of at most"
     holds = "do not hold" if shape else "holds"

@@ -237,9 +237,8 @@ def _short(value: str | None) -> str:
 def contenders(entries: Sequence[Entry], *, seeds: bool) -> list[Contender]:
     """Return a row per run, or with `seeds` per setting. Names are unique: where runs share one, their id is added."""
     groups: defaultdict[tuple[object, ...], list[Entry]] = defaultdict(list)
-    once = {
-        (entry.control, entry.weights or entry.run): entry for entry in entries
-    }  # one training, evaluated twice, is no second seed
+    # one training, evaluated twice, is no second seed
+    once = {(entry.control, entry.weights or entry.run): entry for entry in entries}
     for entry in once.values() if seeds else entries:
         same = tuple(sorted((key, value) for key, value in entry.params.items() if key != "seed"))
         groups[(entry.control, same) if seeds else (entry.run,)].append(entry)

@@ -43,15 +43,10 @@ class LocalSession(Session):
     def __init__(self, folder: Path, *, resume: bool = False, device: str | None = None, progress: bool = True) -> None:
         self.folder = folder
         self.device = torch.device(device_named(device))
-        self._progress, self._resume = progress, resume
+        self._progress, self.resuming = progress, resume
         if not resume:
             require_no_run(folder)
         folder.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def resuming(self) -> bool:
-        """Whether it goes on with what the folder holds."""
-        return self._resume
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model, moved to the device."""
@@ -62,7 +57,7 @@ class LocalSession(Session):
         checkpoint = self.folder / "checkpoint"
         if not checkpoint.exists() and (self.folder / "previous").exists():  # killed between the two renames
             (self.folder / "previous").rename(checkpoint)
-        if not self._resume:
+        if not self.resuming:
             return None
         if not recorded(self.folder):
             self._require_first_epoch(checkpoint)
@@ -106,7 +101,7 @@ class LocalSession(Session):
 
     def history(self) -> list[dict[str, float]]:
         """Return the folder's record."""
-        return recorded(self.folder) if self._resume else []
+        return recorded(self.folder) if self.resuming else []
 
     def steps(self, batches: Iterable[T], total: int, epoch: int) -> Iterator[T]:
         """Yield the batches, with a bar per epoch on stderr."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from crystalsweep.artifacts.atomic import file_sha256, write_whole
 from crystalsweep.artifacts.places import checkpoint_folder
 from crystalsweep.artifacts.safe_json import read_json
+from crystalsweep.config import Config
 from crystalsweep.networks.checkpoint import read_info
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.records import METRICS_FILE
@@ -22,8 +20,7 @@ ORIGIN_FILE = "origin.json"
 CONFIG_FILE = "config.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Input:
+class Input(Config):
     """A checkpoint that a run started from."""
 
     path: str
@@ -32,8 +29,7 @@ class Input:
     """sha256 of its files of weights, by name."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
+class Origin(Config):
     """What a run was begun with, beside its settings."""
 
     stage: str
@@ -56,7 +52,7 @@ def write_origin(folder: Path, origin: Origin, config: StageConfig) -> None:
     """Write it and the settings into the run's folder, which is made if there is none."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
-    write_whole(folder / ORIGIN_FILE, json.dumps(asdict(origin), indent=2) + "\n")
+    write_whole(folder / ORIGIN_FILE, origin.model_dump_json(indent=2) + "\n")
 
 
 def read_origin(folder: Path) -> Origin | None:
@@ -66,10 +62,10 @@ def read_origin(folder: Path) -> Origin | None:
         return None
     content = read_json(path)
     try:
-        inputs = {str(name): Input(path=str(each["path"]), weights=each["weights"]) for name, each in _inputs(content)}
-        return Origin(stage=str(content["stage"]), data=str(content["data"]), inputs=inputs)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} does not say what the run was begun with ({error}); name it all again") from None
+        return Origin.model_validate(content)
+    except ValidationError as error:
+        why = mistakes(error, Origin, content)
+        raise ValueError(f"{path} does not say what the run was begun with ({why}); name it all again") from None
 
 
 def inputs_to_resume(origin: Origin, given: Mapping[str, Path], *, trained: bool) -> tuple[dict[str, Path], list[str]]:
@@ -150,10 +146,6 @@ def require_no_run(folder: Path) -> None:
     """Raise `ValueError` where a run is, whose epochs another would replace."""
     if has_epochs(folder):
         raise ValueError(f"{folder} already holds a run; pass --resume to continue it, or another --out")
-
-
-def _inputs(content: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    return list(content["inputs"].items())
 
 
 def _weights(path: Path) -> dict[str, str]:
