@@ -30,15 +30,15 @@ def arms(**scales: float) -> dict[tuple[str, int], np.ndarray]:
 def test_a_power_law_is_read_off_exactly() -> None:
     """Twice the error at every size, falling with the root of n, is what a quarter of the crystals would give."""
     drawn = sampled_errors(arms(pretrained=1.0, scratch=2.0))
-    saving = saving_of(drawn, "pretrained", "scratch")
+    saving = saving_of(drawn, "pretrained", "scratch", 200)
     assert saving is not None
     assert saving.needed == pytest.approx(100)
     assert (saving.factor, saving.low, saving.high, saving.most) == pytest.approx((4, 4, 4, 8))
 
 
 def test_what_lies_beyond_the_sizes_tried_is_told_as_their_end() -> None:
-    far = saving_of(sampled_errors(arms(pretrained=1.0, scratch=9.0)), "pretrained", "scratch")
-    none = saving_of(sampled_errors(arms(pretrained=2.0, scratch=1.0)), "pretrained", "scratch")
+    far = saving_of(sampled_errors(arms(pretrained=1.0, scratch=9.0)), "pretrained", "scratch", 200)
+    none = saving_of(sampled_errors(arms(pretrained=2.0, scratch=1.0)), "pretrained", "scratch", 200)
     assert far is not None
     assert none is not None
     assert (far.needed, far.factor) == (50, far.most)
@@ -64,7 +64,7 @@ def test_a_saving_is_told_as_resolved_only_where_the_difference_is() -> None:
             rates={},
             rates_tried=1,
         )
-        said = saving_sentence(found, saving_of(drawn, "pretrained", "scratch"), pairs)
+        said = saving_sentence(found, saving_of(drawn, "pretrained", "scratch", 200), pairs)
         assert ("not resolved" in said) is not resolved
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from numpy.typing import NDArray
 
 from crystalsweep.metrics.bootstrap import (
@@ -13,6 +14,7 @@ from crystalsweep.metrics.bootstrap import (
     clustered_shares,
     paired_difference,
     resampled_sums,
+    tails,
 )
 from crystalsweep.metrics.summary import METRICS, SECONDARY
 
@@ -103,7 +105,9 @@ def test_resampled_sums_share_the_draws_of_the_intervals(monkeypatch: pytest.Mon
     sums = np.stack([np.bincount(clusters, values), np.bincount(clusters)], axis=1)
     drawn = resampled_sums(sums, 1000)
     interval = clustered_mean(values, clusters, n_resamples=1000)
-    assert np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975]) == pytest.approx([interval.low, interval.high])
+    assert np.quantile(drawn[:, 0] / drawn[:, 1], tails(interval.clusters)) == pytest.approx(
+        [interval.low, interval.high]
+    )
     monkeypatch.setattr("crystalsweep.metrics.bootstrap._BLOCK", 6000)
     assert resampled_sums(sums, 1000) == pytest.approx(drawn)
     assert resampled_sums(sums, 0).shape == (0, 2)
@@ -126,7 +130,27 @@ def test_the_median_is_numpys_and_its_interval_that_of_a_loop() -> None:
     assert interval.mean == np.median(values)
     assert (interval.n, interval.clusters) == (60, 15)
     drawn = [np.median(values.reshape(15, 4)[generator.integers(15, size=15)]) for _ in range(4000)]
-    assert [interval.low, interval.high] == pytest.approx(list(np.quantile(drawn, [0.025, 0.975])), abs=0.15)
+    assert [interval.low, interval.high] == pytest.approx(list(np.quantile(drawn, tails(15))), abs=0.15)
+
+
+@pytest.mark.parametrize("size", [6, 10, 20])
+def test_intervals_of_few_parents_hold_the_truth_about_as_often_as_they_say(size: int) -> None:
+    generator = np.random.default_rng(11)
+    drawn = generator.normal(size=(1000, size))
+    held = np.mean([(found := clustered_mean(values, range(size))).low <= 0 <= found.high for values in drawn])
+    means = [values[generator.integers(size, size=(1000, size))].mean(axis=1) for values in drawn]
+    unwidened = np.mean([low <= 0 <= high for low, high in (np.quantile(each, [0.025, 0.975]) for each in means)])
+    assert held > max(0.92, unwidened + 0.01)
+
+
+def test_tails_are_students_for_few_and_nearly_the_usual_for_many() -> None:
+    for clusters in (2, 10, 200):
+        low, high = tails(clusters)
+        assert scipy.stats.norm.ppf(low) == pytest.approx(
+            scipy.stats.t.ppf(0.025, clusters - 1) * np.sqrt(clusters / (clusters - 1))
+        )
+        assert low + high == 1
+    assert tails(1e6)[0] == pytest.approx(0.025, abs=1e-6)
 
 
 def test_the_median_of_an_even_number_lies_between_the_middle_two() -> None:

@@ -8,6 +8,7 @@ from crystalsweep.metrics.scoring import SCORE_COLUMNS
 from crystalsweep.metrics.summary import (
     EXTENDED,
     METRICS,
+    ROW_SCORE,
     SECONDARY,
     WITHOUT_EXEMPT,
     available,
@@ -16,8 +17,10 @@ from crystalsweep.metrics.summary import (
     headline,
     metric_difference,
     ranking_score,
+    score_terms,
     summarise,
 )
+from crystalsweep.metrics.verdicts import verdicts
 
 NAMED = {metric.name: metric for metric in METRICS + SECONDARY}
 
@@ -211,8 +214,22 @@ def test_leaving_atoms_farther_off_than_they_were_is_no_worse_than_not_restoring
 
 
 def test_one_atom_cells_whose_similarity_is_undefined_do_not_count_in_it() -> None:
-    undefined = table().assign(structural_similarity=np.nan)
-    assert ranking_score(undefined).mean == pytest.approx((1 + 0.5 + 1 / 3 + 0) / 4)
+    lone = np.arange(48) % 2 == 0
+    mixed = table().assign(noise_aligned=np.where(lone, 0.0, 0.1))
+    mixed["structural_similarity"] = mixed["structural_similarity"].where(~lone)
+    rows = score_terms(mixed)
+    assert rows["structural_similarity"].isna().tolist() == lone.tolist()
+    assert ranking_score(mixed).mean == pytest.approx(rows.mean(axis=1).mean())
+    assert ranking_score(mixed[lone]).mean == pytest.approx(score_terms(mixed[lone]).iloc[:, :3].mean(axis=1).mean())
+    never = mixed.assign(compositional_similarity=False, structural_similarity=np.nan)
+    assert (score_terms(never)["structural_similarity"][~lone] == 0).all()  # displaced and not restored
+
+
+def test_the_score_of_a_table_is_the_mean_of_what_its_rows_are_compared_by() -> None:
+    mixed = table().assign(noise_aligned=np.where(np.arange(48) < 8, 0.0, 0.1))
+    compared = verdicts({"a": mixed, "b": mixed.assign(structural_validity=False)}, [ROW_SCORE]).iloc[0]
+    lost = ranking_score(mixed).mean - ranking_score(mixed.assign(structural_validity=False)).mean
+    assert abs(compared["difference"]) == pytest.approx(lost)
 
 
 def test_validity_of_a_crystal_that_dropped_what_was_given_counts_as_zero_in_the_score() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crystalsweep.metrics.bootstrap import TAILS
+from crystalsweep.metrics.bootstrap import tails
 from crystalsweep.metrics.settings import StructureRules
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
 
@@ -176,7 +176,7 @@ def _distance_row(
     generator = np.random.default_rng(seed)
     point, all_b = distance(np.ones(n_a), np.ones(n_b)), np.ones(n_b)
     drawn = np.array([distance(_drawn(generator, n_a, n_a), all_b) for _ in range(n_resamples)])
-    low, high = point + np.quantile(drawn - drawn.mean(), TAILS)
+    low, high = point + np.quantile(drawn - drawn.mean(), tails(n_a))
     within = between(b, b)
     floors = [within(_drawn(generator, n_a, n_b), _drawn(generator, n_b, n_b)) for _ in range(N_FLOORS)]
     return {

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crystalsweep.metrics.bootstrap import clustered_shares
 from crystalsweep.metrics.families import by_family
 from crystalsweep.structures.crystal import MASK
 from crystalsweep.structures.elements import element_symbol
@@ -112,18 +113,15 @@ def replacement_rates(table: pd.DataFrame, *, n_resamples: int = 1000, seed: int
 
 
 def _rates(rows: pd.DataFrame, pairs: pd.DataFrame, role: str, n_resamples: int, seed: int) -> pd.DataFrame:
-    """Compute the rates of one mask type and role. All elements share the resampled parents, which makes it one matrix
-    product."""
-    parent, names = pd.factorize(rows["parent"], sort=True)
+    """Compute the rates of one mask type and role. All elements share the resampled parents."""
     once = pairs[pairs["crystal"].isin(rows.index)].drop_duplicates(["crystal", role])
     elements, column = np.unique(once[role].to_numpy(dtype=int), return_inverse=True)
-    hits = np.zeros((len(names), len(elements)))
-    np.add.at(hits, (pd.Series(parent, index=rows.index).loc[once["crystal"]].to_numpy(), column), 1)
-    sizes = np.bincount(parent).astype(float)
-    low, high = np.full((2, len(elements)), np.nan)
-    if len(names) > 1 and len(elements):
-        drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), n_resamples)
-        low, high = np.quantile((drawn @ hits) / (drawn @ sizes)[:, None], [0.025, 0.975], axis=0)
-    count = hits.sum(axis=0).astype(int)
-    found = {"role": role, "element": [element_symbol(z) for z in elements.tolist()], "mean": count / len(rows)}
-    return pd.DataFrame(found | {"low": low, "high": high, "count": count, "n": len(rows), "clusters": len(names)})
+    hits = np.zeros((len(rows), len(elements)))
+    hits[rows.index.get_indexer(pd.Index(once["crystal"])), column] = 1
+    rates = clustered_shares(hits, np.ones(len(rows)), rows["parent"], n_resamples=n_resamples, seed=seed)
+    return rates.assign(
+        role=role,
+        element=[element_symbol(z) for z in elements.tolist()],
+        count=hits.sum(axis=0).astype(int),
+        clusters=rows["parent"].nunique(),
+    )

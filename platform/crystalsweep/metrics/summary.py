@@ -14,14 +14,11 @@ import numpy as np
 import pandas as pd
 
 from crystalsweep.metrics.bootstrap import (
-    NOTHING,
     Interval,
     clustered_area,
     clustered_mean,
     clustered_ratio,
     paired_difference,
-    percentile_interval,
-    resampled_sums,
 )
 from crystalsweep.metrics.scoring import KEYS, NO_NOISE
 from crystalsweep.metrics.settings import MetricConfig
@@ -320,61 +317,39 @@ def available(metrics: Iterable[Metric], table: pd.DataFrame) -> tuple[Metric, .
 
 
 def score_terms(table: pd.DataFrame) -> pd.DataFrame:
-    """Return (n, 4) what a row adds to the ranking score's four shares, by the headline's names; NaN where undefined.
+    """Return (n, 4) the four shares of a row that the ranking score is the mean of, by the headline's names; NaN where
+    its input leaves one undefined.
 
     The two validities, of crystals that kept their visible atoms (what dropped them is no completion of its input), the
     compositional similarity, and the structural similarity over all crystals, where one that was not restored counts as
-    0 and so does one farther off than its input.
+    0 and so does one farther off than its input. A row whose input nothing displaced (a one-atom cell) has no share of
+    positions, restored or not.
     """
     values = pd.DataFrame({metric.name: metric.values(table) for metric in METRICS})
     changed = table["visible_correct"].astype(float) < table["n_atoms"] - table["n_masked"]  # False where unknown
     values[["structural_validity", "compositional_validity"]] *= (~changed).astype(float).to_numpy()[:, None]
     restored = values["compositional_similarity"] == 1
     positions = values["structural_similarity"].clip(lower=0).where(restored, 0.0)
-    values["structural_similarity"] = positions.where(values["compositional_similarity"].notna())  # has an original
+    asked = values["compositional_similarity"].notna()  # has an original
+    if "noise_aligned" in table:
+        asked &= table["noise_aligned"].astype(float) > NO_NOISE
+    values["structural_similarity"] = positions.where(asked)
     return values
 
 
 ROW_SCORE = Metric(
     name="score",
     title="Score",
-    definition="mean of four shares that restoring nothing cannot raise (see `ranking_score`), row by row",
-    values=lambda table: _defined_terms(table).mean(axis=1),
+    definition="mean of four shares that restoring nothing cannot raise (see `score_terms`), row by row",
+    values=lambda table: score_terms(table).mean(axis=1),
 )
-"""The ranking score where rows are compared; its mean is `ranking_score` where every row defines all four shares.
-
-A row whose input nothing displaced (a one-atom cell) has no share of positions, restored or not.
-"""
-
-
-def _defined_terms(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `score_terms` without what a row's input leaves undefined, whatever was made of it."""
-    terms = score_terms(table)
-    if "noise_aligned" in table:
-        displaced = table["noise_aligned"].astype(float) > NO_NOISE
-        terms["structural_similarity"] = terms["structural_similarity"].where(displaced)
-    return terms
+"""The ranking score, as a metric: the mean over rows of the mean of each row's shares."""
 
 
 def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) -> Interval:
-    """Return one number to rank generators by, 0…1: the mean of the four shares of `score_terms`.
-
-    n counts the rows. An empty table gives NaN, one parent NaN bounds.
-    """
-    if table.empty:
-        return NOTHING
-    values = score_terms(table)
-    per_parent = values.groupby(table["parent"].to_numpy()).agg(["sum", "count"])
-    tops, counts = (per_parent.xs(part, axis=1, level=1).to_numpy(float) for part in ("sum", "count"))
-    mean = float(_mean_or_zero(tops.sum(axis=0), counts.sum(axis=0)))
-    drawn = resampled_sums(np.hstack([tops, counts]), n_resamples, seed)
-    means = _mean_or_zero(drawn[:, : len(METRICS)], drawn[:, len(METRICS) :])
-    return percentile_interval(mean, means, len(table), len(tops))
-
-
-def _mean_or_zero(tops: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return mean over the last axis of tops / counts, 0 where there is no count."""
-    return np.divide(tops, counts, out=np.zeros_like(tops), where=counts > 0).mean(axis=-1)
+    """Return one number to rank generators by, 0…1: the mean of `ROW_SCORE`. An empty table gives NaN, one parent NaN
+    bounds."""
+    return ROW_SCORE.over(table, n_resamples=n_resamples, seed=seed)
 
 
 def summarise(

@@ -1,8 +1,7 @@
 """Which differences between generators are resolved, with a correction for how many were looked at.
 
-Rows are paired by the corrupted crystal they restore and parents are resampled (the cluster bootstrap of `bootstrap`),
-with percentiles widened for few parents (the expanded percentile interval of Hesterberg, Am. Stat. 69, 371 (2015),
-doi:10.1080/00031305.2015.1089789). Holm's step-down correction (Scand. J. Statist. 6, 65 (1979)) bounds the chance of
+Rows are paired by the corrupted crystal they restore and parents are resampled, with the intervals of `bootstrap`,
+which are widened for few parents. Holm's step-down correction (Scand. J. Statist. 6, 65 (1979)) bounds the chance of
 any false verdict of a call. The metrics are those of Liu et al., iScience 27, 110672 (2024), Fig. 4, which compares
 without intervals. doi:10.1016/j.isci.2024.110672
 """
@@ -18,9 +17,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtri, stdtr
 
-from crystalsweep.metrics.bootstrap import resampled_sums
+from crystalsweep.metrics.bootstrap import resampled_sums, tails
 from crystalsweep.metrics.pairing import paired_rows
 from crystalsweep.metrics.summary import EXTENDED, METRICS, SECONDARY, WITHOUT_EXEMPT, Metric, computable
 from crystalsweep.pages.text import with_interval
@@ -235,9 +234,8 @@ def _tested(comparisons: Sequence[_Comparison], n_resamples: int, alpha: float, 
 
 def expanded_interval(means: NDArray[np.float64], n_parents: float, alpha: float) -> tuple[float, float]:
     """Return the expanded percentile interval of resampled means over `n_parents` (the effective number, for unequal
-    weights)."""
-    tail = ndtr(stdtrit(n_parents - 1, alpha / 2) * np.sqrt(n_parents / (n_parents - 1))) if n_parents > 1 else 0.0
-    low, high = np.quantile(means, [tail, 1 - tail])
+    weights); of one parent it is as wide as the resamples."""
+    low, high = np.quantile(means, tails(n_parents, alpha) if n_parents > 1 else (0.0, 1.0))
     return float(low), float(high)
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalsweep.metrics.bootstrap import TAILS, Interval, times_drawn
+from crystalsweep.metrics.bootstrap import Interval, tails, times_drawn
 from crystalsweep.metrics.geometry import Array
 from crystalsweep.metrics.verdicts import ROUNDING, expanded_interval, two_sided_p
 
@@ -99,7 +99,7 @@ def interval_of(values: Array, n: int) -> Interval:
     estimate, drawn = float(values[0]), values[1:]
     if np.isnan(estimate) or n < 2 or np.isnan(drawn).mean() > _UNDEFINED:
         return Interval(estimate, np.nan, np.nan, n, n)
-    low, high = np.nanquantile(drawn, TAILS)
+    low, high = np.nanquantile(drawn, tails(n))
     return Interval(estimate, float(low), float(high), n, n)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crystalsweep.metrics.bootstrap import TAILS, times_drawn
+from crystalsweep.metrics.bootstrap import tails, times_drawn
 from crystalsweep.metrics.geometry import Array
 from crystalsweep.metrics.properties.statistic import Difference, difference_of, interval_of, verdict_of
 from crystalsweep.metrics.seed_verdicts import crossed_mean
@@ -98,11 +98,17 @@ def compared(errors: Errors, drawn: Mapping[tuple[str, int], Array], arms: Seque
     ]
 
 
-def saving_of(drawn: Mapping[tuple[str, int], Array], arm: str, against: str) -> Saving | None:
+def saving_of(drawn: Mapping[tuple[str, int], Array], arm: str, against: str, crystals: int) -> Saving | None:
     """Return how many crystals `arm` needs for the error that `against` has with the most; None without two sizes.
 
     Between sizes the error is taken to fall along a straight line of logarithms. The first size that is good enough
     counts, also where a larger one is not.
+
+    Args:
+        drawn: As `sampled_errors` gives it.
+        arm: The one that may need fewer.
+        against: The other.
+        crystals: Validation crystals, which were resampled.
     """
     sizes = sorted(n for name, n in drawn if name == arm)
     whole = max((n for name, n in drawn if name == against), default=0)
@@ -111,7 +117,7 @@ def saving_of(drawn: Mapping[tuple[str, int], Array], arm: str, against: str) ->
     curves = np.stack([drawn[arm, n] for n in sizes], axis=1)
     needed = np.array([needed_for(sizes, *each) for each in zip(curves, drawn[against, whole], strict=True)])
     factors = np.where(np.isnan(needed), 0.0, whole / needed)
-    low, high = np.quantile(factors[1:], TAILS)
+    low, high = np.quantile(factors[1:], tails(crystals))
     return Saving(
         needed=float(needed[0]),
         factor=float(factors[0]),

@@ -39,7 +39,7 @@ def finetune_report(finished: FinishedSweep) -> Report:
     against = found.arms[-1]
     pairs = compared(found.errors, drawn, found.arms, against)
     structure = compared(found.errors, drawn, found.arms[:1], COMPOSITION)
-    saving = saving_of(drawn, found.arms[0], against) if len(found.arms) > 1 else None
+    saving = saving_of(drawn, found.arms[0], against, found.crystals) if len(found.arms) > 1 else None
     curves = {arm: curve_of(drawn, arm, found.crystals) for arm in (*found.arms, COMPOSITION)}
     trainings = training_frame(finished)
     frame = trial_frame(finished, trainings)
