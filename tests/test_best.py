@@ -48,8 +48,10 @@ def stage_of(data: DataSet, session: Any, *settings: str, scores: Sequence[float
     return stage
 
 
-def trained(folder: Path, data: DataSet, *settings: str, resume: bool = False, **pretend: Any) -> Any:
-    session = LocalSession(folder, resume=resume, device="cpu", progress=False)
+def trained(
+    folder: Path, data: DataSet, *settings: str, resume: bool = False, progress: bool = False, **pretend: Any
+) -> Any:
+    session = LocalSession(folder, resume=resume, device="cpu", progress=progress)
     stage = stage_of(data, session, *settings, **pretend)
     fit(stage, session)
     return stage
@@ -196,6 +198,17 @@ def test_training_stops_when_patience_is_over(data: DataSet, tmp_path: Path) -> 
     trained(tmp_path / "whole", data)
     trained(tmp_path / "stopped", data, "patience=2")
     assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")[:4]
+
+
+def test_why_a_training_ends_early_is_told(data: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(tmp_path / "stopped", data, "patience=1", progress=True)
+    assert "stopped after epoch 3 of 5: val/score is best after epoch 2 (patience=1)" in capsys.readouterr().out
+    trained(tmp_path / "stopped", data, "patience=1", resume=True, progress=True)
+    assert "not trained on: val/score is best after epoch 2" in capsys.readouterr().out
+    trained(tmp_path / "short", data, "max_minutes=0.0001", progress=True)
+    assert "stopped after epoch 1 of 5: max_minutes=0.0001 is over" in capsys.readouterr().out
+    trained(tmp_path / "whole", data, progress=True)
+    assert "stopped" not in capsys.readouterr().out
 
 
 def test_a_stopped_run_stays_stopped_and_goes_on_with_more_patience(data: DataSet, tmp_path: Path) -> None:

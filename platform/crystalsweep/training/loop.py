@@ -42,7 +42,10 @@ def fit(stage: Stage, session: Session) -> None:
     info = resume(stage, folder)
     rows = list(session.history()) if info else []
     before = sum(row.get("time/epoch_s", 0.0) for row in rows)
-    if _agreed(_is_over(stage, rows, before), session):
+    why = _end(stage.config, rows, before)
+    if _agreed(bool(why), session):
+        if why and session.rank == 0:
+            session.tell(f"not trained on: {why}")
         return
     if chosen := machine.prepare(stage):
         session.tell(f"on this machine: {chosen}")
@@ -62,10 +65,13 @@ def fit(stage: Stage, session: Session) -> None:
             if session.rank == 0:
                 rows.append(metrics)
                 metrics |= _kept(rows, stage.config) if stage.config.keep_best else {}
-            over = _agreed(_is_over(stage, rows, before + time.monotonic() - began), session)
+            why = _end(stage.config, rows, before + time.monotonic() - began)
+            over = _agreed(bool(why), session)
             last = over or epoch + 1 == stage.config.epochs
             session.report({**metrics, **timing}, partial(save, stage, metrics, best=best), last)
             if last:
+                if why and epoch + 1 < stage.config.epochs and session.rank == 0:
+                    session.tell(f"stopped after epoch {epoch + 1} of {stage.config.epochs:,}: {why}")
                 break
 
 
@@ -75,10 +81,15 @@ def _kept(rows: list[Metrics], config: StageConfig) -> Metrics:
     return {KEPT: best, KEPT_STEP: next(row["step"] for row in rows if row["epoch"] == best)}
 
 
-def _is_over(stage: Stage, rows: list[Metrics], seconds: float) -> bool:
-    """Return whether a training ends before its last epoch: its time is over, or its patience with validation."""
-    limit = stage.config.max_minutes
-    return (limit is not None and seconds > 60 * limit) or patience_is_over(rows, stage.config)
+def _end(config: StageConfig, rows: list[Metrics], seconds: float) -> str:
+    """Return why a training ends before its last epoch, or an empty text: its time is over, or its patience with
+    validation."""
+    limit = config.max_minutes
+    if limit is not None and seconds > 60 * limit:
+        return f"max_minutes={limit:g} is over"
+    if patience_is_over(rows, config):
+        return f"{config.best_by} is best after epoch {best_epoch(rows, config)} (patience={config.patience})"
+    return ""
 
 
 def _require_finite(stage: Stage, metrics: Metrics) -> None:
