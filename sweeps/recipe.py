@@ -1,9 +1,9 @@
 """Which recipe makes the best generator in a given time?
 
 Every trial pre-trains one generator for the same minutes and differs from the preset in one thing: a wider or deeper
-network, the learning rate, the noise (a number or a range), the masks, whether visible atoms count in L_species, and
-averaged weights. Judged is the share of masked atoms that are named right, at a test noise of 0.1. With --search optuna
-all of them vary together.
+network, more neighbours of an atom, the learning rate, the noise (a number or a range), the masks, whether visible
+atoms count in L_species, w_pos (the weight of positions in the loss), and averaged weights. Judged is the share of
+masked atoms that are named right, at a test noise of 0.1. With --search optuna all of them vary together.
 
 The minutes are wall-clock from the first step on, and a trial ends after the epoch in which they are exceeded. The
 learning rate is constant, since a cosine would have to know the number of epochs: train the best recipe with one. Which
@@ -48,6 +48,9 @@ AVERAGED = {"off": None, "0.999": 0.999}
 RATES, RATE_RANGE = (1.0, 1 / 3, 3.0), (0.1, 10.0)
 """Times the preset's learning rate."""
 
+W_POS, W_POS_RANGE = (1.0, 0.25), (0.05, 5.0)
+"""Times the preset's w_pos."""
+
 
 def search_space(name: str, settings: Sequence[str], *, backbone: str, minutes: float | None) -> SearchSpace:
     """Return pre-training at a preset's size until the budget is spent; the grid changes one thing at a time."""
@@ -57,6 +60,7 @@ def search_space(name: str, settings: Sequence[str], *, backbone: str, minutes: 
     told = (*UNTIL_THE_BUDGET, f"max_minutes={budget}", *settings)
     config = cast(RestorationConfig, override(preset("pretrain", name, backbone), told))
     width, layers, rate = config.backbone.width, config.backbone.layers, config.learning_rate
+    neighbours, w_pos = config.backbone.max_neighbours, config.reconstruction.w_pos
     networks = {f"{width} × {layers}": (width, layers), f"{2 * width} × {layers}": (2 * width, layers)}
     networks |= {f"{width} × {layers + 1}": (width, layers + 1)}
     choices: dict[str, dict[str, dict[str, Any]]] = {
@@ -68,19 +72,13 @@ def search_space(name: str, settings: Sequence[str], *, backbone: str, minutes: 
     parameters = (
         _named("backbone.width", "width × layers", choices, brief="{}"),
         Parameter(
-            key="learning_rate",
-            title="lr / preset's",
-            values=tuple(times * rate for times in RATES),
-            low=RATE_RANGE[0] * rate,
-            high=RATE_RANGE[1] * rate,
-            log=True,
-            paper=rate,
-            unit=rate,
-            brief="lr×{}",
+            key="backbone.max_neighbours", title="neighbours", values=(neighbours, 2 * neighbours), paper=neighbours
         ),
+        _times("learning_rate", "lr", rate, RATES, RATE_RANGE),
         _named(SIGMA, "σ_noise", choices, paper="0.2", brief="σ={}"),
         _named("corruption.mask_types", "masks", choices, brief="masks {}"),
         Parameter(key="reconstruction.masked_only", title="masked only", values=(False, True), paper=False),
+        _times("reconstruction.w_pos", "w_pos", w_pos, W_POS, W_POS_RANGE),
         _named("ema_decay", "averaged", choices, brief="EMA {}"),
     )
     require_unvaried(config, settings, parameters)
@@ -93,6 +91,21 @@ def _named(key: str, title: str, choices: dict[str, Any], *, brief: str, paper: 
     """Return a parameter whose values are names; the first is the paper's unless another is."""
     values = tuple(choices[key])
     return Parameter(key=key, title=title, values=values, paper=paper or values[0], brief=brief)
+
+
+def _times(key: str, short: str, preset: float, factors: tuple[float, ...], bounds: tuple[float, float]) -> Parameter:
+    """Return a positive parameter in units of the preset's value, searched on a logarithmic scale."""
+    return Parameter(
+        key=key,
+        title=f"{short} / preset's",
+        values=tuple(factor * preset for factor in factors),
+        low=bounds[0] * preset,
+        high=bounds[1] * preset,
+        log=True,
+        paper=preset,
+        unit=preset,
+        brief=f"{short}×{{}}",
+    )
 
 
 def _one_by_one(parameters: Sequence[Parameter]) -> tuple[dict[str, Any], ...]:

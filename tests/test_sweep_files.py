@@ -36,7 +36,7 @@ from trainables.gan.config import GanConfig
 GAN = ("w_wasserstein", "gan_noise", "gd_ratio", "joint")
 FILES = (*GAN, "w_pos", "backbones", "recipe", "adversary", "finetune")
 PRESETS = ("smoke", "demo", "small", "base", "paper")
-SIZE = {"w_pos": 8, "w_wasserstein": 7, "gan_noise": 8, "gd_ratio": 16, "joint": 34, "backbones": 3, "recipe": 10}
+SIZE = {"w_pos": 8, "w_wasserstein": 7, "gan_noise": 8, "gd_ratio": 16, "joint": 34, "backbones": 3, "recipe": 12}
 SIZE |= {"adversary": 6, "finetune": 15}
 """Trials of each grid, control arms included."""
 
