@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.io import read as ase_read
 from click.testing import CliRunner, Result
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
@@ -29,6 +30,7 @@ from crystalsweep.gallery.completions import CRYSTALS_SHOWN, completions_page
 from crystalsweep.inference.answers import Measured, answer_of
 from crystalsweep.inference.asking import Answered, Question, answers, decoder_of
 from crystalsweep.inference.calibration import CandidateSet, ElementSet
+from crystalsweep.inference.completion import JOINTLY
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.inputs import Partial, masking_of, partial_of
 from crystalsweep.inference.known import Known
@@ -505,7 +507,9 @@ def test_no_server_is_asked_and_neither_ray_nor_mlflow_imported(model: Path, tmp
 def test_sets_and_calibration_are_told(restorer: Restorer) -> None:
     done = crystalsweep.complete(PEROVSKITE, mask="Ti", model=restorer, top=3)
     sets = (CandidateSet(0.8, (0,)), CandidateSet(0.9, (0, 2)), CandidateSet(0.95, (0, 2, 7)))
-    worth = replace(done, calibrated=True, joint_sets=sets, site_sets=((ElementSet(0.9, ("Ti", "Zr")),),)).first(3)
+    worth = replace(
+        done, calibrated=True, held=True, joint_sets=sets, site_sets=((ElementSet(0.9, ("Ti", "Zr")),),)
+    ).first(3)
     answer = answer_of(worth)
     assert [each["ranks"] for each in answer["sets"]] == [[1], [1, 3]]
     assert answer["masked"][0]["sets"] == [{"coverage": 0.9, "elements": ["Ti", "Zr"]}]
@@ -572,3 +576,75 @@ def test_a_model_completes_as_the_command_unless_told_otherwise(restorer: Restor
     crystal = partial_of(PEROVSKITE, masking_of("Ti")).crystal
     ours, theirs = restorer.complete(crystal), crystalsweep.complete(PEROVSKITE, mask="Ti", model=restorer)
     assert [each.probability for each in ours.candidates] == [each.probability for each in theirs.candidates]
+
+
+def test_the_command_restores_positions_as_python_does_unless_told_otherwise() -> None:
+    assert next(each.default for each in complete.params if each.name == "passes") == JOINTLY.position_passes
+
+
+# What Python gives is what the command does
+
+
+def test_python_tells_what_the_command_tells(restorer: Restorer) -> None:
+    tied = crystalsweep.complete(SALT, mask="Na,Cl", model=restorer)
+    assert "none of the candidates is the crystal as it was" in tied.warnings[0]
+    assert tied.joint_sets == ()
+    (note,) = crystalsweep.complete(PEROVSKITE, mask="Ti,Zr", model=restorer).notes
+    assert note == "nothing of Zr is there to mask"
+
+
+def test_shared_sites_of_ase_are_ordered_or_refused(tmp_path: Path, restorer: Restorer) -> None:
+    half = PEROVSKITE.copy()
+    half.replace(0, {"Ba": 0.5, "Sr": 0.5})
+    file = tmp_path / "half.cif"
+    file.write_text(str(CifWriter(half)))
+    atoms = ase_read(file)
+    assert len(set(atoms.get_chemical_symbols())) == 3, "ASE names one of the two"
+    done = crystalsweep.complete(atoms, model=restorer)
+    assert {formula_of(each.crystal.species) for each in done.candidates} == {"BaSrTi2O6"}
+    del atoms.arrays["spacegroup_kinds"]
+    with pytest.raises(ValueError, match=r"partial occupancy.*without spacegroup_kinds"):
+        crystalsweep.complete(atoms, model=restorer)
+
+
+def test_a_slab_is_no_crystal(restorer: Restorer) -> None:
+    lattice = Lattice(PEROVSKITE.lattice.matrix, pbc=(True, True, False))
+    slab = Structure(lattice, PEROVSKITE.species, PEROVSKITE.frac_coords)
+    with pytest.raises(ValueError, match=r"not periodic \(pbc=\[True, True, False\]\)"):
+        crystalsweep.complete(slab, mask="Ti", model=restorer)
+
+
+def test_arguments_of_python_are_taken_as_people_write_them(restorer: Restorer) -> None:
+    half = PEROVSKITE.copy()
+    half.replace(0, {"Ba": 0.5, "Sr": 0.5})
+    assert len(crystalsweep.complete(half, supercell=(2, 1, 1), model=restorer).partial) == 10
+    assert len(crystalsweep.complete(PEROVSKITE, mask=None, mask_sites=None, model=restorer).masked) == 0
+    with pytest.raises(ValueError, match=r"'2\.0' is no number of a site"):
+        crystalsweep.complete(PEROVSKITE, mask_sites=2.0, model=restorer)  # type: ignore[arg-type]
+
+
+def test_what_a_folder_holds_beside_is_told(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    cif(folder)
+    (folder / "b.cif.gz").write_bytes(b"")
+    (folder / "a.json").write_text("{}")
+    ran = run(model, str(folder), "--mask", "Ti")
+    assert f"{folder}: 2 other entries are not read, as a.json" in ran.stderr
+    packed = run(model, str(folder / "b.cif.gz"), "--mask", "Ti")
+    assert packed.exit_code == 1
+    assert "(a packed file); unpack it first" in " ".join(packed.stderr.split())
+
+
+def test_a_left_handed_cell_has_its_masked_site_where_its_cif_has_it(restorer: Restorer) -> None:
+    left = Structure(-PEROVSKITE.lattice.matrix, PEROVSKITE.species, PEROVSKITE.frac_coords + np.array([0.1, 0.2, 0.3]))
+    answer = answer_of(crystalsweep.complete(left, mask="Ti", model=restorer))
+    given = partial_from_cif(answer["given_cif"], "x")
+    (at,) = np.flatnonzero(given.species == MASK)
+    assert answer["masked"][0]["frac"] == pytest.approx(given.frac[at].tolist(), abs=1e-6)
+
+
+def test_no_coordinate_is_written_as_one(restorer: Restorer) -> None:
+    nudged = Structure(PEROVSKITE.lattice, PEROVSKITE.species, PEROVSKITE.frac_coords - 1e-10)
+    for each in crystalsweep.complete(nudged, mask="Ti", model=restorer, keep_positions=True).candidates:
+        assert "1.00000000" not in each.cif.partition("_atom_site_occupancy")[2].replace("  1.0\n", "\n")

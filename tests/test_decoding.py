@@ -15,7 +15,7 @@ from crystalsweep.inference.completion import JOINTLY, complete
 from crystalsweep.inference.decoding.constraints import Constraints, is_neutral
 from crystalsweep.inference.decoding.filling import Filling, conditionals, fill
 from crystalsweep.inference.decoding.network import ask
-from crystalsweep.inference.decoding.positions import displaced
+from crystalsweep.inference.decoding.positions import displaced, place
 from crystalsweep.inference.decoding.search import likeliest
 from crystalsweep.inference.decoding.settings import ARGMAX, DecodeConfig
 from crystalsweep.inference.decoding.symmetry import symmetry_of, units_of
@@ -332,11 +332,47 @@ def test_nothing_found_is_said(generator: Generator) -> None:
 
 def test_positions_are_restored_in_passes(generator: Generator, crystals: list[Crystal]) -> None:
     partial = masked(crystals[6], 0)
+    plain = JOINTLY.model_copy(update={"position_tolerance": 0.0})
     once, twice = (
-        complete(generator, [partial], decode=JOINTLY.model_copy(update={"position_passes": n}))[0].best for n in (1, 2)
+        complete(generator, [partial], decode=plain.model_copy(update={"position_passes": n}))[0].best for n in (1, 2)
     )
-    again = complete(generator, [once.crystal], decode=JOINTLY)[0].best
+    again = complete(generator, [once.crystal], decode=plain.model_copy(update={"position_passes": 1}))[0].best
     apart = again.crystal.frac - twice.crystal.frac
     assert np.abs(apart - np.rint(apart)).max() < 1e-5
     assert twice.last_step == pytest.approx(again.last_step, abs=1e-6)
     assert once.last_step == pytest.approx(np.sqrt((once.moved**2).mean()))
+
+
+def test_each_crystal_is_done_once_a_pass_moves_it_by_less_than_the_tolerance(
+    generator: Generator, crystals: list[Crystal]
+) -> None:
+    few = crystals[4:8]
+    steps = [[placed.last_step for placed in place(generator, few, passes=n)] for n in (1, 2, 3)]
+    tolerance = float(np.median(steps[0]))
+    told = place(generator, few, passes=3, tolerance=tolerance)
+    needed = [next((n for n in (1, 2, 3) if steps[n - 1][i] < tolerance), 3) for i in range(len(few))]
+    assert len(set(needed)) > 1
+    for i, n in enumerate(needed):
+        alone = place(generator, [few[i]], passes=n)[0]
+        assert told[i].last_step == pytest.approx(alone.last_step, abs=1e-5)
+        assert told[i].moved == pytest.approx(alone.moved, abs=1e-5)
+
+
+def test_positions_that_are_not_settled_are_told(generator: Generator, crystals: list[Crystal]) -> None:
+    partial = masked(crystals[6], 0)
+    for tolerance, told in ((1e-9, True), (1e9, False)):
+        decode = JOINTLY.model_copy(update={"position_tolerance": tolerance, "position_passes": 2})
+        done = complete(generator, [partial], decode=decode)[0]
+        kept = complete(generator, [partial], decode=decode, keep_positions=True)[0]
+        assert any("in the last of 2 passes: its positions are not settled" in line for line in done.warnings) is told
+        assert not any("not settled" in line for line in kept.warnings)
+
+
+def test_argmax_goes_on_from_the_pass_in_which_it_named_species(generator: Generator, crystals: list[Crystal]) -> None:
+    partial = masked(crystals[6], 0)
+    once, twice = (
+        complete(generator, [partial], decode=DecodeConfig(method="argmax", position_passes=n))[0].best for n in (1, 2)
+    )
+    again = place(generator, [once.crystal], passes=1)[0]
+    assert twice.crystal.frac == pytest.approx(again.crystal.frac, abs=1e-5)
+    assert (twice.moved != once.moved).any()

@@ -81,7 +81,8 @@ def completed(restorer: Restorer, request: CompletionRequest, known: Known | Non
         )
     except ValueError as error:
         raise MistakenError([("", str(error))]) from error
-    return completion_json(completion.first(question.top), partial, request.crystal.crystal(), known)
+    told = partial.told_with(completion.first(question.top))
+    return completion_json(told, partial, request.crystal.crystal(), known)
 
 
 def model_json(restorer: Restorer) -> dict[str, Any]:

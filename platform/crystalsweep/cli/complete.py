@@ -93,7 +93,11 @@ def _list_settings(context: click.Context, option: click.Parameter, asked: bool)
 )
 @click.option("--keep-positions", is_flag=True, help="Leave every atom where it is.")
 @click.option(
-    "--passes", type=click.IntRange(1, 64), default=1, show_default=True, help="In which positions are restored."
+    "--passes",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="In which positions are restored, at most: until a pass moves atoms by less than 0.05 Å.",
 )
 @click.option("--energies", is_flag=True, help="Also CHGNet's energy of each candidate; some seconds more.")
 @click.option(
@@ -163,7 +167,7 @@ def complete(
     in rejects.txt. The exit code is 1 where nothing could be completed.
     """
     with told_in_a_line():
-        from crystalsweep.data.masking import rows_in
+        from crystalsweep.data.masking import left_out, rows_in
         from crystalsweep.evaluation.completing import Completing
         from crystalsweep.inference.asking import Question, decoder_of
         from crystalsweep.inference.decoding.constraints import Constraints
@@ -200,6 +204,8 @@ def complete(
         )
         folder = _folder(out, click.get_current_context().params, restorer, ranking) if out else None
         shape = shape_of(supercell) if supercell else None
+        for line in left_out(paths):
+            echo(in_a_line(line), err=True)
         partials = partials_of(paths, masking_of(mask, mask_sites), keep_positions=keep_positions, supercell=shape)
         _run(task, partials, folder, rows_in(paths), as_json)
 

@@ -83,6 +83,10 @@ def partial_rows(path: Path) -> Iterator[SourceRow]:
     A folder's files are read one after the other, whatever their forms; what is of no form that can be read is left
     out, and so are folders in it.
     """
+    if not path.exists():
+        problem = Problem(UNREADABLE, "no such file or directory", "check the path")
+        yield SourceRow(str(path), path.name, problem)
+        return
     files = _files(path)
     if not files:
         problem = Problem(
@@ -95,6 +99,15 @@ def partial_rows(path: Path) -> Iterator[SourceRow]:
         except (DataError, OSError) as error:
             reason, _, remedy = str(error).removeprefix(f"{file}: ").partition("; ")
             yield SourceRow(file.name, file.stem, Problem(UNREADABLE, reason, remedy))
+
+
+def left_out(paths: Iterable[Path]) -> Iterator[str]:
+    """Yield, for each folder, how many entries of it are of no form that can be read, and the first of them."""
+    for folder in (path for path in paths if path.is_dir()):
+        others = sorted({*folder.iterdir()} - {*_files(folder)})
+        if others:
+            entries = "entry is" if len(others) == 1 else "entries are"
+            yield f"{folder}: {len(others):,} other {entries} not read, as {others[0].name}"
 
 
 def rows_in(paths: Iterable[Path]) -> int | None:

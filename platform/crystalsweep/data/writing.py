@@ -27,6 +27,9 @@ from crystalsweep.structures.elements import element_symbol
 _LONGEST_NAME = 255
 """Bytes of a file name, at most."""
 
+_CIF_DIGITS = 8
+"""Of fractional coordinates in a CIF, as pymatgen writes it."""
+
 _ESCAPED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 FORMS = ".parquet, .crystals, .extxyz, .csv, or no suffix for a directory of CIFs"
@@ -146,7 +149,7 @@ def cif_text(crystal: Crystal) -> str:
 
     symbols = [_symbol(crystal, z) for z in crystal.species.tolist()]
     lattice, frac = right_handed(crystal)
-    return str(CifWriter(Structure(lattice, symbols, frac)))
+    return str(CifWriter(Structure(lattice, symbols, _written(frac))))
 
 
 def cif_with_masks(crystal: Crystal) -> str:
@@ -158,7 +161,12 @@ def cif_with_masks(crystal: Crystal) -> str:
     hidden = DummySpecies("X", 0)
     species = [hidden if z == MASK else element_symbol(z) for z in crystal.species.tolist()]
     lattice, frac = right_handed(crystal)
-    return str(CifWriter(Structure(lattice, species, frac)))
+    return str(CifWriter(Structure(lattice, species, _written(frac))))
+
+
+def _written(frac: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return coordinates as a CIF has them: what would be written as 1.00000000 is 0."""
+    return np.where(np.round(frac, _CIF_DIGITS) >= 1.0, 0.0, frac)
 
 
 def right_handed(crystal: Crystal) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

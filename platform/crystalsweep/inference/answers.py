@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crystalsweep.data.writing import cif_text, cif_with_masks
+from crystalsweep.data.writing import cif_text, cif_with_masks, right_handed
 from crystalsweep.inference.completion import Candidate, Completion
 from crystalsweep.inference.inputs import Partial
 from crystalsweep.inference.known import Known
@@ -45,7 +45,6 @@ def answer_of(
         energies: One for each candidate.
         ranking: That its candidates are in the order of.
     """
-    undone = partial.tied if partial and completion.tied else ()
     measured: Sequence[Measured | None] = energies or [None] * len(completion.candidates)
     return {
         "id": completion.partial.id,
@@ -55,28 +54,31 @@ def answer_of(
         "atoms": len(completion.partial),
         "masked": _sites(completion),
         "calibrated": completion.calibrated,
+        "held": completion.held,
         "renormalised": completion.renormalised,
         "limited": completion.limited,
         "ranked_by": None if ranking is None else _ranked_by(ranking),
         "sets": [
             {"coverage": each.coverage, "ranks": [index + 1 for index in each.candidates]}
-            for each in (() if undone else completion.joint_sets)
+            for each in completion.joint_sets
         ],
         "candidates": [
             _candidate(completion, candidate, rank, known, energy)
             for rank, (candidate, energy) in enumerate(zip(completion.candidates, measured, strict=True), start=1)
         ],
-        "warnings": [*undone, *completion.warnings],
-        "notes": list(partial.notes) if partial else [],
+        "warnings": list(completion.warnings),
+        "notes": list(completion.notes),
     }
 
 
 def _sites(completion: Completion) -> list[dict[str, Any]]:
+    """Return what is said of each masked site; where it is, in the cell of `given_cif`."""
+    _, frac = right_handed(completion.partial)
     sets = completion.site_sets or ((),) * len(completion.masked)
     return [
         {
             "atom": int(atom) + 1,
-            "frac": [round(float(x), DIGITS) for x in completion.partial.frac[atom]],
+            "frac": [round(float(x), DIGITS) for x in frac[atom]],
             "odds": {each.element: round(each.probability, DIGITS) for each in odds},
             "sets": [{"coverage": each.coverage, "elements": list(each.elements)} for each in told],
         }

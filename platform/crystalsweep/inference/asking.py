@@ -71,7 +71,7 @@ def decoder_of(
         top: Candidates that are wanted.
         charge: Whether they must be charge-neutral, are ranked first if they are, or may be anything.
         tie: Masked sites that get one element together: `none`, `symmetry` or `all`.
-        passes: In which positions are restored.
+        passes: In which positions are restored, at most.
         seed: Of `sampled`.
         critic_weight: λ, by which candidates are ranked by a critic too, where the model has one.
         settings: `KEY=VALUE` of `DecodeConfig`, over all these.
@@ -85,7 +85,7 @@ def decoder_of(
         raise ValueError(f"{'top' if top < 1 else 'passes'} is {min(top, passes)}; give 1 or more")
     chosen: dict[str, Any] = {"method": method, "candidates": max(top, CANDIDATES), "charge": CHARGES[charge]}
     chosen |= {"tie": tie, "position_passes": passes, "seed": seed, "views": JOINTLY.views}
-    chosen["critic_weight"] = critic_weight
+    chosen |= {"position_tolerance": JOINTLY.position_tolerance, "critic_weight": critic_weight}
     return override(DecodeConfig(), [*(f"{name}={value}" for name, value in chosen.items()), *settings])
 
 
@@ -151,6 +151,6 @@ def _completed(restorer: Restorer, partials: Sequence[Partial], question: Questi
         keep_positions=question.keep_positions,
     )
     return [
-        Answered(partial, completion.first(question.top))
+        Answered(partial, partial.told_with(completion.first(question.top)))
         for partial, completion in zip(partials, completions, strict=True)
     ]

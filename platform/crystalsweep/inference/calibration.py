@@ -147,7 +147,7 @@ class Calibration(Config):
 
 def _candidates_of(decode: DecodeConfig) -> dict[str, object]:
     """Return what decides a decoder's candidates."""
-    return decode.model_dump(exclude={"position_passes", "seed"})
+    return decode.model_dump(exclude={"position_passes", "position_tolerance", "seed"})
 
 
 def read_calibration(folder: Path) -> Calibration | None:

@@ -27,7 +27,7 @@ from crystalsweep.inference.decoding.choosing import choose
 from crystalsweep.inference.decoding.constraints import Constraints
 from crystalsweep.inference.decoding.filling import Filling
 from crystalsweep.inference.decoding.network import Answer, ask
-from crystalsweep.inference.decoding.positions import Placed, displaced, place
+from crystalsweep.inference.decoding.positions import Placed, place
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.familiarity import unfamiliar
 from crystalsweep.inference.predicting import PropertyValue
@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 MAX_ATOMS = 1000
 """Of one crystal, its symmetry copies included."""
 
-JOINTLY = DecodeConfig(tie="symmetry", views=2)
-"""How crystals are completed unless told otherwise: the likeliest joint choices, symmetry-equal sites alike."""
+JOINTLY = DecodeConfig(tie="symmetry", views=2, position_passes=4, position_tolerance=0.05)
+"""How crystals are completed unless told otherwise: the likeliest joint choices, symmetry-equal sites alike, and
+positions in up to four passes."""
 
 CRITIC_WEIGHT = 2.0
 """λ of log p + λ · critic, unless told otherwise. At 1 the sum is what an optimal critic makes of the true odds; those
@@ -122,8 +123,9 @@ class Completion:
     tied: bool = False
     """Whether sites that symmetry makes equal, or all, get one element together."""
     calibrated: bool = False
-    """Whether the probabilities were fitted to come true as often as they say, on crystals kept from training; those of
-    candidates were where these have sets."""
+    """Whether the probabilities were fitted to come true as often as they say, on crystals kept from training."""
+    held: bool = False
+    """Whether those of candidates, found in this way, were held against such crystals too."""
     site_sets: tuple[tuple[ElementSet, ...], ...] = ()
     """M times, by coverage, the elements of which one is right in that share of cases; empty without a calibration."""
     joint_sets: tuple[CandidateSet, ...] = ()
@@ -131,6 +133,8 @@ class Completion:
     decoder, and none under constraints."""
     warnings: tuple[str, ...] = ()
     """Why to be careful with it."""
+    notes: tuple[str, ...] = ()
+    """On how the crystal was read."""
 
     @property
     def best(self) -> Candidate:
@@ -225,6 +229,7 @@ def complete(
             limited=constraints.allowed is not None or bool(constraints.excluded),
             tied=decode.tie != "none",
             calibrated=calibration is not None,
+            held=group is not None,
             site_sets=tuple(element_sets(answer.log_probabilities[atom], sites) for atom in masked),
             joint_sets=candidate_sets([candidate.probability for candidate in candidates], group.sets if group else ()),
             warnings=(
@@ -244,14 +249,16 @@ def place_fillings(
     passes: int,
     decode: DecodeConfig,
 ) -> list[Placed]:
-    """Return every candidate of every crystal with its positions; `argmax` takes them from its only pass.
+    """Return every candidate of every crystal with its positions, to the decoder's tolerance.
+
+    The first pass of `argmax` is the one in which it named species.
 
     Args:
         generator: In evaluation mode.
         partials: Crystals, masked sites with species `MASK`.
         alone: What the generator says of each by itself.
         filled: Candidates of each.
-        passes: In which positions are restored; 0 leaves them.
+        passes: In which positions are restored, at most; 0 leaves them.
         decode: How the candidates were found.
     """
     crystals = [
@@ -259,15 +266,9 @@ def place_fillings(
         for partial, fillings in zip(partials, filled, strict=True)
         for filling in fillings
     ]
-    if decode.method != "argmax" or not passes:
-        return place(generator, crystals, passes)
-    shifts = [-answer.perturbation for answer, fillings in zip(alone, filled, strict=True) for _ in fillings]
-    return [_moved_once(crystal, shift) for crystal, shift in zip(crystals, shifts, strict=True)]
-
-
-def _moved_once(crystal: Crystal, shift: NDArray[np.float64]) -> Placed:
-    moved = np.linalg.norm(shift, axis=1)
-    return Placed(displaced(crystal, shift), moved, float(np.sqrt((moved**2).mean())))
+    named = [answer for answer, fillings in zip(alone, filled, strict=True) for _ in fillings]
+    first = named if decode.method == "argmax" else None
+    return place(generator, crystals, passes, tolerance=decode.position_tolerance, first=first)
 
 
 def _candidates(fillings: Sequence[Filling], placed: Sequence[Placed], told: Sequence[float]) -> tuple[Candidate, ...]:
@@ -346,6 +347,10 @@ def _warnings(
         asked = "; ".join(constraints.told() + neutral)
         tied = ", or tie no sites (--tie none)" if decode.tie != "none" else ""
         yield f"{NO_CANDIDATE} that fulfils what was asked ({asked}); ask for less{tied}"
-    elif candidates[0].crystal.min_edge <= least < given:
+        return
+    if candidates[0].crystal.min_edge <= least < given:
         shortest = candidates[0].crystal.min_edge
         yield f"two atoms lie {shortest:.2f} Å apart; keep_positions leaves them where they were"
+    if decode.position_tolerance and (step := candidates[0].last_step) >= decode.position_tolerance:
+        after = f"in the last of {decode.position_passes} passes"
+        yield f"atoms of the first candidate still moved by {step:.2f} Å {after}: its positions are not settled"

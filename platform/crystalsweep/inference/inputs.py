@@ -6,19 +6,20 @@ The command, the page and Python all ask by this.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.masking import Masking, hidden_too, masked, partial_rows, sites_of
 from crystalsweep.data.partial_cif import partial_cif
 from crystalsweep.data.readers import FileSites, SourceRow, admit
 from crystalsweep.data.reading import Reject
-from crystalsweep.inference.completion import MAX_ATOMS, refusal
+from crystalsweep.inference.completion import MAX_ATOMS, Completion, refusal
 from crystalsweep.inference.decoding.constraints import Constraints, Sublattice, elements
 from crystalsweep.inference.decoding.settings import DecodeConfig
 from crystalsweep.inference.decoding.symmetry import symmetry_of
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 NO_MASKING = Masking()
+
+NAMELESS = "crystal"
+"""Id of a crystal that brings none."""
+
+WHOLE = 1e-3
+"""By how much the shares of a site may differ from a whole atom."""
 
 ORDERS = 64
 """Orders of shared sites that are kept while others are looked for."""
@@ -66,6 +73,14 @@ class Partial:
         wide = max(decode.candidates, ORDERS)
         return decode.model_copy(update={"critic_weight": 0.0, "candidates": wide})
 
+    def told_with(self, completion: Completion) -> Completion:
+        """Return the completion of this crystal with what to know of how it was read; where different elements are tied
+        no candidates hold it, and no sets are told."""
+        if not (self.tied and completion.tied):
+            return replace(completion, notes=self.notes)
+        warnings = (*self.tied, *completion.warnings)
+        return replace(completion, notes=self.notes, warnings=warnings, joint_sets=(), held=False)
+
 
 def masking_of(
     mask: str | Iterable[str] = (), sites: str | int | Iterable[int] = (), atoms: Iterable[int] = ()
@@ -75,7 +90,7 @@ def masking_of(
     Raises:
         ValueError: A symbol is no element, or a number is none.
     """
-    listed = [sites] if isinstance(sites, int) else sites
+    listed = [sites] if isinstance(sites, int | float) else sites
     words = listed.replace(",", " ").split() if isinstance(listed, str) else [str(each) for each in listed]
     if wrong := [word for word in words if not (word.isascii() and word.isdigit())]:
         raise ValueError(f"{wrong[0][:40]!r} is no number of a site; write numbers such as 3,5, counted from 1")
@@ -183,18 +198,29 @@ def partial_of(given: Any, masking: Masking = NO_MASKING, supercell: Shape | Non
     return made
 
 
-def crystal_of(given: Any) -> Crystal:
+def is_one(given: Any) -> bool:
+    """Return whether this is one crystal of a form that `partial_of` takes, and no collection of such."""
+    known = isinstance(given, str | Path | Crystal) or hasattr(given, "get_scaled_positions")
+    return known or (hasattr(given, "lattice") and hasattr(given, "sites"))
+
+
+def crystal_of(given: Any, name: str = NAMELESS) -> Crystal:
     """Return one whole crystal of anything that `partial_of` takes.
 
-    Raises `ValueError` where it cannot be read, or has a site without an element of its own.
+    Args:
+        given: The crystal.
+        name: Its id, where it brings none.
+
+    Raises:
+        ValueError: It cannot be read, or has a site without an element of its own.
     """
     rows = list(_rows(given))
     if len(rows) != 1:
         raise ValueError(f"{given}: {len(rows):,} crystals; give one each")
     made = whole_of_row(rows[0])
     if isinstance(made, Problem):
-        raise ValueError(f"{rows[0].where}: {made}")
-    return made
+        raise ValueError(str(Reject(where=rows[0].where, id=rows[0].id, **made._asdict())))
+    return replace(made, id=name) if made.id == NAMELESS else made
 
 
 def whole_of_row(row: SourceRow) -> Crystal | Problem:
@@ -222,7 +248,7 @@ def _rows(given: Any) -> Iterable[SourceRow]:
     raise ValueError(f"{type(given).__name__}: give a Crystal, a pymatgen Structure, ASE Atoms, a path or a CIF's text")
 
 
-def text_row(text: str, name: str = "crystal") -> SourceRow:
+def text_row(text: str, name: str = NAMELESS) -> SourceRow:
     """Return the row of a CIF's text."""
     read = partial_cif(text, name)
     return SourceRow("the given text", name, read.outcome, read.notes, read.sites)
@@ -232,28 +258,47 @@ def _atoms_row(atoms: Atoms) -> SourceRow:
     """Return what ASE's atoms are: those of number 0, its `X`, are masked."""
     if not atoms.pbc.all():
         problem = Problem("not periodic", f"pbc={atoms.pbc.tolist()}", "only crystals are completed: set pbc=True")
-        return SourceRow("the given Atoms", "crystal", problem)
-    frac = atoms.get_scaled_positions(wrap=False)
-    made = admit("crystal", atoms.numbers, np.asarray(atoms.cell), frac, {}, partial=True)
-    return SourceRow("the given Atoms", "crystal", made)
+        return SourceRow("the given Atoms", NAMELESS, problem)
+    where, frac = "the given Atoms", atoms.get_scaled_positions(wrap=False)
+    shared = atoms.info.get("occupancy") or {}  # by kind, as ASE reads a CIF: the numbers are of one element each
+    kinds = atoms.arrays.get("spacegroup_kinds", np.full(len(atoms), -1))
+    found = [shared.get(str(kind), shared.get(kind, {})) for kind in kinds.tolist()]
+    if any(len(shares) > 1 or abs(sum(shares.values()) - 1) > WHOLE for shares in shared.values()) and not all(found):
+        problem = Problem("partial occupancy", "info['occupancy'] without spacegroup_kinds", "give the file itself")
+        return SourceRow(where, NAMELESS, problem)
+    sites = [
+        Counter({atomic_number(symbol): share for symbol, share in shares.items()}) or Counter({int(z): 1.0})
+        for shares, z in zip(found, atoms.numbers, strict=True)
+    ]
+    return _row_of(where, sites, np.asarray(atoms.cell), frac)
 
 
 def _structure_row(structure: Structure) -> SourceRow:
     """Return what a pymatgen structure is: dummy species are masked, sites with several elements are mixtures."""
     from pymatgen.core import DummySpecies
 
-    where, species, mixtures = "the given Structure", [], {}
-    for number, site in enumerate(structure, start=1):
+    where, sites = "the given Structure", []
+    if not all(structure.lattice.pbc):
+        problem = Problem("not periodic", f"pbc={list(structure.lattice.pbc)}", "only crystals are completed")
+        return SourceRow(where, NAMELESS, problem)
+    for site in structure:
         shares: Counter[int] = Counter()
         for each, share in site.species.items():  # an element may be there in several oxidation states
-            shares[0 if isinstance(each, DummySpecies) else atomic_number(each.symbol)] += share
-        if abs(sum(shares.values()) - 1) > 1e-3 or (MASK in shares and len(shares) > 1):
-            detail = f"site {number} holds {site.species_string}"
-            problem = Problem("partial occupancy", detail, "let its occupancies add up to 1, or make it a dummy X")
-            return SourceRow(where, "crystal", problem)
-        species.append(MASK if len(shares) > 1 else next(iter(shares)))
-        if len(shares) > 1:
-            mixtures[number] = shares
-    made = admit("crystal", species, structure.lattice.matrix, structure.frac_coords, {}, partial=True)
-    sites = FileSites(np.arange(1, len(species) + 1), mixtures)
-    return SourceRow(where, "crystal", made, sites=sites)
+            shares[MASK if isinstance(each, DummySpecies) else atomic_number(each.symbol)] += share
+        sites.append(shares)
+    return _row_of(where, sites, structure.lattice.matrix, structure.frac_coords)
+
+
+def _row_of(
+    where: str, sites: Sequence[Mapping[int, float]], lattice: NDArray[np.float64], frac: NDArray[np.float64]
+) -> SourceRow:
+    """Return the row of a crystal from the share of each element on each site, by atomic number."""
+    for number, shares in enumerate(sites, start=1):
+        if abs(sum(shares.values()) - 1) > WHOLE or (MASK in shares and len(shares) > 1):
+            held = ", ".join(f"{element_symbol(z) if z else 'X'} {share:g}" for z, share in shares.items())
+            remedy = "let its occupancies add up to 1, or make it a dummy X"
+            return SourceRow(where, NAMELESS, Problem("partial occupancy", f"site {number} holds {held}", remedy))
+    species = [MASK if len(shares) > 1 else next(iter(shares)) for shares in sites]
+    mixtures = {number: shares for number, shares in enumerate(sites, start=1) if len(shares) > 1}
+    made = admit(NAMELESS, species, lattice, frac, {}, partial=True)
+    return SourceRow(where, NAMELESS, made, sites=FileSites(np.arange(1, len(species) + 1), mixtures))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import pandas as pd
 
 from crystalsweep.artifacts.places import default_storage
 from crystalsweep.inference.asking import CANDIDATES, Charge, decoder_of
-from crystalsweep.inference.completion import Completion
+from crystalsweep.inference.completion import JOINTLY, Completion
 from crystalsweep.inference.decoding.constraints import Constraints
-from crystalsweep.inference.inputs import crystal_of, masking_of, partial_of
+from crystalsweep.inference.inputs import crystal_of, is_one, masking_of, partial_of
 from crystalsweep.inference.locate import locate, tracker_for
 from crystalsweep.inference.ordering import shape_of
 from crystalsweep.inference.predicting import load_predictor, prediction_table
@@ -23,9 +23,9 @@ from crystalsweep.inference.restorer import Restorer, load
 
 def complete(
     structure: Any,
-    mask: str | Iterable[str] = (),
+    mask: str | Iterable[str] | None = (),
     *,
-    mask_sites: str | Iterable[int] = (),
+    mask_sites: str | Iterable[int] | None = (),
     top: int = CANDIDATES,
     allowed: str | Iterable[str] | None = None,
     required: str | Iterable[str] = (),
@@ -33,10 +33,10 @@ def complete(
     formula: str | None = None,
     charge: Charge = "any",
     tie: str = "symmetry",
-    supercell: str | None = None,
+    supercell: str | Sequence[int] | None = None,
     decoder: str = "beam",
     keep_positions: bool = False,
-    passes: int = 1,
+    passes: int = JOINTLY.position_passes,
     seed: int = 0,
     model: Restorer | str | Path | None = None,
     rank_by: Ranking | str | Path | None = None,
@@ -59,10 +59,12 @@ def complete(
         formula: Of the whole crystal.
         charge: `neutral`, `prefer` (those that are first) or `any`.
         tie: Masked sites that get one element together: `none`, `symmetry` or `all`.
-        supercell: In which sites that elements share are ordered, as `2x2x2`.  [default: the smallest that can be]
+        supercell: In which sites that elements share are ordered, as `2x2x2` or (2, 2, 2).  [default: the smallest that
+            can be]
         decoder: `beam`, `sampled`, `ordered` or `argmax`.
         keep_positions: Leave every atom where it is.
-        passes: In which positions are restored.
+        passes: In which positions are restored, at most: a crystal is done once a pass moves its atoms by less than
+            0.05 Å.
         seed: Of `sampled`.
         model: What `crystalsweep.load` takes or gives.  [default: the champion]
         rank_by: A property model, as `crystalsweep.predict` takes it, by whose prediction the likeliest candidates are
@@ -74,11 +76,11 @@ def complete(
             not predict that, with the reason.
     """
     shape = shape_of(supercell) if supercell else None
-    partial = partial_of(structure, masking_of(mask, mask_sites), shape)
+    partial = partial_of(structure, masking_of(mask or (), mask_sites or ()), shape)
     constraints = Constraints.of(allowed=allowed, required=required, excluded=exclude, formula=formula)
     restorer = model if isinstance(model, Restorer) else _champion() if model is None else load(model)
     ranking = _ranking(rank_by, rank_order)
-    done = restorer.complete(
+    found = restorer.complete(
         partial.crystal,
         decode=partial.decoded_by(
             decoder_of(
@@ -93,12 +95,13 @@ def complete(
         ),
         constraints=partial.constrained(constraints),
         keep_positions=keep_positions,
-    ).first(top)
+    )
+    done = partial.told_with(found.first(top))
     return ranking.ranked(done) if ranking else done
 
 
 def predict(
-    structures: Iterable[Any],
+    structures: Any,
     model: str | Path,
     *,
     tracking_uri: str | None = None,
@@ -110,7 +113,8 @@ def predict(
         crystalsweep.predict([structure], model="runs/bulk_modulus")
 
     Args:
-        structures: pymatgen `Structure`s, ASE `Atoms`, `Crystal`s, paths of files with one crystal, or texts of CIFs.
+        structures: pymatgen `Structure`s, ASE `Atoms`, `Crystal`s, paths of files with one crystal, or texts of CIFs;
+            or one of these. Those without a name are called by their place, `crystal-1`.
         model: What `crystalsweep train finetune` made: a run folder, an MLflow run id or `models:/NAME@ALIAS`.
         tracking_uri: MLflow server or database.  [default: MLFLOW_TRACKING_URI, else the local store]
         storage: Folder of the local store, and of what is downloaded.  [default: ~/crystalsweep]
@@ -119,7 +123,8 @@ def predict(
     Raises:
         ValueError: A crystal cannot be read, or the model is none of properties, with the reason.
     """
-    crystals = [crystal_of(each) for each in structures]
+    given = [structures] if is_one(structures) else structures
+    crystals = [crystal_of(each, f"crystal-{number}") for number, each in enumerate(given, start=1)]
     tracker = tracker_for(str(model), tracking_uri, storage)
     where = locate(str(model), tracker, (storage or default_storage()) / "downloads")
     found = load_predictor(where.folder, device).predict(crystals)

@@ -73,8 +73,9 @@ def ordering_of(crystal: Crystal, sites: FileSites, shape: Shape | None = None) 
     return Problem("partial occupancy", detail, f"{remedy}, or give an ordered approximant")
 
 
-def shape_of(text: str) -> Shape:
-    """Return three numbers of cells, as `2x2x1`. Raises `ValueError` for anything else."""
+def shape_of(given: str | Sequence[int]) -> Shape:
+    """Return three numbers of cells, given as `2x2x1` or (2, 2, 1). Raises `ValueError` for anything else."""
+    text = given if isinstance(given, str) else "x".join(map(str, given))
     words = text.lower().replace("×", "x").split("x")
     if len(words) != 3 or not all(word.isascii() and word.isdigit() and 1 <= int(word) <= MAX_CELLS for word in words):
         raise ValueError(f"{text[:40]!r} is no supercell; write three numbers of 1 to {MAX_CELLS}, as 2x2x1")

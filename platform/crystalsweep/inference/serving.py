@@ -22,6 +22,7 @@ from crystalsweep.artifacts.addresses import Address, without_password
 from crystalsweep.artifacts.seal import META, SEAL, BrokenSealError, require_sealed
 from crystalsweep.data.masking import Masking
 from crystalsweep.data.reading import Reject
+from crystalsweep.data.writing import right_handed
 from crystalsweep.inference.answers import answer_of
 from crystalsweep.inference.asking import CHARGES, Answered, Question, answers, decoder_of
 from crystalsweep.inference.completion import Completion
@@ -314,7 +315,7 @@ _PROBABILITY = {False: "uncalibrated_probability", True: "probability"}
 
 def odds_json(completion: Completion) -> str:
     """Return odds per masked site and the length of every P̃; atoms count from 1, as the rows of the completed CIF."""
-    frac = completion.crystal.frac
+    _, frac = right_handed(completion.crystal)
     sites = [
         {
             "atom": int(atom) + 1,

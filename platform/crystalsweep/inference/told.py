@@ -56,11 +56,10 @@ def remarks(answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _worth(answer: Mapping[str, Any]) -> str:
-    """Return what the probabilities are of, and whether they were held against known crystals: so were those that
-    have sets."""
+    """Return what the probabilities are of, and whether they were held against known crystals."""
     every = "of all choices that these constraints leave" if answer["limited"] else "of all choices there are"
     of = "shares among the candidates found" if answer["renormalised"] else every
-    held = "calibrated on crystals kept from training" if answer["sets"] else "made of calibrated odds"
+    held = "calibrated on crystals kept from training" if answer["held"] else "made of calibrated odds"
     fitted = held if answer["calibrated"] else "the model's own, not calibrated"
     return f"probabilities: {of}, {fitted}"
 

@@ -22,10 +22,15 @@ READERS: tuple[Reader, ...] = (
 """The first that recognises a path reads it: the last takes any directory."""
 
 
+_PACKED = {".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z"}
+
+
 def reader_for(path: Path) -> Reader:
     """Return the reader of an existing path; `DataError` if there is nothing there or no reader knows it."""
     if not path.exists():
         raise DataError(f"{path}: no such file or directory; check the path, or use 'bundled' for the bundled data")
+    if path.suffix.lower() in _PACKED and path.is_file():
+        raise DataError(f"{path}: a packed file; unpack it first")
     for reader in READERS:
         if reader.recognises(path):
             return reader

@@ -75,6 +75,9 @@ def _shares(species: Sequence[int], occupancies: Sequence[float], label: str) ->
 def _unfilled(label: str, total: float) -> RefusedError:
     if total > 1:
         return refuse("partial occupancy", f"{label}: {total:g} atoms at one place", "let them add up to 1")
-    detail = f"{label}: {total:g} of an atom, the rest is vacant"
-    remedy = "the model puts an atom on every site: fill the site, remove it, or give an ordered approximant"
+    detail = f"{label}: {total:g} of an atom at its place, the rest is vacant or its row at other coordinates"
+    remedy = (
+        "the model puts an atom on every site: give rows that share a site the same coordinates, fill the site, remove "
+        "it, or give an ordered approximant"
+    )
     return refuse("partial occupancy", detail, remedy)

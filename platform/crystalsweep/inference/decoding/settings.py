@@ -41,7 +41,10 @@ class DecodeConfig(Config):
     tie: Literal["none", "symmetry", "all"] = "none"
     """Masked sites that get one species together: symmetry ties those that the crystal's space group makes equal."""
     position_passes: Annotated[int, Field(ge=0, le=MAX_PASSES)] = 1
-    """In which atoms are moved, once all species are there; 0 leaves them. argmax moves them by its only pass."""
+    """In which atoms are moved, at most, once all species are there; 0 leaves them. The first of argmax is the pass in
+    which it names species; 1 is the paper's."""
+    position_tolerance: NonNegative = 0.0
+    """Å; a crystal's atoms are moved no further once the root mean square of a pass's P̃ is less."""
     critic_weight: NonNegative = 0.0
     """λ: candidates are ranked by log p + λ · critic, where the generator has a critic; 0 asks none."""
     seed: Seed = 0
@@ -56,7 +59,7 @@ class DecodeConfig(Config):
     def per_site(self) -> bool:
         """Whether each site is filled by itself and atoms are moved in the same pass, as in the paper."""
         plain = self.method == "argmax" and self.charge == "any" and self.tie == "none" and self.views == 1
-        return plain and self.position_passes > 0
+        return plain and self.position_passes == 1
 
     @property
     def unjudged(self) -> Self:
@@ -77,7 +80,9 @@ class DecodeConfig(Config):
         ]
         critic = f"; ranked by log p + {self.critic_weight:g} · critic" if self.critic_weight else ""
         views = f"; log p the mean over {self.views} sets of positions" if self.views > 1 else ""
-        return f"{told}{views}{tied}{rule}{critic}"
+        most = "up to " if self.position_tolerance else ""
+        moved = f"; positions in {most}{self.position_passes} passes" if self.position_passes > 1 else ""
+        return f"{told}{views}{tied}{rule}{critic}{moved}"
 
     @property
     def filling_passes(self) -> int:
