@@ -242,8 +242,20 @@ def test_seeds_are_pooled_and_pruned_trials_left_out(tmp_path: Path) -> None:
     made.append(outcome(tmp_path, 2, {SIGMA: 0.1, W: 10.0}, scores(0.9), state="pruned"))
     table, (said,) = adversary(finished(tmp_path, made, NOISE, WEIGHT))
     assert table and len(table.rows) == 5
-    assert "pooled over 2 seeds" in said
-    assert "Pooled over 2 training seeds" in table.note
+    assert "over 2 seeds" in said
+    assert "2 training seeds per arm: intervals and p values are over crystals and seeds" in table.note
+
+
+def test_what_seeds_disagree_on_is_not_resolved(tmp_path: Path) -> None:
+    """Over crystals alone either training is far from the control; the adversary did it in neither."""
+    made = [outcome(tmp_path, 0, {SIGMA: 0.1, W: 0.0}, scores(0.5), seed=seed) for seed in (0, 1)]
+    made += [outcome(tmp_path, 1, {SIGMA: 0.1, W: 1.0}, scores(skill), seed=s) for s, skill in enumerate((0.55, 0.95))]
+    compared = gan_report.compared_with_controls(finished(tmp_path, made, NOISE, WEIGHT)).comparison
+    assert set(compared.frame["verdict"]) == {"not resolved"}
+    row = compared.frame.set_index("metric").loc["masked_accuracy"]
+    assert (row["seeds"], row["low"] < 0 < row["high"]) == (2, True)
+    alone = gan_report.compared_with_controls(finished(tmp_path, [made[1], made[3]], NOISE, WEIGHT)).comparison
+    assert "better" in set(alone.frame["verdict"])
 
 
 def test_a_control_without_the_sigma_of_a_trial_is_told_to_mix_effects(tmp_path: Path) -> None:

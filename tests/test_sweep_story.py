@@ -21,12 +21,12 @@ def verdicts(**counts: tuple[int, int, int]) -> pd.DataFrame:
     """Verdicts by metric: better, worse, not resolved."""
     names = ("better", "worse", "not resolved")
     rows = [
-        {"metric": metric, "verdict": name, "low": -0.1, "high": 0.1}
+        {"metric": metric, "verdict": name, "low": -0.1, "high": 0.1, "clusters": 1000, "note": ""}
         for metric, each in counts.items()
         for name, times in zip(names, each, strict=True)
         for _ in range(times)
     ]
-    return pd.DataFrame(rows, columns=["metric", "verdict", "low", "high"])
+    return pd.DataFrame(rows, columns=["metric", "verdict", "low", "high", "clusters", "note"])
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,10 @@ def test_the_least_visible_difference_grows_with_the_comparisons_and_with_the_sp
     frame = verdicts(masked_accuracy=(0, 0, 4))
     assert "masked accuracy 0.1" in visible_sentence(frame, 1)  # as one 95 % interval has it
     assert "masked accuracy 0.15" in visible_sentence(frame, 20)  # z of 0.025 / 20 is 3.02
+    assert "masked accuracy 0.18" in visible_sentence(frame.assign(clusters=10), 20)  # t of 9 degrees of freedom
+    assert visible_sentence(frame.assign(seeds=2.0), 20) == ""
     assert visible_sentence(frame.assign(low=0.0, high=0.0), 20) == ""
+    assert visible_sentence(frame.assign(note="With 99 comparisons … no corrected p can be below 0.05"), 99) == ""
 
 
 def test_a_difference_as_large_as_the_least_visible_one_is_resolved(tmp_path: Path) -> None:

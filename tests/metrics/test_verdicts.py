@@ -78,6 +78,17 @@ def test_a_difference_resolved_alone_is_not_among_many() -> None:
     assert among["verdict"] == "not resolved"
 
 
+def test_a_plain_difference_is_resolved_among_hundreds() -> None:
+    """Resamples grow with the comparisons: 10,000 of them bound a corrected p of 500 at 0.1."""
+    tables = {"base": table(noise(0)), **{f"m{i}": table(noise(0) + 1.0 + noise(i + 1, scale=0.1)) for i in range(500)}}
+    frame = verdicts(tables, [X])
+    assert set(frame["verdict"]) == {"better"}
+    few = verdicts(tables, [X], n_resamples=10_000)
+    assert set(few["verdict"]) == {"not resolved"}
+    assert few["note"].str.contains("With 500 comparisons of at most 50 parents no corrected p can be below 0.05").all()
+    assert not frame["note"].str.contains("no corrected p").any()
+
+
 def test_two_agreeing_parents_resolve_nothing() -> None:
     frame = verdicts({"a": table(np.zeros(400)), "b": table(np.r_[np.ones(8), np.zeros(392)])}, [X])
     assert frame["p"].item() >= 0.25

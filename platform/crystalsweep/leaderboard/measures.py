@@ -20,10 +20,6 @@ from crystalsweep.metrics.verdicts import verdicts
 _OF_THE_SET = {"uniqueness"}
 """Whether a crystal is the first of its kind depends on the others: its rows cannot be paired."""
 
-_RESAMPLES = (10_000, 200_000)
-_PER_PAIR = 400
-"""Resamples of the parents for each pair, so that a corrected p below 0.05 can be reached at all."""
-
 
 def known_metrics(on: On) -> dict[str, Metric]:
     """Return, by name, what tables of validations or of evaluations have."""
@@ -84,8 +80,7 @@ def all_pairs(metric: Metric, tables: Mapping[str, Sequence[pd.DataFrame]]) -> p
     """Return verdicts on every pair of rows of the board, corrected together; each is the mean of its tables, row by
     row.
 
-    All tables hold the same corrupted crystals (`unlike`). The number of resamples grows with that of the pairs. Empty
-    for fewer than two rows or two parents.
+    All tables hold the same corrupted crystals (`unlike`). Empty for fewer than two rows or two parents.
     """
     first = next(iter(tables.values()), [pd.DataFrame({"parent": []})])[0]
     if len(tables) < 2 or first["parent"].nunique() < 2:
@@ -94,9 +89,7 @@ def all_pairs(metric: Metric, tables: Mapping[str, Sequence[pd.DataFrame]]) -> p
     numbers = {key: i for i, key in enumerate(_rows(first, keys))}  # one number pairs much faster than four columns
     slim = {name: _slim(metric, each, numbers, keys) for name, each in tables.items()}
     plain = replace(metric, values=lambda t: t["value"], weights=(lambda t: t["weight"]) if metric.weights else None)
-    n = len(tables) * (len(tables) - 1) // 2
-    draws = int(np.clip(_PER_PAIR * n, *_RESAMPLES))
-    return verdicts(slim, [plain], pairs="all", keys=("number",), n_resamples=draws)
+    return verdicts(slim, [plain], pairs="all", keys=("number",))
 
 
 def _slim(

@@ -24,12 +24,11 @@ from crystalsweep.metrics.summary import METRICS, Metric, computable
 from crystalsweep.metrics.verdicts import (
     VERDICT_COLUMNS,
     Pairs,
+    corrected,
     few_differing,
-    holm,
     least_p,
     named_pairs,
     row_differences,
-    verdict_of,
 )
 
 SEED_COLUMNS = (*VERDICT_COLUMNS, "seeds", "seed_deviation")
@@ -147,10 +146,7 @@ def seed_verdicts(
         for metric in chosen:
             if all(computable(metric, table) for pair in tables for table in pair):
                 rows.append(_row(metric, (a, b), tables, alpha))
-    frame = pd.DataFrame(rows, columns=list(SEED_COLUMNS))
-    frame["p_adjusted"] = holm(frame["p"])
-    judged = zip(frame["difference"], frame["p_adjusted"], frame["better_is"], strict=True)
-    frame["verdict"] = [verdict_of(*each, alpha) for each in judged]
+    frame = corrected([pd.DataFrame(rows, columns=list(SEED_COLUMNS))], alpha)
     frame.attrs["intervals"] = OVER_SEEDS.format("parent crystals")
     return frame
 

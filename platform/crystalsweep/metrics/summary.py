@@ -340,7 +340,7 @@ def score_terms(table: pd.DataFrame) -> pd.DataFrame:
 ROW_SCORE = Metric(
     name="score",
     title="Score",
-    definition="mean of four shares that restoring nothing cannot raise (see `score_terms`), row by row",
+    definition="mean of four shares (see `score_terms`), row by row",
     values=lambda table: score_terms(table).mean(axis=1),
 )
 """The ranking score, as a metric: the mean over rows of the mean of each row's shares."""

@@ -36,8 +36,12 @@ VERDICT_COLUMNS = (
 ROUNDING = 1e-9
 """Differences of a row below this are arithmetic and count as none."""
 
-_PER_PRODUCT = 64
-"""Comparisons resampled together; bounds the memory to about 20 MB at 10,000 resamples."""
+_DRAWS = (10_000, 200_000)
+_DRAWS_PER_COMPARISON = 400
+"""Resamples grow with the comparisons, so that a corrected p below 0.05 can be reached at all."""
+
+_AT_ONCE = 640_000
+"""Resamples of comparisons that are held at once; bounds the memory to about 20 MB."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,7 +64,7 @@ def verdicts(
     *,
     pairs: Pairs = "first",
     keys: Sequence[str] | None = None,
-    n_resamples: int = 10_000,
+    n_resamples: int | None = None,
     alpha: float = 0.05,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -70,14 +74,16 @@ def verdicts(
 
     The verdict is `better` or `worse` (of a) where the corrected p is below `alpha`, else `not resolved`. Intervals
     cover 1 − alpha and are not corrected. A metric that both tables define for fewer than two parents has p NaN and is
-    not counted among the comparisons. `note` says where more than half of the rows had no partner.
+    not counted among the comparisons. `note` says where more than half of the rows had no partner, and where so many
+    are compared that none of this one's p could be below alpha once it is corrected.
 
     Args:
         tables: Scored tables by name.
         metrics: What to compare; `summary.available` tells what a table has.
         pairs: `first`: each table (a) against the first (b). `all`: each against each before it. Or (a, b) by name.
         keys: Columns that pair rows; by default `KEYS`, or `parent` where the tables have no mask keys.
-        n_resamples: Resamples of the parents; they bound p from below, at 0.006 for 10 parents and 0.0002 for many.
+        n_resamples: Resamples of the parents; they bound p from below: 10,000 at 0.006 for 10 parents and 0.0002 for
+            many.  [default: so many, and more where more than 25 are compared]
         alpha: Chance of any false verdict over all comparisons of the call.
         seed: Of the resampling.
 
@@ -90,13 +96,34 @@ def verdicts(
         for a, b in named_pairs(tables, pairs)
         for comparison in _comparisons(tables[a], tables[b], chosen, (a, b), keys)
     ]
-    tested = _tested(comparisons, n_resamples, alpha, seed)
+    draws = n_resamples or int(np.clip(_DRAWS_PER_COMPARISON * len(comparisons), *_DRAWS))
+    tested = _tested(comparisons, draws, alpha, seed)
     adjusted = holm(tested[:, 2])
+    known = [comparison for comparison, p in zip(comparisons, tested[:, 2], strict=True) if not np.isnan(p)]
+    parents = max((len(comparison.tops) for comparison in known), default=0)
+    family = Family(n=len(known), parents=parents, draws=draws, alpha=alpha)
     rows = [
-        _row(comparison, low, high, p, p_adjusted, alpha)
+        _row(comparison, low, high, p, p_adjusted, family)
         for comparison, (low, high, p), p_adjusted in zip(comparisons, tested.tolist(), adjusted.tolist(), strict=True)
     ]
     return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
+
+
+class Family(NamedTuple):
+    """Comparisons that are corrected together."""
+
+    n: int
+    parents: int
+    """Of the one that has most."""
+    draws: int
+    """Resamples of the parents."""
+    alpha: float
+    """Chance of any false verdict."""
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so many are compared that not even the least p there can be, once corrected, is below alpha."""
+        return self.n > 0 and self.n * _expanded_p(1 / (self.draws + 1), self.parents) >= self.alpha
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -106,6 +133,15 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     order = known[np.argsort(raw[known], kind="stable")]
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(np.arange(len(order), 0, -1) * raw[order]))
     return adjusted
+
+
+def corrected(frames: Sequence[pd.DataFrame], alpha: float = 0.05) -> pd.DataFrame:
+    """Return several frames of verdicts as one whose p values are corrected together."""
+    frame = pd.concat(frames, ignore_index=True)
+    frame["p_adjusted"] = holm(frame["p"])
+    judged = zip(frame["difference"], frame["p_adjusted"], frame["better_is"], strict=True)
+    frame["verdict"] = [verdict_of(*each, alpha) for each in judged]
+    return frame
 
 
 def n_comparisons(frame: pd.DataFrame) -> int:
@@ -221,7 +257,8 @@ def _tested(comparisons: Sequence[_Comparison], n_resamples: int, alpha: float, 
     for i, comparison in enumerate(comparisons):
         by_size[len(comparison.tops)].append(i)
     tested = np.full((len(comparisons), 3), np.nan)
-    chunks = [part[k : k + _PER_PRODUCT] for part in by_size.values() for k in range(0, len(part), _PER_PRODUCT)]
+    step = max(1, _AT_ONCE // n_resamples)
+    chunks = [part[k : k + step] for part in by_size.values() for k in range(0, len(part), step)]
     for chunk in (chunk for chunk in chunks if len(comparisons[chunk[0]].tops) > 1):
         tops, bottoms = (np.stack([getattr(comparisons[i], part) for i in chunk], 1) for part in ("tops", "bottoms"))
         drawn = resampled_sums(np.hstack([tops, bottoms]), n_resamples, seed)
@@ -247,8 +284,12 @@ def two_sided_p(means: NDArray[np.float64], n_parents: float, differing: int) ->
     tail = (min((means <= 0).sum(), (means >= 0).sum()) + 1) / (len(means) + 1)
     if n_parents <= 1 or tail >= 0.5:
         return 1.0
-    p = 2 * stdtr(n_parents - 1, ndtri(tail) * np.sqrt((n_parents - 1) / n_parents))
-    return float(min(1.0, max(p, least_p(differing))))
+    return float(min(1.0, max(_expanded_p(tail, n_parents), least_p(differing))))
+
+
+def _expanded_p(tail: float, n_parents: float) -> float:
+    """Return the level whose expanded interval leaves this share of the resamples on either side."""
+    return float(2 * stdtr(n_parents - 1, ndtri(tail) * np.sqrt((n_parents - 1) / n_parents)))
 
 
 def verdict_of(difference: float, p_adjusted: float, direction: str, alpha: float) -> str:
@@ -259,11 +300,19 @@ def verdict_of(difference: float, p_adjusted: float, direction: str, alpha: floa
 
 
 def _row(
-    comparison: _Comparison, low: float, high: float, p: float, p_adjusted: float, alpha: float
+    comparison: _Comparison, low: float, high: float, p: float, p_adjusted: float, family: Family
 ) -> dict[str, float | int | str]:
+    alpha = family.alpha
     clusters, direction = len(comparison.tops), comparison.metric.direction
     differing = int((comparison.tops != 0).sum())
-    note = few_differing(comparison.metric, comparison.names, differing, clusters, alpha) if low * high > 0 else ""
+    notes = [comparison.note]
+    if low * high > 0:
+        notes.append(few_differing(comparison.metric, comparison.names, differing, clusters, alpha))
+    if family.hopeless:
+        notes.append(
+            f"With {family.n:,} comparisons of at most {family.parents:,} parents no corrected p can be below "
+            f"{alpha:g}, whatever the difference: compare fewer."
+        )
     difference = comparison.tops.sum() / comparison.bottoms.sum() if clusters else np.nan
     return {
         "metric": comparison.metric.name,
@@ -277,7 +326,7 @@ def _row(
         "clusters": clusters,
         "verdict": verdict_of(float(difference), p_adjusted, direction, alpha),
         "better_is": direction,
-        "note": f"{comparison.note} {note}".strip(),
+        "note": " ".join(filter(None, notes)),
     }
 
 

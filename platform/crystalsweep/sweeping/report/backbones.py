@@ -20,7 +20,7 @@ from crystalsweep.networks.models import Generator
 from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.plots import plot_budget
 from crystalsweep.sweeping.report.beside import Beside, tally
-from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare_trials
+from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare_trials, over_seeds
 from crystalsweep.sweeping.report.figures import Gallery
 from crystalsweep.sweeping.report.sweep import tell
 from crystalsweep.sweeping.space.finished import FinishedSweep, Report, ReportedTraining
@@ -138,10 +138,7 @@ def versus_others(trials: Sequence[ReportedTraining]) -> Versus | None:
         return None
     comparison = compare_trials(tables, pairs)
     seeds = len({trial.outcome.seed for trial in trials})
-    note = (
-        f"{'One training seed' if seeds == 1 else f'{seeds} training seeds'} per backbone: "
-        "the intervals hold for these trained models, without the spread between seeds."
-    )
+    note = over_seeds(seeds, "backbone")
     title = "What the backbone changed: one minus another after the same minutes, paired by restored crystal"
     table = comparison.table(title, {pair: pair for pair in pairs}, ("backbone", "minus", "metric", "difference"), note)
     first = next(iter(tables))

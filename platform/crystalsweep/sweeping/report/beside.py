@@ -30,7 +30,7 @@ class Beside:
 
 @dataclass(frozen=True, kw_only=True)
 class Rivals:
-    """The best trial and every other complete one, pooled over seeds."""
+    """The best trial and every other complete one, over all seeds."""
 
     best: str
     """The best trial as text."""

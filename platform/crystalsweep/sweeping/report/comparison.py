@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from crystalsweep.metrics import KEYS, SHOWN
+from crystalsweep.metrics.seed_verdicts import seed_verdicts
 from crystalsweep.metrics.summary import EXTENDED, WITHOUT_EXEMPT, Metric
-from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, n_comparisons, verdicts
+from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, corrected, n_comparisons, verdicts
 from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.pages.text import with_interval
 
@@ -75,21 +76,35 @@ def compare_trials(
     keys: Sequence[str] = SEEDED,
     metrics: Sequence[Metric] = SHOWN,
 ) -> Comparison:
-    """Return verdicts on a minus b of every pair in every metric of a row, corrected together.
+    """Return verdicts on a minus b of every pair in every metric of a row, corrected together; over crystals, and over
+    training seeds too where a pair has several in common.
 
     Args:
-        tables: Per-structure tables by name.
+        tables: Per-structure tables by name; the column `seed` tells those of several trainings apart.
         pairs: (a, b) by name.
         keys: Columns that pair rows.
         metrics: What is compared.
     """
     compared = [(a, b) for a, b in pairs if _shared(tables[a], tables[b], keys) > 1]
-    frame = (
-        verdicts(tables, metrics, pairs=compared, keys=keys)
-        if compared
-        else pd.DataFrame(columns=list(VERDICT_COLUMNS))
-    )
+    seeds = {pair: _seeds(*(tables[name] for name in pair)) for pair in compared}
+    several = [pair for pair in compared if len(seeds[pair]) > 1]
+    frames = [seed_verdicts(_arms(tables, pair, seeds[pair]), metrics, pairs=[pair]) for pair in several]
+    if once := [pair for pair in compared if pair not in several]:
+        frames.append(verdicts(tables, metrics, pairs=once, keys=keys))
+    frame = corrected(frames) if frames else pd.DataFrame(columns=list(VERDICT_COLUMNS))
     return Comparison(frame=frame, alone=[pair for pair in pairs if pair not in compared])
+
+
+def _seeds(a: pd.DataFrame, b: pd.DataFrame) -> list[int]:
+    """Return the training seeds that both tables have, ascending; none where they do not tell."""
+    if "seed" not in a or "seed" not in b:
+        return []
+    return sorted({*a["seed"].tolist()} & {*b["seed"].tolist()})
+
+
+def _arms(tables: Mapping[str, pd.DataFrame], pair: Pair, seeds: Sequence[int]) -> dict[str, list[pd.DataFrame]]:
+    """Return the tables of each training of a pair, seed by seed."""
+    return {name: [tables[name][tables[name]["seed"] == seed] for seed in seeds] for name in pair}
 
 
 def _shared(a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str]) -> int:
@@ -104,6 +119,24 @@ def _verdict(row: Mapping[Hashable, Any]) -> list[str]:
         return [title, "one crystal: no interval" if row["n"] else "n = 0", "", ""]
     effect = with_interval(row["difference"], row["low"], row["high"], signed=True)
     return [title, effect, f"{row['p_adjusted']:.4f}", row["verdict"]]
+
+
+def over_seeds(seeds: int, of: str) -> str:
+    """Return what intervals of differences are over.
+
+    Args:
+        seeds: Trainings of each.
+        of: What is trained, as `arm`.
+    """
+    if seeds == 1:
+        return (
+            f"One training seed per {of}: the intervals hold for these trained models, without the spread between "
+            "seeds."
+        )
+    return (
+        f"{seeds} training seeds per {of}: intervals and p values are over crystals and seeds (Student's, "
+        "Satterthwaite's degrees of freedom), where both of a pair have them."
+    )
 
 
 def metric_title(name: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import stdtrit
 
 from crystalsweep.sweeping.report.comparison import Comparison, Pair, metric_title
 from crystalsweep.sweeping.space.objectives import Objective
@@ -56,15 +57,21 @@ def best_conclusion(best: str, objective: Objective, comparison: Comparison, pai
 def visible_sentence(frame: pd.DataFrame, n: int) -> str:
     """Return differences that every comparison would have shown, by metric; empty where none has an interval.
 
-    A difference is resolved where it exceeds its standard error, a 95 % interval's half-width over 1.96, by the factor
-    that Holm's correction asks of the first of `n` comparisons.
+    A difference is resolved where it exceeds a 95 % interval's half-width by the factor that Holm's correction asks of
+    the first of `n` comparisons, of Student's t with the parents' degrees of freedom. None is told where so many are
+    compared that nothing could be resolved, and over seeds, where it goes by how far they happened to lie apart.
     """
-    half = ((frame["high"] - frame["low"]).astype(float) / 2).groupby(frame["metric"], sort=False).max()
-    factor = float(norm.isf(_ALPHA / 2 / max(n, 1)) / norm.isf(0.025))
-    told = [f"{metric_title(str(metric)).lower()} {each * factor:.2g}" for metric, each in half.items() if each > 0]
+    over_seeds = "seeds" in frame and bool(frame["seeds"].notna().any())
+    if over_seeds or any("no corrected p can be below" in note for note in frame["note"]):
+        return ""
+    freedom = np.maximum(frame["clusters"].astype(float) - 1, 1)
+    factor = stdtrit(freedom, _ALPHA / 2 / max(n, 1)) / stdtrit(freedom, 0.025)
+    seen = ((frame["high"] - frame["low"]).astype(float) / 2 * factor).groupby(frame["metric"], sort=False).max()
+    told = [f"{metric_title(str(metric)).lower()} {each:.2g}" for metric, each in seen.items() if each > 0]
     if not told:
         return ""
-    return f"Differences of about these sizes would have been seen in every comparison: {', '.join(told)}."
+    which = "in every comparison that could be made"
+    return f"Differences of about these sizes would have been seen {which}: {', '.join(told)}."
 
 
 def _resolved(frame: pd.DataFrame, verdict: str) -> str:

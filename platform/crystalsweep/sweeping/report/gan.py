@@ -8,9 +8,11 @@ from functools import partial
 
 import pandas as pd
 
+from crystalsweep.metrics import SHOWN
+from crystalsweep.metrics.summary import WITHOUT_EXEMPT, computable
 from crystalsweep.pages.content import Table
 from crystalsweep.sweeping.report.beside import Beside, tally
-from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare_trials
+from crystalsweep.sweeping.report.comparison import RESOLVED, Comparison, Pair, compare_trials, over_seeds
 from crystalsweep.sweeping.report.conclusion import adversary_conclusion, visible_sentence
 from crystalsweep.sweeping.report.control import Counterpart, counterparts, without_repetition
 from crystalsweep.sweeping.report.figures import Gallery
@@ -48,7 +50,9 @@ def gan_report(finished: FinishedSweep) -> Report:
         words.append(visible)
     if started := classifier_sentence(finished.classifier):
         words.append(started)
-    results = results_table(finished, trials, {"adv/rec gradient": audited_ratio})
+    results = results_table(
+        finished, trials, {WITHOUT_EXEMPT.title: _without_exempt, "adv/rec gradient": audited_ratio}
+    )
     told = tell(
         finished,
         trials,
@@ -61,6 +65,11 @@ def gan_report(finished: FinishedSweep) -> Report:
         colours=arm_colours(finished),
     )
     return replace(told, verdicts=_verdicts(compared))
+
+
+def _without_exempt(outcome: TrainingOutcome) -> str:
+    """Return the share of valid compositions among those that the rule does not accept whatever they are."""
+    return str(WITHOUT_EXEMPT.over(outcome.table)) if computable(WITHOUT_EXEMPT, outcome.table) else ""
 
 
 def _draw(finished: FinishedSweep, trials: Sequence[ReportedTraining], exact: pd.DataFrame, gallery: Gallery) -> None:
@@ -83,7 +92,8 @@ def compared_with_controls(finished: FinishedSweep) -> ControlComparison:
     """Compare each complete trial with its control arms, paired by corrupted crystal and seed."""
     tables = pooled(finished.done)
     pairs, repeated = without_repetition(counterparts(finished.done, finished.parameters), tables)
-    comparison = compare_trials({str(number): each for number, each in tables.items()}, [_pair(each) for each in pairs])
+    named = {str(number): each for number, each in tables.items()}
+    comparison = compare_trials(named, [_pair(each) for each in pairs], metrics=(*SHOWN, WITHOUT_EXEMPT))
     return ControlComparison(pairs=pairs, repeated=repeated, comparison=comparison)
 
 
@@ -133,7 +143,7 @@ def _adversary_table(finished: FinishedSweep, pairs: Sequence[Counterpart], comp
         "What the adversary did: each trial minus its control arm (the same training without the adversary), paired\n"
         "by restored crystal"
     )
-    return comparison.table(title, cells, heads, _pooling(finished))
+    return comparison.table(title, cells, heads, over_seeds(len(finished.seeds), "arm"))
 
 
 def _cells(
@@ -149,7 +159,7 @@ def _judged(finished: FinishedSweep, pairs: Sequence[Counterpart], comparison: C
     """Return verdicts of exact counterparts by kind of control; those of mere neighbours apart."""
     called = short_names(finished)
     epochs = {outcome.number: outcome.metrics.get("epoch") for outcome in finished.done}
-    seeds = f", pooled over {len(finished.seeds)} seeds" if len(finished.seeds) > 1 else ", one seed each"
+    seeds = f", over {len(finished.seeds)} seeds" if len(finished.seeds) > 1 else ", one seed each"
     said = []
     for kind in dict.fromkeys(each.kind for each in pairs):
         exact = [each for each in pairs if each.kind == kind and not each.differs]
@@ -170,12 +180,6 @@ def _judged(finished: FinishedSweep, pairs: Sequence[Counterpart], comparison: C
                 "and do not tell whether the adversary helps."
             )
     return said
-
-
-def _pooling(finished: FinishedSweep) -> str:
-    seeds = len(finished.seeds)
-    pooling = "One training seed per arm" if seeds == 1 else f"Pooled over {seeds} training seeds per arm"
-    return f"{pooling}: the intervals hold for these trained models, without the spread between seeds."
 
 
 def _pair(each: Counterpart) -> Pair:

@@ -76,7 +76,9 @@ def results_table(
         rows.append(TableRow(cells=[name, *before, *cells(table), *blank], highlighted=several))
     heads = [*settings, *(["seed"] if several else []), *HEADERS, *extra, "MLflow run"]
     known = footnote(finished.references["ceiling"]) if "ceiling" in finished.references else ""
-    return Table(heads=heads, rows=rows, note="\n".join(text for text in (known, note) if text))
+    spread = "Intervals are over crystals, of these trained models: how far seeds lie apart is seen in their rows."
+    notes = [known, note, spread if several else ""]
+    return Table(heads=heads, rows=rows, note="\n".join(filter(None, notes)))
 
 
 def audited_ratio(outcome: TrainingOutcome) -> str:

@@ -67,7 +67,7 @@ def best_against_others(
         best: The best trial's name in them.
         pairs: The best with each other.
         called: Trials as text, by name.
-        seeds: Seeds that are pooled.
+        seeds: Trainings of each.
     """
     better, worse, neither = [], [], []
     for pair in pairs:
@@ -76,7 +76,7 @@ def best_against_others(
         worse += [pair[1]] if "worse" in found else []
         neither += [] if found & {"better", "worse"} else [pair[1]]
     others = _count(len(pairs), "other trial")
-    over = f", pooled over {seeds} seeds" if seeds > 1 else ""
+    over = f", over {seeds} seeds" if seeds > 1 else ""
     correction = f"Holm-corrected over {comparison.n} comparisons"
     if not better and not worse:
         return [f"Not resolved: {called[best]} from any of {others} in any metric{over} ({correction})."]
@@ -98,7 +98,7 @@ def adversary_sentences(frame: pd.DataFrame, kind: str, n: int, called: Mapping[
         kind: Of the control, as `w_W = 0`.
         n: Comparisons that the verdicts are corrected for, all kinds together.
         called: Trials as text, by name in the frame.
-        how: What else there is to say of the comparison, as `at equal epochs, pooled over 3 seeds`.
+        how: What else there is to say of the comparison, as `at equal epochs, over 3 seeds`.
     """
     better, worse = (frame[frame["verdict"] == verdict] for verdict in ("better", "worse"))
     unresolved = len(frame) - len(better) - len(worse)
