@@ -32,6 +32,7 @@ from crystalsweep.inference.asking import Answered, Question, answers, decoder_o
 from crystalsweep.inference.calibration import CandidateSet, ElementSet
 from crystalsweep.inference.completion import JOINTLY
 from crystalsweep.inference.decoding.constraints import Constraints
+from crystalsweep.inference.decoding.symmetry import symmetry_of
 from crystalsweep.inference.inputs import Partial, masking_of, partial_of
 from crystalsweep.inference.known import Known
 from crystalsweep.inference.restorer import Restorer, load
@@ -648,3 +649,24 @@ def test_no_coordinate_is_written_as_one(restorer: Restorer) -> None:
     nudged = Structure(PEROVSKITE.lattice, PEROVSKITE.species, PEROVSKITE.frac_coords - 1e-10)
     for each in crystalsweep.complete(nudged, mask="Ti", model=restorer, keep_positions=True).candidates:
         assert "1.00000000" not in each.cif.partition("_atom_site_occupancy")[2].replace("  1.0\n", "\n")
+
+
+def test_one_crystal_of_a_large_cell_is_one_candidate(restorer: Restorer) -> None:
+    """One La among 27 equal sites: 135 atoms under 1,296 operations."""
+    dilute = PEROVSKITE.copy()
+    dilute.replace(0, {"Ba": 26 / 27, "La": 1 / 27})
+    (one,) = crystalsweep.complete(dilute, supercell="3x3x3", model=restorer).candidates
+    assert formula_of(one.crystal.species) == "Ba26LaTi27O81"
+    assert one.probability == pytest.approx(1)
+
+
+def test_every_operation_of_a_large_cell_moves_atoms_onto_atoms() -> None:
+    cell = partial_of(PEROVSKITE * (3, 3, 3), masking_of("Ti")).crystal
+    permutations = symmetry_of(cell).permutations
+    assert permutations.shape == (48 * 27, 135)
+    assert (np.sort(permutations, axis=1) == np.arange(135)).all()
+    assert (cell.species[permutations] == cell.species).all()
+    apart = cell.frac[:, None] - cell.frac[None]
+    distances = np.linalg.norm((apart - np.rint(apart)) @ cell.lattice, axis=-1)
+    for onto in permutations[::100]:
+        assert distances[np.ix_(onto, onto)] == pytest.approx(distances, abs=1e-6)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from crystalsweep.structures.crystal import MASK, N_SPECIES, Crystal
 
@@ -17,8 +18,8 @@ Unit = NDArray[np.int64]
 SYMPREC = 0.01
 """Å; how far atoms may be from where a symmetry operation puts them: spglib's and pymatgen's default."""
 
-_PAIRS = 20_000_000
-"""Distances between atoms and their images under all operations, up to which they are computed."""
+_IMAGES = 2_000_000
+"""Atoms under all operations, up to which it is looked which atoms they are: two seconds, and some more in decoding."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,8 +29,8 @@ class Symmetry:
     orbits: NDArray[np.int64]
     """(N,) a number for each atom that symmetry-equal atoms share."""
     permutations: NDArray[np.int64]
-    """(G, N) the atom onto which each operation moves every atom; the identity alone where the crystal is so large that
-    looking would take seconds."""
+    """(G, N) the atom onto which each operation moves every atom; the identity alone where there are so many that looking
+    would take seconds."""
 
 
 def symmetry_of(partial: Crystal, kinds: NDArray[np.int64] | None = None) -> Symmetry:
@@ -50,19 +51,25 @@ def symmetry_of(partial: Crystal, kinds: NDArray[np.int64] | None = None) -> Sym
             found = None
     if found is None:
         return Symmetry(orbits=identity, permutations=identity[None])
-    few = len(found.rotations) * len(partial) ** 2 <= _PAIRS
-    operations = zip(found.rotations, found.translations, strict=True) if few else ()
-    moved = [onto for onto in (_moved(partial, *each) for each in operations) if len(np.unique(onto)) == len(onto)]
-    permutations = np.unique(np.stack([identity, *moved]), axis=0)
-    return Symmetry(orbits=np.asarray(found.equivalent_atoms, dtype=np.int64), permutations=permutations)
+    orbits = np.asarray(found.equivalent_atoms, dtype=np.int64)
+    if len(found.rotations) * len(partial) > _IMAGES:
+        return Symmetry(orbits=orbits, permutations=identity[None])
+    moved = _moved(partial, found.rotations, found.translations)
+    onto = moved[(np.sort(moved, axis=1) == identity).all(axis=1)]
+    return Symmetry(orbits=orbits, permutations=np.unique(np.concatenate([identity[None], onto]), axis=0))
 
 
-def _moved(partial: Crystal, rotation: NDArray[np.int64], translation: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return (N,) the atom that is nearest to where an operation moves each."""
-    images = partial.frac @ rotation.T + translation
-    apart = images[:, None] - partial.frac[None]
-    apart -= np.rint(apart)
-    return np.asarray(np.linalg.norm(apart @ partial.lattice, axis=-1).argmin(axis=1), dtype=np.int64)
+def _moved(partial: Crystal, rotations: NDArray[np.int64], translations: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return (G, N) the atom that is nearest, in fractions of the cell, to where each operation moves each."""
+    images = partial.frac @ np.transpose(rotations, (0, 2, 1)) + translations[:, None]
+    tree = cKDTree(_within(partial.frac), boxsize=1.0)
+    return np.asarray(tree.query(_within(images))[1], dtype=np.int64)
+
+
+def _within(frac: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return coordinates in [0, 1)."""
+    wrapped = frac % 1.0
+    return np.where(wrapped >= 1.0, 0.0, wrapped)  # −1e-17 % 1 is 1.0
 
 
 def units_of(
