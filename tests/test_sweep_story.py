@@ -13,6 +13,8 @@ from crystalsweep.sweeping.report import gan as gan_report
 from crystalsweep.sweeping.report.conclusion import adversary_conclusion, visible_sentence
 from crystalsweep.sweeping.report.control import W
 from crystalsweep.sweeping.report.gan_figures import SIGMA
+from crystalsweep.sweeping.report.overview import overview
+from crystalsweep.sweeping.report.results import as_text
 from tests.html_words import words_of
 from tests.test_sweep_reports import NOISE, WEIGHT, arms, finished, outcome, scores
 
@@ -87,6 +89,15 @@ def test_one_screen_has_a_row_per_trial_with_its_score_and_the_best_marked(tmp_p
     assert max(map(len, lines)) <= 130
     page = words_of(told.page.read_text())
     assert page.index(told.words[0]) < page.index("beside its control") < page.index("corrected p")
+
+
+def test_trials_that_are_as_good_as_the_best_are_counted(tmp_path: Path) -> None:
+    settings = [{SIGMA: 0.1, W: 0.0}, {SIGMA: 0.2, W: 0.0}, {SIGMA: 0.1, W: 1.0}]
+    alike = [outcome(tmp_path, i, each, scores(0.3), score=0.4) for i, each in enumerate(settings)]
+    said = as_text(overview(finished(tmp_path, alike, NOISE, WEIGHT), alike[0], None))
+    assert "2 other trials have exactly the same Score as ★" in said
+    other = arms(tmp_path / "other", {(0.1, 0.0): 0.3, (0.1, 1.0): 0.9})
+    assert "exactly the same" not in as_text(overview(finished(tmp_path, other, NOISE, WEIGHT), other[1], None))
 
 
 def test_several_seeds_are_one_row_with_their_range(tmp_path: Path) -> None:

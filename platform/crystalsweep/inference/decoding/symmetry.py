@@ -29,8 +29,8 @@ class Symmetry:
     orbits: NDArray[np.int64]
     """(N,) a number for each atom that symmetry-equal atoms share."""
     permutations: NDArray[np.int64]
-    """(G, N) the atom onto which each operation moves every atom; the identity alone where there are so many that looking
-    would take seconds."""
+    """(G, N) the atom onto which each operation moves every atom; the identity alone where there are so many that
+    looking would take long."""
 
 
 def symmetry_of(partial: Crystal, kinds: NDArray[np.int64] | None = None) -> Symmetry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,7 +75,21 @@ def overview(finished: FinishedSweep, best: TrainingOutcome | None, beside: Besi
     heads = ["", *settings, *titles, "n", *MEANS.values(), beside.head if beside else ""]
     named = [f"{name}: {what}" for name, what in _REFERENCES.items() if name in finished.references]
     below = f"\nFor comparison, {'; '.join(named)}." if named else ""
-    return Table(heads=heads, rows=rows, note=f"{_NOTE}{below}{seeds}")
+    return Table(heads=heads, rows=rows, note=f"{_NOTE}{below}{seeds}{_equals(finished, best)}")
+
+
+def _equals(finished: FinishedSweep, best: TrainingOutcome | None) -> str:
+    """Return a line on trials that are as good as the best one by the first objective, to the last digit."""
+    if best is None:
+        return ""
+    objective, values = finished.objectives[0], defaultdict(list)
+    for outcome in finished.done:
+        values[outcome.number].append(objective_interval(outcome, objective)[0])
+    means = {number: float(np.mean(each)) for number, each in values.items()}
+    if not (others := sum(means[number] == means[best.number] for number in means) - 1):
+        return ""
+    which = "Another trial has" if others == 1 else f"{others} other trials have"
+    return f"\n{which} exactly the same {objective.title} as ★, which is the first of them."
 
 
 def _value(group: Sequence[TrainingOutcome], objective: Objective) -> str:
