@@ -324,6 +324,11 @@ def test_a_checkpoint_brings_its_backbone_and_its_atoms(trained: Path) -> None:
     assert report(str(trained.parent), "--counts-only")["settings"]["width"] == 24
 
 
+def test_the_shipped_generator_is_one_too() -> None:
+    found = report("shipped", "--counts-only")
+    assert (found["settings"]["name"], found["settings"]["width"]) == ("painn", 128)
+
+
 def test_list_has_a_row_per_backbone_and_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crystalsweep.cli.model.SIZES", {"painn": SIZES["painn"]})
     result = run("list", "--json")

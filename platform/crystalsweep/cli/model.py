@@ -110,9 +110,9 @@ def info(
 ) -> None:
     """Say what a network is and what a training step on it takes.
 
-    The network is that of CHECKPOINT_FOLDER, or the --backbone at the size of --preset. For generator and discriminator
-    it prints the parameters by part, the FLOPs of a training step per structure, and its memory: a part that is there
-    whatever the batch, a part per structure, and so the largest batch that fits, with and without
+    The network is that of CHECKPOINT_FOLDER (or `shipped`), or the --backbone at the size of --preset. For generator
+    and discriminator it prints the parameters by part, the FLOPs of a training step per structure, and its memory: a
+    part that is there whatever the batch, a part per structure, and so the largest batch that fits, with and without
     activation_checkpointing.
 
     It measures by training on a few crystals of the data, of at most the preset's atoms, and scales by edges. On a CPU
@@ -241,9 +241,11 @@ def _chosen(
         return network, trained.max_atoms, f"{backbone} at {preset}"
     if backbone or preset:
         raise ValueError("a checkpoint has its own backbone; leave --backbone and --preset out")
+    from crystalsweep.inference.champion import SHIPPED, shipped_champion
     from crystalsweep.networks.checkpoint import read_backbone, read_info
 
-    folder = checkpoint_folder(checkpoint)
+    own = str(checkpoint) == SHIPPED and not checkpoint.exists()
+    folder = checkpoint_folder(shipped_champion() if own else checkpoint)
     config, made = read_backbone(folder), read_info(folder)
     title = f"{config.name} of {folder} ({made.stage}, epoch {made.kept_epoch}, step {made.kept_step})"
     title += f", with {', '.join(settings)}" if settings else ""
