@@ -33,6 +33,9 @@ VERDICT_COLUMNS = (
 )
 """Of a frame of verdicts; `difference` is a − b, `n` its pairs of rows, `clusters` their parents."""
 
+CORRUPTED = "corrupted crystal"
+"""What rows are paired by, unless a frame says otherwise."""
+
 ROUNDING = 1e-9
 """Differences of a row below this are arithmetic and count as none."""
 
@@ -156,9 +159,11 @@ def verdict_table(frame: pd.DataFrame) -> str:
         [titles.get(row["metric"], row["metric"]), row["a"], row["b"], *_cells(row), row["verdict"]]
         for row in frame.to_dict("records")
     ]
-    headers = ["metric", "a", "minus b", "difference", "p", "corrected p", "rows", "parents", "verdict"]
-    paired = frame.attrs.get("paired", "corrupted crystal")
-    intervals = frame.attrs.get("intervals", "from a bootstrap over parent crystals")
+    paired = frame.attrs.get("paired", CORRUPTED)
+    parents = "parents" if paired == CORRUPTED else "crystals"
+    headers = ["metric", "a", "minus b", "difference", "p", "corrected p", "rows", parents, "verdict"]
+    over = "parent crystals" if paired == CORRUPTED else "crystals"
+    intervals = frame.attrs.get("intervals", f"from a bootstrap over {over}")
     n, notes = n_comparisons(frame), [note for note in dict.fromkeys(frame["note"]) if note]
     lines = [
         tabulated(rows, headers=headers, disable_numparse=True),

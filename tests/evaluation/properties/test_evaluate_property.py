@@ -123,7 +123,8 @@ def test_two_property_models_are_compared_crystal_by_crystal(
     assert row["difference"] == pytest.approx(means[1] - means[0], abs=1e-6)  # type: ignore[operator]
     assert any("was trained on other crystals" in note for note in notes)  # another sample of max_crystals
     shown = run("compare", evaluated, tmp_path / "b")
-    assert "Paired by crystal" in shown.output
+    assert "Paired by crystal; 95 % intervals (uncorrected) and p values from a bootstrap over crystals" in shown.output
+    assert "parents" not in shown.output
     itself, _ = compare(evaluated, shutil.copytree(evaluated, tmp_path / "c"))
     assert set(itself["verdict"]) == {"not resolved"}
 
