@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from crystalsweep.data.checks import Problem
+from crystalsweep.data.partial_cif import partial_cif
 from crystalsweep.data.readers._cif import crystal_from_cif
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.elements import element_symbol
@@ -226,6 +227,61 @@ def test_contradictions_are_refused_with_both_sides(more: str, reason: str) -> N
     assert problem.reason == reason
     if reason == "contradicts its own formula":
         assert "Cl1 Na1 was read" in problem.detail
+
+
+@pytest.mark.parametrize(
+    ("more", "fits"),
+    [
+        ("_chemical_formula_sum 'Na Cl'", True),
+        ("_chemical_formula_sum 'Na Cl'\n_cell_formula_units_Z 1", True),
+        ("_chemical_formula_sum 'Na4 Cl4'\n_cell_formula_units_Z 4", True),
+        ("_chemical_formula_sum 'Na X'", True),
+        ("_chemical_formula_sum 'Ca S'", False),
+        ("_chemical_formula_sum 'K Cl'\n_cell_formula_units_Z 1", False),
+        ("_chemical_formula_sum 'Na0.5 Cl'\n_cell_formula_units_Z 1", False),
+    ],
+)
+def test_the_formula_has_room_for_what_is_visible_of_a_partial_crystal(more: str, fits: bool) -> None:
+    text = cif(NA, "X1 X 0.5 0.5 0.5", symmetry=hm("P 1"), more=more)
+    outcome = partial_cif(text, "x").outcome
+    if fits:
+        assert isinstance(outcome, Crystal), outcome
+        return
+    assert isinstance(outcome, Problem)
+    assert outcome.reason == "contradicts its own formula"
+    assert "Na1 and masked sites was read" in outcome.detail
+
+
+def labelled(*labels: str) -> str:
+    rows = [f"{label} 0.{i}1 0.{i}2 0.{i}3" for i, label in enumerate(labels, start=1)]
+    return cif(*rows, symmetry=hm("P 1"), cell="9 9 9 90 90 90").replace("_atom_site_type_symbol\n", "")
+
+
+@pytest.mark.parametrize(
+    ("labels", "detail"),
+    [
+        (("N1", "CA1", "CB1"), "CA1 is Ca, or C as CB1 is"),
+        (("N1", "HB1", "HG1", "HE1"), "HG1 is Hg, or H as HB1 is"),
+        (("HO1A", "O1"), "HO1A is Ho, or H and O"),
+        (("CO1A", "O1"), "CO1A is Co, or C and O"),
+    ],
+)
+def test_labels_of_molecules_are_no_metals(labels: tuple[str, ...], detail: str) -> None:
+    problem = refused(labelled(*labels))
+    assert problem.reason == "element or group of atoms"
+    assert problem.detail == detail
+
+
+@pytest.mark.parametrize(
+    ("labels", "atoms"),
+    [
+        (("CA1", "C1", "O1", "O2"), {"Ca": 1, "C": 1, "O": 2}),
+        (("NA1", "CL1"), {"Na": 1, "Cl": 1}),
+        (("C1", "HA1", "HB2"), {"C": 1, "H": 2}),
+    ],
+)
+def test_labels_in_capitals_that_read_one_way_are_read(labels: tuple[str, ...], atoms: dict[str, int]) -> None:
+    assert contents(read(labelled(*labels))) == atoms
 
 
 @pytest.mark.parametrize(

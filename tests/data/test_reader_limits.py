@@ -314,5 +314,5 @@ def test_two_atoms_in_an_empty_cell_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x.cif.gz", "x.csv.gz", "x.parquet.gz", "x.extxyz.gz"])
 def test_what_is_compressed_is_not_read(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x1f\x8b" + bytes(100))
-    with pytest.raises(DataError, match="not a form that can be read"):
+    with pytest.raises(DataError, match="a packed file; unpack it first"):
         read(tmp_path / name)

@@ -52,23 +52,29 @@ def require_own_volume(block: CifBlock, lattice: NDArray[np.float64]) -> None:
 def require_own_formula(block: CifBlock, species: NDArray[np.int64]) -> None:
     """Raise `RefusedError` where formula and formula units in the file are others than what was read.
 
-    Masked sites may be anything, so that a partial crystal is not asked. Some writers give the contents of the cell as
-    the formula and Z beside it: where Z divides every amount, either reading of it is taken.
+    Masked sites may be anything: of a partial crystal the formula must have room for the atoms that are visible.
+    Some writers give the contents of the cell as the formula and Z beside it: where Z divides every amount, either
+    reading of it is taken.
     """
     formula = _amounts(block.value("_chemical_formula_sum") or "")
-    if not formula or (species == MASK).any():
+    if not formula:
         return
-    found = Counter(element_symbol(int(z)) for z in species)
+    found = Counter(element_symbol(int(z)) for z in species if z != MASK)
     units = {symbol: found[symbol] / amount for symbol, amount in formula.items()}
     counts, z = set(units.values()), _units(block)
-    fits = set(found) == set(formula) and max(counts) - min(counts) <= AMOUNT * max(counts)
+    partial = bool((species == MASK).any())
+    fits = set(found) <= set(formula) if partial else set(found) == set(formula)
+    if fits and not partial:
+        fits = max(counts) - min(counts) <= AMOUNT * max(counts)
     if fits and z is not None:
         whole = all(abs(amount / z - round(amount / z)) < 1e-6 for amount in formula.values())
-        fits = any(abs(max(counts) - each) <= AMOUNT * each for each in ([z, 1.0] if whole else [z]))
+        given = [z, 1.0] if whole else [z]
+        most = max(counts)
+        fits = any((most - each if partial else abs(most - each)) <= AMOUNT * each for each in given)
     if not fits:
         read = " ".join(f"{symbol}{count}" for symbol, count in sorted(found.items()))
         said = " ".join(f"{symbol}{amount:g}" for symbol, amount in sorted(formula.items()))
-        detail = f"{said}{'' if z is None else f' × {z:g}'} is given, {read} was read"
+        detail = f"{said}{'' if z is None else f' × {z:g}'} is given, {read}{' and masked sites' * partial} was read"
         raise refuse("contradicts its own formula", detail, "check sites, occupancies and symmetry")
 
 

@@ -76,6 +76,8 @@ def sites_of(block: CifBlock, *, partial: bool) -> Sites:
         raise refuse("unparsable CIF", "sites without a symbol, a label or a coordinate")
     species = [_species(name, symbol=bool(symbols), partial=partial) for name in names]
     _require_elements(names, species)
+    if not symbols:
+        _require_one_reading(names, species)
     if problem := unknown_symbols([name for name, found in zip(names, species, strict=True) if found is None]):
         raise RefusedError(problem)
     _require_atoms(block)
@@ -160,9 +162,21 @@ def _require_elements(names: list[str], species: list[int | None]) -> None:
         if z is None or not match or z != atomic_number(match[0].title()) or MASK in map(atomic_number, match[0]):
             continue
         charged = re.fullmatch(r"\d*[+-]\d*", name.strip()[2:])
-        if z > _LAST_MADE or not (capitals_only or charged) or re.fullmatch(r"[A-Z]{2}\d+(?![+-])", name.strip()):
+        if z > _LAST_MADE or not (capitals_only or charged) or re.fullmatch(r"[A-Z]{2}\d+[A-Z]?(?![+-])", name.strip()):
             detail = f"{name} is {element_symbol(z)}, or {match[0][0]} and {match[0][1]}"
             raise refuse("element or group of atoms", detail, f"write {element_symbol(z)}, or give each atom a site")
+
+
+def _require_one_reading(labels: list[str], species: list[int | None]) -> None:
+    """Raise `RefusedError` for a label of two capitals that is an element where another with the same first letter is
+    none: `CA1` beside `CB1` is an alpha carbon, as molecules have them, and no calcium."""
+    matches = [_CAPITALS.match(label.strip()) for label in labels]
+    pairs = [(label, z, match[0]) for label, z, match in zip(labels, species, matches, strict=True) if match and z]
+    alone = {letters[0]: label for label, z, letters in pairs if z == atomic_number(letters[0])}
+    for label, z, letters in pairs:
+        if (first := letters[0]) in alone and z != atomic_number(first):
+            detail = f"{label} is {element_symbol(z)}, or {first} as {alone[first]} is"
+            raise refuse("element or group of atoms", detail, "add _atom_site_type_symbol, which names the elements")
 
 
 def _readings(letters: str) -> list[str]:
