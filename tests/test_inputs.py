@@ -169,6 +169,33 @@ def test_amounts_that_no_small_cell_holds_are_refused() -> None:
         partial_of(structure({"Ba": 0.993, "Sr": 0.007}, "Ti", "O", "O", "O"))
 
 
+@pytest.mark.parametrize(("share", "counts"), [(0.01, (99, 1)), (0.02, (98, 2)), (0.14, (24, 4))])
+def test_small_shares_are_kept(share: float, counts: tuple[int, int]) -> None:
+    """Of 1 % the nearest 0.7 % are any whole number: 1 of 60 is none of them."""
+    alloy = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4), [{"Cu": 1 - share, "Au": share}], [[0, 0, 0]])
+    partial = partial_of(alloy)
+    assert [dict(each.counts) for each in partial.sublattices] == [{29: counts[0], 79: counts[1]}]
+    assert "where the file has" not in partial.notes[-1]
+
+
+def test_a_cell_that_is_merely_near_is_told() -> None:
+    near = partial_of(structure({"Ba": 0.965, "Sr": 0.035}, "Ti", "O", "O", "O"), supercell=(5, 5, 1))
+    assert near.notes[-1].endswith("24 Ba, 1 Sr (Sr 0.04 where the file has 0.035)")
+
+
+def test_a_centred_cell_is_made_primitive_where_that_alone_can_be_ordered() -> None:
+    """A spinel in its cubic cell of 56 atoms, as the ICSD lists it: ten primitive cells hold 20 of one site, 40 of the
+    other, and 140 atoms; five cubic ones would hold 280."""
+    sites = [[0.125] * 3, [0.5] * 3, [0.2624] * 3]
+    shared = [{"Fe": 0.9, "Mg": 0.1}, {"Fe": 0.55, "Mg": 0.45}, "O"]
+    spinel = Structure.from_spacegroup("Fd-3m", Lattice.cubic(8.4), shared, sites)
+    partial = partial_of(spinel)
+    assert len(partial.crystal) == 140
+    assert [dict(each.counts) for each in partial.sublattices] == [{12: 4, 26: 36}, {12: 9, 26: 11}]
+    assert "in the primitive cell" in partial.notes[-1]
+    assert partial.crystal.volume / len(partial.crystal) == pytest.approx(8.4**3 / 56)
+
+
 def test_a_supercell_may_be_asked_for(generator: Generator) -> None:
     mixed = structure({"Ba": 0.5, "Sr": 0.5}, "Ti", "O", "O", "O")
     partial = partial_of(mixed, supercell=(2, 2, 1))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.readers import FileSites
 from crystalsweep.inference.decoding.constraints import Sublattice
-from crystalsweep.inference.decoding.symmetry import symmetry_of
+from crystalsweep.inference.decoding.symmetry import SYMPREC, symmetry_of
 from crystalsweep.structures.crystal import N_SPECIES, Crystal
 from crystalsweep.structures.elements import element_symbol
 
@@ -28,6 +28,9 @@ MAX_ATOMS_ORDERED = 200
 
 ROUNDED = 0.007
 """By how much a share may differ from the one given: two digits, made to add up to 1."""
+
+NEAR = 0.03
+"""Of a share: a cell whose shares differ by no more is taken before a smaller one that is merely within `ROUNDED`."""
 
 
 Shape = tuple[int, int, int]
@@ -54,17 +57,20 @@ def ordering_of(crystal: Crystal, sites: FileSites, shape: Shape | None = None) 
         shape: How often the cell is repeated along each vector.  [default: the smallest cell that holds whole numbers]
     """
     shared = _shared(crystal, sites)
-    asked = [shape] if shape else [_shape(crystal.lattice, cells) for cells in range(1, MAX_CELLS + 1)]
-    for each in asked:
-        cells = each[0] * each[1] * each[2]
-        if (atoms := len(crystal) * cells) > MAX_ATOMS_ORDERED:
-            if shape:
-                detail = f"{atoms} of at most {MAX_ATOMS_ORDERED}"
-                return Problem("too many atoms to order", detail, "give a smaller --supercell, or leave it out")
-            break
-        counts = [_counts(part.shares, len(part.atoms) * cells) for part in shared]
-        if all(counts):
-            return _ordering(crystal, shared, counts, each)
+    if shape and (atoms := len(crystal) * int(np.prod(shape))) > MAX_ATOMS_ORDERED:
+        detail = f"{atoms} of at most {MAX_ATOMS_ORDERED}"
+        return Problem("too many atoms to order", detail, "give a smaller --supercell, or leave it out")
+    most = min(MAX_CELLS, MAX_ATOMS_ORDERED // len(crystal))
+    asked = [shape] if shape else [_shape(crystal.lattice, cells) for cells in range(1, most + 1)]
+    for near in (NEAR, None):
+        for each in asked:
+            counts = [_counts(part.shares, len(part.atoms) * int(np.prod(each)), near) for part in shared]
+            if all(counts):
+                return _ordering(crystal, shared, counts, each)
+    if not shape and (reduced := _primitive(crystal, sites)):
+        found = ordering_of(*reduced)
+        if not isinstance(found, Problem):
+            return found._replace(note=f"{found.note}; in the primitive cell, of which the file's has several")
     shares = ", ".join(f"{element_symbol(z)} {share:.4g}" for z, share in shared[0].shares.items())
     cell = f"{shape[0]} × {shape[1]} × {shape[2]} cells of at most" if shape else "no cell of at most"
     holds = "do not hold" if shape else "holds"
@@ -105,11 +111,40 @@ def _shared(crystal: Crystal, sites: FileSites) -> list[_Shared]:
     ]
 
 
-def _counts(shares: Mapping[int, float], n: int) -> dict[int, int]:
-    """Return how many of n sites each element has; none where no whole numbers, each at least 1, come near enough."""
+def _counts(shares: Mapping[int, float], n: int, near: float | None = None) -> dict[int, int]:
+    """Return how many of n sites each element has; none where no whole numbers, each at least 1, come near enough.
+
+    Args:
+        shares: By atomic number.
+        n: Sites.
+        near: By how much of itself a share may differ.  [default: by `ROUNDED`]
+    """
     counts = {z: round(share * n) for z, share in shares.items()}
-    fits = all(counts[z] >= 1 and abs(counts[z] / n - share) <= ROUNDED for z, share in shares.items())
+    fits = all(
+        counts[z] >= 1 and abs(counts[z] / n - share) <= (ROUNDED if near is None else near * share)
+        for z, share in shares.items()
+    )
     return counts if fits and sum(counts.values()) == n else {}
+
+
+def _primitive(crystal: Crystal, sites: FileSites) -> tuple[Crystal, FileSites] | None:
+    """Return the crystal in its primitive cell, and its sites, a number each; None where its own is one."""
+    import spglib
+
+    mixtures = [sites.mixtures.get(int(number)) for number in sites.numbers]
+    shares = [None if each is None else tuple(sorted(each.items())) for each in mixtures]
+    kinds = {
+        each: place for place, each in enumerate(dict.fromkeys(zip(crystal.species.tolist(), shares, strict=True)))
+    }
+    numbers = [kinds[each] for each in zip(crystal.species.tolist(), shares, strict=True)]
+    found = spglib.find_primitive((crystal.lattice, crystal.frac, numbers), symprec=SYMPREC)
+    if found is None or len(found[2]) == len(crystal):
+        return None
+    lattice, frac, chosen = found
+    held = [list(kinds)[kind] for kind in chosen]
+    reduced = Crystal.of(crystal.id, [species for species, _ in held], lattice, frac)
+    own = {number: dict(each) for number, (_, each) in enumerate(held, start=1) if each is not None}
+    return reduced, FileSites(np.arange(1, len(held) + 1), own)
 
 
 def _shape(lattice: NDArray[np.float64], cells: int) -> Shape:
@@ -129,6 +164,13 @@ def _ordering(
         for each, numbers in zip(shared, counts, strict=True)
     )
     told = "; ".join(", ".join(f"{n} {element_symbol(z)}" for z, n in each.items()) for each in counts)
+    other = [
+        f"{element_symbol(z)} {n / sum(numbers.values()):.3g} where the file has {each.shares[z]:.3g}"
+        for each, numbers in zip(shared, counts, strict=True)
+        for z, n in numbers.items()
+        if abs(n / sum(numbers.values()) - each.shares[z]) > NEAR * each.shares[z]
+    ]
+    told += f" ({', '.join(other)})" if other else ""
     cell = f" in {shape[0]} × {shape[1]} × {shape[2]} cells" if copies > 1 else ""
     return Ordering(_repeated(crystal, shape), sublattices, f"shared sites are ordered{cell}: {told}")
 
