@@ -21,6 +21,7 @@ from crystalsweep.structures.batch import is_stable
 from crystalsweep.sweeping.finish import conclusion_of
 from crystalsweep.sweeping.report import backbones as backbone_report
 from crystalsweep.sweeping.report import gan as gan_report
+from crystalsweep.sweeping.report import recipe as recipe_report
 from crystalsweep.sweeping.report import w_pos as w_pos_report
 from crystalsweep.sweeping.report.control import CARRIER, W, counterparts
 from crystalsweep.sweeping.report.frames import best_of, training_frame, training_names, trial_frame
@@ -256,6 +257,18 @@ def test_what_seeds_disagree_on_is_not_resolved(tmp_path: Path) -> None:
     assert (row["seeds"], row["low"] < 0 < row["high"]) == (2, True)
     alone = gan_report.compared_with_controls(finished(tmp_path, [made[1], made[3]], NOISE, WEIGHT)).comparison
     assert "better" in set(alone.frame["verdict"])
+
+
+def test_each_recipe_is_held_against_the_presets(tmp_path: Path) -> None:
+    settings = [{SIGMA: 0.1, W: 0.1}, {SIGMA: 0.2, W: 0.1}, {SIGMA: 0.1, W: 10.0}]
+    made = [outcome(tmp_path, i, each, scores(0.3 + 0.3 * (i == 2))) for i, each in enumerate(settings)]
+    versus = recipe_report.against_preset(finished(tmp_path, made, NOISE, WEIGHT))
+    assert versus is not None
+    assert {cell for row in versus.table.rows for cell in row.cells[:2]} == {"1", "2", "σ_noise=0.2", "w_W=10"}
+    assert versus.beside.cells[0] == "the preset's"
+    assert versus.beside.cells[1] == "not resolved"
+    assert "better in" in versus.beside.cells[2]
+    assert recipe_report.against_preset(finished(tmp_path, made[1:], NOISE, WEIGHT)) is None
 
 
 def test_a_control_without_the_sigma_of_a_trial_is_told_to_mix_effects(tmp_path: Path) -> None:
