@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,6 +119,50 @@ def test_a_label_that_is_not_there_names_those_that_are(data: DataSet) -> None:
         ValueError, match=r"no train crystal has a label 'kvrh'; the labels there are: e_above_hull, .*k_vrh"
     ):
         require_labels(data.train, [target_of("kvrh")], "train")
+
+
+# A question with one answer
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (
+            "k_vrh<=-5",
+            "all 60 labelled training crystals answer no, for k_vrh is .* to .* there; ask with a threshold in",
+        ),
+        ("k_vrh<=9999", "all 60 labelled training crystals answer yes, .*; ask with a threshold in this range"),
+        ("same<=1", "all 120 labelled training crystals answer no, for same is 3 in all; look at this column"),
+        ("class(one)", "all 120 labelled training crystals answer a: .*; give crystals of another class too"),
+    ],
+)
+def test_training_crystals_that_all_answer_alike_are_refused(
+    target: str, told: str, data: DataSet, tmp_path: Path
+) -> None:
+    """Whatever is learnt of them has an accuracy of 1; a class that only validation crystals are of is not learnt."""
+
+    def with_labels(crystals: Sequence[Crystal], name: str) -> list[Crystal]:
+        return [replace(each, labels={**each.labels, "same": 3.0, f"one={name}": 1.0}) for each in crystals]
+
+    labelled = replace(data, train=with_labels(data.train, "a"), val=with_labels(data.val, "b"))
+    with pytest.raises(ValueError, match=f"^{re.escape(target)}: {told}"):
+        trained(labelled, tmp_path, f'targets=["k_vrh", "{target}"]')
+
+
+def test_validation_crystals_that_all_answer_alike_are_told(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(LocalSession, "tell", lambda _, line: told.append(line))
+    greatest = max(each.labels["k_vrh"] for each in data.train if "k_vrh" in each.labels)
+    few = [replace(each, labels={"k_vrh": 2 * greatest}) for each in data.val]
+    asked = ('targets=["k_vrh<=100"]', "epochs=1")
+    trained(replace(data, val=few), tmp_path / "alike", *asked)
+    (line,) = (each for each in told if "answer" in each)
+    assert line.startswith(f"k_vrh<=100: all {len(few)} labelled validation crystals answer no;")
+    told.clear()
+    trained(data, tmp_path / "differing", *asked)
+    assert not [each for each in told if "answer" in each]
 
 
 # Losses and scores
@@ -332,6 +378,7 @@ _SIZES = ("width", "layers", "radial_functions", "cutoff", "max_neighbours")
         (["--target", "k_vrh", "--target", "g_vrh", "--threshold", "3"], "--threshold is about one --target"),
         (["--target", "k_vrh", "--target", "k_vrh"], "each target once"),
         (["--target", "k vrh"], "none of: a label's name"),
+        (["--target", "e_above_hull<=-5"], "e_above_hull<=-5: all 64 labelled training crystals answer no"),
     ],
 )
 def test_mistakes_are_told_in_a_line(arguments: list[str], told: str, tmp_path: Path) -> None:

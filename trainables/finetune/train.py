@@ -15,7 +15,7 @@ from crystalsweep.data import DataSet, pick
 from crystalsweep.data.classes import MOST_CLASSES, classes_of
 from crystalsweep.data.packed import ids_of
 from crystalsweep.data.spectra import column_of
-from crystalsweep.data.target_values import require_labels, target_values
+from crystalsweep.data.target_values import require_answers, require_labels, target_values, told_answers
 from crystalsweep.inference.familiarity import training_of
 from crystalsweep.inference.target_records import SpectrumRecord, TargetRecord, Values, write_targets
 from crystalsweep.losses.properties import property_loss
@@ -72,6 +72,9 @@ class Finetune(Stage):
         self.train = pick(learnt, np.resize(np.arange(len(learnt)), len(labelled)))  # as many steps for every share
         self.val, _ = used(data.val, config, split="val", labels=labels)
         self.records = [_record(config, target, learnt, self.val) for target in config.asked]
+        told = [told_answers(self.val, record.target, record.classes) for record in self.records]
+        for line in filter(None, told if session.rank == 0 else ()):
+            session.tell(line)
         self._training = training_of(learnt)
         self._means = [_mean_of(each, _values(learnt, each)) for each in self.records]
         self._errors: pd.DataFrame | None = None
@@ -164,6 +167,7 @@ def _record(config: FinetuneConfig, target: Target, learnt: Sequence[Crystal], v
         raise ValueError(
             f"{target.name}: 2 to {MOST_CLASSES} classes can be learnt, here are {len(classes):,}: {there}"
         )
+    require_answers(learnt, target, classes)
     values = target_values(learnt, target, classes)
     known = values[~np.isnan(values)]
     counts = tuple(int((known == i).sum()) for i in range(len(classes)))

@@ -71,6 +71,52 @@ def require_labels(crystals: Sequence[Crystal], targets: Sequence[Target], part:
         )
 
 
+def require_answers(crystals: Sequence[Crystal], target: Target, classes: Sequence[str] = ()) -> None:
+    """Require of a question or class that training crystals do not all answer alike: whatever is learnt of these is
+    right about all of them.
+
+    Args:
+        crystals: That are trained on.
+        target: What is learnt; of numbers and spectra nothing is required.
+        classes: Of a target that is a class.
+
+    Raises:
+        ValueError: They do; says how many they are, and what else to ask.
+    """
+    answers = _answers(crystals, target, classes)
+    if len(set(answers)) != 1:
+        return
+    why = f"{target.name}: all {len(answers):,} labelled training crystals answer {answers[0]}"
+    if target.classed:
+        raise ValueError(f"{why}: there is nothing to tell apart; give crystals of another class too")
+    values = label_values(crystals, target.label)
+    least, greatest = np.nanmin(values), np.nanmax(values)
+    if least == greatest:
+        raise ValueError(f"{why}, for {target.label} is {least:g} in all; look at this column, or train on more")
+    raise ValueError(
+        f"{why}, for {target.label} is {least:g} to {greatest:g} there; ask with a threshold in this range, or train "
+        "on more crystals"
+    )
+
+
+def told_answers(crystals: Sequence[Crystal], target: Target, classes: Sequence[str] = ()) -> str:
+    """Return a line where all validation crystals answer a question or class alike; empty where they do not."""
+    answers = _answers(crystals, target, classes)
+    if len(set(answers)) != 1:
+        return ""
+    alike = f"all {len(answers):,} labelled validation crystals answer {answers[0]}"
+    return f"{target.name}: {alike}; how well a model tells the answers apart is not seen on them"
+
+
+def _answers(crystals: Sequence[Crystal], target: Target, classes: Sequence[str]) -> list[str]:
+    """Return the answers of the labelled crystals to a question or class; none of other targets."""
+    if target.kind != "classification":
+        return []
+    values = target_values(crystals, target, classes)
+    names = classes if target.classed else ("no", "yes")
+    return [names[int(each)] for each in values[~np.isnan(values)]]
+
+
 def _has(crystals: Sequence[Crystal], target: Target) -> NDArray[np.bool_]:
     """Return (M,) whether each has the label as the target asks for it."""
     if target.spectrum:
