@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from click.testing import CliRunner
 
 from crystalsweep.cli.data import data
 from crystalsweep.data import DataError, load_bundled, load_data, read, told_of, told_of_data, write
+from crystalsweep.data.doubtful import doubts_of
+from crystalsweep.data.packed import Crystals
+from crystalsweep.data.packing import pack_of
 from crystalsweep.data.splitting import grouped_split
 from crystalsweep.data.told import copied
 from crystalsweep.structures.crystal import Crystal
@@ -155,6 +159,89 @@ def test_atoms_too_close_are_told() -> None:
     close = replace(SALT, id="close", lattice=0.15 * SALT.lattice)
     told = told_of("x", [SALT, close, replace(close, id="other")], [], [])
     assert any("2 crystals have atoms at most 0.5 Å apart, the first close (" in line for line in told), told
+
+
+@pytest.mark.parametrize(
+    ("species", "edge", "thin"),
+    [
+        ([11, 17], 8.6, True),  # 0.15 g/cm³: of a cell in bohr, say
+        ([3, 9], 5.2, False),  # 0.31 g/cm³
+        ([92, 92], 6.75, True),  # heavy, and 154 Å³ per atom
+        ([55, 55], 6.15, False),  # 116 Å³ per atom, as caesium has
+        ([1, 1], 3.4, False),  # 0.085 g/cm³, as solid hydrogen has
+        ([2, 2], 4.1, False),  # 0.19 g/cm³, as solid helium has
+        ([1, 1], 6.8, True),
+        ([0, 17], 6.6, False),  # masked: its density is not known
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_cells_thinner_than_solids_are_told(species: list[int], edge: float, thin: bool, packed: bool) -> None:
+    one = Crystal.of("one", species, edge * np.eye(3), SALT.frac)
+    crystals = [SALT, one, replace(one, id="other", lattice=1.001 * one.lattice)]
+    told = told_of("x", Crystals(pack_of(crystals)) if packed else crystals, [], [])
+    assert len(told) == thin, told
+    if thin:
+        assert told[0].startswith("x: 2 crystals are thinner than solids are (below 0.3 g/cm³, or above 150 Å³ per")
+        assert f"the first one ({edge**3 / 2:.3g} Å³ per atom); is the cell in Å" in told[0]
+
+
+def labelled(**columns: list[float]) -> list[Crystal]:
+    """Crystals that differ, with these labels."""
+    rows = zip(*columns.values(), strict=True)
+    return [
+        replace(
+            SALT,
+            id=f"c{i}",
+            lattice=(1 + 0.01 * i) * SALT.lattice,
+            labels=dict(zip(columns, map(float, row), strict=True)),
+        )
+        for i, row in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_numbers_that_stand_for_missing_values_are_told(packed: bool) -> None:
+    spectrum = {f"spectrum(dos,0:1:2:THz)[{i}]": [-999.0] * 2 + [1.0] * 28 for i in range(2)}
+    crystals = labelled(
+        hardness=[3, -999, -999, *range(27)],
+        gap=[*range(28), 1e9, 1e9],
+        once=[-999, *(0.1 * i for i in range(29))],
+        wrong_unit=[*(0.1 * i for i in range(29)), 320],
+        far=[*range(29), 2700],  # 2,672 beyond what is 27.44 wide
+        rare=[0.0] * 29 + [1.0],
+        alone=[999, *range(29)],
+        **spectrum,
+    )
+    told = told_of("x", Crystals(pack_of(crystals)) if packed else crystals, [], [])
+    gap, unit = "; if it stands for a missing value, leave the cell empty", "; else look at its unit"
+    others = "where most of the others are 0.028 to 2.772"
+    assert told == [
+        f"x: gap: 2 rows have 1e+09, the greatest there is, the first c28{gap}",
+        f"x: hardness: 2 rows have -999, the least there is, the first c1{gap}",
+        f"x: once: 1 row has -999, the least there is, {others}, the first c0{gap}{unit}",
+        f"x: wrong_unit: 1 row has 320, the greatest there is, {others}, the first c29{gap}{unit}",
+    ]
+
+
+def test_nothing_is_doubtful_in_the_data_that_come_with_the_package() -> None:
+    assert doubts_of(load_bundled()) == []
+
+
+def test_doubts_of_fifty_thousand_packed_crystals_take_no_time() -> None:
+    many = Crystals(pack_of(load_bundled()))
+    rows = np.resize(np.arange(len(many)), 50_000)
+    began = time.monotonic()
+    assert doubts_of(many.take(rows)) == []
+    assert time.monotonic() - began < 5  # 0.02 s
+
+
+def test_data_info_tells_what_is_doubtful(tmp_path: Path) -> None:
+    path = extxyz(tmp_path / "x.extxyz", *(f"id={i} hardness={i if i > 1 else -999}" for i in range(4)))
+    path.write_text(path.read_text().replace('"4 0 0 0 4 0 0 0 4"', '"40 0 0 0 40 0 0 0 40"'))
+    said = CliRunner().invoke(data, ["info", str(path)])
+    assert said.exit_code == 0, said.output
+    assert "hardness: 2 rows have -999, the least there is, the first 0" in said.output
+    assert "4 crystals are thinner than solids are" in said.output
 
 
 def test_what_cannot_be_read_is_counted_by_reason() -> None:

@@ -166,6 +166,15 @@ class Crystals(Sequence[Crystal]):
         """(M,) atoms of each."""
         return self._column(lambda pack: np.diff(pack.start))
 
+    @property
+    def volumes(self) -> NDArray[np.float64]:
+        """(M,) Å³."""
+        return self._column(lambda pack: np.abs(np.linalg.det(pack.lattice.astype(np.float64))))
+
+    def sums_over_atoms(self, of_species: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Return (M,) sums over each one's atoms of what (119,) says of their species."""
+        return self._column(lambda pack: _sums(pack, of_species.astype(np.float64)))
+
     def label(self, name: str) -> NDArray[np.float64]:
         """Return (M,) values; NaN where a crystal has no such label."""
         return self._column(lambda pack: pack.labels[name] if name in pack.labels else np.full(len(pack), np.nan))
@@ -222,6 +231,11 @@ def _joined(columns: Sequence[Any]) -> NDArray[Any]:
     return np.asarray(columns[0] if len(columns) == 1 else np.concatenate(columns))
 
 
+def _sums(pack: Pack, of_species: NDArray[np.float64]) -> NDArray[np.float64]:
+    crystal = np.repeat(np.arange(len(pack)), np.diff(pack.start))
+    return np.asarray(np.bincount(crystal, weights=of_species[pack.species], minlength=len(pack)), dtype=np.float64)
+
+
 def _crystals(packs: tuple[Pack, ...], rows: Rows | None) -> Crystals:
     return Crystals(*packs, rows=rows)
 
@@ -231,6 +245,20 @@ def atom_counts(crystals: Sequence[Crystal]) -> NDArray[np.int64]:
     if isinstance(crystals, Crystals):
         return crystals.counts
     return np.array([len(crystal) for crystal in crystals], dtype=np.int64)
+
+
+def volumes_of(crystals: Sequence[Crystal]) -> NDArray[np.float64]:
+    """Return (M,) volumes of the cells of any sequence, Å³."""
+    if isinstance(crystals, Crystals):
+        return crystals.volumes
+    return np.array([crystal.volume for crystal in crystals], dtype=np.float64)
+
+
+def sums_over_atoms(crystals: Sequence[Crystal], of_species: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return (M,) sums over each crystal's atoms, of any sequence, of what (119,) says of their species."""
+    if isinstance(crystals, Crystals):
+        return crystals.sums_over_atoms(of_species)
+    return np.array([of_species[crystal.species].sum() for crystal in crystals], dtype=np.float64)
 
 
 def label_values(crystals: Sequence[Crystal], name: str) -> NDArray[np.float64]:

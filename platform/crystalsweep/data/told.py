@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from crystalsweep.data.copies import copied
+from crystalsweep.data.doubtful import doubts_of
 from crystalsweep.data.loading import DataSet
 from crystalsweep.data.reading import Note, Reject
 from crystalsweep.structures.crystal import Crystal
@@ -32,8 +33,8 @@ def told_of_data(source: str, data: DataSet) -> list[str]:
 def told_of(
     source: str, crystals: Sequence[Crystal], rejects: Sequence[Reject], notes: Sequence[Note], unsplit: int = 0
 ) -> list[str]:
-    """Return a line for all rejects, one for each note, one for crystals that stand twice, and one for those whose
-    atoms are too close; none where all is well.
+    """Return a line for all rejects, one for each note, one for crystals that stand twice, one for those whose atoms
+    are too close, and those of `doubts_of`; none where all is well.
 
     Args:
         source: What was read, as the user named it.
@@ -61,6 +62,7 @@ def told_of(
             f"{source}: {len(close):,} {have} atoms at most {CLOSE:g} Å apart, the first {close[0].id} "
             f"({close[0].min_edge:.2f} Å); is its cell, and the origin of its space group, right?"
         )
+    lines += [f"{source}: {line}" for line in doubts_of(crystals)]
     return [in_a_line(line) for line in lines]
 
 

@@ -19,14 +19,12 @@ from numpy.typing import NDArray
 from crystalsweep.metrics.bootstrap import tails
 from crystalsweep.metrics.settings import StructureRules
 from crystalsweep.structures.crystal import MASK, N_ELEMENTS, Crystal
+from crystalsweep.structures.elements import GRAMS_PER_CM3
 
 os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its library would print each failure; here they are values
 
 GENERATED_SYMPREC = 0.1
 """Å; spglib's tolerance for generated crystals, whose positions carry noise."""
-
-GRAMS_PER_CM3 = 1.66053906660
-"""g/cm³ in one u/Å³."""
 
 CRYSTAL_SYSTEMS = ("triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal", "cubic")
 _LAST_GROUP = (2, 15, 74, 142, 167, 194, 230)

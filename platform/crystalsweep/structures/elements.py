@@ -12,6 +12,9 @@ from crystalsweep.structures.crystal import MASK, N_ELEMENTS
 ISOTOPES = {"D": 1, "T": 1}
 """Deuterium and tritium are hydrogen to every model here."""
 
+GRAMS_PER_CM3 = 1.66053906660
+"""g/cm³ in one u/Å³."""
+
 
 _BETWEEN = (32, 51, 52, 14, 33)
 """Elements of middling electronegativity, in whose place a formula shows what is masked."""
