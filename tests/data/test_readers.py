@@ -295,6 +295,43 @@ def test_strict_makes_rejects_fatal_and_names_the_first(tmp_path: Path) -> None:
     assert read(parquet(tmp_path, row())).require_clean().n_rows == 1
 
 
+SPREADSHEET = 'id{0}k{0}cif\na{0}1,5{0}"{1}"\n'
+
+
+@pytest.mark.parametrize(("separator", "called"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_csv_without_commas_is_told_what_it_has(separator: str, called: str, quoted: bool, tmp_path: Path) -> None:
+    text = SPREADSHEET.format(separator, NACL_CIF.replace("\n", "\r\n"))
+    header, _, rest = text.partition("\n")
+    header = separator.join(f'"{name}"' for name in header.split(separator)) if quoted else header
+    (tmp_path / "x.csv").write_text(f"{header}\r\n{rest}", encoding="utf-8-sig")
+    with pytest.raises(DataError, match=rf"x\.csv: columns stand apart by {called}; save it with commas"):
+        read(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_csv_in_another_encoding_is_told_so(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(SPREADSHEET.format(",", NACL_CIF), encoding=encoding)
+    with pytest.raises(DataError, match=r"x\.csv: the file is in UTF-16; save it as UTF-8"):
+        read(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("name", ["CIF", "Cif", "cif"])
+def test_the_column_of_cifs_is_found_in_any_case(name: str, tmp_path: Path) -> None:
+    pd.DataFrame({"id": ["a"], "k;tab|": [1.0], name: [NACL_CIF]}).to_csv(tmp_path / "x.csv", index=False)
+    (crystal,) = read(tmp_path / "x.csv").crystals
+    assert dict(crystal.labels) == {"k;tab|": 1.0}
+
+
+def test_of_two_columns_of_cifs_that_in_lower_case_counts(tmp_path: Path) -> None:
+    row = {"id": ["a"], "CIF": ["none"], "cif": [NACL_CIF]}
+    pd.DataFrame(row).to_csv(tmp_path / "x.csv", index=False)
+    assert len(read(tmp_path / "x.csv").crystals) == 1
+    pd.DataFrame(row).rename(columns={"cif": "Cif"}).to_csv(tmp_path / "y.csv", index=False)
+    with pytest.raises(DataError, match="the columns CIF and Cif have one name; rename or remove one"):
+        read(tmp_path / "y.csv")
+
+
 def test_what_is_no_data_set_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("material_id,structure\na,b\n")
     (tmp_path / "x.txt").write_text("hello")

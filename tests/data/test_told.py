@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,16 @@ import pytest
 from click.testing import CliRunner
 
 from crystalsweep.cli.data import data
+from crystalsweep.cli.train import train
 from crystalsweep.data import DataError, load_bundled, load_data, read, told_of, told_of_data, write
 from crystalsweep.data.doubtful import doubts_of
 from crystalsweep.data.packed import Crystals
 from crystalsweep.data.packing import pack_of
 from crystalsweep.data.splitting import grouped_split
+from crystalsweep.data.target_values import require_labels
 from crystalsweep.data.told import copied
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.targets import target_of
 from crystalsweep.training.catalogue import preset
 from crystalsweep.training.stage import used
 
@@ -119,6 +123,58 @@ def test_a_label_is_what_most_of_its_column_is(tmp_path: Path) -> None:
     assert [str(note) for note in reading.notes] == [
         "read as no label, for most of it is no number: name (4 rows, the first: x.csv row 1)",
         "icsd is no number there, and missing (1 row, the first: x.csv row 2)",
+    ]
+
+
+def test_a_column_that_is_no_label_says_why_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Decimal commas, truth values and texts: in the note, and in the error of a training that asks for them."""
+    path = table(
+        tmp_path / "x.csv",
+        material_id=list("abcd"),
+        k=["1", "2", "3", "4"],
+        Kv=["10,00", "-1.210,5", "", "3,1e-2"],
+        flag=["True", "false", "", "TRUE"],
+        mostly=["true", "no", "true", "true"],
+        text=["FM", "AFM", "FM", "10,0"],
+    )
+    expected = {
+        "text": "read as no label, for most of it is no number: mostly, text",
+        "Kv": "read as no label, for a number with a comma is none: Kv; write 10.5, not 10,5",
+        "flag": "read as no label, for it is true or false: flag; to learn one, rename it class(flag)",
+    }
+    assert notes(path) == list(expected.values())
+    found = read(path)
+    remedy = {"text": "; to learn texts as classes, rename it class(text)"}
+    for name, says in expected.items():
+        told = re.escape(f"the labels there are: k; {says}{remedy.get(name, '')}")
+        for target in (name, f"class({name})"):
+            with pytest.raises(ValueError, match=f"{told}$"):
+                require_labels(found.crystals, [target_of(target)], "train", found.notes)
+        config = preset("finetune", "smoke")
+        with pytest.raises(ValueError, match=f"{told}$"):
+            used(found.crystals, config, split="train", labels=(name,), notes=found.notes)
+
+
+@pytest.mark.parametrize("targets", [["Kv"], ["k", "Kv"]])
+def test_a_training_on_a_column_with_decimal_commas_says_so(targets: list[str], tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        ids = [f"{part}{i}" for i in range(4)]
+        table(tmp_path / f"{part}.csv", material_id=ids, k=list("1234"), Kv=["1,50", "2,50", "10,00", ""])
+    source = f"{tmp_path / 'train.csv'},{tmp_path / 'val.csv'}"
+    asked = [part for target in targets for part in ("--target", target)]
+    command = ["finetune", "--preset", "smoke", *asked, "--data", source, "--out", str(tmp_path / "run")]
+    said = CliRunner().invoke(train, command)
+    assert said.exit_code == 1
+    assert said.output.rstrip().endswith("for a number with a comma is none: Kv; write 10.5, not 10,5"), said.output
+
+
+def test_a_column_of_truth_values_in_parquet_says_how_to_learn_it(tmp_path: Path) -> None:
+    write(load_bundled()[:2], tmp_path / "x.parquet")
+    frame = pd.read_parquet(tmp_path / "x.parquet").assign(flag=[True, False], text=["a", "b"])
+    frame.to_parquet(tmp_path / "y.parquet")
+    assert notes(tmp_path / "y.parquet") == [
+        "read as no label, for most of it is no number: text",
+        "read as no label, for it is true or false: flag; to learn one, rename it class(flag)",
     ]
 
 

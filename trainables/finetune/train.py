@@ -64,7 +64,7 @@ class Finetune(Stage):
         super().__init__(config, data, session)
         labels = [target.label for target in config.asked]
         for part in ("train", "val"):
-            require_labels(data.part(part), config.asked, part)
+            require_labels(data.part(part), config.asked, part, data.notes)
         whole = config.model_copy(update={"train_share": 1.0})
         labelled, _ = used(data.train, whole, split="train", labels=labels)
         learnt, _ = used(data.train, config, split="train", labels=labels)

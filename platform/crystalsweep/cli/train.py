@@ -274,7 +274,8 @@ def _read(source: str, config: StageConfig, stage: StageSpec) -> DataSet:
 
     data = load_data(source, progress=source != "bundled")
     lines = told_of_data(source, data)
-    lines += [used(data.part(part), config, split=part, labels=stage.labels(config))[1] for part in PARTS[:2]]
+    labels, notes = stage.labels(config), data.notes
+    lines += [used(data.part(part), config, split=part, labels=labels, notes=notes)[1] for part in PARTS[:2]]
     for line in lines:
         echo(line, err=True)
     return data

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from crystalsweep.data.classes import class_values, classes_of
 from crystalsweep.data.labels import has_label, told_labels
 from crystalsweep.data.packed import ids_of, label_values
+from crystalsweep.data.reading import Note
 from crystalsweep.data.spectra import FORM, Column, columns_of, has_spectrum, spectrum_values
 from crystalsweep.structures.crystal import Crystal
 from crystalsweep.structures.targets import Target
@@ -55,8 +56,11 @@ def target_values(
     return np.log10(values)
 
 
-def require_labels(crystals: Sequence[Crystal], targets: Sequence[Target], part: str) -> None:
-    """Require that some crystals have each target's label. Raises `ValueError` naming the labels that there are."""
+def require_labels(
+    crystals: Sequence[Crystal], targets: Sequence[Target], part: str, notes: Sequence[Note] = ()
+) -> None:
+    """Require that some crystals have each target's label. Raises `ValueError` naming the labels that there are, and
+    why a column is none, where the `notes` on reading say so."""
     for target in targets:
         if _has(crystals, target).any():
             continue
@@ -67,7 +71,8 @@ def require_labels(crystals: Sequence[Crystal], targets: Sequence[Target], part:
         column = f" or class {target.label!r}, a column named class({target.label})" if target.classed else ""
         column = f" in a column named {FORM}" if target.spectrum else column
         raise ValueError(
-            f"no {part} crystal has a label {target.label!r}{column}; the labels there are: {told_labels(crystals)}"
+            f"no {part} crystal has a label {target.label!r}{column}; the labels there are: "
+            f"{told_labels(crystals, [target.label], notes)}"
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from crystalsweep.data import DataSet, absolute_source, load_data, told_of_data
+from crystalsweep.data import DataSet, Note, absolute_source, load_data, told_of_data
 from crystalsweep.data.labels import has_label, told_labels
 from crystalsweep.data.splitting import PARTS
 from crystalsweep.energies import energy_calculator
@@ -147,17 +147,19 @@ def _require_usable(stages: Mapping[str, StageConfig], crystals: DataSet) -> lis
     for part in PARTS[:2]:
         for stage, config in stages.items():
             labels = stage_spec(stage).labels(config)
-            _require_labels(stage_spec(stage), labels, crystals.part(part), part)
+            _require_labels(stage_spec(stage), labels, crystals.part(part), part, crystals.notes)
             told.append(f"{stage}: {used(crystals.part(part), config, split=part, labels=labels)[1]}")
     return told
 
 
-def _require_labels(stage: StageSpec, labels: Sequence[str], crystals: Sequence[Crystal], part: str) -> None:
+def _require_labels(
+    stage: StageSpec, labels: Sequence[str], crystals: Sequence[Crystal], part: str, notes: Sequence[Note]
+) -> None:
     for label in labels:
         if not has_label(crystals, label).any():
             raise ValueError(
                 f"no {part} crystal has a label {label}, which the {stage.leaves} learns from; the labels there are: "
-                f"{told_labels(crystals)}; add the column, or train `crystalsweep train pretrain --set "
+                f"{told_labels(crystals, labels, notes)}; add the column, or train `crystalsweep train pretrain --set "
                 "stable_only=false` alone"
             )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from crystalsweep.data import DataSet, atom_counts, label_values, pick, used_of
+from crystalsweep.data import DataSet, Note, atom_counts, label_values, pick, used_of
 from crystalsweep.data.labels import has_label, told_labels
 from crystalsweep.data.selection import sampled_rows, shared_rows
 from crystalsweep.networks.models import pristine_graph_of
@@ -162,7 +162,12 @@ def _on_hull(crystals: Sequence[Crystal]) -> NDArray[np.bool_]:
 
 
 def used(
-    crystals: Sequence[Crystal], config: StageConfig, *, split: str, labels: Sequence[str] = ()
+    crystals: Sequence[Crystal],
+    config: StageConfig,
+    *,
+    split: str,
+    labels: Sequence[str] = (),
+    notes: Sequence[Note] = (),
 ) -> tuple[Sequence[Crystal], str]:
     """Return what `select` gives of the crystals with any of the labels, and in a line how many those are and why not
     more.
@@ -172,6 +177,7 @@ def used(
         config: Settings that leave some out.
         split: Its name.
         labels: Of which a crystal must have one; none asks for nothing.
+        notes: How the data was read, which may say why a column is no label.
 
     Raises:
         ValueError: None is left; says which filter.
@@ -181,7 +187,7 @@ def used(
     if labels and not len(labelled):
         raise ValueError(
             f"none of the {len(crystals)} {split} crystals has a label {' or '.join(labels)}; the labels there are: "
-            f"{told_labels(crystals)}"
+            f"{told_labels(crystals, labels, notes)}"
         )
     fitting = pick(labelled, _fitting(labelled, config))
     sampled = select(labelled, config, stable_only=config.stable_only, split=split)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import MAX_ID, NO_LABELS, FileSites, Reader, SourceRow, admit
+from crystalsweep.data.readers._base import (
+    MAX_ID,
+    NO_LABELS,
+    FileSites,
+    Reader,
+    SourceRow,
+    admit,
+    columns_without_label,
+)
 from crystalsweep.data.readers.cif_directory import CifDirectoryReader
 from crystalsweep.data.readers.csv_cif import CsvCifReader
 from crystalsweep.data.readers.extxyz import ExtxyzReader
@@ -13,7 +21,17 @@ from crystalsweep.data.readers.packed import PackedReader
 from crystalsweep.data.readers.parquet import ParquetReader
 from crystalsweep.data.readers.poscar import PoscarReader
 
-__all__ = ["MAX_ID", "NO_LABELS", "READERS", "FileSites", "Reader", "SourceRow", "admit", "reader_for"]
+__all__ = [
+    "MAX_ID",
+    "NO_LABELS",
+    "READERS",
+    "FileSites",
+    "Reader",
+    "SourceRow",
+    "admit",
+    "columns_without_label",
+    "reader_for",
+]
 
 READERS: tuple[Reader, ...] = (
     *(ParquetReader(), PackedReader(), CsvCifReader(), ExtxyzReader(), PoscarReader()),

@@ -91,6 +91,27 @@ def no_label_note(names: Sequence[str]) -> tuple[str, ...]:
     return (f"read as no label, for most of it is no number: {', '.join(names)}",) if names else ()
 
 
+def decimal_comma_note(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the note that columns are read as no labels for their commas."""
+    shown = ", ".join(names)
+    return (f"read as no label, for a number with a comma is none: {shown}; write 10.5, not 10,5",) if names else ()
+
+
+def truth_note(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the note that columns of true and false are read as no labels."""
+    shown, remedy = ", ".join(names), "to learn one, rename it"
+    return (f"read as no label, for it is true or false: {shown}; {remedy} class({names[0]})",) if names else ()
+
+
+_NO_LABELS_NOTE = re.compile(r"read as no label, [^:]*: (?P<names>[^;]*)")
+
+
+def columns_without_label(says: str) -> list[str]:
+    """Return the columns that a note says are read as no label; none of another note."""
+    found = _NO_LABELS_NOTE.match(says)
+    return found["names"].split(", ") if found else []
+
+
 def missing_label_notes(names: Iterable[str]) -> list[str]:
     """Return a note for each label that has no number in a row."""
     return [f"{name} is no number there, and missing" for name in names]

@@ -19,12 +19,19 @@ _WHOLE = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 _CIF_NUMBER = re.compile(rf"({_DECIMAL}(?:[eE][+-]?\d{{1,3}})?)(?:\(\d+\))?", re.ASCII)
 """CIF 1.1's Numeric, a number with or without its standard uncertainty, as `0.2624(3)`."""
 
+_DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*,\d+(?:[eE][+-]?\d{1,3})?", re.ASCII)
+
 _WORD = re.compile(r"[^ \t\r\f\v]+")
 
 
 def is_number(text: str) -> bool:
     """Return whether a text without blanks around it is a number."""
     return _NUMBER.fullmatch(_with_minus(text)) is not None
+
+
+def has_decimal_comma(text: str) -> bool:
+    """Return whether a text would be a number but for its comma, which is read as none: `10,000` may be ten."""
+    return _DECIMAL_COMMA.fullmatch(_with_minus(text)) is not None
 
 
 def to_number(text: str) -> float:

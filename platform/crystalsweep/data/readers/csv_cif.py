@@ -1,4 +1,4 @@
-"""CSV with the text of a CIF in the column `cif`: the form of CDVAE's MP-20, Perov-5 and Carbon-24.
+"""CSV with the text of a CIF in the column `cif`, or `CIF`: the form of CDVAE's MP-20, Perov-5 and Carbon-24.
 
 Every other column of numbers becomes a label: one of which at least half of the filled cells are numbers, whatever
 single cells look like; a cell that is none there is a missing label. An unnamed column (pandas' index) is no label.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from crystalsweep.data.checks import Problem
@@ -24,12 +24,14 @@ from crystalsweep.data.readers._base import (
     Numbered,
     Reader,
     SourceRow,
+    decimal_comma_note,
     missing_label_notes,
     no_label_note,
     require_distinct,
+    truth_note,
 )
 from crystalsweep.data.readers._cif import CifReading, read_cif
-from crystalsweep.data.readers._numbers import is_number, to_number
+from crystalsweep.data.readers._numbers import has_decimal_comma, is_number, to_number
 from crystalsweep.data.spectra import Spectra, list_notes
 
 MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>"}
@@ -41,6 +43,15 @@ rejected alone. A quote that is never closed makes one cell of all that follows.
 
 _BROKEN = "\0broken"
 """Key of a record whose quoting is broken."""
+
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What columns stand apart by in files that other programs call CSV, and in words."""
+
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""What a file in UTF-16 begins with; without it, every other byte of what is ASCII is zero."""
+
+_LONGEST_HEADER = 1 << 20
+"""Bytes of a first line that is looked at."""
 
 _INDEX = re.compile(r"(?:Unnamed: \d+)?")
 """Columns that are pandas' index."""
@@ -63,6 +74,7 @@ class CsvCifReader(Reader):
     def rows(self, path: Path, *, partial: bool = False) -> Iterator[SourceRow]:
         """Yield one row per record; `DataError` if there is no column `cif`."""
         columns, records = _records(path)
+        cif_column = _cif_column(path, columns)
         id_column = next((name for name in ID_COLUMNS if name in columns), None)
         classes = Classes(path, columns)
         spectra = Spectra(path, columns)
@@ -71,7 +83,14 @@ class CsvCifReader(Reader):
         labels = {name: None for name in asked if _is_label(name, records)}
         others = [name for name in asked if name not in labels]
         lists = [name for name in others if _is_of_lists(name, records)]
-        no_labels = (*no_label_note([name for name in others if name not in lists]), *list_notes(lists))
+        commas = [name for name in others if name not in lists and _share(name, records, has_decimal_comma) >= 0.5]
+        truths = [name for name in others if name not in lists and _share(name, records, _is_truth) == 1]
+        no_labels = (
+            *no_label_note([name for name in others if name not in (*lists, *commas, *truths)]),
+            *decimal_comma_note(commas),
+            *truth_note(truths),
+            *list_notes(lists),
+        )
         numbered = Numbered(path)
         for number, record in enumerate(records, start=1):
             row_id = numbered[number] if id_column is None else record.get(id_column) or ""
@@ -82,13 +101,14 @@ class CsvCifReader(Reader):
             given |= classes.labels({name: _text(record.get(name)) for name in classes.columns})
             found = spectra.labels({name: _present(record.get(name)) for name in spectra.columns})
             curves, wrong = ({}, found) if isinstance(found, Problem) else (found, None)
-            outcome, how, sites = _outcome(record, row_id, given | curves, partial)
+            outcome, how, sites = _outcome(record, row_id, cif_column, given | curves, partial)
             if wrong is not None and not isinstance(outcome, Problem):
                 outcome = wrong
             yield SourceRow(f"{path.name} row {number}", row_id[:MAX_ID], outcome, (*notes, *how), sites)
 
 
 def _records(path: Path) -> tuple[list[str], list[_Record]]:
+    _require_commas(path)
     limit = csv.field_size_limit(MAX_CELL)
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
@@ -100,11 +120,30 @@ def _records(path: Path) -> tuple[list[str], list[_Record]]:
     finally:
         csv.field_size_limit(limit)
     require_distinct(path, columns)
-    if "cif" not in columns:
-        raise DataError(
-            f"{path}: no column 'cif'; found {', '.join(columns) or 'none'}; rename the column of CIF texts"
-        )
     return columns, records
+
+
+def _cif_column(path: Path, columns: Sequence[str]) -> str:
+    """Return the column of CIFs: `cif`, or the one that is called so in another case. Raises `DataError` where there is
+    none, or several."""
+    found = [name for name in columns if name.lower() == "cif"]
+    if "cif" in found or len(found) == 1:
+        return "cif" if "cif" in found else found[0]
+    if found:
+        raise DataError(f"{path}: the columns {' and '.join(found)} have one name; rename or remove one")
+    raise DataError(f"{path}: no column 'cif'; found {', '.join(columns) or 'none'}; rename the column of CIF texts")
+
+
+def _require_commas(path: Path) -> None:
+    """Raise `DataError` for a file in UTF-16, and for one whose columns do not stand apart by commas."""
+    with path.open("rb") as file:
+        head = file.readline(_LONGEST_HEADER)
+    if head.startswith(_UTF_16) or b"\0" in head[:2]:
+        raise DataError(f"{path}: the file is in UTF-16; save it as UTF-8, which is called CSV UTF-8 in spreadsheets")
+    header = head.decode("utf-8-sig", errors="replace").lower()
+    for separator, called in _SEPARATORS.items():
+        if "cif" in (name.strip().strip('"') for name in header.split(separator)) and separator in header:
+            raise DataError(f"{path}: columns stand apart by {called}; save it with commas, and decimal points")
 
 
 def _rows(table: csv.DictReader[str]) -> Iterator[_Record]:
@@ -121,15 +160,23 @@ def _rows(table: csv.DictReader[str]) -> Iterator[_Record]:
             yield {_BROKEN: f"{where}: {error}", **dict.fromkeys(ID_COLUMNS, where)}
 
 
-def _outcome(record: _Record, row_id: str, labels: dict[str, float], partial: bool) -> CifReading:
-    """Return the crystal of a row, or why it is none, and notes on how it was read."""
+def _outcome(record: _Record, row_id: str, cif_column: str, labels: dict[str, float], partial: bool) -> CifReading:
+    """Return the crystal of a row, or why it is none, and notes on how it was read.
+
+    Args:
+        record: Cells by column.
+        row_id: The crystal's id.
+        cif_column: Where its CIF is.
+        labels: By name.
+        partial: Let sites be masked.
+    """
     if broken := record.get(_BROKEN):
         return CifReading(Problem("broken quoting", broken, "close the quote that a cell begins with"))
     if not row_id.strip():
         return CifReading(MISSING_ID)
     if None in record:
         return CifReading(Problem("more cells than columns", "", "quote cells that hold commas or line breaks"))
-    return read_cif(record["cif"] or "", row_id, labels, partial=partial)
+    return read_cif(record[cif_column] or "", row_id, labels, partial=partial)
 
 
 def _number(cell: str | None) -> float | None:
@@ -153,6 +200,16 @@ def _present(cell: str | None) -> str | None:
 def _is_of_lists(name: str, records: list[_Record]) -> bool:
     """Return whether the first filled cell begins as a list."""
     return next((cell for record in records if (cell := _present(record.get(name)))), "").lstrip().startswith("[")
+
+
+def _share(name: str, records: list[_Record], is_so: Callable[[str], bool]) -> float:
+    """Return the share of a column's filled cells of which something is so; 0 where all are empty."""
+    filled = [cell.strip() for record in records if (cell := _present(record.get(name))) is not None]
+    return sum(map(is_so, filled)) / len(filled) if filled else 0.0
+
+
+def _is_truth(cell: str) -> bool:
+    return cell.lower() in ("true", "false")
 
 
 def _is_label(name: str, records: list[_Record]) -> bool:

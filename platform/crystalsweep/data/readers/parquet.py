@@ -38,6 +38,7 @@ from crystalsweep.data.readers._base import (
     id_too_long,
     no_label_note,
     require_distinct,
+    truth_note,
 )
 from crystalsweep.data.readers._in_order import in_order, threads_for
 from crystalsweep.data.readers._limits import MAX_ATOMS_READ, TOO_LARGE
@@ -91,8 +92,10 @@ class ParquetReader(Reader):
             known = (*labels, *index, *gathered)
             other = [field for field in schema if field.name not in known and field.name.lower() not in NO_LABELS]
             lists = [field.name for field in other if _is_list(field.type)]
+            truths = [field.name for field in other if pa.types.is_boolean(field.type)]
             no_labels = (
-                *no_label_note([field.name for field in other if not _is_list(field.type)]),
+                *no_label_note([field.name for field in other if field.name not in (*lists, *truths)]),
+                *truth_note(truths),
                 *list_notes(lists),
             )
             wanted = [*STRUCTURE_COLUMNS, *labels, *gathered, *([id_column] if id_column else [])]
