@@ -97,7 +97,11 @@ def search_options(search: str, scheduler: str, objectives: Sequence[str]) -> li
             "compositional_similarity=0.01. Optuna proposes accordingly; a scheduler goes by the objective alone.",
         ),
         click.option(
-            "--seeds", type=_COUNT, default=1, show_default=True, help="Trainings of each trial, seeded 0, 1, …"
+            "--seeds",
+            type=_COUNT,
+            default=1,
+            show_default=True,
+            help="Trainings of each trial, seeded 0, 1, …; verdicts are then over seeds too, and need 3 or more.",
         ),
     ]
 
