@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydantic import Field, ValidationError
 
+from crystalsweep.cli.train import train
 from crystalsweep.config import Config, as_parameters, leaves, override
 from crystalsweep.hyperparameters import CorruptionConfig, EvaluationConfig, Range
 from crystalsweep.networks.architectures import SIZES, PaiNNConfig
@@ -287,6 +290,43 @@ def test_name_of_a_backbone_is_not_changed_alone() -> None:
     with pytest.raises(ValueError, match=r"backbone\.name decides what other settings .* --backbone"):
         override(PretrainConfig(), ["backbone.name=escn_md"])
     assert override(PretrainConfig(), ["backbone.name=painn"]) == PretrainConfig()
+
+
+_PENALTY = "--set adversarial.gradient_penalty has no effect: it is of loss=wgan_gp, and loss={} here"
+_GUMBEL = "it is of species_gradient=gumbel, and species_gradient={} here"
+_TEMPERATURE = f"--set adversarial.temperature has no effect: {_GUMBEL}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["gradient_penalty=5"], [_PENALTY.format("l1")]),
+        (["adversarial.gradient_penalty=5", "adversarial.loss=hinge"], [_PENALTY.format("hinge")]),
+        (["gradient_penalty=5", "adversarial.loss=wgan_gp"], []),
+        (["temperature = 2", "species_gradient=soft"], [_TEMPERATURE.format("soft")]),
+        (["temperature=2", "species_gradient=gumbel"], []),
+        (["species_gradient=soft", "epochs=1"], []),
+        (
+            ["temperature=1", "temperature=2", "gradient_penalty=1"],
+            [_TEMPERATURE.format("straight_through"), _PENALTY.format("l1")],
+        ),
+    ],
+)
+def test_a_typed_setting_without_effect_is_told_and_trains(
+    settings: list[str], told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On stderr; a sweep's trials, which do not pass the command, say nothing."""
+
+    def read(*_: object) -> None:
+        raise ValueError("as far as the data")
+
+    monkeypatch.setattr("crystalsweep.cli.train._read", read)
+    typed = [part for setting in settings for part in ("--set", setting)]
+    said = CliRunner().invoke(train, ["gan", "--preset", "smoke", "--out", str(tmp_path / "run"), *typed])
+    assert "as far as the data" in said.stderr
+    assert "has no effect" not in said.stdout
+    lines = [line for line in said.stderr.splitlines() if "has no effect" in line]
+    assert lines == told
 
 
 @pytest.mark.parametrize(

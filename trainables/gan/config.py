@@ -41,6 +41,17 @@ class GanConfig(RestorationConfig):
         return resized(self.backbone, self.discriminator_width, self.discriminator_layers)
 
     @property
+    def unread(self) -> dict[str, str]:
+        """What only one loss, or one way of the gradient through species, reads."""
+        adversarial = self.adversarial
+        found = {}
+        if adversarial.loss != "wgan_gp":
+            found["adversarial.gradient_penalty"] = f"loss=wgan_gp, and loss={adversarial.loss} here"
+        if (way := adversarial.species_gradient) != "gumbel":
+            found["adversarial.temperature"] = f"species_gradient=gumbel, and species_gradient={way} here"
+        return found
+
+    @property
     def twice_differentiated(self) -> bool:
         """Whether the discriminator's loss has a gradient in it."""
         return self.adversarial.penalised

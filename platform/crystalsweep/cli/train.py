@@ -171,6 +171,8 @@ def _train(
     if list_settings:
         echo_settings(config)
         return
+    for line in _without_effect(config, settings):
+        echo(line, err=True)
     require_writable(folder, "give another folder with --out")
     if workers > 1:
         ray_address()  # told before anything heavy is imported
@@ -205,6 +207,13 @@ def _train(
     if config.keep_best:
         echo(f"kept: epoch {info.kept_epoch} of {info.epoch}, the best by {config.best_by}")
     echo(f"checkpoint: {checkpoint}")
+
+
+def _without_effect(config: StageConfig, settings: tuple[str, ...]) -> list[str]:
+    """Return a line for each setting that `--set` asks for and that nothing reads beside the others."""
+    paths = dict.fromkeys(setting_path(config, setting.partition("=")[0].strip()) for setting in settings)
+    unread = {path: config.unread[path] for path in paths if path in config.unread}
+    return [f"--set {path} has no effect: it is of {needed}" for path, needed in unread.items()]
 
 
 def _begun(folder: Path, *, anything: bool) -> bool:

@@ -101,6 +101,12 @@ class StageConfig(Config):
             raise ValueError("best_by decides nothing alone: set keep_best=true or patience too, or leave it out")
 
     @property
+    def unread(self) -> dict[str, str]:
+        """Settings that nothing reads beside the others, and what it is that would: none but where a stage says so.
+        They are no mistake, for sweeps vary what they go with."""
+        return {}
+
+    @property
     def better(self) -> Literal["max", "min"]:
         """Whether `best_by` is better greater or smaller."""
         if self.best_mode != "auto":
