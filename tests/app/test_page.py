@@ -209,6 +209,18 @@ def test_a_file_that_masks_itself_and_one_whose_sites_are_shared(shown: Tab, tmp
         "page.answer.candidates.map((each) => Object.values(each.elements).filter((one) => one === 'Br').length)"
     )
     assert set(formulas) == {2}
+    shown.value("document.getElementById('supercell').value = '1x1x2'")
+    shown.click("#reorder")
+    shown.wait("page.crystal.elements.length === 16")
+    assert shown.value("document.getElementById('answer').hidden")
+    assert "4 Cl, 4 Br" in shown.text("#notes") or "4 Br, 4 Cl" in shown.text("#notes")
+    shown.value("document.getElementById('supercell').value = '2x2'")
+    shown.click("#reorder")
+    shown.wait("document.getElementById('error-supercell').textContent")
+    assert "is no supercell" in shown.text("#error-supercell")
+    assert shown.value("page.crystal.elements.length") == 16, "what was there is kept"
+    example(shown)
+    assert shown.value("document.getElementById('shared').hidden")
 
 
 HOSTILE = "</script><script>document.title = 'ran'</script><img src={server}/x.png onerror=\"document.title = 'ran'\">"

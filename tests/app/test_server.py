@@ -189,6 +189,23 @@ def test_candidates_are_ranked_and_can_be_downloaded(client: TestClient) -> None
         assert file.namelist()[0] == "01.cif"
 
 
+@pytest.mark.parametrize(
+    ("supercell", "says"), [("2x2", "is no supercell"), ("3x1x1", "do not hold whole"), ("9x9x1", "too many")]
+)
+def test_a_supercell_that_cannot_be_is_told_at_its_field(client: TestClient, supercell: str, says: str) -> None:
+    sites = "_atom_site_fract_z\n_atom_site_occupancy\nNa1 Na 0 0 0 1\nCl1 Cl 0.5 0.5 0.5 0.6\nBr1 Br 0.5 0.5 0.5 0.4\n"
+    content = base64.b64encode((NACL.partition("_atom_site_fract_z")[0] + sites).encode()).decode()
+    answer = client.post("/api/read", json={"name": "x.cif", "content": content, "supercell": supercell})
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "supercell"
+    assert says in error["says"]
+    (found,) = client.post("/api/read", json={"name": "x.cif", "content": content, "supercell": "5x1x1"}).json()[
+        "crystals"
+    ]
+    assert found["crystal"]["shared"][0]["counts"] == {"Cl": 12, "Br": 8}
+
+
 def test_shared_sites_are_ordered(client: TestClient, restorer: Restorer) -> None:
     loop = (
         "_atom_site_fract_z\n_atom_site_occupancy\nNa1 Na 0 0 0 1\nCl1 Cl 0.5 0.5 0.5 0.75\nBr1 Br 0.5 0.5 0.5 0.25\n"

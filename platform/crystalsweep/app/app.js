@@ -145,28 +145,32 @@ async function base64(blob) {
   return address.slice(address.indexOf(",") + 1);
 }
 
-async function upload(name, blob) {
-  clearErrors("upload");
+async function upload(name, blob, supercell = "") {
+  const field = supercell ? "supercell" : "upload";
+  clearErrors("upload", "supercell");
   list("left-out", []);
   $("reading").replaceChildren(...working("Reading …"));
   try {
     if (blob.size > told.most_bytes)
       throw new Refused(0, [{ field: "upload", says: `the file has ${blob.size.toLocaleString("en")} bytes; at most ${told.most_bytes.toLocaleString("en")} are read` }]);
-    const { crystals, notes } = await ask("/api/read", { name, content: await base64(blob) });
+    const { crystals, notes } = await ask("/api/read", { name, content: await base64(blob), supercell });
     list("left-out", notes);
-    offer(crystals);
+    const again = supercell ? Number($("which").value) : 0;
+    page.upload = { name, blob };
+    offer(crystals, again);
   } catch (error) {
-    showErrors(error, "upload");
+    showErrors(error, field);
   } finally {
     $("reading").textContent = "";
   }
 }
 
-function offer(crystals) {
+function offer(crystals, index = 0) {
   page.crystals = crystals;
   $("several").hidden = crystals.length < 2;
   $("which").replaceChildren(...crystals.map(({ crystal }, i) => make("option", { value: i }, `${crystal.name} (${plural(crystal.elements.length, "atom")})`)));
-  choose(0);
+  $("which").value = index;
+  choose(index);
 }
 
 function choose(index) {
@@ -178,6 +182,7 @@ function choose(index) {
   $("answer").hidden = true;
   $("waiting").hidden = false;
   $("masking").hidden = $("wishes").hidden = false;
+  $("shared").hidden = !(crystal.shared.length && page.upload);
   $("name").textContent = page.crystal.name;
   clearErrors(...FIELDS.filter((field) => $(`error-${field}`)), "masked", "crystal", "constraints", "complete");
   drawElements();
@@ -197,9 +202,12 @@ $("use-text").addEventListener("click", () => upload("", new Blob([$("text").val
 
 $("which").addEventListener("change", () => choose(Number($("which").value)));
 
+$("reorder").addEventListener("click", () => upload(page.upload.name, page.upload.blob, $("supercell").value.trim()));
+
 $("example").addEventListener("click", () => {
   clearErrors("upload");
   list("left-out", []);
+  page.upload = null;
   offer([{ crystal: told.example.crystal, notes: [] }]);
   maskElement(told.example.mask);
 });

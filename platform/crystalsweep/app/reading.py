@@ -13,6 +13,7 @@ from crystalsweep.data.masking import partial_rows
 from crystalsweep.data.readers import SourceRow
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.inputs import Partial, partial_of_row
+from crystalsweep.inference.ordering import Shape, shape_of
 
 MAX_ROWS = 100
 """Crystals of a file that are offered; the first."""
@@ -33,12 +34,13 @@ class Upload(NamedTuple):
     """What was refused or left out."""
 
 
-def read_upload(name: str, content: bytes) -> Upload:
+def read_upload(name: str, content: bytes, supercell: str = "") -> Upload:
     """Return the crystals of a file of any form that can be read; masked and shared sites have species `MASK`.
 
     Args:
         name: Of the file, which tells its form. Empty where the text of a CIF was pasted.
         content: As uploaded.
+        supercell: In which shared sites are ordered; empty for the smallest that can be.
 
     Raises:
         MistakenError: None can be used, with the reason and what to do.
@@ -47,13 +49,22 @@ def read_upload(name: str, content: bytes) -> Upload:
         raise MistakenError([("upload", "there is nothing in it; give a CIF")])
     rows = _rows(_plain_name(name), content)
     notes = [f"only the first {MAX_ROWS} crystals of the file are offered"] if len(rows) > MAX_ROWS else []
-    made = [partial_of_row(row, max_atoms=MAX_ATOMS) for row in rows[:MAX_ROWS]]
+    shape = _shape(supercell)
+    made = [partial_of_row(row, max_atoms=MAX_ATOMS, supercell=shape) for row in rows[:MAX_ROWS]]
     partials = [each for each in made if isinstance(each, Partial)]
     refused = [str(each) for each in made if isinstance(each, Reject)]
     told = [*refused[:_MAX_TOLD], *([f"and {len(refused) - _MAX_TOLD} more"] if len(refused) > _MAX_TOLD else [])]
     if not partials:
-        raise MistakenError([("upload", says) for says in told or ["no crystal is in it"]])
+        field = "supercell" if shape else "upload"
+        raise MistakenError([(field, says) for says in told or ["no crystal is in it"]])
     return Upload(partials, [*notes, *told])
+
+
+def _shape(supercell: str) -> Shape | None:
+    try:
+        return shape_of(supercell) if supercell.strip() else None
+    except ValueError as error:
+        raise MistakenError([("supercell", str(error))]) from error
 
 
 def _rows(name: str, content: bytes) -> list[SourceRow]:

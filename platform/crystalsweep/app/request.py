@@ -50,6 +50,8 @@ class UploadRequest(Config):
     """Of the file; empty where a text was pasted."""
     content: Base64Bytes
     """In base64."""
+    supercell: Text = ""
+    """In which sites that several elements share are ordered, as `2x2x2`; empty for the smallest that can be."""
 
 
 class SharedRequest(Config):

@@ -51,7 +51,7 @@ def build_app(restorer: Restorer, token: str | None = None, known: Known | None 
     @app.post("/api/read")
     def read(request: UploadRequest) -> dict[str, Any]:
         with readers.taken():
-            upload = read_upload(request.name, request.content)
+            upload = read_upload(request.name, request.content, request.supercell)
         crystals = [{"crystal": crystal_json(each), "notes": each.notes} for each in upload.partials]
         return {"crystals": crystals, "notes": upload.notes}
 
