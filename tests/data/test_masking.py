@@ -136,7 +136,7 @@ def test_a_shared_site_is_one_masked_site_with_its_shares() -> None:
 @pytest.mark.parametrize(
     ("sites", "says"),
     [
-        (["Ba1 Ba 0 0 0 .75"], "0.75 of an atom, the rest is vacant"),
+        (["Ba1 Ba 0 0 0 .75"], "0.75 of an atom at its place, the rest is vacant"),
         (["Ba1 Ba 0 0 0 .75", "Sr1 Sr 0 0 0 .75"], "1.5 atoms at one place"),
         (["Ba1 Ba 0 0 0 0"], "an occupancy of 0"),
         (["Ba1 Ba 0 0 0 -1", "Sr1 Sr 0 0 0 2"], "an occupancy of -1"),
