@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read as ase_read
+from ase.io import write as ase_write
 from click.testing import CliRunner, Result
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
@@ -603,6 +604,19 @@ def test_shared_sites_of_ase_are_ordered_or_refused(tmp_path: Path, restorer: Re
     assert len(set(atoms.get_chemical_symbols())) == 3, "ASE names one of the two"
     done = crystalsweep.complete(atoms, model=restorer)
     assert {formula_of(each.crystal.species) for each in done.candidates} == {"BaSrTi2O6"}
+    masked = atoms.copy()
+    masked.numbers[[0, 1]] = [0, 0]
+    (ba, ti), kept = masked.get_chemical_symbols()[:2], crystalsweep.complete(masked, model=restorer)
+    assert (ba, ti) == ("X", "X")
+    assert len(kept.partial) == 5, "what was masked since it was read is masked, and shared no more"
+    ase_write(tmp_path / "half.extxyz", atoms)
+    (rejected,) = read(tmp_path / "half.extxyz").rejects
+    assert "partial occupancy" in str(rejected)
+    whole = ase_read(cif(tmp_path))
+    ase_write(tmp_path / "whole.extxyz", whole)
+    assert len(read(tmp_path / "whole.extxyz").crystals) == 1
+    whole.numbers[:] = [56, 40, 8, 8, 8]
+    assert crystalsweep.complete(whole, mask="O", model=restorer).partial.species.tolist() == [56, 40, 0, 0, 0]
     del atoms.arrays["spacegroup_kinds"]
     with pytest.raises(ValueError, match=r"partial occupancy.*without spacegroup_kinds"):
         crystalsweep.complete(atoms, model=restorer)

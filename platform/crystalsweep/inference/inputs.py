@@ -260,17 +260,25 @@ def _atoms_row(atoms: Atoms) -> SourceRow:
         problem = Problem("not periodic", f"pbc={atoms.pbc.tolist()}", "only crystals are completed: set pbc=True")
         return SourceRow("the given Atoms", NAMELESS, problem)
     where, frac = "the given Atoms", atoms.get_scaled_positions(wrap=False)
-    shared = atoms.info.get("occupancy") or {}  # by kind, as ASE reads a CIF: the numbers are of one element each
-    kinds = atoms.arrays.get("spacegroup_kinds", np.full(len(atoms), -1))
-    found = [shared.get(str(kind), shared.get(kind, {})) for kind in kinds.tolist()]
-    if any(len(shares) > 1 or abs(sum(shares.values()) - 1) > WHOLE for shares in shared.values()) and not all(found):
+    mixed = _mixed_kinds(atoms)
+    if mixed and "spacegroup_kinds" not in atoms.arrays:
         problem = Problem("partial occupancy", "info['occupancy'] without spacegroup_kinds", "give the file itself")
         return SourceRow(where, NAMELESS, problem)
-    sites = [
-        Counter({atomic_number(symbol): share for symbol, share in shares.items()}) or Counter({int(z): 1.0})
-        for shares, z in zip(found, atoms.numbers, strict=True)
-    ]
+    kinds = atoms.arrays.get("spacegroup_kinds", np.full(len(atoms), -1)).tolist()
+    pairs = [(int(z), mixed.get(str(kind), {})) for z, kind in zip(atoms.numbers, kinds, strict=True)]
+    sites = [shares if z in shares else {z: 1.0} for z, shares in pairs]  # another number was put there since
     return _row_of(where, sites, np.asarray(atoms.cell), frac)
+
+
+def _mixed_kinds(atoms: Atoms) -> dict[str, dict[int, float]]:
+    """Return the kinds of sites that are not one whole atom, as ASE has them of a CIF, whose numbers are of one element
+    each: the share of each, by atomic number."""
+    kinds = {str(kind): shares for kind, shares in (atoms.info.get("occupancy") or {}).items()}
+    return {
+        kind: {atomic_number(symbol): float(share) for symbol, share in shares.items()}
+        for kind, shares in kinds.items()
+        if len(shares) > 1 or abs(sum(shares.values()) - 1) > WHOLE
+    }
 
 
 def _structure_row(structure: Structure) -> SourceRow:

@@ -7,6 +7,7 @@ the comment line that hold numbers, in at least half of the frames that have the
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -188,6 +189,15 @@ def _not_periodic(pbc: str) -> bool:
     return len(words) not in (1, 3) or not all(_PERIODIC.get(word, False) for word in words)
 
 
+def _shares_sites(occupancy: str) -> bool:
+    """Return whether ASE's `occupancy`, by kind of site the share of each element, is of other than whole atoms."""
+    try:
+        kinds = json.loads(occupancy.removeprefix("_JSON "))
+        return any(len(shares) > 1 or abs(sum(shares.values()) - 1) > 1e-3 for shares in kinds.values())
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return False
+
+
 def _outcome(
     row_id: str, info: dict[str, str], lines: list[str], labels: dict[str, float], partial: bool
 ) -> tuple[Crystal | Problem, tuple[str, ...]]:
@@ -198,6 +208,9 @@ def _outcome(
     if _not_periodic(named.get("pbc", "T T T")):
         remedy = "only crystals, periodic in three directions, are read"
         return Problem("not periodic", f"pbc={named['pbc']!r}", remedy), ()
+    if _shares_sites(named.get("occupancy", "")):
+        detail = "the comment line's occupancy has sites that several elements share, or that are not full"
+        return Problem("partial occupancy", detail, "give the CIF that it comes from, or an ordered approximant"), ()
     try:
         lattice = _lattice(named["lattice"])
         columns = _columns(named.get("properties", DEFAULT_PROPERTIES))
