@@ -634,6 +634,12 @@ def test_arguments_of_python_are_taken_as_people_write_them(restorer: Restorer) 
     half.replace(0, {"Ba": 0.5, "Sr": 0.5})
     assert len(crystalsweep.complete(half, supercell=(2, 1, 1), model=restorer).partial) == 10
     assert len(crystalsweep.complete(PEROVSKITE, mask=None, mask_sites=None, model=restorer).masked) == 0
+    arrays = crystalsweep.complete(PEROVSKITE, mask=np.array(["Ti"]), mask_sites=np.array([3]), model=restorer)
+    assert len(arrays.masked) >= 2
+    with pytest.raises(ValueError, match="no such site"):
+        crystalsweep.complete(PEROVSKITE, mask_sites=0, model=restorer)
+    third = Structure(PEROVSKITE.lattice, [{"Fe": 0.33, "Co": 0.33, "Ni": 0.33}], [[0, 0, 0]])
+    assert len(crystalsweep.complete(third, model=restorer).partial) == 3
     with pytest.raises(ValueError, match=r"'2\.0' is no number of a site"):
         crystalsweep.complete(PEROVSKITE, mask_sites=2.0, model=restorer)  # type: ignore[arg-type]
 

@@ -23,12 +23,12 @@ def verdicts(**counts: tuple[int, int, int]) -> pd.DataFrame:
     """Verdicts by metric: better, worse, not resolved."""
     names = ("better", "worse", "not resolved")
     rows = [
-        {"metric": metric, "verdict": name, "low": -0.1, "high": 0.1, "clusters": 1000, "note": ""}
+        {"metric": metric, "verdict": name, "low": -0.1, "high": 0.1, "clusters": 1000}
         for metric, each in counts.items()
         for name, times in zip(names, each, strict=True)
         for _ in range(times)
     ]
-    return pd.DataFrame(rows, columns=["metric", "verdict", "low", "high", "clusters", "note"])
+    return pd.DataFrame(rows, columns=["metric", "verdict", "low", "high", "clusters"])
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,11 @@ def test_the_least_visible_difference_grows_with_the_comparisons_and_with_the_sp
     frame = verdicts(masked_accuracy=(0, 0, 4))
     assert "masked accuracy 0.1" in visible_sentence(frame, 1)  # as one 95 % interval has it
     assert "masked accuracy 0.15" in visible_sentence(frame, 20)  # z of 0.025 / 20 is 3.02
-    assert "masked accuracy 0.18" in visible_sentence(frame.assign(clusters=10), 20)  # t of 9 degrees of freedom
+    assert "masked accuracy 0.16" in visible_sentence(frame.assign(clusters=100), 20)  # t of 99 degrees of freedom
+    assert "masked accuracy 0.33" in visible_sentence(frame.assign(clusters=30), 20)  # of 30 parents 10 must differ
     assert visible_sentence(frame.assign(seeds=2.0), 20) == ""
     assert visible_sentence(frame.assign(low=0.0, high=0.0), 20) == ""
-    assert visible_sentence(frame.assign(note="With 99 comparisons … no corrected p can be below 0.05"), 99) == ""
+    assert visible_sentence(frame.assign(clusters=10), 99) == "", "of so many over ten crystals nothing can be resolved"
 
 
 def test_a_difference_as_large_as_the_least_visible_one_is_resolved(tmp_path: Path) -> None:

@@ -225,6 +225,13 @@ def test_one_atom_cells_whose_similarity_is_undefined_do_not_count_in_it() -> No
     assert (score_terms(never)["structural_similarity"][~lone] == 0).all()  # displaced and not restored
 
 
+def test_a_row_without_an_original_has_no_score() -> None:
+    unknown = np.arange(48) < 24
+    mixed = table().assign(compositional_similarity=np.where(unknown, np.nan, 0.0), structural_similarity=np.nan)
+    assert ranking_score(mixed).n == 24
+    assert ranking_score(mixed).mean == pytest.approx(ranking_score(mixed[~unknown]).mean)
+
+
 def test_the_score_of_a_table_is_the_mean_of_what_its_rows_are_compared_by() -> None:
     mixed = table().assign(noise_aligned=np.where(np.arange(48) < 8, 0.0, 0.1))
     compared = verdicts({"a": mixed, "b": mixed.assign(structural_validity=False)}, [ROW_SCORE]).iloc[0]

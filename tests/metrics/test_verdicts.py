@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from crystalsweep.metrics.bootstrap import paired_difference
 from crystalsweep.metrics.pairing import other_inputs, same_inputs
 from crystalsweep.metrics.summary import METRICS, Metric
-from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, holm, n_comparisons, verdict_table, verdicts
+from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, holm, hopeless, n_comparisons, verdict_table, verdicts
 
 Array = NDArray[np.float64]
 
@@ -85,8 +85,10 @@ def test_a_plain_difference_is_resolved_among_hundreds() -> None:
     assert set(frame["verdict"]) == {"better"}
     few = verdicts(tables, [X], n_resamples=10_000)
     assert set(few["verdict"]) == {"not resolved"}
-    assert few["note"].str.contains("With 500 comparisons of at most 50 parents no corrected p can be below 0.05").all()
+    says = few["note"].str.contains("Of 500 comparisons over at most 50 parents no corrected p can be below 0.05")
+    assert says.tolist() == [True, *[False] * 499]
     assert not frame["note"].str.contains("no corrected p").any()
+    assert (hopeless(500, 50, 10_000), hopeless(500, 50), hopeless(4, 6), hopeless(1, 3)) == (True, False, True, True)
 
 
 def test_two_agreeing_parents_resolve_nothing() -> None:

@@ -193,6 +193,7 @@ def _train(
         checkpoint = train_here(stage, config, data, given, LocalSession(folder, resume=resume, device=device))
     else:
         checkpoint = _on_ray(stage, config, absolute, given, folder, device=device, workers=workers)
+        _tell_early_end(config, folder)
     if isinstance(config, RestorationConfig):
         from crystalsweep.training.restoration import restoration_report
 
@@ -207,6 +208,16 @@ def _train(
     if config.keep_best:
         echo(f"kept: epoch {info.kept_epoch} of {info.epoch}, the best by {config.best_by}")
     echo(f"checkpoint: {checkpoint}")
+
+
+def _tell_early_end(config: StageConfig, folder: Path) -> None:
+    """Say why a run on Ray, whose workers log elsewhere, ended before its last epoch."""
+    from crystalsweep.artifacts.checkpoint_store import CheckpointStore
+    from crystalsweep.training.loop import early_end
+
+    rows = CheckpointStore(folder).history()
+    if why := early_end(config, rows):
+        echo(f"stopped after epoch {rows[-1]['epoch']:.0f} of {config.epochs:,}: {why}")
 
 
 def _without_effect(config: StageConfig, settings: tuple[str, ...]) -> list[str]:

@@ -351,6 +351,7 @@ def _warnings(
     if candidates[0].crystal.min_edge <= least < given:
         shortest = candidates[0].crystal.min_edge
         yield f"two atoms lie {shortest:.2f} Å apart; keep_positions leaves them where they were"
-    if decode.position_tolerance and (step := candidates[0].last_step) >= decode.position_tolerance:
+    several = decode.position_passes > 1 and decode.position_tolerance > 0
+    if several and (step := candidates[0].last_step) >= decode.position_tolerance:
         after = f"in the last of {decode.position_passes} passes"
         yield f"atoms of the first candidate still moved by {step:.2f} Å {after}: its positions are not settled"

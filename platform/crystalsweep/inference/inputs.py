@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.masking import Masking, hidden_too, masked, partial_rows, sites_of
 from crystalsweep.data.partial_cif import partial_cif
-from crystalsweep.data.readers import FileSites, SourceRow, admit
+from crystalsweep.data.readers import ROUNDED, FileSites, SourceRow, admit
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.completion import MAX_ATOMS, Completion, refusal
 from crystalsweep.inference.decoding.constraints import Constraints, Sublattice, elements
@@ -220,7 +220,8 @@ def crystal_of(given: Any, name: str = NAMELESS) -> Crystal:
     made = whole_of_row(rows[0])
     if isinstance(made, Problem):
         raise ValueError(str(Reject(where=rows[0].where, id=rows[0].id, **made._asdict())))
-    return replace(made, id=name) if made.id == NAMELESS else made
+    named = isinstance(given, Crystal | Path) or (isinstance(given, str) and "\n" not in given)
+    return made if named else replace(made, id=name)
 
 
 def whole_of_row(row: SourceRow) -> Crystal | Problem:
@@ -302,11 +303,17 @@ def _row_of(
 ) -> SourceRow:
     """Return the row of a crystal from the share of each element on each site, by atomic number."""
     for number, shares in enumerate(sites, start=1):
-        if abs(sum(shares.values()) - 1) > WHOLE or (MASK in shares and len(shares) > 1):
+        if abs(sum(shares.values()) - 1) > max(WHOLE, ROUNDED * (len(shares) > 1) * len(shares)) or (
+            MASK in shares and len(shares) > 1
+        ):
             held = ", ".join(f"{element_symbol(z) if z else 'X'} {share:g}" for z, share in shares.items())
             remedy = "let its occupancies add up to 1, or make it a dummy X"
             return SourceRow(where, NAMELESS, Problem("partial occupancy", f"site {number} holds {held}", remedy))
     species = [MASK if len(shares) > 1 else next(iter(shares)) for shares in sites]
-    mixtures = {number: shares for number, shares in enumerate(sites, start=1) if len(shares) > 1}
+    mixtures = {
+        number: {z: share / sum(shares.values()) for z, share in shares.items()}
+        for number, shares in enumerate(sites, start=1)
+        if len(shares) > 1
+    }
     made = admit(NAMELESS, species, lattice, frac, {}, partial=True)
     return SourceRow(where, NAMELESS, made, sites=FileSites(np.arange(1, len(species) + 1), mixtures))

@@ -75,8 +75,10 @@ def complete(
         ValueError: The crystal cannot be read or completed, what is asked contradicts it, or the property model does
             not predict that, with the reason.
     """
-    shape = shape_of(supercell) if supercell else None
-    partial = partial_of(structure, masking_of(mask or (), mask_sites or ()), shape)
+    shape = None if supercell is None or len(supercell) == 0 else shape_of(supercell)
+    partial = partial_of(
+        structure, masking_of(() if mask is None else mask, () if mask_sites is None else mask_sites), shape
+    )
     constraints = Constraints.of(allowed=allowed, required=required, excluded=exclude, formula=formula)
     restorer = model if isinstance(model, Restorer) else _champion() if model is None else load(model)
     ranking = _ranking(rank_by, rank_order)

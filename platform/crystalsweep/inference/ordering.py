@@ -30,7 +30,11 @@ ROUNDED = 0.007
 """By how much a share may differ from the one given: two digits, made to add up to 1."""
 
 NEAR = 0.03
-"""Of a share: a cell whose shares differ by no more is taken before a smaller one that is merely within `ROUNDED`."""
+"""Of a share: a cell whose shares differ by no more, and by no more than `ROUNDED`, is taken before a smaller one that
+is merely within that."""
+
+MAX_ATOMS_NEAR = 140
+"""In such a cell: beyond, arrangements take ten times as long."""
 
 
 Shape = tuple[int, int, int]
@@ -62,8 +66,9 @@ def ordering_of(crystal: Crystal, sites: FileSites, shape: Shape | None = None) 
         return Problem("too many atoms to order", detail, "give a smaller --supercell, or leave it out")
     most = min(MAX_CELLS, MAX_ATOMS_ORDERED // len(crystal))
     asked = [shape] if shape else [_shape(crystal.lattice, cells) for cells in range(1, most + 1)]
-    for near in (NEAR, None):
-        for each in asked:
+    close = [each for each in asked if len(crystal) * int(np.prod(each)) <= MAX_ATOMS_NEAR]
+    for near, shapes in ((NEAR, close), (np.inf, asked)):
+        for each in shapes:
             counts = [_counts(part.shares, len(part.atoms) * int(np.prod(each)), near) for part in shared]
             if all(counts):
                 return _ordering(crystal, shared, counts, each)
@@ -111,18 +116,17 @@ def _shared(crystal: Crystal, sites: FileSites) -> list[_Shared]:
     ]
 
 
-def _counts(shares: Mapping[int, float], n: int, near: float | None = None) -> dict[int, int]:
+def _counts(shares: Mapping[int, float], n: int, near: float) -> dict[int, int]:
     """Return how many of n sites each element has; none where no whole numbers, each at least 1, come near enough.
 
     Args:
         shares: By atomic number.
         n: Sites.
-        near: By how much of itself a share may differ.  [default: by `ROUNDED`]
+        near: By how much of itself a share may differ, if that is less than `ROUNDED`.
     """
     counts = {z: round(share * n) for z, share in shares.items()}
     fits = all(
-        counts[z] >= 1 and abs(counts[z] / n - share) <= (ROUNDED if near is None else near * share)
-        for z, share in shares.items()
+        counts[z] >= 1 and abs(counts[z] / n - share) <= min(ROUNDED, near * share) for z, share in shares.items()
     )
     return counts if fits and sum(counts.values()) == n else {}
 
@@ -168,7 +172,7 @@ def _ordering(
         f"{element_symbol(z)} {n / sum(numbers.values()):.3g} where the file has {each.shares[z]:.3g}"
         for each, numbers in zip(shared, counts, strict=True)
         for z, n in numbers.items()
-        if abs(n / sum(numbers.values()) - each.shares[z]) > NEAR * each.shares[z]
+        if abs(n / sum(numbers.values()) - each.shares[z]) > min(ROUNDED, NEAR * each.shares[z])
     ]
     told += f" ({', '.join(other)})" if other else ""
     cell = f" in {shape[0]} × {shape[1]} × {shape[2]} cells" if copies > 1 else ""

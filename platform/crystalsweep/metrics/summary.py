@@ -340,10 +340,14 @@ def score_terms(table: pd.DataFrame) -> pd.DataFrame:
 ROW_SCORE = Metric(
     name="score",
     title="Score",
-    definition="mean of four shares (see `score_terms`), row by row",
-    values=lambda table: score_terms(table).mean(axis=1),
+    definition="mean of four shares (see `score_terms`), row by row; none without an original",
+    values=lambda table: _row_scores(score_terms(table)),
 )
 """The ranking score, as a metric: the mean over rows of the mean of each row's shares."""
+
+
+def _row_scores(terms: pd.DataFrame) -> pd.Series:
+    return terms.mean(axis=1).where(terms["compositional_similarity"].notna())
 
 
 def ranking_score(table: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) -> Interval:

@@ -77,8 +77,8 @@ def verdicts(
 
     The verdict is `better` or `worse` (of a) where the corrected p is below `alpha`, else `not resolved`. Intervals
     cover 1 − alpha and are not corrected. A metric that both tables define for fewer than two parents has p NaN and is
-    not counted among the comparisons. `note` says where more than half of the rows had no partner, and where so many
-    are compared that none of this one's p could be below alpha once it is corrected.
+    not counted among the comparisons. `note` says where more than half of the rows had no partner, and in the first
+    row where so many are compared that nothing could be resolved.
 
     Args:
         tables: Scored tables by name.
@@ -99,34 +99,36 @@ def verdicts(
         for a, b in named_pairs(tables, pairs)
         for comparison in _comparisons(tables[a], tables[b], chosen, (a, b), keys)
     ]
-    draws = n_resamples or int(np.clip(_DRAWS_PER_COMPARISON * len(comparisons), *_DRAWS))
-    tested = _tested(comparisons, draws, alpha, seed)
+    tested = _tested(comparisons, n_resamples or draws_for(len(comparisons)), alpha, seed)
     adjusted = holm(tested[:, 2])
-    known = [comparison for comparison, p in zip(comparisons, tested[:, 2], strict=True) if not np.isnan(p)]
-    parents = max((len(comparison.tops) for comparison in known), default=0)
-    family = Family(n=len(known), parents=parents, draws=draws, alpha=alpha)
     rows = [
-        _row(comparison, low, high, p, p_adjusted, family)
+        _row(comparison, low, high, p, p_adjusted, alpha)
         for comparison, (low, high, p), p_adjusted in zip(comparisons, tested.tolist(), adjusted.tolist(), strict=True)
     ]
+    frame = pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
+    n, parents = n_comparisons(frame), int(frame["clusters"].max()) if len(frame) else 0
+    if hopeless(n, parents, n_resamples, alpha):
+        of = f"{n:,} comparison{'' if n == 1 else 's'} over at most {parents:,} parents"
+        said = f"Of {of} no corrected p can be below {alpha:g}, whatever the difference"
+        rows[0]["note"] = f"{rows[0]['note']} {said}: compare fewer, or more crystals.".strip()
     return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
 
 
-class Family(NamedTuple):
-    """Comparisons that are corrected together."""
+def hopeless(n: int, parents: int, n_resamples: int | None = None, alpha: float = 0.05) -> bool:
+    """Return whether so many are compared that not even the least p there can be, once corrected, is below alpha.
 
-    n: int
-    parents: int
-    """Of the one that has most."""
-    draws: int
-    """Resamples of the parents."""
-    alpha: float
-    """Chance of any false verdict."""
+    Args:
+        n: Comparisons.
+        parents: Of the one that has most.
+        n_resamples: As for `verdicts`.
+        alpha: As there.
+    """
+    return n > 0 and parents > 1 and n * _expanded_p(1 / ((n_resamples or draws_for(n)) + 1), parents) >= alpha
 
-    @property
-    def hopeless(self) -> bool:
-        """Whether so many are compared that not even the least p there can be, once corrected, is below alpha."""
-        return self.n > 0 and self.n * _expanded_p(1 / (self.draws + 1), self.parents) >= self.alpha
+
+def draws_for(n: int) -> int:
+    """Return the resamples that so many comparisons, corrected together, take."""
+    return int(np.clip(_DRAWS_PER_COMPARISON * n, *_DRAWS))
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -305,19 +307,11 @@ def verdict_of(difference: float, p_adjusted: float, direction: str, alpha: floa
 
 
 def _row(
-    comparison: _Comparison, low: float, high: float, p: float, p_adjusted: float, family: Family
+    comparison: _Comparison, low: float, high: float, p: float, p_adjusted: float, alpha: float
 ) -> dict[str, float | int | str]:
-    alpha = family.alpha
     clusters, direction = len(comparison.tops), comparison.metric.direction
     differing = int((comparison.tops != 0).sum())
-    notes = [comparison.note]
-    if low * high > 0:
-        notes.append(few_differing(comparison.metric, comparison.names, differing, clusters, alpha))
-    if family.hopeless:
-        notes.append(
-            f"With {family.n:,} comparisons of at most {family.parents:,} parents no corrected p can be below "
-            f"{alpha:g}, whatever the difference: compare fewer."
-        )
+    note = few_differing(comparison.metric, comparison.names, differing, clusters, alpha) if low * high > 0 else ""
     difference = comparison.tops.sum() / comparison.bottoms.sum() if clusters else np.nan
     return {
         "metric": comparison.metric.name,
@@ -331,7 +325,7 @@ def _row(
         "clusters": clusters,
         "verdict": verdict_of(float(difference), p_adjusted, direction, alpha),
         "better_is": direction,
-        "note": " ".join(filter(None, notes)),
+        "note": f"{comparison.note} {note}".strip(),
     }
 
 

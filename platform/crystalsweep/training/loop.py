@@ -92,6 +92,13 @@ def _end(config: StageConfig, rows: list[Metrics], seconds: float) -> str:
     return ""
 
 
+def early_end(config: StageConfig, rows: list[Metrics]) -> str:
+    """Return why a finished run, of which these are all epochs, ended before its last; empty where it did not."""
+    if not rows or rows[-1]["epoch"] >= config.epochs:
+        return ""
+    return _end(config, rows, 60 * (config.max_minutes or 0) + 1)
+
+
 def _require_finite(stage: Stage, metrics: Metrics) -> None:
     """Check what the epoch's last update made of the weights; every step's loss is checked as it comes."""
     bad = [name for name, model in stage.models.items() if not all(p.isfinite().all() for p in model.parameters())]

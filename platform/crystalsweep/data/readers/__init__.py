@@ -14,6 +14,7 @@ from crystalsweep.data.readers._base import (
     admit,
     columns_without_label,
 )
+from crystalsweep.data.readers._cif_mixtures import ROUNDED
 from crystalsweep.data.readers.cif_directory import CifDirectoryReader
 from crystalsweep.data.readers.csv_cif import CsvCifReader
 from crystalsweep.data.readers.extxyz import ExtxyzReader
@@ -25,6 +26,7 @@ __all__ = [
     "MAX_ID",
     "NO_LABELS",
     "READERS",
+    "ROUNDED",
     "FileSites",
     "Reader",
     "SourceRow",

@@ -97,6 +97,12 @@ def decimal_comma_note(names: Sequence[str]) -> tuple[str, ...]:
     return (f"read as no label, for a number with a comma is none: {shown}; write 10.5, not 10,5",) if names else ()
 
 
+def some_commas_note(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the note that some cells of labels are read as missing for their commas."""
+    shown = ", ".join(names)
+    return (f"numbers with a comma are read as missing: {shown}; write 10.5, not 10,5",) if names else ()
+
+
 def truth_note(names: Sequence[str]) -> tuple[str, ...]:
     """Return the note that columns of true and false are read as no labels."""
     shown, remedy = ", ".join(names), "to learn one, rename it"

@@ -28,6 +28,7 @@ from crystalsweep.data.readers._base import (
     missing_label_notes,
     no_label_note,
     require_distinct,
+    some_commas_note,
     truth_note,
 )
 from crystalsweep.data.readers._cif import CifReading, read_cif
@@ -88,6 +89,7 @@ class CsvCifReader(Reader):
         no_labels = (
             *no_label_note([name for name in others if name not in (*lists, *commas, *truths)]),
             *decimal_comma_note(commas),
+            *some_commas_note([name for name in labels if _share(name, records, has_decimal_comma) > 0]),
             *truth_note(truths),
             *list_notes(lists),
         )

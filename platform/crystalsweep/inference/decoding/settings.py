@@ -81,7 +81,8 @@ class DecodeConfig(Config):
         critic = f"; ranked by log p + {self.critic_weight:g} · critic" if self.critic_weight else ""
         views = f"; log p the mean over {self.views} sets of positions" if self.views > 1 else ""
         most = "up to " if self.position_tolerance else ""
-        moved = f"; positions in {most}{self.position_passes} passes" if self.position_passes > 1 else ""
+        passes = f"; positions in {most}{self.position_passes} passes" if self.position_passes > 1 else ""
+        moved = passes if self.position_passes else "; positions as given"
         return f"{told}{views}{tied}{rule}{critic}{moved}"
 
     @property

@@ -11,7 +11,7 @@ import pandas as pd
 from crystalsweep.metrics import KEYS, SHOWN
 from crystalsweep.metrics.seed_verdicts import seed_verdicts
 from crystalsweep.metrics.summary import EXTENDED, WITHOUT_EXEMPT, Metric
-from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, corrected, n_comparisons, verdicts
+from crystalsweep.metrics.verdicts import VERDICT_COLUMNS, corrected, draws_for, n_comparisons, verdicts
 from crystalsweep.pages.content import Table, TableRow
 from crystalsweep.pages.text import with_interval
 
@@ -90,9 +90,17 @@ def compare_trials(
     several = [pair for pair in compared if len(seeds[pair]) > 1]
     frames = [seed_verdicts(_arms(tables, pair, seeds[pair]), metrics, pairs=[pair]) for pair in several]
     if once := [pair for pair in compared if pair not in several]:
-        frames.append(verdicts(tables, metrics, pairs=once, keys=keys))
+        draws = draws_for(len(compared) * len(metrics))
+        alone = verdicts(tables, metrics, pairs=once, keys=keys, n_resamples=draws)
+        if several:
+            alone["note"] = [_in_one_seed(row) for row in alone.to_dict("records")]
+        frames.append(alone)
     frame = corrected(frames) if frames else pd.DataFrame(columns=list(VERDICT_COLUMNS))
     return Comparison(frame=frame, alone=[pair for pair in pairs if pair not in compared])
+
+
+def _in_one_seed(row: Mapping[Hashable, Any]) -> str:
+    return f"{row['note']} {row['a']} and {row['b']} have one training seed in common: over crystals alone.".strip()
 
 
 def _seeds(a: pd.DataFrame, b: pd.DataFrame) -> list[int]:

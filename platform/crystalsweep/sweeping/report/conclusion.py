@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from crystalsweep.metrics.verdicts import hopeless
 from crystalsweep.sweeping.report.comparison import Comparison, Pair, metric_title
 from crystalsweep.sweeping.space.objectives import Objective
 
@@ -58,15 +59,18 @@ def visible_sentence(frame: pd.DataFrame, n: int) -> str:
     """Return differences that every comparison would have shown, by metric; empty where none has an interval.
 
     A difference is resolved where it exceeds a 95 % interval's half-width by the factor that Holm's correction asks of
-    the first of `n` comparisons, of Student's t with the parents' degrees of freedom. None is told where so many are
-    compared that nothing could be resolved, and over seeds, where it goes by how far they happened to lie apart.
+    the first of `n` comparisons, of Student's t with the parents' degrees of freedom. As many parents must
+    differ as p takes (`least_p`), each by no more than 1. None is told where so many are compared that nothing could be
+    resolved, and over seeds, where it goes by how far they happened to lie apart.
     """
     over_seeds = "seeds" in frame and bool(frame["seeds"].notna().any())
-    if over_seeds or any("no corrected p can be below" in note for note in frame["note"]):
+    if over_seeds or frame.empty or hopeless(n, int(frame["clusters"].max())):
         return ""
     freedom = np.maximum(frame["clusters"].astype(float) - 1, 1)
     factor = stdtrit(freedom, _ALPHA / 2 / max(n, 1)) / stdtrit(freedom, 0.025)
-    seen = ((frame["high"] - frame["low"]).astype(float) / 2 * factor).groupby(frame["metric"], sort=False).max()
+    half = (frame["high"] - frame["low"]).astype(float) / 2
+    fewest = (np.floor(1 + np.log2(max(n, 1) / _ALPHA)) + 1) / frame["clusters"].astype(float)
+    seen = np.maximum(half * factor, fewest).where(half > 0, 0.0).groupby(frame["metric"], sort=False).max()
     told = [f"{metric_title(str(metric)).lower()} {each:.2g}" for metric, each in seen.items() if each > 0]
     if not told:
         return ""
