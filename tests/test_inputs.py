@@ -178,6 +178,24 @@ def test_small_shares_are_kept(share: float, counts: tuple[int, int]) -> None:
     assert "where the file has" not in partial.notes[-1]
 
 
+def test_a_compact_cell_that_keeps_a_small_share_is_taken_before_a_smaller_one() -> None:
+    """23 cells in a row hold 22 Ba and 1 La, within 0.7 % of the amounts and 17 % more La than the file has."""
+    partial = partial_of(structure({"Ba": 0.963, "La": 0.037}, "Ti", "O", "O", "O"))
+    assert partial.notes[-1].endswith("in 3 × 3 × 3 cells: 26 Ba, 1 La")
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.49, (31, 29)), (0.485, (25, 23)), (0.35, (13, 7))])
+def test_large_shares_are_kept_as_near_as_small_ones(share: float, counts: tuple[int, int]) -> None:
+    """Of 49 % a fiftieth is a whole percent: 2 of 4 is no rounding of it."""
+    alloy = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4), [{"Cu": 1 - share, "Au": share}], [[0, 0, 0]])
+    assert [dict(each.counts) for each in partial_of(alloy).sublattices] == [{29: counts[0], 79: counts[1]}]
+
+
+def test_amounts_near_a_half_are_no_halves() -> None:
+    with pytest.raises(ValueError, match=r"Ba 0\.51, La 0\.49: no cell of at most 200 atoms holds whole numbers"):
+        partial_of(structure({"Ba": 0.51, "La": 0.49}, "Ti", "O", "O", "O"))
+
+
 def test_a_cell_that_is_merely_near_is_told() -> None:
     near = partial_of(structure({"Ba": 0.965, "Sr": 0.035}, "Ti", "O", "O", "O"), supercell=(5, 5, 1))
     assert near.notes[-1].endswith("24 Ba, 1 Sr (Sr 0.04 where the file has 0.035)")
