@@ -201,17 +201,32 @@ def test_a_cell_that_is_merely_near_is_told() -> None:
     assert near.notes[-1].endswith("24 Ba, 1 Sr (Sr 0.04 where the file has 0.035)")
 
 
+def spinel() -> Structure:
+    sites = [[0.125] * 3, [0.5] * 3, [0.2624] * 3]
+    shared = [{"Fe": 0.9, "Mg": 0.1}, {"Fe": 0.55, "Mg": 0.45}, "O"]
+    return Structure.from_spacegroup("Fd-3m", Lattice.cubic(8.4), shared, sites)
+
+
 def test_a_centred_cell_is_made_primitive_where_that_alone_can_be_ordered() -> None:
     """A spinel in its cubic cell of 56 atoms, as the ICSD lists it: ten primitive cells hold 20 of one site, 40 of the
     other, and 140 atoms; five cubic ones would hold 280."""
-    sites = [[0.125] * 3, [0.5] * 3, [0.2624] * 3]
-    shared = [{"Fe": 0.9, "Mg": 0.1}, {"Fe": 0.55, "Mg": 0.45}, "O"]
-    spinel = Structure.from_spacegroup("Fd-3m", Lattice.cubic(8.4), shared, sites)
-    partial = partial_of(spinel)
+    partial = partial_of(spinel())
     assert len(partial.crystal) == 140
     assert [dict(each.counts) for each in partial.sublattices] == [{12: 4, 26: 36}, {12: 9, 26: 11}]
     assert "in the primitive cell" in partial.notes[-1]
     assert partial.crystal.volume / len(partial.crystal) == pytest.approx(8.4**3 / 56)
+
+
+def test_masked_sites_stay_masked_in_the_primitive_cell() -> None:
+    partial = partial_of(str(CifWriter(spinel(), symprec=0.01)), masking_of("O"))
+    assert "in the primitive cell" in partial.notes[-1]
+    assert (len(partial.crystal), set(partial.crystal.species.tolist())) == (140, {MASK})
+    assert sum(len(each.atoms) for each in partial.sublattices) == 60  # the 80 others may become anything
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_primitive_cell_is_found_without_a_warning() -> None:
+    assert len(partial_of(spinel()).crystal) == 140
 
 
 def test_a_supercell_may_be_asked_for(generator: Generator) -> None:

@@ -6,6 +6,7 @@ counts.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -132,7 +133,8 @@ def _counts(shares: Mapping[int, float], n: int, near: float) -> dict[int, int]:
 
 
 def _primitive(crystal: Crystal, sites: FileSites) -> tuple[Crystal, FileSites] | None:
-    """Return the crystal in its primitive cell, and its sites, a number each; None where its own is one."""
+    """Return the crystal in its primitive cell, and its sites, a number each; None where its own is one or spglib
+    finds none."""
     import spglib
 
     mixtures = [sites.mixtures.get(int(number)) for number in sites.numbers]
@@ -141,7 +143,12 @@ def _primitive(crystal: Crystal, sites: FileSites) -> tuple[Crystal, FileSites] 
         each: place for place, each in enumerate(dict.fromkeys(zip(crystal.species.tolist(), shares, strict=True)))
     }
     numbers = [kinds[each] for each in zip(crystal.species.tolist(), shares, strict=True)]
-    found = spglib.find_primitive((crystal.lattice, crystal.frac, numbers), symprec=SYMPREC)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # spglib 2.8 announces new error handling at every call
+            found = spglib.find_primitive((crystal.lattice, crystal.frac, numbers), symprec=SYMPREC)
+    except spglib.SpglibError:
+        return None
     if found is None or len(found[2]) == len(crystal):
         return None
     lattice, frac, chosen = found
