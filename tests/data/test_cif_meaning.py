@@ -252,6 +252,23 @@ def test_the_formula_has_room_for_what_is_visible_of_a_partial_crystal(more: str
     assert "Na1 and masked sites was read" in outcome.detail
 
 
+@pytest.mark.parametrize(
+    ("formula", "fits"),
+    [("Ba0.5 Sr0.5 Ti1 O3", True), ("Ca1 Ti1 S3", False), ("Ba0.5 Sr0.5 Ti1 O2", False), ("Ba0.5 Qq0.5 Ti1 O2", True)],
+)
+def test_the_formula_has_room_beside_masked_and_shared_sites(formula: str, fits: bool) -> None:
+    sites = ["Ba1 Ba 0 0 0 0.5", "Sr1 Sr 0 0 0 0.5", "X1 X 0.5 0.5 0.5 1", "O1 O 0.5 0.5 0 1"]
+    more = f"_chemical_formula_sum '{formula}'\n_cell_formula_units_Z 1"
+    text = cif(*sites, symmetry=hm("P m -3 m"), cell="4 4 4 90 90 90", more=more, head="_atom_site_occupancy")
+    outcome = partial_cif(text, "x").outcome
+    if fits:
+        assert isinstance(outcome, Crystal), outcome
+        return
+    assert isinstance(outcome, Problem)
+    assert outcome.reason == "contradicts its own formula"
+    assert "O3 and masked sites was read" in outcome.detail
+
+
 def labelled(*labels: str) -> str:
     rows = [f"{label} 0.{i}1 0.{i}2 0.{i}3" for i, label in enumerate(labels, start=1)]
     return cif(*rows, symmetry=hm("P 1"), cell="9 9 9 90 90 90").replace("_atom_site_type_symbol\n", "")
@@ -261,6 +278,9 @@ def labelled(*labels: str) -> str:
     ("labels", "detail"),
     [
         (("N1", "CA1", "CB1"), "CA1 is Ca, or C as CB1 is"),
+        (("N1", "CA1", "CB1", "HA1", "HB1", "HG1", "HE1"), "CA1 is Ca, or C as CB1 is"),
+        (("N1", "C1", "HA1", "HB1", "HE1"), "HE1 is He, or H as HB1 is"),
+        (("HO12B", "O1"), "HO12B is Ho, or H and O"),
         (("N1", "HB1", "HG1", "HE1"), "HG1 is Hg, or H as HB1 is"),
         (("HO1A", "O1"), "HO1A is Ho, or H and O"),
         (("CO1A", "O1"), "CO1A is Co, or C and O"),
