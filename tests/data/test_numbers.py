@@ -75,6 +75,9 @@ def test_what_is_no_number_is_none_in_any_form(tmp_path: Path, text: str) -> Non
         reading = read_csv(tmp_path, text)
         assert [crystal.labels for crystal in reading.crystals] == [{"gap": 1.0}, {}]
         assert str(reading.notes[0]) == "gap is no number there, and missing (1 row, the first: x.csv row 2)"
+        commas = [note.says for note in reading.notes if "with a comma" in note.says]
+        said = ["numbers with a comma are read as missing: gap; write 10.5, not 10,5"]
+        assert commas == (said if text in ("0,1", "1,5") else [])
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,6 @@ class CsvCifReader(Reader):
         no_labels = (
             *no_label_note([name for name in others if name not in (*lists, *commas, *truths)]),
             *decimal_comma_note(commas),
-            *some_commas_note([name for name in labels if _share(name, records, has_decimal_comma) > 0]),
             *truth_note(truths),
             *list_notes(lists),
         )
@@ -97,7 +96,9 @@ class CsvCifReader(Reader):
         for number, record in enumerate(records, start=1):
             row_id = numbered[number] if id_column is None else record.get(id_column) or ""
             values = {name: _number(record.get(name)) for name in labels}
-            notes = missing_label_notes(name for name, value in values.items() if value is None)
+            missing = [name for name, value in values.items() if value is None]
+            notes = missing_label_notes(missing)
+            notes += some_commas_note([each for each in missing if has_decimal_comma((record.get(each) or "").strip())])
             notes += [*no_labels, *([Numbered.NOTE] if id_column is None else [])]
             given = {name: value for name, value in values.items() if value is not None}
             given |= classes.labels({name: _text(record.get(name)) for name in classes.columns})
