@@ -303,9 +303,8 @@ def _row_of(
 ) -> SourceRow:
     """Return the row of a crystal from the share of each element on each site, by atomic number."""
     for number, shares in enumerate(sites, start=1):
-        if abs(sum(shares.values()) - 1) > max(WHOLE, ROUNDED * (len(shares) > 1) * len(shares)) or (
-            MASK in shares and len(shares) > 1
-        ):
+        rounded = ROUNDED * len(shares) if len(shares) > 1 else WHOLE
+        if abs(sum(shares.values()) - 1) > rounded or (MASK in shares and len(shares) > 1):
             held = ", ".join(f"{element_symbol(z) if z else 'X'} {share:g}" for z, share in shares.items())
             remedy = "let its occupancies add up to 1, or make it a dummy X"
             return SourceRow(where, NAMELESS, Problem("partial occupancy", f"site {number} holds {held}", remedy))
