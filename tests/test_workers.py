@@ -19,7 +19,7 @@ SETTINGS += ["evaluation.max_crystals=2", "ema_decay=0.9", "optimizer=adamw", "w
 SETTINGS += ["schedule=cosine", "schedule_by=step", "warmup_steps=4", "keep_best=true", "g_steps_per_d_step=2"]
 
 WORKER = """
-import json, sys
+import gc, json, sys
 from datetime import timedelta
 from pathlib import Path
 import torch
@@ -54,6 +54,8 @@ stage = stage_builder("gan")(override(preset("gan", "smoke"), settings), load_da
 fit(stage, session)
 torch.distributed.barrier()
 torch.save(stage.models["generator"].state_dict(), f"{folder}.{rank}.pt")
+del stage, session  # the models that talk through the group go before it: else a process may abort at its end
+gc.collect()
 torch.distributed.destroy_process_group()
 """
 
