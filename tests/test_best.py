@@ -25,7 +25,7 @@ from crystalsweep.training.best import best_epoch, patience_is_over
 from crystalsweep.training.catalogue import preset, stage_builder
 from crystalsweep.training.config import StageConfig
 from crystalsweep.training.local import LocalSession
-from crystalsweep.training.loop import fit
+from crystalsweep.training.loop import early_end, fit
 from crystalsweep.training.stored import StoredSession
 
 TINY = ("epochs=5", "width=8", "layers=1", "batch_size=4", "max_crystals=8", "learning_rate=0.01")
@@ -209,6 +209,16 @@ def test_why_a_training_ends_early_is_told(data: DataSet, tmp_path: Path, capsys
     assert "stopped after epoch 1 of 5: max_minutes=0.0001 is over" in capsys.readouterr().out
     trained(tmp_path / "whole", data, progress=True)
     assert "stopped" not in capsys.readouterr().out
+
+
+def test_why_a_run_ended_early_is_known_of_its_epochs() -> None:
+    """As the driver of a run on Ray has them, whose workers log elsewhere."""
+    config = StageConfig(epochs=5, max_minutes=2, patience=1)
+    assert early_end(config, told(0.3, 0.4)) == "max_minutes=2 is over"
+    assert early_end(config.model_copy(update={"max_minutes": None}), told(0.4, 0.3)).startswith(
+        "val/score is best after"
+    )
+    assert early_end(config, told(*EPOCHS)) == early_end(config, []) == ""
 
 
 def test_a_stopped_run_stays_stopped_and_goes_on_with_more_patience(data: DataSet, tmp_path: Path) -> None:

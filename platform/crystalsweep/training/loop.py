@@ -96,7 +96,7 @@ def early_end(config: StageConfig, rows: list[Metrics]) -> str:
     """Return why a finished run, of which these are all epochs, ended before its last; empty where it did not."""
     if not rows or rows[-1]["epoch"] >= config.epochs:
         return ""
-    return _end(config, rows, 60 * (config.max_minutes or 0) + 1)
+    return _end(config, rows, 0.0) or _end(config, rows, 60 * (config.max_minutes or 0) + 1)
 
 
 def _require_finite(stage: Stage, metrics: Metrics) -> None:
