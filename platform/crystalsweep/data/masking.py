@@ -12,7 +12,7 @@ import numpy as np
 from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers import READERS, FileSites, SourceRow, reader_for
+from crystalsweep.data.readers import READERS, FileSites, SourceRow, others_in, reader_for
 from crystalsweep.structures.crystal import MASK, Crystal
 from crystalsweep.structures.elements import element_symbol
 
@@ -104,7 +104,7 @@ def partial_rows(path: Path) -> Iterator[SourceRow]:
 def left_out(paths: Iterable[Path]) -> Iterator[str]:
     """Yield, for each folder, how many entries of it are of no form that can be read, and the first of them."""
     for folder in (path for path in paths if path.is_dir()):
-        others = sorted({*folder.iterdir()} - {*_files(folder)})
+        others = others_in(folder, _files(folder))
         if others:
             entries = "entry is" if len(others) == 1 else "entries are"
             yield f"{folder}: {len(others):,} other {entries} not read, as {others[0].name}"

@@ -7,14 +7,13 @@ is lower triangular (a along x, b in the xy plane), and atoms are ordered by Z, 
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import spglib
 from numpy.typing import NDArray
 
 from crystalsweep.data.errors import DataError
 from crystalsweep.structures.crystal import Crystal
+from crystalsweep.structures.quiet import quiet_spglib
 
 PRIMITIVE_SYMPREC = 0.01
 """Å; the distance within which two positions count as the same, spglib's usual choice for relaxed crystals."""
@@ -27,8 +26,7 @@ DECIMALS = 6
 def primitive_cell(crystal: Crystal, symprec: float = PRIMITIVE_SYMPREC) -> Crystal:
     """Return the standard primitive cell, id and labels kept; labels must be intensive. `DataError` if spglib finds
     none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # spglib 2.8 announces new error handling at every call
+    with quiet_spglib():
         found = _standardised(crystal, symprec)
         reduced = None if found is None else spglib.niggli_reduce(found[0], eps=NIGGLI_EPS)
     if found is None or reduced is None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crystalsweep.data.checks import Problem
 from crystalsweep.data.masking import Masking, hidden_too, masked, partial_rows, sites_of
 from crystalsweep.data.partial_cif import partial_cif
-from crystalsweep.data.readers import ROUNDED, FileSites, SourceRow, admit
+from crystalsweep.data.readers import ROUNDED, WHOLE, FileSites, SourceRow, admit, is_mixed
 from crystalsweep.data.reading import Reject
 from crystalsweep.inference.completion import MAX_ATOMS, Completion, refusal
 from crystalsweep.inference.decoding.constraints import Constraints, Sublattice, elements
@@ -35,9 +35,6 @@ NO_MASKING = Masking()
 
 NAMELESS = "crystal"
 """Id of a crystal that brings none."""
-
-WHOLE = 1e-3
-"""By how much the shares of a site may differ from a whole atom."""
 
 ORDERS = 64
 """Orders of shared sites that are kept while others are looked for."""
@@ -278,7 +275,7 @@ def _mixed_kinds(atoms: Atoms) -> dict[str, dict[int, float]]:
     return {
         kind: {atomic_number(symbol): float(share) for symbol, share in shares.items()}
         for kind, shares in kinds.items()
-        if len(shares) > 1 or abs(sum(shares.values()) - 1) > WHOLE
+        if is_mixed(shares)
     }
 
 

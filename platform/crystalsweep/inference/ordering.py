@@ -6,7 +6,6 @@ counts.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from crystalsweep.inference.decoding.constraints import Sublattice
 from crystalsweep.inference.decoding.symmetry import SYMPREC, symmetry_of
 from crystalsweep.structures.crystal import N_SPECIES, Crystal
 from crystalsweep.structures.elements import element_symbol
+from crystalsweep.structures.quiet import quiet_spglib
 
 MAX_CELLS = 27
 """Of the file's cell, in the cell that is ordered."""
@@ -139,20 +139,18 @@ def _primitive(crystal: Crystal, sites: FileSites) -> tuple[Crystal, FileSites] 
 
     mixtures = [sites.mixtures.get(int(number)) for number in sites.numbers]
     shares = [None if each is None else tuple(sorted(each.items())) for each in mixtures]
-    kinds = {
-        each: place for place, each in enumerate(dict.fromkeys(zip(crystal.species.tolist(), shares, strict=True)))
-    }
-    numbers = [kinds[each] for each in zip(crystal.species.tolist(), shares, strict=True)]
+    atoms = list(zip(crystal.species.tolist(), shares, strict=True))
+    kinds = list(dict.fromkeys(atoms))
+    numbers = [kinds.index(atom) for atom in atoms]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # spglib 2.8 announces new error handling at every call
+        with quiet_spglib():
             found = spglib.find_primitive((crystal.lattice, crystal.frac, numbers), symprec=SYMPREC)
     except spglib.SpglibError:
         return None
     if found is None or len(found[2]) == len(crystal):
         return None
     lattice, frac, chosen = found
-    held = [list(kinds)[kind] for kind in chosen]
+    held = [kinds[kind] for kind in chosen]
     reduced = Crystal.of(crystal.id, [species for species, _ in held], lattice, frac)
     own = {number: dict(each) for number, (_, each) in enumerate(held, start=1) if each is not None}
     return reduced, FileSites(np.arange(1, len(held) + 1), own)

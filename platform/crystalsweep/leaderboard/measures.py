@@ -14,7 +14,7 @@ import pandas as pd
 from crystalsweep.leaderboard.entries import On
 from crystalsweep.metrics.bootstrap import Interval
 from crystalsweep.metrics.pairing import other_inputs, pairing_keys
-from crystalsweep.metrics.summary import EXTENDED, METRICS, ROW_SCORE, SECONDARY, Metric, ranking_score
+from crystalsweep.metrics.summary import EXTENDED, METRICS, ROW_SCORE, SECONDARY, Metric
 from crystalsweep.metrics.verdicts import verdicts
 
 _OF_THE_SET = {"uniqueness"}
@@ -45,7 +45,7 @@ def chosen_metric(name: str, on: On) -> Metric:
 def metric_interval(metric: Metric, tables: Sequence[pd.DataFrame]) -> Interval:
     """Return mean with its 95 % interval over the parents, of one table or of several trainings' together."""
     whole = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
-    return ranking_score(whole) if metric is ROW_SCORE else metric.over(whole)
+    return metric.over(whole)
 
 
 def spread(metric: Metric, tables: Sequence[pd.DataFrame]) -> float:

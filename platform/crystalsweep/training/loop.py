@@ -85,18 +85,25 @@ def _end(config: StageConfig, rows: list[Metrics], seconds: float) -> str:
     """Return why a training ends before its last epoch, or an empty text: its time is over, or its patience with
     validation."""
     limit = config.max_minutes
-    if limit is not None and seconds > 60 * limit:
-        return f"max_minutes={limit:g} is over"
-    if patience_is_over(rows, config):
-        return f"{config.best_by} is best after epoch {best_epoch(rows, config)} (patience={config.patience})"
-    return ""
+    over = limit is not None and seconds > 60 * limit
+    return _out_of_time(config) if over else _out_of_patience(config, rows)
+
+
+def _out_of_time(config: StageConfig) -> str:
+    return "" if config.max_minutes is None else f"max_minutes={config.max_minutes:g} is over"
+
+
+def _out_of_patience(config: StageConfig, rows: list[Metrics]) -> str:
+    if not patience_is_over(rows, config):
+        return ""
+    return f"{config.best_by} is best after epoch {best_epoch(rows, config)} (patience={config.patience})"
 
 
 def early_end(config: StageConfig, rows: list[Metrics]) -> str:
     """Return why a finished run, of which these are all epochs, ended before its last; empty where it did not."""
     if not rows or rows[-1]["epoch"] >= config.epochs:
         return ""
-    return _end(config, rows, 0.0) or _end(config, rows, 60 * (config.max_minutes or 0) + 1)
+    return _out_of_patience(config, rows) or _out_of_time(config)
 
 
 def _require_finite(stage: Stage, metrics: Metrics) -> None:

@@ -8,11 +8,14 @@ from crystalsweep.data.errors import DataError
 from crystalsweep.data.readers._base import (
     MAX_ID,
     NO_LABELS,
+    WHOLE,
     FileSites,
     Reader,
     SourceRow,
     admit,
     columns_without_label,
+    is_mixed,
+    others_in,
 )
 from crystalsweep.data.readers._cif_mixtures import ROUNDED
 from crystalsweep.data.readers.cif_directory import CifDirectoryReader
@@ -27,11 +30,14 @@ __all__ = [
     "NO_LABELS",
     "READERS",
     "ROUNDED",
+    "WHOLE",
     "FileSites",
     "Reader",
     "SourceRow",
     "admit",
     "columns_without_label",
+    "is_mixed",
+    "others_in",
     "reader_for",
 ]
 

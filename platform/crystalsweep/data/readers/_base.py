@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,6 +56,20 @@ class SourceRow(NamedTuple):
     """What a user must know of how a row was read, in the same words for every row of which it is true."""
     sites: FileSites | None = None
     """Of a CIF that was read as partial; of other forms each atom is a site."""
+
+
+WHOLE = 1e-3
+"""By how much the occupancy of a site may differ from 1."""
+
+
+def is_mixed(shares: Mapping[Any, float]) -> bool:
+    """Return whether a site of these shares, by element, is of several elements or of no whole atom."""
+    return len(shares) > 1 or abs(sum(shares.values()) - 1) > WHOLE
+
+
+def others_in(folder: Path, files: Iterable[Path]) -> list[Path]:
+    """Return what lies in a folder beside these files, sorted by name."""
+    return sorted({*folder.iterdir()} - {*files})
 
 
 _MASKED = re.compile(r"(?:X|\?)(?![A-Za-z]).*")

@@ -6,9 +6,7 @@ A name may stand for several settings (origin choices, hexagonal or rhombohedral
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from crystalsweep.data.readers._cif_block import CifBlock, RefusedError, refuse
 from crystalsweep.data.readers._cif_limits import MAX_OPERATIONS
+from crystalsweep.structures.quiet import quiet_spglib
 
 if TYPE_CHECKING:
     import gemmi
@@ -127,7 +126,7 @@ def number_of(symmetry: Symmetry) -> int | None:
     turned = np.transpose(symmetry.rotations, (0, 2, 1)) @ _ANY_METRIC @ symmetry.rotations
     lattice = np.linalg.cholesky(turned.mean(axis=0))  # of a cell that has this symmetry
     try:
-        with _quiet():
+        with quiet_spglib():
             found = spglib.get_spacegroup_type_from_symmetry(
                 symmetry.rotations.astype(np.intc), symmetry.translations, lattice=lattice, symprec=1e-3
             )
@@ -183,19 +182,11 @@ def system_of_lattice(lattice: NDArray[np.float64]) -> str | None:
 
     edge = float(np.linalg.norm(lattice, axis=1).min())
     try:
-        with _quiet():
+        with quiet_spglib():
             found = spglib.get_symmetry_dataset((lattice, np.zeros((1, 3)), [1]), symprec=EDGE * edge)
     except spglib.SpglibError:
         return None
     return None if found is None else system_of(found.number)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep spglib 2.8 from announcing new error handling at every call."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
 
 
 def _renamed(exact: Claim, other: Claim) -> bool:

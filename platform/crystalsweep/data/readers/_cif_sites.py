@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalsweep.data.checks import MAX_COORDINATE, unknown_symbols
-from crystalsweep.data.readers._base import is_masked, isotope_notes
+from crystalsweep.data.readers._base import WHOLE, is_masked, isotope_notes
 from crystalsweep.data.readers._cif_block import NO_ASCII, CifBlock, RefusedError, number, refuse
 from crystalsweep.data.readers._cif_limits import require_atoms, require_sites
 from crystalsweep.data.readers._cif_mixtures import Mixtures, mixtures_of
@@ -19,9 +19,6 @@ from crystalsweep.structures.elements import atomic_number, element_symbol
 
 SAME = 0.05
 """Å; images of one site that are closer than this are one atom, set apart by rounded digits of a special position."""
-
-WHOLE = 1e-3
-"""By how much the occupancy of a site may differ from 1."""
 
 _SYMBOL = re.compile(r"([A-Za-z]{1,2})(?:\d*(?:\.\d*)?[+-]?|[+-]\d*)")
 """An element with or without its charge, e.g. `Fe3+`, `O2-`, `CL`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crystalsweep.artifacts.atomic import file_sha256
 from crystalsweep.data.errors import DataError
-from crystalsweep.data.readers._base import Reader, SourceRow
+from crystalsweep.data.readers._base import Reader, SourceRow, others_in
 from crystalsweep.data.readers._cif import CifReading, read_cif
 from crystalsweep.data.readers._cif_limits import too_many_characters
 
@@ -29,7 +29,7 @@ class CifDirectoryReader(Reader):
     def content(self, path: Path) -> str:
         """Return a hash of the files, and of the names of what else lies there."""
         files = _files(path)
-        others = sorted({*path.iterdir()} - {*files}) if path.is_dir() else []
+        others = others_in(path, files) if path.is_dir() else []
         parts = [*((file.name, file_sha256(file)) for file in files), *((other.name, "") for other in others)]
         return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -46,7 +46,7 @@ class CifDirectoryReader(Reader):
 
 def _left_out(path: Path, files: list[Path]) -> tuple[str, ...]:
     """Return a note of what else lies in the directory."""
-    others = sorted({*path.iterdir()} - {*files}) if path.is_dir() else []
+    others = others_in(path, files) if path.is_dir() else []
     if not others:
         return ()
     return (f"{len(others):,} other entries of {path.name} are not read, as {others[0].name}",)

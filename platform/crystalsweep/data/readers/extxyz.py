@@ -29,6 +29,7 @@ from crystalsweep.data.readers._base import (
     SourceRow,
     admit,
     is_masked,
+    is_mixed,
     isotope_notes,
     missing_label_notes,
     no_label_note,
@@ -193,7 +194,7 @@ def _shares_sites(occupancy: str) -> bool:
     """Return whether ASE's `occupancy`, by kind of site the share of each element, is of other than whole atoms."""
     try:
         kinds = json.loads(occupancy.removeprefix("_JSON "))
-        return any(len(shares) > 1 or abs(sum(shares.values()) - 1) > 1e-3 for shares in kinds.values())
+        return any(map(is_mixed, kinds.values()))
     except (ValueError, AttributeError, TypeError, RecursionError):
         return False
 
